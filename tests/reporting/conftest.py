@@ -1,0 +1,165 @@
+"""A synthetic study on disk, with curves and accuracies shaped like those probed for the toy (spec embedded.md)."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from selfdistill.evaluation.draws import Draw, write_draws
+from selfdistill.randomness import generator
+from selfdistill.reporting.runs import RunFiles
+
+TASKS: dict[str, dict[str, Any]] = {
+    "arithmetic": {
+        "metric": "mean@12",
+        "draws": 12,
+        "benchmarks": {
+            "chain-3": {"distribution": "in"},
+            "chain-5": {"distribution": "in"},
+            "chain-8": {"distribution": "in"},
+            "chain-10": {"distribution": "out"},
+        },
+    },
+    "knights": {
+        "metric": "pass@1",
+        "draws": 1,
+        "benchmarks": {
+            "knights-2": {"distribution": "in", "counted": False},
+            "knights-3": {"distribution": "in"},
+            "knights-4": {"distribution": "out"},
+            "knights-5": {"distribution": "out"},
+        },
+    },
+}
+
+# Final accuracy in distribution; entropy and length from first to last step; training reward from first to last step.
+SHAPES = {
+    "base": (0.60, None, None, None),
+    "grpo": (0.97, (0.090, 0.024), (24, 34), (0.58, 0.98)),
+    "opsd": (0.14, (0.093, 0.427), (24, 33), (0.58, 0.15)),
+    "sdpo": (0.14, (0.102, 0.359), (22, 10), (0.55, 0.14)),
+    "srpo": (0.95, (0.095, 0.060), (24, 28), (0.57, 0.93)),
+    "rlsd": (0.96, (0.092, 0.040), (24, 22), (0.58, 0.96)),
+    "rlcsd": (0.98, (0.091, 0.023), (25, 32), (0.59, 0.98)),
+    "opsd_ectr": (0.20, (0.106, 0.336), (24, 30), (0.56, 0.22)),
+    "rlsd_ectr": (0.94, (0.092, 0.035), (24, 29), (0.58, 0.94)),
+    "rlcsd-gt_cot": (0.93, (0.091, 0.030), (25, 29), (0.58, 0.93)),
+}
+STEPS = 40
+PROBLEMS = 60
+
+
+@dataclass(frozen=True)
+class Study:
+    runs: list[RunFiles]
+    tasks: dict[str, dict[str, Any]]
+    methods: dict[str, str]
+
+
+def make_study(root: Path, variants: Sequence[str], *, seeds: Sequence[int] = (0,), models=("tiny-qwen3",)) -> Study:
+    methods = {variant: variant.split("-")[0] for variant in variants}
+    runs = [
+        _write_run(root, task, model, variant, methods[variant], seed)
+        for task in TASKS
+        for model in models
+        for variant in variants
+        for seed in seeds
+    ]
+    return Study(runs, TASKS, methods)
+
+
+def _write_run(root: Path, task: str, model: str, variant: str, method: str, seed: int) -> RunFiles:
+    name = f"{task}/{model}/{variant}/seed{seed}"
+    folder = root / "runs" / name
+    folder.mkdir(parents=True)
+    draws = {b: root / "draws" / name / f"{b}.parquet" for b in TASKS[task]["benchmarks"]}
+    for benchmark, path in draws.items():
+        write_draws(path, _draws(task, variant, seed, benchmark))
+    trained = method != "base"
+    (folder / "config.yaml").write_text(yaml.safe_dump({"task": task, "variant": variant, "note": "a < b & c"}))
+    (folder / "provenance.json").write_text(json.dumps({"run": {"task": task}, "git_commit": None, "command": ["a b"]}))
+    if trained:
+        lines = [json.dumps(record) for record in _metrics(task, variant, seed)]
+        (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    return RunFiles(
+        task=task,
+        model=model,
+        variant=variant,
+        seed=seed,
+        method=method,
+        draws=draws,
+        metrics=folder / "metrics.jsonl" if trained else None,
+        config=folder / "config.yaml",
+        provenance=folder / "provenance.json",
+    )
+
+
+def _accuracy(task: str, variant: str, benchmark: str) -> float:
+    """Final accuracy; out of distribution a good method keeps half of it."""
+    about = TASKS[task]["benchmarks"][benchmark]
+    return SHAPES[variant][0] * (1.0 if about["distribution"] == "in" else 0.5)
+
+
+def _draws(task: str, variant: str, seed: int, benchmark: str) -> list[Draw]:
+    """Draws whose problems are equally hard for all variants, so that pairing has something to find."""
+    ease = generator("ease", benchmark).beta(1.2, 0.8, size=PROBLEMS)
+    rng = generator("draws", task, variant, seed, benchmark)
+    target = _accuracy(task, variant, benchmark)
+    chance = np.clip(target + 0.6 * (ease - 0.6) * min(target, 1 - target) * 2, 0, 1)
+    return [
+        Draw(
+            f"{benchmark}/{p}", d, f"<b>steps</b> \\boxed{{{d}}}", 20 + d, "stop" if d % 4 else "length", str(d), right
+        )
+        for p in range(PROBLEMS)
+        for d, right in enumerate((rng.random(TASKS[task]["draws"]) < chance[p]).tolist())
+    ]
+
+
+def _metrics(task: str, variant: str, seed: int) -> list[dict[str, float]]:
+    rng = generator("metrics", task, variant, seed)
+    final, entropy, length, reward = SHAPES[variant]
+    records = []
+    for step in range(STEPS + 1):
+        done = 1 - np.exp(-3.5 * step / STEPS)
+        record: dict[str, float] = {"step": step}
+        if step:
+            for key, (first, last), noise in (
+                ("actor/entropy", entropy, 0.008),
+                ("response/length_mean", length, 1.2),
+                ("reward/mean", reward, 0.05),
+            ):
+                record[key] = first + (last - first) * done + noise * rng.normal()
+            record["reward/mean"] = min(record["reward/mean"], 1.0)
+        if step % 10 == 0:
+            for place, benchmark in enumerate(TASKS[task]["benchmarks"]):
+                goal = final * (1.0 if TASKS[task]["benchmarks"][benchmark]["distribution"] == "in" else 0.5)
+                record[f"val/{benchmark}/mean@4"] = 0.6 + (goal - 0.6) * done - 0.01 * place
+        records.append(record)
+    return records
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """base, grpo and rlcsd with one seed, as in the demo."""
+    return make_study(tmp_path_factory.mktemp("study"), ["base", "grpo", "rlcsd"])
+
+
+@pytest.fixture(scope="session")
+def seeded_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Two seeds, two models, and a variant beside its method."""
+    return make_study(
+        tmp_path_factory.mktemp("seeded"),
+        ["base", "grpo", "rlcsd", "rlcsd-gt_cot"],
+        seeds=(0, 1),
+        models=("tiny-a", "tiny-b"),
+    )
+
+
+@pytest.fixture
+def new_study() -> Callable[..., Study]:
+    """`make_study`, for tests that need their own."""
+    return make_study

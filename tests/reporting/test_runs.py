@@ -1,0 +1,52 @@
+import dataclasses
+
+import pytest
+from selfdistill.errors import UserError
+from selfdistill.reporting.runs import check_unique, read_metrics, series
+
+
+def test_metrics_are_read_in_order(study):
+    run = study.runs[1]
+    metrics = read_metrics(run.metrics)
+    assert [record["step"] for record in metrics] == list(range(41))
+    assert list(series(metrics, "actor/entropy")) == list(range(1, 41))
+    assert list(series(metrics, "val/chain-3/mean@4")) == [0, 10, 20, 30, 40]
+    assert series(metrics, "no/such") == {}
+
+
+def test_series_leaves_out_what_is_no_number():
+    metrics = [{"step": 1, "a": None}, {"step": 2, "a": float("nan")}, {"step": 3, "a": "x"}, {"step": 4, "a": 2}]
+    assert series(metrics, "a") == {4: 2.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"step": 0}\n{"step": 1, "a": \n', r"metrics.jsonl, line 2: not JSON"),
+        ('{"step": 0}\n\n', r"metrics.jsonl, line 2: not JSON"),
+        ("[1]\n", r"line 1: expected a JSON object with a whole number 'step'"),
+        ('{"a": 1}\n', r"line 1: expected a JSON object with a whole number 'step'"),
+        ('{"step": true}\n', r"line 1: expected a JSON object with a whole number 'step'"),
+        ('{"step": -1}\n', r"line 1: expected a JSON object with a whole number 'step'"),
+        ('{"step": 0}\n{"step": 1}\n{"step": 1}\n', r"line 3: step 1 comes after step 1; expected every step once"),
+        ('{"step": 5}\n{"step": 3}\n', r"line 2: step 3 comes after step 5"),
+        ("", "no steps"),
+    ],
+)
+def test_bad_metrics_name_file_and_line(tmp_path, text, complaint):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match=complaint):
+        read_metrics(path)
+
+
+def test_missing_metrics(tmp_path):
+    with pytest.raises(UserError, match=r"none.jsonl: cannot read the metrics \(No such file"):
+        read_metrics(tmp_path / "none.jsonl")
+
+
+def test_two_runs_with_one_name(study):
+    check_unique(study.runs)
+    twin = dataclasses.replace(study.runs[0], method="other")
+    with pytest.raises(UserError, match="run arithmetic/tiny-qwen3/base/seed0 is listed twice"):
+        check_unique([*study.runs, twin])

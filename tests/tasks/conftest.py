@@ -1,0 +1,65 @@
+"""The real benchmark files, and readers of generated texts that share nothing with their writers."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from selfdistill.tasks import arithmetic, knights
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+FILES = {
+    "maths": "amc23+aime24+aime25/val.parquet",
+    "knights": "kk_3_test+kk_4_test+kk_5_test+kk_6_test+kk_7_test/val.parquet",
+    "knights-train": "kk_4to7/train.parquet",
+}
+
+
+@pytest.fixture
+def real():
+    """name -> path of a real parquet; skips where the files are not at hand."""
+
+    def path(name: str) -> Path:
+        found = SHARED / FILES[name]
+        if not found.exists():
+            pytest.skip(f"{found} is not here")
+        return found
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def read_chain():
+    """A chain from its text."""
+    symbols = {"add": "+", "subtract": "-", "multiply by": "*"}
+
+    def read(text: str) -> arithmetic.Chain:
+        start = re.search(r"Start with (\d)", text)[1]
+        steps = re.findall(r"then (add|subtract|multiply by) (\d)", text)
+        return arithmetic.Chain(int(start), tuple((symbols[word], int(digit)) for word, digit in steps))
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def read_puzzle():
+    """A puzzle from its text."""
+
+    def read(text: str) -> knights.Puzzle:
+        count, listed = re.search(r"You meet (\d+) inhabitants: ([^.]+)\.", text).groups()
+        names = tuple(listed.split(", "))
+        assert len(names) == int(count)
+        said = re.findall(r"(\w+) says: ([^.]+)\.", text)
+        assert tuple(name for name, _ in said) == names
+        statements = []
+        for _, claim in said:
+            atoms = tuple(
+                (names.index(n), role == "knight") for n, role in re.findall(r"(\w+) is a (knight|knave)", claim)
+            )
+            form = next(
+                (f for f, w in (("iff", " if and only if "), ("and", " and "), ("or", " or ")) if w in claim), "is"
+            )
+            statements.append(knights.Statement(form, atoms))
+        return knights.Puzzle(names, tuple(statements))
+
+    return read

@@ -1,0 +1,200 @@
+import itertools
+import re
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfdistill.randomness import generator
+from selfdistill.tasks import knights
+
+seeds = st.integers(0, 2**32)
+sizes = st.integers(2, 5)
+
+
+def make(people: int, seed: int, forms=knights.FORMS) -> knights.Puzzle:
+    return knights.generate(np.random.default_rng(seed), people, forms)
+
+
+def consistent_assignments(text: str) -> list[dict[str, str]]:
+    """By brute force from the printed text alone: every assignment under which all that is said fits who says it."""
+    names = re.search(r"inhabitants: ([^.]+)\.", text)[1].split(", ")
+    said = dict(re.findall(r"(\w+) says: ([^.]+)\.", text))
+    found = []
+    for choice in itertools.product(("knight", "knave"), repeat=len(names)):
+        roles = dict(zip(names, choice, strict=True))
+
+        def true(claim: str, roles=roles) -> bool:
+            if " if and only if " in claim:
+                left, right = claim.split(" if and only if ")
+                return true(left) == true(right)
+            if " or " in claim:
+                return any(true(part) for part in claim.split(" or "))
+            if " and " in claim:
+                return all(true(part) for part in claim.split(" and "))
+            name, role = claim.split(" is a ")
+            return roles[name] == role
+
+        if all(true(said[name]) == (roles[name] == "knight") for name in names):
+            found.append(roles)
+    return found
+
+
+def as_roles(answer: str) -> dict[str, str]:
+    return dict(re.findall(r"(\w+) is a (knight|knave)", answer))
+
+
+def attempts(solution: str) -> list[dict[str, str]]:
+    """The role assignments that a worked solution tries, in order."""
+    return [
+        dict(re.findall(r"(\w+) \((knight|knave)\)", line)) for line in solution.split("\n") if line.startswith("Try ")
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes, seeds, st.sampled_from([knights.FORMS, ("is", "and", "or", "iff"), ("or",)]))
+def test_every_puzzle_has_exactly_one_solution_and_it_is_the_answer(people, seed, forms):
+    puzzle = make(people, seed, forms)
+    assert len(set(puzzle.names)) == people
+    assert consistent_assignments(puzzle.text()) == [as_roles(puzzle.answer)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes, seeds)
+def test_text_says_what_the_puzzle_is(read_puzzle, people, seed):
+    puzzle = make(people, seed)
+    assert read_puzzle(puzzle.text()) == puzzle
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes, seeds)
+def test_worked_solutions_end_at_the_answer_and_refute_everything_before(people, seed):
+    puzzle = make(people, seed)
+    hint = puzzle.reference(np.random.default_rng(seed))
+    tried = attempts(hint.solution)
+    assert hint.answer == puzzle.answer
+    assert tried[-1] == as_roles(puzzle.answer)
+    assert len({tuple(t.items()) for t in tried}) == len(tried), "no assignment is tried twice"
+    blocks = hint.solution.split("Try ")[1:]
+    assert all(block.count(", no.") == 1 for block in blocks[:-1])
+    assert ", no." not in blocks[-1]
+    assert blocks[-1].count(", ok.") == people
+    assert hint.solution.endswith("\n")
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes, seeds)
+def test_restated_claims_are_judged_under_the_roles_of_their_attempt(people, seed):
+    solution = make(people, seed).reference(np.random.default_rng(seed)).solution
+    claims = re.findall(r"\((knight|knave)\) is a (knight|knave) \[(true|false)\]", solution)
+    assert claims
+    assert all((assumed == claimed) == (judged == "true") for assumed, claimed, judged in claims)
+
+
+@settings(max_examples=100, deadline=None)
+@given(sizes, seeds)
+def test_mistakes_are_wrong_and_never_pass_the_true_solution(people, seed):
+    puzzle = make(people, seed)
+    hint = puzzle.mistake(np.random.default_rng(seed))
+    assert not knights.grade(hint.answer, puzzle.answer)
+    tried = attempts(hint.solution)
+    assert tried[-1] == as_roles(hint.answer)
+    assert as_roles(puzzle.answer) not in tried
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, seeds)
+def test_texts_are_made_of_whole_phrases(people, seed):
+    puzzle, rng = make(people, seed, ("is", "and", "or", "iff")), np.random.default_rng(seed)
+    phrases = sorted([*knights.PHRASES, *map(str, range(13))], key=len, reverse=True)
+    whole = re.compile("(?:" + "|".join(map(re.escape, phrases)) + ")+")
+    for text in (puzzle.text(), puzzle.answer, puzzle.reference(rng).solution, puzzle.mistake(rng).solution):
+        assert whole.fullmatch(text)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds)
+def test_puzzles_that_differ_in_names_only_are_the_same_problem(seed):
+    puzzle = make(3, seed)
+    renamed = knights.Puzzle(tuple(reversed(knights.NAMES[-3:])), puzzle.statements)
+    assert renamed.canonical == puzzle.canonical
+    other = make(3, seed + 1)
+    assert (other.canonical == puzzle.canonical) == (other.statements == puzzle.statements)
+
+
+def test_generation_is_seeded():
+    made = [knights.generate(generator(0, "test", i), 3) for i in range(30)]
+    assert made == [knights.generate(generator(0, "test", i), 3) for i in range(30)]
+    assert len({puzzle.canonical for puzzle in made}) > 20
+
+
+@pytest.mark.parametrize("people", [-1, 0, 1, 13])
+def test_impossible_sizes_are_refused(people):
+    with pytest.raises(ValueError, match="2 to 12 people"):
+        make(people, 0)
+
+
+def test_simple_claims_alone_are_refused():
+    with pytest.raises(ValueError, match="compound"):
+        make(3, 0, ("is",))
+
+
+REFERENCE = "Ava is a knight, Ben is a knave, Chloe is a knight"
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        (REFERENCE, True),
+        ("Chloe is a knight, Ava is a knight, Ben is a knave", True),
+        ("ava = KNIGHT; BEN: knave\nChloe:knight", True),
+        ("Ava is knight, Ben is the knave, Chloe is a knight", False),
+        (r"\text{Ava is a knight, Ben is a knave, Chloe is a knight}", True),
+        ("Ava is a knight, Ava is a knight, Ben is a knave, Chloe is a knight", True),
+        ("Ava is a knight, Ben is a knight, Chloe is a knight", False),
+        ("Ava is a knight, Ben is a knave", False),
+        (REFERENCE + ", Dan is a knave", False),
+        ("Ava is a knight, Ben is not a knight, Chloe is a knight", False),
+        ("knight, knave, knight", False),
+        ("", False),
+    ],
+)
+def test_grading(answer, right):
+    assert knights.grade(answer, REFERENCE) is right
+
+
+@pytest.mark.parametrize("reference", ["", "none", "42"])
+def test_nothing_equals_a_reference_without_roles(reference):
+    assert not knights.grade(reference, reference)
+    assert not knights.grade(REFERENCE, reference)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes, seeds, st.randoms(use_true_random=False))
+def test_order_does_not_matter_and_every_single_change_does(people, seed, random):
+    puzzle = make(people, seed)
+    parts = puzzle.answer.split(", ")
+    shuffled = random.sample(parts, len(parts))
+    assert knights.grade(", ".join(shuffled), puzzle.answer)
+    for i, part in enumerate(parts):
+        flipped = part.replace("knight", "knave") if "knight" in part else part.replace("knave", "knight")
+        assert not knights.grade(", ".join([*parts[:i], flipped, *parts[i + 1 :]]), puzzle.answer)
+        assert not knights.grade(", ".join([*parts[:i], *parts[i + 1 :]]), puzzle.answer)
+
+
+def test_two_roles_for_one_person_are_wrong_unless_the_first_counts():
+    both = "Ava is a knight, Ava is a knave, Ben is a knave, Chloe is a knight"
+    assert not knights.grade(both, REFERENCE)
+    assert knights.grade(both, REFERENCE, first_role_counts=True)
+    second_fits = "Ava is a knave, Ava is a knight, Ben is a knave, Chloe is a knight"
+    assert not knights.grade(second_fits, REFERENCE)
+    assert not knights.grade(second_fits, REFERENCE, first_role_counts=True)
+
+
+@pytest.mark.parametrize("answer", ["a" * 100_000, "is" * 50_000, "a is " * 20_000, "a" + " " * 100_000, "a-" * 50_000])
+def test_long_answers_are_graded_in_no_time(answer):
+    began = time.monotonic()
+    assert not knights.grade(answer, REFERENCE)
+    assert time.monotonic() - began < 3

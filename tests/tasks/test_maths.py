@@ -1,0 +1,255 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfdistill.errors import UserError
+from selfdistill.tasks import maths
+from selfdistill.tasks.maths import grade
+
+POWER_TOWER = "9^{9^{9^9}}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("27", "27"),
+        ("27.0", "27"),
+        ("27.", "27"),
+        (".5", "0.50"),
+        ("+5", "5"),
+        ("073", "73"),
+        ("025", "025"),
+        ("$27$", "27"),
+        (r"\$27", "27"),
+        (r"\(27\)", "27"),
+        (r"\[ 27 \]", "27"),
+        (r"\left 27 \right", "27"),
+        ("1,234,567.5", "1234567.5"),
+        ("10{,}000", "10000"),
+        (r"10,\!000", "10000"),
+        (r"90^\circ", "90"),
+        (r"90^{\circ}", "90"),
+        ("90°", "90"),
+        ("\N{MINUS SIGN}5", "-5"),
+        ("1" * 100_000, "1" * 100_000),
+    ],
+)
+def test_equal_decimals(answer, reference, monkeypatch):
+    monkeypatch.setattr(maths, "_verified", lambda *_: pytest.fail("decimals need no algebra"))
+    assert grade(answer, reference)
+    assert grade(reference, answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("27", "28"),
+        ("-5", "5"),
+        ("0.1", "0.10000000000000000000000000000001"),
+        ("10000000000000000000000000000001", "10000000000000000000000000000002"),
+        ("1" * 100_000, "1" * 99_999),
+        ("0.333333", "0.333334"),
+    ],
+)
+def test_different_decimals(answer, reference, monkeypatch):
+    monkeypatch.setattr(maths, "_verified", lambda *_: pytest.fail("decimals need no algebra"))
+    assert not grade(answer, reference)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=3), st.decimals(min_value=-99, max_value=99, places=2))
+def test_decimals_against_fractions(one, other):
+    assert grade(f"{one:f}", f"{other:f}") == (Fraction(one) == Fraction(other))
+    assert grade(f"{one:f}", f"{one:f}0")
+
+
+@settings(deadline=None)
+@given(st.integers(-(10**12), 10**12))
+def test_thousands_commas(number):
+    assert grade(f"{number:,}", str(number))
+    assert grade(f"{number:,}".replace(",", "{,}"), str(number))
+    assert not grade(f"{number:,}", str(number + 1))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        (r"\frac{1}{2}", "0.5"),
+        ("1/2", r"\dfrac12"),
+        ("x=3", "3"),
+        (r"2\sqrt{3}", r"\sqrt{12}"),
+        ("3+4", "7"),
+        ("3,4", "4,3"),
+        (r"(\frac{3}{2}, 5)", "(1.5,5)"),
+        (r"\left(1,2\right)", "(1,2)"),
+        (r"10 \text{ cm}", "10"),
+        (r"\frac{\pi}{2}", r"\pi/2"),
+        ("p - q", "-q+p"),
+        (r"\text{(B)}", "B"),
+        (r"50\%", "50"),
+        ("Tuesday", r"Tuesday"),
+    ],
+)
+def test_equal_expressions(answer, reference):
+    assert grade(answer, reference)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        (r"\frac{1}{3}", "0.5"),
+        ("1,2", "12"),
+        ("(1,2)", "(2,1)"),
+        ("5 or 7", "7"),
+        ("final answer is $5$, or 6", "5"),
+        ("The answer is 5", "5"),
+        ("1e3", "100"),
+        ("", "5"),
+        (" ", "5"),
+        ("even", "odd"),
+        (r"\frac{", "5"),
+        ("nan", "5"),
+        ("\ud800", "5"),
+        ("5\n6", "5"),
+        ("\x00", "5"),
+    ],
+)
+def test_different_expressions(answer, reference):
+    assert not grade(answer, reference)
+
+
+def test_what_cannot_be_parsed_is_compared_as_strings():
+    assert grade("}{", "} {")
+    assert grade("$ }A{", "} a {")
+    assert not grade("}{", "}}{")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [POWER_TOWER, "9**9**9**9", "(((20!)!)!)!", "(" * 900 + "1" + ")" * 900, "9" * 1000 + "^{" + "9" * 900 + "}"],
+)
+def test_hostile_answers_end_within_the_limit(answer):
+    began = time.monotonic()
+    assert not grade(answer, "5", time_limit=0.5)
+    assert time.monotonic() - began < 5, "the limit, and the start of a process"
+    assert grade(r"\frac{10}{2}", "5", time_limit=4.9), "grading goes on"
+
+
+@pytest.mark.parametrize("answer", ["1+" * 50_000 + "1", "(" * 100_000, "a" * 100_000, r"\frac{1}{" * 10_000])
+def test_very_long_answers_are_not_parsed(answer):
+    began = time.monotonic()
+    assert not grade(answer, "5")
+    assert grade(answer, answer.upper() if answer[0] == "a" else answer)
+    assert time.monotonic() - began < 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=30), st.text(max_size=5))
+def test_any_text_is_graded(answer, reference):
+    assert grade(answer, reference, time_limit=1.0) in (True, False)
+
+
+def test_grading_in_threads_has_the_same_limit_and_results():
+    results = {}
+
+    def work(i: int) -> None:
+        answer = POWER_TOWER + f"+{i}" if i == 2 else rf"\frac{{{i}}}{{7}}"
+        results[i] = grade(answer, f"{i}/7", time_limit=0.6)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began < 8
+    assert results == {i: i != 2 for i in range(8)}
+
+
+def test_alarms_of_the_caller_stay_as_they_are():
+    def handler(*_):
+        pass
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.alarm(100)
+        assert grade(r"\frac{22}{4}", "5.5")
+        assert signal.getsignal(signal.SIGALRM) is handler
+        assert 90 < signal.alarm(0) <= 100
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_forked_process_grades_with_a_worker_of_its_own():
+    assert grade(r"\frac{6}{4}", "1.5")
+    ours = maths._WORKER._process.pid
+    child = os.fork()
+    if child == 0:
+        right = grade(r"\frac{14}{4}", "3.5") and maths._WORKER._process.pid != ours
+        maths._WORKER.stop()
+        os._exit(0 if right else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert grade(r"\frac{10}{4}", "2.5")
+    assert maths._WORKER._process.pid == ours
+
+
+def test_a_worker_that_was_killed_is_replaced():
+    assert grade(r"\frac{6}{8}", "0.75")
+    old = maths._WORKER._process.pid
+    os.kill(old, signal.SIGKILL)
+    maths._WORKER._process.wait()
+    assert grade(r"\frac{3}{8}", "0.375")
+    assert maths._WORKER._process.pid != old
+
+
+CHILD = """
+import sys, threading, time
+from selfdistill.tasks import maths
+assert maths.grade(r"\\frac{1}{2}", "0.5")
+print(maths._WORKER._process.pid, flush=True)
+if sys.argv[1] == "busy":
+    threading.Thread(target=maths.grade, args=("9^{9^{9^9}}", "5"), kwargs={"time_limit": 2.0}).start()
+if sys.argv[1] != "exit":
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("end", ["exit", "idle", "busy"])
+def test_no_process_is_left_behind(end):
+    """After a normal exit, and after a kill while the worker waits or computes."""
+    parent = subprocess.Popen([sys.executable, "-c", CHILD, end], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    if end == "busy":
+        time.sleep(0.5)
+    if end != "exit":
+        parent.kill()
+    parent.wait(timeout=20)
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while is_alive(worker):
+        assert time.monotonic() < deadline, "the worker outlives its process"
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs still; an orphan that nobody has reaped counts as ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+    except FileNotFoundError:
+        return False
+
+
+def test_a_grader_that_cannot_start_is_an_error_and_no_wrong_answer(monkeypatch):
+    monkeypatch.setattr(maths, "_WORKER", maths._Worker())
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(UserError, match=r"did not start.*math-verify==0\.9\.0"):
+        grade(r"\frac{31}{2}", "15.5")

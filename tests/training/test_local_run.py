@@ -1,0 +1,210 @@
+"""A whole local run: what it publishes, what a kill costs it, what it refuses."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from selfdistill.errors import UserError
+from selfdistill.files import sha256_file
+from selfdistill.sampling.models import load_model
+from selfdistill.tasks.schema import read_problems, write_problems
+from selfdistill.training.local import run
+from selfdistill.training.state_folder import StateFolder
+
+
+class Stopped(Exception):
+    """Stands for a kill: raised out of the progress report of a step."""
+
+
+def go(config, files, folder, report=lambda line: None):
+    outputs = {
+        "config": folder / "out" / "config.yaml",
+        "metrics": folder / "out" / "metrics.jsonl",
+        "provenance": folder / "out" / "provenance.json",
+        "model": folder / "out" / "model",
+    }
+    run.train(config, **files, state_dir=folder / "state", outputs=outputs, threads=1, report=report)
+    return outputs
+
+
+def metrics_of(path):
+    """Records without the timings, which are the only thing that may differ."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if not k.startswith("timing_s/")} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small_run, template, tmp_path_factory):
+    return go(template, small_run, tmp_path_factory.mktemp("whole"))
+
+
+def weights_hash(outputs):
+    return sha256_file(outputs["model"] / "model.safetensors")
+
+
+def test_publishes_config_metrics_provenance_and_a_loadable_model(uninterrupted, small_run):
+    records = metrics_of(uninterrupted["metrics"])
+    assert [record["step"] for record in records] == [0, 1, 2, 3, 4]
+    for name in (
+        "reward/mean",
+        "response/length_mean",
+        "response/truncated",
+        "actor/entropy",
+        "actor/grad_norm",
+        "actor/loss",
+    ):
+        assert all(name in record for record in records[1:]), name
+    assert [("val/chain-1/mean@2" in record) for record in records] == [True, False, True, False, True]
+    assert yaml.safe_load(uninterrupted["config"].read_text())["method"] == "rlcsd"
+    provenance = json.loads(uninterrupted["provenance"].read_text())
+    assert provenance["weights_sha256"] == weights_hash(uninterrupted)
+    assert provenance["base_model_sha256"] == sha256_file(small_run["base_model"] / "model.safetensors")
+    trained, _ = load_model(uninterrupted["model"], torch.device("cpu"))
+    before = load_file(small_run["base_model"] / "model.safetensors")
+    moved = [name for name, value in trained.state_dict().items() if name in before and not value.equal(before[name])]
+    assert moved
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_run_stopped_at_any_step_ends_the_same(small_run, config, uninterrupted, tmp_path, stop_at, every):
+    config["checkpoint"]["every"] = every
+
+    def stop(line):
+        if line.startswith(f"step {stop_at}/"):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        go(config, small_run, tmp_path, stop)
+    assert not (tmp_path / "out").exists()
+    outputs = go(config, small_run, tmp_path)
+    assert weights_hash(outputs) == weights_hash(uninterrupted)
+    assert metrics_of(outputs["metrics"]) == metrics_of(uninterrupted["metrics"])
+
+
+@pytest.mark.slow
+def test_sigkill_in_the_middle_of_a_step(small_run, config, uninterrupted, tmp_path):
+    script = tmp_path / "job.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import json, sys, time, pathlib
+            from selfdistill.training.local import run
+            from selfdistill.training.local.trainer import LocalTrainer
+            job = json.load(open(sys.argv[1]))
+            update = LocalTrainer._update
+            def slow(self, *arguments):
+                print("updating", flush=True)
+                time.sleep(0.3)
+                return update(self, *arguments)
+            LocalTrainer._update = slow
+            paths = {k: pathlib.Path(v) for k, v in job["files"].items()}
+            outputs = {k: pathlib.Path(v) for k, v in job["outputs"].items()}
+            run.train(job["config"], **paths, state_dir=pathlib.Path(job["state"]), outputs=outputs, threads=1, report=print)
+            """
+        )
+    )
+    out = tmp_path / "out"
+    names = {"config": "config.yaml", "metrics": "metrics.jsonl", "provenance": "provenance.json", "model": "model"}
+    job = {
+        "config": config,
+        "files": {k: str(v) for k, v in small_run.items()},
+        "outputs": {k: str(out / v) for k, v in names.items()},
+        "state": str(tmp_path / "state"),
+    }
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    command = [sys.executable, str(script), str(tmp_path / "job.json")]
+    for kill_at in (2, 1):  # the second kill hits the resumed process in its first step
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        seen = 0
+        for line in process.stdout:
+            seen += line.startswith("updating")
+            if seen == kill_at:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+        process.stdout.close()
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    assert sha256_file(out / "model" / "model.safetensors") == weights_hash(uninterrupted)
+    assert metrics_of(out / "metrics.jsonl") == metrics_of(uninterrupted["metrics"])
+
+
+def test_a_complete_run_is_published_again_without_training(small_run, config, tmp_path, monkeypatch):
+    config["steps"] = 1
+    outputs = go(config, small_run, tmp_path)
+    first = weights_hash(outputs)
+    outputs["metrics"].unlink()
+    monkeypatch.setattr(run, "LocalTrainer", None)  # any use would fail
+    outputs = go(config, small_run, tmp_path)
+    assert outputs["metrics"].exists()
+    assert weights_hash(outputs) == first
+
+
+def _hold(path, ready, release):
+    with StateFolder(path).locked(lambda line: None):
+        ready.set()
+        release.wait(30)
+
+
+def test_a_second_trainer_waits_for_the_first(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path, ready, release))
+    holder.start()
+    assert ready.wait(60)
+    said = []
+
+    def report(line):
+        said.append(line)
+        release.set()
+
+    began = time.monotonic()
+    with StateFolder(tmp_path).locked(report):
+        pass
+    holder.join(30)
+    assert len(said) == 1
+    assert "another process" in said[0]
+    assert time.monotonic() - began < 30
+
+
+REFUSALS = {
+    "an unknown key in a section": ({"rollout": {"prompt_per_step": 4}}, "prompt_per_step"),
+    "an unknown objective key": ({"objective": {"taw": 1}}, "taw"),
+    "an unknown method": ({"implementation": "rlsdc"}, "rlsdc"),
+    "a teacher that the method lacks": ({"teacher": {"kind": "none"}}, "teacher.kind"),
+    "an unknown teacher": ({"teacher": {"kind": "frozen"}}, "initial"),
+    "a prompt over the limit": ({"rollout": {"max_prompt_tokens": 5}}, "max_prompt_tokens = 5"),
+    "contexts longer than the model's positions": ({"hints": {"max_tokens": 100_000}}, "positions"),
+    "a share of prompts that does not divide": ({"update": {"prompts_per_update": 3}}, "prompts_per_update"),
+    "a benchmark that the file lacks": ({"benchmarks": ["chain-9"]}, "chain-9"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refuses_with_one_message_and_writes_nothing(small_run, config, tmp_path, case):
+    change, said = REFUSALS[case]
+    for key, value in change.items():
+        config[key] = {**config[key], **value} if isinstance(value, dict) else value
+    with pytest.raises(UserError, match=said):
+        go(config, small_run, tmp_path)
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "state" / "metrics.jsonl").exists()
+
+
+def test_gt_cot_names_the_rows_without_a_solution(small_run, config, tmp_path):
+    problems = read_problems(small_run["train_file"])
+    problems[3] = replace(problems[3], solution="")
+    write_problems(tmp_path / "train.parquet", problems)
+    config["hints"]["source"] = "gt_cot"
+    with pytest.raises(UserError, match=r"solution.*3|3.*solution"):
+        go(config, {**small_run, "train_file": tmp_path / "train.parquet"}, tmp_path)

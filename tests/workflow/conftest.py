@@ -1,0 +1,98 @@
+"""A place to plan and run the workflow in: the real rules and config, with scripts that only leave their outputs."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+LEAVE_OUTPUTS = """
+from pathlib import Path
+
+for output in map(Path, snakemake.output):
+    if not output.suffix:
+        output.mkdir(parents=True)
+        output /= "model.safetensors"
+    output.write_text("left by a test")
+"""
+
+
+class Workshop:
+    """A folder with config, workflow and base models, as a clone has them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @classmethod
+    def furnish(cls, folder: Path) -> "Workshop":
+        shutil.copytree(ROOT / "config", folder / "config")
+        shutil.copytree(ROOT / "profiles", folder / "profiles")
+        shutil.copytree(ROOT / "envs", folder / "envs")
+        shutil.copytree(ROOT / "workflow", folder / "workflow", ignore=lambda *_: ["selfdistill", ".snakemake"])
+        (folder / "workflow" / "selfdistill").symlink_to(ROOT / "workflow" / "selfdistill")
+        for script in (folder / "workflow" / "scripts").glob("*.py"):
+            script.write_text(LEAVE_OUTPUTS)
+        models = yaml.safe_load((ROOT / "config" / "models.yaml").read_text())["models"]
+        for entry in models.values():
+            for task in entry["sha256"]:
+                weights = folder / entry["folder"] / task / "model.safetensors"
+                weights.parent.mkdir(parents=True)
+                weights.write_text("weights")
+        return cls(folder)
+
+    def copy_to(self, folder: Path) -> "Workshop":
+        """Everything as it is, times of change included."""
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
+        return Workshop(folder)
+
+    def snakemake(self, *words: str, cores: int = 2) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--nocolor", *words]
+        return subprocess.run(
+            command, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
+        )
+
+    def planned(self, *words: str) -> Counter:
+        """The jobs of a dry run, as "rule task/variant" (or dataset/split), and how often each is planned."""
+        done = self.snakemake("--dry-run", *words)
+        assert done.returncode == 0, done.stdout
+        jobs = Counter()
+        for block in re.split(r"\n(?=(?:local)?rule )", done.stdout)[1:]:
+            name = re.match(r"(?:local)?rule (\w+):", block).group(1)
+            found = re.search(r"^    wildcards: (.*)$", block, re.MULTILINE)
+            wildcards = dict(pair.split("=", 1) for pair in found.group(1).split(", ")) if found else {}
+            shown = [wildcards[key] for key in ("task", "variant", "dataset", "split") if key in wildcards]
+            jobs[" ".join([name, "/".join(shown)]).strip()] += 1
+        return jobs
+
+    def refused(self, *words: str) -> str:
+        """What a dry run that fails says."""
+        done = self.snakemake("--dry-run", *words)
+        assert done.returncode != 0, done.stdout
+        assert "Traceback" not in done.stdout
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory):
+    """A workshop in which nothing has been run."""
+    return Workshop.furnish(tmp_path_factory.mktemp("furnished"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, furnished):
+    """A workshop in which the demo has been run to the end. Plan in it, change nothing; else take `changed`."""
+    workshop = furnished.copy_to(tmp_path_factory.mktemp("finished"))
+    done = workshop.snakemake()
+    assert done.returncode == 0, done.stdout
+    return workshop
+
+
+@pytest.fixture
+def changed(tmp_path, finished):
+    """A copy of the finished workshop that a test may change."""
+    return finished.copy_to(tmp_path)

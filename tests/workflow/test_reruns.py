@@ -1,0 +1,126 @@
+"""What a change makes stale: dry runs in a finished workshop."""
+
+from collections import Counter
+
+ALL = Counter({"all": 1})
+TABLES_ON = Counter(
+    {"tables": 1, "benchmarks arithmetic": 1, "benchmarks knights": 1, "page": 1},
+)
+RUN = "results/runs/{}/tiny_qwen3/{}/seed0"
+DRAWS = "results/draws/{}/tiny_qwen3/{}/seed0"
+
+
+def retrained(task: str, variant: str) -> Counter:
+    """A run, its evaluation, its task's curves, and all that aggregates it."""
+    jobs = (f"train {task}/{variant}", f"evaluate_{task} {task}/{variant}", f"dynamics {task}")
+    return Counter(jobs) + TABLES_ON + ALL
+
+
+def test_a_fresh_clone_plans_every_job_once(furnished):
+    jobs = furnished.planned()
+    assert sum(jobs.values()) == 2 + 4 + 4 + 6 + 2 + 1 + 2 + 1 + 1  # models, data, trained, evaluated, analysed, all
+    assert set(jobs.values()) == {1}
+
+
+def test_a_finished_workflow_has_nothing_to_do(finished):
+    assert finished.planned() == Counter()
+
+
+def test_a_value_of_one_method_and_task_retrains_one_run(finished):
+    """The variants in the matrix are plain methods: a value of one of them, on one task."""
+    word = "tasks={arithmetic: {run: {optimizer: {learning_rate: 5e-5}}}}"
+    assert finished.planned("--config", word) == (
+        retrained("arithmetic", "grpo") | retrained("arithmetic", "rlcsd")
+    )
+    word = "overrides={methods: {rlcsd: {objective: {tau: 0.03}}}}"
+    assert finished.planned("--config", word) == retrained("arithmetic", "rlcsd") | retrained("knights", "rlcsd")
+
+
+def test_editing_one_variant_retrains_that_variant_only(changed):
+    """In the file, as a user does; the variant is on one task only."""
+    matrix = "matrix={tasks: [knights], variants: [base, grpo, rlcsd, rlcsd-gt_cot]}"
+    assert changed.snakemake("--config", matrix).returncode == 0
+    assert changed.planned("--config", matrix) == Counter()
+    methods = changed.folder / "config" / "methods.yaml"
+    text = methods.read_text()
+    assert text.count("hints: {source: gt_cot}") == 1
+    methods.write_text(text.replace("hints: {source: gt_cot}", "hints: {source: gt_cot, k_max: 2}"))
+    jobs = Counter(["train knights/rlcsd-gt_cot", "evaluate_knights knights/rlcsd-gt_cot", "dynamics knights"])
+    jobs += Counter(["tables", "benchmarks knights", "page", "all"])
+    assert changed.planned("--config", matrix) == jobs
+
+
+def test_rewriting_a_value_as_it_is_changes_nothing(finished):
+    assert finished.planned("--config", "methods={rlcsd: {objective: {beta: 1, tau: 2e-2}}}") == Counter()
+
+
+def test_new_data_retrain_their_task_only(finished):
+    word = "tasks={knights: {data: {generator: {train: {problems: 1200}}}}}"
+    jobs = finished.planned("--config", word)
+    assert jobs == Counter(["data knights_3/train"]) + (retrained("knights", "grpo") | retrained("knights", "rlcsd"))
+
+
+def test_new_evaluation_problems_reevaluate_the_base_too(finished):
+    word = "tasks={knights: {benchmarks: {knights-5: {problems: 201}}}}"
+    jobs = finished.planned("--config", word)
+    data = Counter(["data knights-2+knights-3+knights-4+knights-5/val", "evaluate_knights knights/base"])
+    assert jobs == data + (retrained("knights", "grpo") | retrained("knights", "rlcsd"))
+
+
+def test_other_sampling_reevaluates_and_trains_nothing(finished):
+    jobs = finished.planned("--config", "tasks={knights: {evaluation: {temperature: 1.0}}}")
+    evaluated = Counter(f"evaluate_knights knights/{variant}" for variant in ("base", "grpo", "rlcsd"))
+    assert jobs == evaluated + TABLES_ON + ALL
+
+
+def test_a_presentation_choice_redoes_tables_and_figures_only(finished):
+    jobs = finished.planned("--config", "tasks={knights: {benchmarks: {knights-5: {counted: false}}}}")
+    assert jobs == Counter(["dynamics knights"]) + TABLES_ON + ALL
+
+
+def test_a_deleted_draws_file_reevaluates_its_run(changed):
+    (changed.folder / DRAWS.format("knights", "grpo") / "knights-3.parquet").unlink()
+    assert changed.planned() == Counter(["evaluate_knights knights/grpo"]) + TABLES_ON + ALL
+
+
+def test_deleted_metrics_publish_their_run_again(changed):
+    (changed.folder / RUN.format("knights", "grpo") / "metrics.jsonl").unlink()
+    assert changed.planned() == retrained("knights", "grpo")
+
+
+def test_deleted_data_are_made_again_only_for_who_needs_them(changed):
+    (changed.folder / "results/data/knights_3/train.parquet").unlink()
+    assert changed.planned() == Counter()
+    jobs = changed.planned("--config", "matrix={variants: [base, grpo, rlcsd, rlcsd-gt_cot]}")
+    assert jobs["data knights_3/train"] == 1
+    assert {job for job in jobs if job.startswith("train")} == {
+        "train arithmetic/rlcsd-gt_cot",
+        "train knights/rlcsd-gt_cot",
+    }
+
+
+def test_forcing_the_tables_redoes_them_and_what_follows(finished):
+    assert finished.planned("--forcerun", "tables") == TABLES_ON + ALL
+
+
+def test_an_edited_script_retrains_nothing(changed):
+    script = changed.folder / "workflow" / "scripts" / "train.py"
+    script.write_text(script.read_text() + "# a word\n")
+    assert changed.planned() == Counter()
+
+
+def test_a_new_seed_adds_its_runs_only(finished):
+    jobs = finished.planned("--config", "matrix={seeds: [0, 1]}")
+    added = Counter(f"train {task}/{v}" for task in ("arithmetic", "knights") for v in ("grpo", "rlcsd"))
+    added += Counter(f"evaluate_{t} {t}/{v}" for t in ("arithmetic", "knights") for v in ("base", "grpo", "rlcsd"))
+    assert jobs == added + Counter(["dynamics arithmetic", "dynamics knights"]) + TABLES_ON + ALL
+
+
+def test_a_single_cell_can_be_asked_for(finished):
+    assert finished.planned(DRAWS.format("knights", "rlcsd") + "/knights-3.parquet") == Counter()
+    cell = DRAWS.format("knights", "rlcsd-gt_cot").replace("seed0", "seed3") + "/knights-3.parquet"
+    assert finished.planned(cell) == Counter(["train knights/rlcsd-gt_cot", "evaluate_knights knights/rlcsd-gt_cot"])
+
+
+def test_a_cell_that_no_registry_knows_is_no_target(finished):
+    assert "No rule to produce" in finished.refused(DRAWS.format("knights", "rlcds") + "/knights-3.parquet")

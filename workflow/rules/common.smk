@@ -1,0 +1,119 @@
+# The checked configuration, and what the rules ask of it.
+
+import re
+from dataclasses import asdict
+
+from snakemake.exceptions import WorkflowError
+
+from selfdistill.config import BASE, DRAWS_FOLDER, RUN_FOLDER, config_hash, load_study
+from selfdistill.errors import UserError
+
+try:
+    # Snakemake lists the files of the command line first, and they are the stronger ones.
+    STUDY = load_study(config, workflow.configfiles)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+RUNS = STUDY.runs()
+TRAINED = [run for run in RUNS if run.variant != BASE]
+TASKS = STUDY.reporting()
+#: (dataset, split) -> a task that it belongs to.
+DATASETS = {(STUDY.dataset(task, split), split): task for task in STUDY.config["tasks"] for split in ("train", "val")}
+
+
+def any_of(names):
+    return "|".join(map(re.escape, names))
+
+
+# Every cell that the registries can name may be asked for by its path, whether the matrix holds it or not.
+wildcard_constraints:
+    task=any_of(STUDY.config["tasks"]),
+    model=any_of(STUDY.config["models"]),
+    variant=any_of(STUDY.variants),
+    seed="0|[1-9][0-9]*",
+
+
+def final_outputs():
+    figures = ["benchmarks", "dynamics"] if TRAINED else ["benchmarks"]
+    return [
+        "results/tables/main.csv",
+        *[f"results/figures/{task}/{figure}.svg" for task in TASKS for figure in figures],
+        "results/pages/results.html",
+        # Snakemake makes a deleted file again only where a target asks for it, and every number should keep its origin.
+        *files_of_runs("config.yaml", "metrics.jsonl", "provenance.json"),
+        *draws(),
+    ]
+
+
+def data_source(wildcards):
+    return STUDY.source_file(DATASETS[wildcards.dataset, wildcards.split], wildcards.split) or []
+
+
+def data_recipe(wildcards):
+    return STUDY.data(DATASETS[wildcards.dataset, wildcards.split])[wildcards.split]
+
+
+def train_file(wildcards):
+    return STUDY.data_file(wildcards.task, "train")
+
+
+def val_file(wildcards):
+    return STUDY.data_file(wildcards.task, "val")
+
+
+def base_model_settings(wildcards):
+    return STUDY.base_model(wildcards.model, wildcards.task)
+
+
+def base_model_source(wildcards):
+    settings = base_model_settings(wildcards)
+    return [] if settings["rebuild"] else f"{settings['folder']}/{wildcards.task}/model.safetensors"
+
+
+def run_settings(wildcards):
+    return STUDY.resolve(wildcards.task, wildcards.model, wildcards.variant, int(wildcards.seed))
+
+
+def state_folder(wildcards):
+    return f"results/state/{config_hash(run_settings(wildcards))}"
+
+
+def evaluated_model(wildcards):
+    pattern = "results/models/{model}/{task}" if wildcards.variant == BASE else f"{RUN_FOLDER}/model"
+    return pattern.format(**dict(wildcards.items()))
+
+
+def evaluation_settings(wildcards):
+    return STUDY.evaluation(wildcards.task)
+
+
+def files_of_runs(*names):
+    return [f"{run.folder}/{name}" for run in TRAINED for name in names]
+
+
+def draws():
+    return [f"{run.draws_folder}/{benchmark}.parquet" for run in RUNS for benchmark in TASKS[run.task]["benchmarks"]]
+
+
+def cells(runs):
+    return [asdict(run) for run in runs]
+
+
+def trained_on(wildcards):
+    return [run for run in TRAINED if run.task == wildcards.task]
+
+
+def metrics_of_task(wildcards):
+    return [f"{run.folder}/metrics.jsonl" for run in trained_on(wildcards)]
+
+
+def cells_of_task(wildcards):
+    return cells(trained_on(wildcards))
+
+
+def settings_of_task(wildcards):
+    return TASKS[wildcards.task]
+
+
+def methods_of_task(wildcards):
+    return {run.variant: run.method for run in RUNS if run.task == wildcards.task}

@@ -1,0 +1,24 @@
+# The run's settings alone decide whether it is stale: they hold the digests of its data and base model, whose files may
+# therefore be older or newer. Checkpoints live undeclared in the state folder, where no failed job can delete them.
+rule train:
+    input:
+        train=ancient(train_file),
+        val=ancient(val_file),
+        base_model=ancient("results/models/{model}/{task}"),
+    output:
+        config=f"{RUN_FOLDER}/config.yaml",
+        metrics=f"{RUN_FOLDER}/metrics.jsonl",
+        provenance=f"{RUN_FOLDER}/provenance.json",
+        model=directory(f"{RUN_FOLDER}/model"),
+    log:
+        "results/logs/train/{task}/{model}/{variant}/seed{seed}.log",
+    wildcard_constraints:
+        variant=any_of(name for name in STUDY.variants if name != BASE),
+    conda:
+        "../../envs/local.yaml"
+    threads: 1
+    params:
+        run=run_settings,
+        state=state_folder,
+    script:
+        "../scripts/train.py"

@@ -1,0 +1,14 @@
+"""The page where every number links to its origin."""
+
+from job import job, run_files
+
+with job(snakemake.log[0]) as report:
+    import pandas as pd
+    from selfdistill.files import write_text
+    from selfdistill.reporting.pages import results_page
+
+    params = snakemake.params
+    runs = run_files(params.runs, params.tasks)
+    tables = [pd.read_csv(snakemake.input[name]) for name in ("main", "gains")]
+    write_text(snakemake.output[0], results_page(runs, *tables, demonstration=params.demonstration))
+    report(f"{len(runs)} runs")

@@ -1,0 +1,21 @@
+"""Train one run, or go on with it, or publish it again."""
+
+from job import job
+
+with job(snakemake.log[0]) as report:
+    from selfdistill.tasks.datasets import check_disjoint
+    from selfdistill.training.local.run import train
+
+    data, run = snakemake.input, snakemake.params.run
+    shared = check_disjoint(data.train, data.val, allow_overlap=run["data"]["allow_overlap"])
+    report(f"{shared} of the evaluation problems are also trained on")
+    train(
+        run,
+        train_file=data.train,
+        val_file=data.val,
+        base_model=data.base_model,
+        state_dir=snakemake.params.state,
+        outputs=dict(snakemake.output.items()),
+        threads=snakemake.threads,
+        report=report,
+    )

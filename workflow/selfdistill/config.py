@@ -1,0 +1,418 @@
+"""The configuration: registries, matrix and overrides in; the runs and the full settings of each out.
+
+Imported while Snakemake reads the Snakefile, so nothing heavy is imported here and nothing is written.
+"""
+
+import dataclasses
+import functools
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selfdistill.errors import UserError
+from selfdistill.files import sha256_file, sha256_json
+from selfdistill.schemas import KeyPath, canonical, checked, nearest, parsed, schema
+
+#: Where a run's files are; both are also the patterns of the rules' outputs.
+RUN_FOLDER = "results/runs/{task}/{model}/{variant}/seed{seed}"
+DRAWS_FOLDER = "results/draws/{task}/{model}/{variant}/seed{seed}"
+#: The untrained model: a variant that is evaluated only.
+BASE = "base"
+GENERATED = "generated"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the matrix; `method` is that of its variant (BASE for the untrained model)."""
+
+    task: str
+    model: str
+    variant: str
+    seed: int
+    method: str
+
+    @property
+    def folder(self) -> str:
+        """What training left: config, metrics, provenance, model."""
+        return RUN_FOLDER.format(**dataclasses.asdict(self))
+
+    @property
+    def draws_folder(self) -> str:
+        """What evaluation left: <benchmark>.parquet."""
+        return DRAWS_FOLDER.format(**dataclasses.asdict(self))
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked configuration. Make it with `load_study`.
+
+    Attributes:
+        config: the merged configuration.
+        files: the files that it was merged from, strongest first, for messages.
+    """
+
+    config: Mapping[str, Any]
+    files: Sequence[str | os.PathLike]
+
+    @functools.cached_property
+    def variants(self) -> dict[str, str]:
+        """Variant -> method: the base, each method as it is, and the named variants."""
+        methods = {name: name for name in self.config["methods"]}
+        return {BASE: BASE} | methods | {name: v["method"] for name, v in self.config["variants"].items()}
+
+    def runs(self) -> list[Run]:
+        """The matrix, task by task."""
+        axes = [self.config["matrix"][axis] for axis in ("tasks", "models", "variants", "seeds")]
+        return [Run(*cell, self.variants[cell[2]]) for cell in itertools.product(*axes)]
+
+    def resolve(self, task: str, model: str, variant: str, seed: int) -> dict[str, Any]:
+        """The full settings of one training run, JSON-able, in one order of keys.
+
+        Raises UserError for an unknown name, for an unknown or ill-typed objective key in any layer, and for sizes that
+        do not divide.
+        """
+        for axis, name in (("tasks", task), ("models", model), ("variants", variant)):
+            self._known(axis, name, ("matrix", axis))
+        method = self.variants[variant]
+        if method == BASE:
+            raise UserError(f"variant {BASE!r} is the untrained model: there is nothing to train, only to evaluate")
+        implementation = self.config["methods"][method]["implementation"]
+        objective = schema("objectives")["properties"][implementation]
+
+        layers = list(self._layers(task, model, method, variant))
+        preset = next(values["preset"] for _, values in reversed(layers) if "preset" in values)
+        layers.insert(1, (("presets", preset), self.config["presets"][preset]))
+        settings: dict[str, Any] = {}
+        for at, values in layers:
+            try:
+                own = checked(values.get("objective", {}), objective, (*at, "objective"), self.origin)
+            except UserError as error:
+                raise UserError(f"{error}; these are the keys of method {method}") from None
+            settings = _merged(settings, {**values, "objective": own})
+
+        where = f"run {task}/{model}/{variant}"
+        run_schema = schema("run")
+        complete = {**run_schema, "properties": {**run_schema["properties"], "objective": objective}}
+        settings = canonical({**settings, "preset": preset}, complete, where)
+        _check_batches(settings, where)
+        return {
+            "task": task,
+            "model": model,
+            "variant": variant,
+            "method": method,
+            "implementation": implementation,
+            "seed": int(seed),
+            "data": {
+                "digest": self.data_digest(task),
+                "allow_overlap": self.config["tasks"][task]["data"].get("allow_overlap", False),
+            },
+            "base_model": {"digest": self.base_model_digest(model, task)},
+            "grader": self.config["tasks"][task]["grader"],
+            "benchmarks": list(self.config["tasks"][task]["benchmarks"]),
+            **settings,
+        }
+
+    def evaluation(self, task: str) -> dict[str, Any]:
+        """What decides the draws of a task: all that makes an evaluation stale, and nothing that does not."""
+        entry = self.config["tasks"][task]
+        return {
+            "task": task,
+            "grader": entry["grader"],
+            "first_role_counts": entry.get("first_role_counts", False),
+            "draws": entry["draws"],
+            "benchmarks": list(entry["benchmarks"]),
+            "evaluation": canonical(
+                entry["evaluation"], _part("tasks", "additionalProperties", "properties", "evaluation"), f"tasks.{task}"
+            ),
+            "data": {"digest": sha256_json(self.data(task)["val"])},
+        }
+
+    def reporting(self) -> dict[str, Any]:
+        """Task -> what tables and figures need of it: metric and benchmarks, for the tasks of the matrix."""
+        return {
+            task: {
+                "metric": entry["metric"],
+                "benchmarks": {
+                    name: {"distribution": about["distribution"], "counted": about.get("counted", True)}
+                    for name, about in entry["benchmarks"].items()
+                },
+            }
+            for task, entry in self.config["tasks"].items()
+            if task in self.config["matrix"]["tasks"]
+        }
+
+    @property
+    def generated_only(self) -> bool:
+        """Whether all tasks of the matrix are toy ones, made by a generator."""
+        tasks = self.config["matrix"]["tasks"]
+        return all(self.config["tasks"][task]["data"]["source"] == GENERATED for task in tasks)
+
+    def data_file(self, task: str, split: str) -> str:
+        """Where the rules put a task's data: results/data/<dataset>/<split>.parquet."""
+        return f"results/data/{self.dataset(task, split)}/{split}.parquet"
+
+    def dataset(self, task: str, split: str) -> str:
+        """Name of a task's dataset: the training set's own, or the benchmarks joined by "+"."""
+        entry = self.config["tasks"][task]
+        return entry["data"]["dataset"] if split == "train" else "+".join(entry["benchmarks"])
+
+    def source_file(self, task: str, split: str) -> str | None:
+        """The parquet of the user's folder that a split comes from; None where it is generated."""
+        source = self.config["tasks"][task]["data"]["source"]
+        return None if source == GENERATED else f"{source}/{self.dataset(task, split)}/{split}.parquet"
+
+    def data(self, task: str) -> dict[str, Any]:
+        """Split -> what its content depends on: the generator's recipe, or the source file's sha256."""
+        return {split: self._split(task, split) for split in ("train", "val")}
+
+    def data_digest(self, task: str) -> str:
+        """Changes when, and only when, the content of the task's data does."""
+        return sha256_json(self.data(task))
+
+    def base_model(self, model: str, task: str) -> dict[str, Any]:
+        """The part of a model's entry that decides one task's base model, in the entry's own shape."""
+        entry = self.config["models"][model]
+        key = "warm_start" if entry["rebuild"] else "sha256"
+        if task not in entry.get(key, {}):
+            raise UserError(
+                f"{self.origin(('models', model), entry)}: models.{model}.{key} has nothing for task {task!r} "
+                f"(it has: {', '.join(entry.get(key, {})) or 'nothing'}); add it, or leave this model or task out of "
+                "the matrix"
+            )
+        return {name: entry[name] for name in ("folder", "rebuild", "architecture") if name in entry} | {
+            key: {task: entry[key][task]}
+        }
+
+    def base_model_digest(self, model: str, task: str) -> str:
+        """sha256 of the shipped weights, or the hash of the recipe that rebuilds them."""
+        settings = self.base_model(model, task)
+        if not settings["rebuild"]:
+            return settings["sha256"][task]
+        return sha256_json({key: settings[key] for key in ("architecture", "warm_start")})
+
+    def origin(self, path: KeyPath, value: Any) -> str:
+        """The file that holds a value under these keys, else "--config"."""
+        for file in self.files:
+            found = _get(_read(str(file)), path)
+            if found == value or (isinstance(found, str) and parsed(found) == value):
+                return os.path.relpath(file)
+        return "--config" if self.files else "config"
+
+    def _layers(self, task: str, model: str, method: str, variant: str) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
+        """Weakest first: where each layer stands in the configuration, and its values."""
+        paths: list[KeyPath] = [
+            ("defaults",),
+            ("methods", method),
+            ("tasks", task, "run"),
+            ("models", model, "run"),
+            ("overrides", "all"),
+            ("overrides", "tasks", task),
+            ("overrides", "methods", method),
+            ("variants", variant, "set"),
+        ]
+        for path in paths:
+            values = _get(self.config, path) or {}
+            yield path, {key: value for key, value in values.items() if key != "implementation"}
+
+    def _split(self, task: str, split: str) -> dict[str, Any]:
+        entry = self.config["tasks"][task]
+        source = self.source_file(task, split)
+        if source is not None:
+            if not os.path.isfile(source):
+                raise UserError(
+                    f"{source}: no such file; tasks.{task}.data.source must be {GENERATED!r} or a folder that holds "
+                    f"{self.dataset(task, split)}/{split}.parquet"
+                )
+            stat = os.stat(source)
+            return {"sha256": _sha256(source, stat.st_mtime_ns, stat.st_size)}
+        recipe = {key: entry["data"]["generator"][key] for key in ("exercise", "seed")}
+        if split == "train":
+            return {**recipe, "dataset": entry["data"]["dataset"], **entry["data"]["generator"]["train"]}
+        benchmarks = {
+            name: {"size": about["size"], "problems": about["problems"]} for name, about in entry["benchmarks"].items()
+        }
+        return {**recipe, "benchmarks": benchmarks}
+
+    def _known(self, axis: str, name: str, at: KeyPath) -> None:
+        known = self.variants if axis == "variants" else self.config[axis]
+        if name not in known:
+            raise UserError(
+                f"{self.origin(at, _get(self.config, at))}: {'.'.join(at)}: unknown {axis.removesuffix('s')} {name!r}; "
+                f"the nearest known one is {nearest(name, known)!r} (known: {', '.join(known)})"
+            )
+
+    def check(self) -> None:
+        """Whatever no JSON schema can say. Raises UserError."""
+        config = self.config
+        implementations = schema("objectives")["properties"]
+        for method, entry in config["methods"].items():
+            at = ("methods", method, "implementation")
+            if (name := entry["implementation"]) not in implementations:
+                raise UserError(
+                    f"{self.origin(at, name)}: {'.'.join(at)}: unknown implementation {name!r}; the nearest known one "
+                    f"is {nearest(name, implementations)!r} (known: {', '.join(implementations)})"
+                )
+            at = ("methods", method, "objective")
+            objective = checked(entry["objective"], implementations[name], at, self.origin)
+            canonical(objective, implementations[name], f"{'.'.join(at)} (a method names all its keys)")
+        for variant, entry in config["variants"].items():
+            if variant == BASE or variant in config["methods"]:
+                taken = "the untrained model" if variant == BASE else "the method without changes"
+                raise UserError(
+                    f"{self.origin(('variants', variant), entry)}: variants.{variant}: {variant!r} already names {taken}; "
+                    "two runs would have one name: rename the variant, or put the change under overrides"
+                )
+            self._known("methods", entry["method"], ("variants", variant, "method"))
+        if BASE in config["methods"]:
+            raise UserError(f"methods.{BASE}: the name {BASE!r} is the untrained model's; rename the method")
+        for axis in ("tasks", "models", "variants"):
+            for name in config["matrix"][axis]:
+                self._known(axis, name, ("matrix", axis))
+        for axis in ("tasks", "methods"):
+            for name in config["overrides"].get(axis, {}):
+                self._known(axis, name, ("overrides", axis))
+        for axis, names in config["matrix"].items():
+            if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+                raise UserError(
+                    f"{self.origin(('matrix', axis), names)}: matrix.{axis}: {twice[0]!r} is listed twice; two runs "
+                    "would have one name: remove one"
+                )
+        for model, entry in config["models"].items():
+            if entry["rebuild"] and "architecture" not in entry:
+                raise UserError(
+                    f"{self.origin(('models', model), entry)}: models.{model}: rebuild needs an `architecture`; give "
+                    "one, or set rebuild: false"
+                )
+        for task in config["tasks"]:
+            self._check_task(task)
+        self._check_datasets()
+        for task, model, variant in {(run.task, run.model, run.variant) for run in self.runs()}:
+            self.evaluation(task)
+            if variant != BASE:
+                self.resolve(task, model, variant, 0)
+
+    def _check_task(self, task: str) -> None:
+        entry = self.config["tasks"][task]
+        place = f"{self.origin(('tasks', task), entry)}: tasks.{task}"
+        kind, k = entry["metric"].split("@")
+        if int(k) > entry["draws"] or (kind == "mean" and int(k) != entry["draws"]):
+            raise UserError(
+                f"{place}: metric {entry['metric']} does not fit draws {entry['draws']}; change one of them"
+            )
+        if entry["data"]["source"] != GENERATED:
+            return
+        if "generator" not in entry["data"]:
+            raise UserError(f"{place}.data: source {GENERATED!r} needs a `generator`; give one, or a folder as source")
+        for name, about in entry["benchmarks"].items():
+            if missing := [key for key in ("size", "problems") if key not in about]:
+                raise UserError(f"{place}.benchmarks.{name}: generated problems need {missing[0]!r}; give it")
+
+    def _check_datasets(self) -> None:
+        """Two tasks may share a dataset, but not a name for different data."""
+        seen: dict[str, tuple[str, Any]] = {}
+        for task in self.config["tasks"]:
+            for split in ("train", "val"):
+                source = self.source_file(task, split)
+                content = source or self._split(task, split)
+                other, known = seen.setdefault(self.data_file(task, split), (task, content))
+                if known != content:
+                    raise UserError(
+                        f"tasks.{other} and tasks.{task} give different data for {self.data_file(task, split)}; name "
+                        "the dataset or the benchmarks of one of them differently"
+                    )
+
+
+def load_study(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = ()) -> Study:
+    """Check a merged configuration.
+
+    Args:
+        config: as Snakemake merged it: registries, the config file, --config.
+        files: the files that it was merged from, strongest first; only read again, for messages and to find keys that
+            a file gives twice (YAML keeps the last without a word).
+
+    Raises:
+        UserError: for whatever is wrong, naming place, key and the nearest valid one.
+    """
+    for file in files:
+        _refuse_repeated_keys(str(file))
+    _refuse_odd_keys(config, ())
+    study = Study({"variants": {}, "overrides": {}, **config}, files)
+    study = Study(checked(study.config, schema("config"), origin=study.origin), files)
+    study.check()
+    return study
+
+
+def config_hash(settings: Mapping[str, Any]) -> str:
+    """The name of a run's state: a hash of its resolved settings."""
+    return sha256_json(settings)
+
+
+def _merged(weaker: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(weaker)
+    for key, value in stronger.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = _merged(result[key], value) if both else value
+    return result
+
+
+def _check_batches(settings: Mapping[str, Any], where: str) -> None:
+    step, update = settings["rollout"]["prompts_per_step"], settings["update"]["prompts_per_update"]
+    if step % update:
+        raise UserError(
+            f"{where}: rollout.prompts_per_step {step} is no multiple of update.prompts_per_update {update}; change one"
+        )
+
+
+def _get(node: Any, path: KeyPath) -> Any:
+    for key in path:
+        try:
+            node = node[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return node
+
+
+def _part(name: str, *path: str) -> Mapping[str, Any]:
+    return _get(schema(name), path)
+
+
+@functools.lru_cache
+def _read(file: str) -> Any:
+    return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+
+
+@functools.lru_cache
+def _sha256(path: str, _mtime: int, _size: int) -> str:
+    return sha256_file(path)
+
+
+def _refuse_odd_keys(node: Any, path: KeyPath) -> None:
+    """YAML reads an unquoted `on` as true and 3 as a number; a key must be text."""
+    if not isinstance(node, Mapping):
+        return
+    for key, value in node.items():
+        if not isinstance(key, str):
+            raise UserError(f"{'.'.join((*path, ''))}{key}: keys must be text, this one was read as {key!r}; quote it")
+        _refuse_odd_keys(value, (*path, key))
+
+
+def _refuse_repeated_keys(file: str) -> None:
+    def visit(node: yaml.Node | None, path: str) -> None:
+        if not isinstance(node, yaml.MappingNode):
+            return
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise UserError(
+                    f"{os.path.relpath(file)}, line {key.start_mark.line + 1}: {path}{key.value} stands twice; the "
+                    "second would silently replace the first: rename or remove one"
+                )
+            seen.add(key.value)
+            visit(value, f"{path}{key.value}.")
+
+    visit(yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")

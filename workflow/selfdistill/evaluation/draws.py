@@ -1,0 +1,178 @@
+"""Draws: what a model answered, one row a draw, as parquet. Every number of every table is derived from these files."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfdistill.errors import UserError
+from selfdistill.files import atomic_path
+
+FINISH_REASONS = ("stop", "length")
+
+SCHEMA = pa.schema(
+    {
+        "problem_id": pa.string(),
+        "draw": pa.int32(),
+        "response": pa.string(),
+        "n_tokens": pa.int32(),
+        "finish_reason": pa.string(),
+        "answer": pa.string(),
+        "correct": pa.bool_(),
+    }
+)
+_NULLABLE = {"answer"}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One response to one problem.
+
+    problem_id: "<benchmark>/<index>"; draw: 0 to D - 1; response: decoded text without the end-of-text token;
+    n_tokens: generated tokens, the end-of-text token included; finish_reason: "stop", or "length" when truncated;
+    answer: what was extracted and graded (None: no boxed answer); correct: the grader's verdict.
+    """
+
+    problem_id: str
+    draw: int
+    response: str
+    n_tokens: int
+    finish_reason: str
+    answer: str | None
+    correct: bool
+
+
+@dataclass(frozen=True)
+class DrawMatrix:
+    """Draws of one benchmark as arrays of P problems x D draws, or of S seeds x P x D once stacked.
+
+    problems: ids in sorted order, the rows' names; correct: bool; n_tokens: int; truncated: bool.
+    """
+
+    problems: tuple[str, ...]
+    correct: np.ndarray
+    n_tokens: np.ndarray
+    truncated: np.ndarray
+
+
+def write_draws(path: str | os.PathLike, draws: Iterable[Draw]) -> None:
+    """Write the draws of one benchmark, whole or not at all. Raises UserError where `read_draws` would."""
+    table = pa.Table.from_pylist([vars(draw) for draw in draws], schema=SCHEMA)
+    _check(table.to_pandas(), path)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_draws(path: str | os.PathLike) -> pd.DataFrame:
+    """Read the draws of one benchmark: the columns of SCHEMA, rows as in the file. Other columns are left out.
+
+    Raises UserError naming the file and the column: unreadable file, missing column, wrong type, empty value, unknown
+    finish reason, a draw that is there twice, problems with unlike numbers of draws.
+    """
+    try:
+        table = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(
+            f"{path}: cannot be read as a parquet file of draws ({error}); evaluate this run again"
+        ) from None
+    columns = {}
+    for field in SCHEMA:
+        if field.name not in table.column_names:
+            raise UserError(
+                f"{path}: column {field.name!r} is missing; a file of draws has the columns {', '.join(SCHEMA.names)}"
+            )
+        columns[field.name] = _cast(table[field.name], field, path)
+    frame = pa.table(columns).to_pandas()
+    _check(frame, path)
+    return frame
+
+
+def to_matrix(draws: pd.DataFrame) -> DrawMatrix:
+    """Arrays of P problems x D draws from checked draws; the order of the rows does not matter."""
+    ordered = draws.sort_values(["problem_id", "draw"])
+    problems = tuple(ordered["problem_id"].unique())
+    shape = (len(problems), -1)
+    return DrawMatrix(
+        problems=problems,
+        correct=ordered["correct"].to_numpy(dtype=bool).reshape(shape),
+        n_tokens=ordered["n_tokens"].to_numpy(dtype=np.int64).reshape(shape),
+        truncated=(ordered["finish_reason"] == "length").to_numpy(dtype=bool).reshape(shape),
+    )
+
+
+def stack_seeds(matrices: Mapping[str, DrawMatrix]) -> DrawMatrix:
+    """One S x P x D matrix from the P x D matrices of several seeds, by file name (for the error message).
+
+    Raises UserError when they differ in problems or in the number of draws.
+    """
+    check_paired(matrices)
+    (name, first), *others = matrices.items()
+    for other_name, other in others:
+        if other.correct.shape != first.correct.shape:
+            raise UserError(
+                f"{other_name}: {other.correct.shape[1]} draws a problem, but {first.correct.shape[1]} in {name}; "
+                "seeds of one run need the same number of draws: evaluate them with the same settings"
+            )
+    return DrawMatrix(
+        problems=first.problems,
+        correct=np.stack([m.correct for m in matrices.values()]),
+        n_tokens=np.stack([m.n_tokens for m in matrices.values()]),
+        truncated=np.stack([m.truncated for m in matrices.values()]),
+    )
+
+
+def check_paired(matrices: Mapping[str, DrawMatrix]) -> None:
+    """Raise UserError unless all matrices (by name) are on the same problems. Equal problems are in equal order."""
+    (name, first), *others = matrices.items()
+    for other_name, other in others:
+        if unlike := set(first.problems) ^ set(other.problems):
+            raise UserError(
+                f"{other_name} and {name}: column 'problem_id' differs in {len(unlike)} problems, for example "
+                f"{min(unlike)!r}; only results on the same problems can be compared: evaluate both on the same data"
+            )
+
+
+def _cast(column: pa.ChunkedArray, field: pa.Field, path: str | os.PathLike) -> pa.ChunkedArray:
+    # Arrow would turn any number into a truth value; a score of 2 must not become "correct".
+    if pa.types.is_boolean(field.type) == pa.types.is_boolean(column.type):
+        try:
+            return column.cast(field.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            pass
+    raise UserError(f"{path}: column {field.name!r} is of type {column.type}, expected {field.type}")
+
+
+def _check(frame: pd.DataFrame, path: str | os.PathLike) -> None:
+    if frame.empty:
+        raise UserError(f"{path}: no draws; expected one row a draw")
+    for column in SCHEMA.names:
+        if column not in _NULLABLE:
+            _refuse(path, column, frame[column].isna(), frame, "has no value")
+    _refuse(path, "n_tokens", frame["n_tokens"] < 0, frame, "is negative")
+    _refuse(
+        path,
+        "finish_reason",
+        ~frame["finish_reason"].isin(FINISH_REASONS),
+        frame,
+        f"is none of {', '.join(FINISH_REASONS)}",
+    )
+    _refuse(path, "draw", frame.duplicated(["problem_id", "draw"]), frame, "is there twice")
+    counts = frame.groupby("problem_id")["draw"].agg(["size", "min", "max"])
+    size = counts["size"].max()
+    bad = counts[(counts["size"] != size) | (counts["min"] != 0) | (counts["max"] != size - 1)]
+    if not bad.empty:
+        raise UserError(
+            f"{path}: column 'draw': problem {bad.index[0]!r} has {bad['size'].iloc[0]} draws numbered "
+            f"{bad['min'].iloc[0]} to {bad['max'].iloc[0]}; every problem needs the same draws, 0 to {size - 1}"
+        )
+
+
+def _refuse(path: str | os.PathLike, column: str, bad: pd.Series, frame: pd.DataFrame, complaint: str) -> None:
+    if bad.any():
+        row = int(np.argmax(bad.to_numpy()))
+        where = f"row {row} (problem {frame['problem_id'].iloc[row]!r}, draw {frame['draw'].iloc[row]})"
+        raise UserError(f"{path}: column {column!r} {complaint} in {where}; evaluate this run again")

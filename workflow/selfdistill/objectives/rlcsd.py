@@ -1,0 +1,94 @@
+"""RLCSD: GRPO whose token advantages are shifted by the contrast of a correct and several wrong hints.
+
+Paper: arXiv 2606.11709, sect. 4, Eq. 10-15; released values and edge cases: spec methods.md 7 and 15.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selfdistill.objectives.aggregation import token_weights
+from selfdistill.objectives.batch import Batch, Needs, Targets, mean_over
+from selfdistill.objectives.contrast import contrastive_evidence
+from selfdistill.objectives.policy_gradient import clipped_surrogate
+
+
+@dataclass(frozen=True)
+class RLCSD:
+    """Settings and loss of RLCSD.
+
+    Attributes:
+        epsilon: clip of the policy ratio, both sides; no dual clip.
+        tau: evidence (nats) at which tanh saturates.
+        beta, lam: the residual is beta * lam * tanh(e / tau).
+        residual_clip_low, residual_clip_high: bounds of the residual (inactive at the published values).
+        delta: residuals up to this size leave a token unselected.
+        eta: weight of the selected path.
+        one_sided: evidence lp_correct - lp_student in place of the contrast (hint settings 1 and 2).
+        anchor: False replaces A + r by r, without the sign clamp (ablation "no ORM anchor").
+        single_path: True takes one mean over all tokens in place of one a path (ablation).
+    """
+
+    epsilon: float = 0.2
+    tau: float = 0.02
+    beta: float = 1.0
+    lam: float = 0.5
+    residual_clip_low: float = -2.0
+    residual_clip_high: float = 2.0
+    delta: float = 0.02
+    eta: float = 1.0
+    one_sided: bool = False
+    anchor: bool = True
+    single_path: bool = False
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(
+            correct_hint=True, wrong_hints=not self.one_sided, mixed_groups=True, current_logprobs=self.one_sided
+        )
+
+    def residual(self, evidence: Tensor) -> Tensor:
+        """r = clip(beta lam tanh(e / tau)): same shape as the evidence, in units of the advantage."""
+        shift = self.beta * self.lam * torch.tanh(evidence / self.tau)
+        return shift.clamp(self.residual_clip_low, self.residual_clip_high)
+
+    def targets(self, batch: Batch, aggregation: str) -> Targets:
+        """Shifted advantages on selected tokens, and one global mean for each of the two paths.
+
+        A token is selected where |r| > delta in a row that has its hints; a row without (a lone correct rollout, say)
+        stays on the unmodulated path. The shift never turns an advantage's sign: A > 0 stays >= 0, A < 0 stays <= 0,
+        and A = 0 stays 0.
+        """
+        mask, advantages = batch.token_mask, batch.advantages[:, None].expand(batch.response_mask.shape)
+        signal_mask = mask & batch.hinted[:, None]
+        if self.one_sided:
+            evidence = batch.correct_logprobs - batch.current_logprobs
+        else:
+            evidence = contrastive_evidence(batch.correct_logprobs, batch.wrong_logprobs, batch.wrong_mask)
+        evidence = torch.where(signal_mask, evidence, 0.0)
+        residual = self.residual(evidence)
+        selected = signal_mask & (residual.abs() > self.delta)
+        shifted = advantages + residual
+        anchored = torch.where(advantages > 0, shifted.clamp(min=0), shifted.clamp(max=0))
+        anchored = torch.where(advantages == 0, 0.0, anchored)
+        modulated = torch.where(selected, anchored if self.anchor else residual, advantages)
+
+        rollouts = batch.rollouts
+        if self.single_path:
+            weights = token_weights(mask, aggregation, rollouts)
+        else:
+            weights = token_weights(mask & ~selected, aggregation, rollouts)
+            weights = weights + self.eta * token_weights(selected, aggregation, rollouts)
+        metrics = {
+            "signal/evidence_mean": mean_over(evidence, signal_mask),
+            "signal/evidence_abs_mean": mean_over(evidence.abs(), signal_mask),
+            "signal/selected_share": mean_over(selected.float(), mask),
+            "signal/residual_mean": mean_over(residual, selected),
+            "signal/sign_clamped_share": mean_over((anchored != shifted).float(), selected) if self.anchor else 0.0,
+        }
+        return Targets(modulated, weights, metrics)
+
+    def token_loss(self, logprobs: Tensor, batch: Batch, targets: Targets) -> Tensor:
+        """(B, T) loss of each token; `logprobs` (B, T) carries the student's gradient."""
+        return clipped_surrogate(logprobs, batch.old_logprobs, targets.advantages, self.epsilon, self.epsilon)

@@ -1,0 +1,25 @@
+"""Chat prompts as token ids, and the ids that end a response."""
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from selfdistill.errors import UserError
+
+
+def encode_chat(tokenizer: PreTrainedTokenizerBase, user_message: str) -> list[int]:
+    """Token ids of one user message in the tokenizer's chat template, thinking enabled, ready for the response."""
+    messages = [{"role": "user", "content": user_message}]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, enable_thinking=True)
+    return tokenizer(text, add_special_tokens=False).input_ids
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids after which a response is over: the generation config's, else the tokenizer's.
+
+    Raises UserError where neither names any.
+    """
+    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ids = configured if isinstance(configured, list) else [configured]
+    ids = [i for i in [*ids, tokenizer.eos_token_id] if i is not None]
+    if not ids:
+        raise UserError(f"{tokenizer.name_or_path}: neither generation_config.json nor the tokenizer has an eos token")
+    return sorted(set(ids))

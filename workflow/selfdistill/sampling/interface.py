@@ -1,0 +1,54 @@
+"""What a sampler takes and gives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from selfdistill.randomness import Key
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How responses are drawn.
+
+    Attributes:
+        max_response_tokens: a response that has not ended by then is truncated (finish_reason "length").
+        temperature: divides the logits, in sampling and in the log-probs returned; 0 is greedy (log-probs at 1).
+        top_p: smallest set of most likely tokens with at least this mass; 1 is off.
+        top_k: so many most likely tokens; 0 is off.
+    """
+
+    max_response_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One drawn response.
+
+    Attributes:
+        response_ids: tokens as drawn, the end-of-sequence token included where there is one. They are carried as ids
+            everywhere: text that a policy made up need not tokenise back to them.
+        logprobs: (T,) float32 nats, of the drawn tokens under the *full* distribution at the temperature (before
+            top-p and top-k).
+        entropies: (T,) float32 nats, of that distribution.
+        finish_reason: "stop" or "length".
+    """
+
+    response_ids: list[int]
+    logprobs: np.ndarray
+    entropies: np.ndarray
+    finish_reason: str
+
+
+class Sampler(Protocol):
+    """Draws one response for each prompt."""
+
+    def sample(
+        self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]
+    ) -> list[Rollout]:
+        """Responses in the order of the prompts. `keys` names each draw's random stream (randomness.generator)."""

@@ -1,0 +1,82 @@
+"""transformers' generate behind the sampler interface: any model that it can run, at its own pace."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+from selfdistill.randomness import Key, seed_of
+from selfdistill.sampling.interface import Rollout, SamplingSettings
+
+
+class TransformersGenerate:
+    """Sampler over PreTrainedModel.generate. Draws come from torch's global generator, seeded by the batch's first key:
+
+    they are reproducible, but unlike the own loop's they depend on which prompts share a batch.
+    """
+
+    def __init__(self, model: PreTrainedModel, pad_id: int, end_ids: Sequence[int], max_rows: int = 64):
+        self._model, self._pad_id, self._end_ids, self._max_rows = model, pad_id, sorted(end_ids), max_rows
+
+    @torch.no_grad()
+    def sample(
+        self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]
+    ) -> list[Rollout]:
+        """See Sampler."""
+        was_training = self._model.training
+        self._model.eval()
+        devices = [self._model.device] if self._model.device.type == "cuda" else []
+        # generate takes what a config leaves unset from the model's own: a repetition penalty would enter unseen.
+        recommended, self._model.generation_config = self._model.generation_config, GenerationConfig()
+        try:
+            rollouts: list[Rollout] = []
+            with torch.random.fork_rng(devices):
+                for begin in range(0, len(prompts), self._max_rows):
+                    torch.manual_seed(seed_of(*keys[begin]))
+                    rollouts += self._sample_batch(prompts[begin : begin + self._max_rows], settings)
+            return rollouts
+        finally:
+            self._model.generation_config = recommended
+            self._model.train(was_training)
+
+    def _sample_batch(self, prompts, settings: SamplingSettings) -> list[Rollout]:
+        width = max(map(len, prompts))
+        input_ids = torch.full((len(prompts), width), self._pad_id)
+        attention_mask = torch.zeros((len(prompts), width), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            attention_mask[row, width - len(prompt) :] = 1
+        output = self._model.generate(
+            input_ids=input_ids.to(self._model.device),
+            attention_mask=attention_mask.to(self._model.device),
+            generation_config=self._generation_config(settings),
+        )
+        tokens = output.sequences[:, width:]
+        rollouts = []
+        for row in range(len(prompts)):
+            ids = tokens[row].tolist()
+            end = next((i + 1 for i, token in enumerate(ids) if token in self._end_ids), None)
+            ids = ids[: end or settings.max_response_tokens]
+            logits = torch.stack([step[row] for step in output.logits[: len(ids)]]).float()
+            logprobs = torch.log_softmax(logits / (settings.temperature or 1.0), dim=-1)
+            entropies = -(logprobs.exp() * logprobs).sum(dim=-1)
+            drawn = logprobs.gather(-1, torch.tensor(ids, device=logprobs.device)[:, None])[:, 0]
+            rollouts.append(Rollout(ids, _float32(drawn), _float32(entropies), "stop" if end else "length"))
+        return rollouts
+
+    def _generation_config(self, settings: SamplingSettings) -> GenerationConfig:
+        filters = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k}
+        return GenerationConfig(
+            do_sample=settings.temperature > 0,
+            max_new_tokens=settings.max_response_tokens,
+            pad_token_id=self._pad_id,
+            eos_token_id=self._end_ids,
+            return_dict_in_generate=True,
+            output_logits=True,
+            **(filters if settings.temperature > 0 else {}),
+        )
+
+
+def _float32(values: torch.Tensor) -> np.ndarray:
+    return values.cpu().numpy().astype(np.float32)

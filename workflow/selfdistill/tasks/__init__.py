@@ -1,0 +1,1 @@
+"""What is asked and how it is graded: prompts, parquet schema, generators and graders."""

@@ -1,0 +1,87 @@
+"""Chains of operations modulo 10: the toy stand-in for competition mathematics.
+
+A problem with n operations is one of 10 * 30**n; a worked solution takes six tokens an operation.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from selfdistill.tasks.prompts import Hint
+
+MODULUS = 10
+_SPOKEN = {"+": ", then add ", "-": ", then subtract ", "*": ", then multiply by "}
+_OPENING = "Start with "
+_CLOSING = ". What is the result modulo 10?"
+
+#: Text pieces that a word-level tokenizer should keep whole.
+PHRASES = [_OPENING, *_SPOKEN.values(), _CLOSING, "+", "-", "*", "=", "; ", ". ", *map(str, range(MODULUS))]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A start digit and operations (symbol, digit), applied from left to right modulo 10."""
+
+    start: int
+    operations: tuple[tuple[str, int], ...]
+
+    @property
+    def results(self) -> list[int]:
+        """Value after each operation."""
+        values, value = [], self.start
+        for symbol, operand in self.operations:
+            value = _apply(value, symbol, operand)
+            values.append(value)
+        return values
+
+    @property
+    def answer(self) -> str:
+        return str(self.results[-1])
+
+    @property
+    def canonical(self) -> str:
+        """What makes two problems the same one, for splitting by hash."""
+        return f"{self.start}" + "".join(f"{symbol}{operand}" for symbol, operand in self.operations)
+
+    def text(self) -> str:
+        return _OPENING + str(self.start) + "".join(_SPOKEN[s] + str(d) for s, d in self.operations) + _CLOSING
+
+    def worked(self, results: list[int] | None = None) -> str:
+        """The steps, without the final answer; `results` overrides the true values (for wrong solutions)."""
+        results = self.results if results is None else results
+        before = [self.start, *results[:-1]]
+        steps = [f"{b}{s}{d}={r}" for b, (s, d), r in zip(before, self.operations, results, strict=True)]
+        return "; ".join(steps) + ". "
+
+    def mistaken_results(self, rng: np.random.Generator) -> list[int]:
+        """Results with one slip, carried on from there, and a wrong final value."""
+        while True:  # a later multiplication can mend a slip; one in the last step never mends
+            slip = int(rng.integers(len(self.operations)))
+            results, value = [], self.start
+            for i, (symbol, operand) in enumerate(self.operations):
+                value = _apply(value, symbol, operand)
+                if i == slip:
+                    value = (value + int(rng.integers(1, MODULUS))) % MODULUS
+                results.append(value)
+            if results[-1] != self.results[-1]:
+                return results
+
+    def reference(self, rng: np.random.Generator) -> Hint:
+        """The worked solution; there is one only, so `rng` is not drawn from."""
+        return Hint(self.worked(), self.answer)
+
+    def mistake(self, rng: np.random.Generator) -> Hint:
+        """A worked solution with a slip, and its wrong answer."""
+        results = self.mistaken_results(rng)
+        return Hint(self.worked(results), str(results[-1]))
+
+
+def _apply(value: int, symbol: str, operand: int) -> int:
+    return {"+": value + operand, "-": value - operand, "*": value * operand}[symbol] % MODULUS
+
+
+def generate(rng: np.random.Generator, operations: int) -> Chain:
+    """A random chain with the given number of operations."""
+    symbols = rng.choice(list(_SPOKEN), size=operations)
+    digits = rng.integers(0, MODULUS, size=operations + 1)
+    return Chain(int(digits[0]), tuple((str(s), int(d)) for s, d in zip(symbols, digits[1:], strict=True)))

@@ -1,0 +1,129 @@
+"""Parquet files of problems in the layout of the paper's hub dataset: <dataset>/<train or val>.parquet.
+
+The toy tasks' files are generated from a recipe; others are taken over from a folder in the same layout.
+"""
+
+import hashlib
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from selfdistill.errors import UserError
+from selfdistill.files import atomic_path
+from selfdistill.randomness import generator
+from selfdistill.tasks.exercises import exercise_kind, is_training
+from selfdistill.tasks.schema import Problem, read_problems, write_problems
+
+SPLITS = ("train", "val")
+#: Draws in a row without a new exercise after which a size counts as exhausted. The rarest two-person puzzle is one
+#: draw in some 500, so for small spaces this is exhaustive; large ones never come near it.
+_PATIENCE = 20_000
+
+
+def write_generated(recipe: Mapping[str, Any], split: str, path: str | os.PathLike) -> list[Problem]:
+    """Generate a split (see `generate_problems`), write it as a parquet file and return its problems."""
+    problems = generate_problems(recipe, split)
+    write_problems(path, problems)
+    return problems
+
+
+def generate_problems(recipe: Mapping[str, Any], split: str) -> list[Problem]:
+    """The problems of a split, all different, training ones from the training side of the hash split only.
+
+    A problem depends on the recipe's exercise and seed, the split, the data source and its number alone, but for
+    replacements of repeated ones: more problems, or more benchmarks at the end, leave the others as they were.
+
+    Args:
+        recipe: exercise, seed and, for "train", dataset, problems (how many) and sizes (taken in turn); for "val",
+            benchmarks: name -> {size, problems}. A size is a number of operations or of people.
+        split: "train" or "val".
+
+    Raises:
+        UserError: for an unknown exercise, a size or count that it cannot have, and where the side of the split holds
+            fewer different problems than asked for.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
+    if split == "train":
+        parts = {recipe["dataset"]: (list(recipe["sizes"]), recipe["problems"])}
+    else:
+        parts = {name: ([about["size"]], about["problems"]) for name, about in recipe["benchmarks"].items()}
+    seen: dict[int, set[str]] = defaultdict(set)  # size -> exercises; of two sizes no two are the same
+    problems = []
+    for name, (sizes, count) in parts.items():
+        _check_part(recipe["exercise"], name, sizes, count)
+        for i in range(count):
+            size = sizes[i % len(sizes)]
+            problems.append(_problem(recipe, split, name, i, size, seen[size]))
+    return problems
+
+
+def import_file(source: str | os.PathLike, target: str | os.PathLike, *, need_solution: bool = False) -> list[Problem]:
+    """Check a parquet of the user's (see `read_problems`), copy it byte for byte, and return its problems.
+
+    Raises UserError for what `read_problems` refuses; nothing is written then.
+    """
+    problems = read_problems(source, need_solution=need_solution)
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+    return problems
+
+
+def check_disjoint(train: str | os.PathLike, val: str | os.PathLike, *, allow_overlap: bool = False) -> int:
+    """Number of problems in `val` whose text, up to white space, is also in `train`.
+
+    Raises UserError, naming how many and the first ones, where there are any and `allow_overlap` is off.
+    """
+    trained = {_digest(p.problem): p.id for p in read_problems(train)}
+    shared = [(p.id, trained[digest]) for p in read_problems(val) if (digest := _digest(p.problem)) in trained]
+    if shared and not allow_overlap:
+        first = ", ".join(f"{ours} (= {theirs})" for ours, theirs in shared[:8])
+        raise UserError(
+            f"{val}: {len(shared)} of its problems are also in {train}: {first}{' and more' if len(shared) > 8 else ''}; "
+            "drop them from one of the files, or allow the overlap explicitly"
+        )
+    return len(shared)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(" ".join(text.split()).encode()).digest()
+
+
+def _check_part(exercise: str, name: str, sizes: Sequence[int], count: int) -> None:
+    possible = exercise_kind(exercise).sizes
+    wrong = [size for size in sizes if size not in possible]
+    if wrong or not sizes:
+        raise UserError(
+            f"{name}: {exercise} has no problems of size {wrong[0] if wrong else '(none given)'}; "
+            f"expected {possible.start} to {possible.stop - 1}"
+        )
+    if count < 1:
+        raise UserError(f"{name}: {count} problems asked for; expected one or more")
+
+
+def _problem(recipe: Mapping[str, Any], split: str, name: str, index: int, size: int, seen: set[str]) -> Problem:
+    """One problem that is on the split's side and not in `seen`, which it joins."""
+    kind, key = exercise_kind(recipe["exercise"]), (recipe["exercise"], split, name, index)
+    rng = generator(recipe["seed"], "problem", *key)
+    for _ in range(_PATIENCE):
+        exercise = kind.make(rng, size)
+        if is_training(exercise) != (split == "train") or exercise.canonical in seen:
+            continue
+        seen.add(exercise.canonical)
+        reference = exercise.reference(generator(recipe["seed"], "solution", *key))
+        return Problem(
+            id=f"{name}/{index}",
+            data_source=name,
+            problem=exercise.text(),
+            answer=reference.answer,
+            solution=reference.solution,
+            ability=kind.ability,
+            index=index,
+            split=split,
+        )
+    raise UserError(
+        f"{name}: no problem number {index}: {recipe['exercise']} of size {size} has {len(seen)} different problems on the "
+        f"{split} side of the split ({_PATIENCE} draws in a row gave no other); ask for fewer"
+    )

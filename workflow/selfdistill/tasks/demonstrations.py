@@ -1,0 +1,53 @@
+r"""Demonstrations from which a toy base model learns to answer: by itself, and under a hint.
+
+Two traits are put in on purpose and disclosed wherever the toy is shown (spec embedded.md). Some demonstrations answer
+directly, without steps, and more of them in the teacher's format than in the student's: a one-sided teacher then prefers
+short responses, which is how the toy shows the length shrinkage of the paper. Some hints are wrong and the response
+follows them, so that what a teacher says depends on its hint.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from selfdistill.tasks import prompts
+from selfdistill.tasks.exercises import Exercise
+from selfdistill.tasks.prompts import Hint
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of demonstrations: hinted ones, wrong hints among those, and direct answers in either format."""
+
+    hinted: float = 0.3
+    wrong_hints: float = 0.4
+    direct: float = 0.35
+    direct_hinted: float = 0.65
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A user message and the response to learn."""
+
+    prompt: str
+    response: str
+
+
+def response_of(hint: Hint) -> str:
+    """A worked solution as a response: the steps, then the boxed answer."""
+    return f"{hint.solution}\\boxed{{{hint.answer}}}"
+
+
+def demonstrate(make: Callable[[np.random.Generator], Exercise], mix: Mix, rng: np.random.Generator) -> Demonstration:
+    """One random demonstration."""
+    exercise = make(rng)
+    hinted = rng.random() < mix.hinted
+    source = exercise.mistake(rng) if hinted and rng.random() < mix.wrong_hints else exercise.reference(rng)
+    direct = rng.random() < (mix.direct_hinted if hinted else mix.direct)
+    response = response_of(Hint("", source.answer) if direct else source)
+    if hinted:
+        # Half of the hints are whole responses, as rollouts of the policy are; the rest are dataset solutions.
+        solution = response_of(source) if rng.random() < 0.5 else source.solution
+        return Demonstration(prompts.teacher_prompt(exercise.text(), Hint(solution, source.answer)), response)
+    return Demonstration(prompts.student_prompt(exercise.text(), training=rng.random() < 0.5), response)

@@ -1,0 +1,214 @@
+r"""Knights and Knaves: puzzles with exactly one solution, a worked solution, and an order-insensitive grader.
+
+Knights always tell the truth, knaves always lie. Every inhabitant makes one statement about roles; a puzzle is kept
+only if exhaustive search over the 2**n role assignments finds a single consistent one.
+"""
+
+import itertools
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from selfdistill.tasks.prompts import Hint
+
+NAMES = ("Ava", "Ben", "Chloe", "David", "Emma", "Finn", "Grace", "Henry", "Ivy", "Jack", "Kate", "Leo")
+KNIGHT, KNAVE = "knight", "knave"
+
+_ISLAND = (
+    "A very special island is inhabited only by knights and knaves. Knights always tell the truth, and knaves "
+    "always lie. You meet "
+)
+_INHABITANTS = " inhabitants: "
+_SAYS = " says: "
+_QUESTION = "So who is a knight and who is a knave?"
+_ROLE = {True: " is a knight", False: " is a knave"}
+_JOIN = {"and": " and ", "or": " or ", "iff": " if and only if "}
+# Roles that are only assumed have words of their own: a small model finds them by looking for its last name-role pair.
+_ASSUMED = {True: " (knight)", False: " (knave)"}
+_TRUTH = {True: " [true]", False: " [false]"}
+_VERDICT = {True: ", ok.\n", False: ", no.\n"}
+
+#: Text pieces that a word-level tokenizer should keep whole.
+PHRASES = [
+    _ISLAND,
+    _INHABITANTS,
+    _SAYS,
+    _QUESTION,
+    *_ROLE.values(),
+    *_JOIN.values(),
+    *_ASSUMED.values(),
+    *_TRUTH.values(),
+    *_VERDICT.values(),
+    *NAMES,
+    ", ",
+    ". ",
+    ".\n",
+    " ",
+    ": ",
+    "Try ",
+]
+
+#: The toy's mix of statements: half of them simple claims. "iff" is understood as well.
+FORMS = ("is", "is", "and", "or")
+
+Atom = tuple[int, bool]  # (person, claimed to be a knight)
+Roles = tuple[bool, ...]  # True for a knight
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one inhabitant says: a single claim about a role (form "is"), or two joined by and, or, iff."""
+
+    form: str
+    atoms: tuple[Atom, ...]
+
+    def holds(self, roles: Roles) -> bool:
+        values = [roles[person] == knight for person, knight in self.atoms]
+        if self.form == "and":
+            return all(values)
+        if self.form == "or":
+            return any(values)
+        if self.form == "iff":
+            return values[0] == values[1]
+        return values[0]
+
+    def text(self, names: tuple[str, ...]) -> str:
+        return _JOIN.get(self.form, "").join(names[person] + _ROLE[knight] for person, knight in self.atoms)
+
+    def judged(self, names: tuple[str, ...], roles: Roles) -> str:
+        """The statement restated, each of its parts with the assumed role and whether the claim agrees with it."""
+        parts = [names[p] + _ASSUMED[roles[p]] + _ROLE[knight] + _TRUTH[roles[p] == knight] for p, knight in self.atoms]
+        return _JOIN.get(self.form, "").join(parts)
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    names: tuple[str, ...]
+    statements: tuple[Statement, ...]  # one a person, in the order of names
+
+    @property
+    def solution(self) -> Roles:
+        (only,) = solutions(self.statements)
+        return only
+
+    @property
+    def answer(self) -> str:
+        return self.answer_for(self.solution)
+
+    @property
+    def canonical(self) -> str:
+        """The puzzle without its names: two puzzles that differ only in names are the same problem."""
+        return repr([(s.form, s.atoms) for s in self.statements])
+
+    def answer_for(self, roles: Roles) -> str:
+        return ", ".join(name + _ROLE[role] for name, role in zip(self.names, roles, strict=True))
+
+    def text(self) -> str:
+        listed = ", ".join(self.names)
+        said = "".join(f"{n}{_SAYS}{s.text(self.names)}. " for n, s in zip(self.names, self.statements, strict=True))
+        return f"{_ISLAND}{len(self.names)}{_INHABITANTS}{listed}. {said}{_QUESTION}"
+
+    def worked(self, first: int, accept: Roles | None = None) -> str:
+        """A search through the role assignments in cyclic order from number `first`, up to the accepted one.
+
+        Each attempt names the roles, then checks statements until one contradicts its speaker's role. `accept`
+        is the assignment at which the search stops: the true solution by default, any other one for a wrong
+        solution, whose failing checks are then passed as if they held.
+        """
+        accept = self.solution if accept is None else accept
+        count, lines = 2 ** len(self.names), []
+        for number in range(count):
+            roles = _assignment((first + number) % count, len(self.names))
+            assumed = [name + _ASSUMED[role] for name, role in zip(self.names, roles, strict=True)]
+            lines.append(f"Try {' '.join(assumed)}.\n")
+            for speaker, statement in enumerate(self.statements):
+                fits = statement.holds(roles) == roles[speaker] or roles == accept
+                judged = statement.judged(self.names, roles)
+                lines.append(f"{assumed[speaker]}: {judged}{_VERDICT[fits]}")
+                if not fits:
+                    break
+            if roles == accept:
+                return "".join(lines)
+        raise AssertionError("cyclic enumeration visits every assignment")
+
+    def reference(self, rng: np.random.Generator) -> Hint:
+        """A worked solution whose search starts at a random assignment."""
+        return Hint(self.worked(int(rng.integers(2 ** len(self.names)))), self.answer)
+
+    def mistake(self, rng: np.random.Generator) -> Hint:
+        """A worked solution that stops at a wrong assignment, and that answer."""
+        count = 2 ** len(self.names)
+        right = _number(self.solution)
+        steps = int(rng.integers(1, count))  # from the solution to the accepted assignment, cyclically
+        accept = _assignment((right + steps) % count, len(self.names))
+        # The search starts behind the solution: passing it by, with every check fulfilled, would make no sense.
+        first = (right + int(rng.integers(1, steps + 1))) % count
+        return Hint(self.worked(first, accept), self.answer_for(accept))
+
+
+def _assignment(number: int, people: int) -> Roles:
+    return tuple(bool(number >> (people - 1 - i) & 1) for i in range(people))
+
+
+def _number(roles: Roles) -> int:
+    return sum(role << (len(roles) - 1 - i) for i, role in enumerate(roles))
+
+
+def solutions(statements: tuple[Statement, ...]) -> list[Roles]:
+    """All role assignments under which every knight's statement holds and every knave's does not."""
+    candidates = itertools.product((True, False), repeat=len(statements))
+    return [r for r in candidates if all(s.holds(r) == r[i] for i, s in enumerate(statements))]
+
+
+def generate(rng: np.random.Generator, people: int, forms: tuple[str, ...] = FORMS) -> Puzzle:
+    """A random puzzle for `people` inhabitants with exactly one solution. In compound statements a speaker may name itself.
+
+    `forms` are drawn from alike; a form that is there twice comes twice as often.
+
+    Raises ValueError for fewer than two people or more than there are names, and for forms that leave no unique
+    solution (claims about others alone never tell the two sides apart: flipping every role changes nothing).
+    """
+    if not set(forms) - {"is"}:
+        raise ValueError(f"puzzles need compound statements (and, or, iff) to have one solution, got {forms}")
+    if not 2 <= people <= len(NAMES):
+        raise ValueError(f"Knights-and-Knaves puzzles here take 2 to {len(NAMES)} people, not {people}")
+    while True:
+        statements = tuple(_statement(rng, speaker, people, forms) for speaker in range(people))
+        if len(solutions(statements)) == 1:
+            names = tuple(str(n) for n in rng.choice(NAMES, size=people, replace=False))
+            return Puzzle(names, statements)
+
+
+def _statement(rng: np.random.Generator, speaker: int, people: int, forms: tuple[str, ...]) -> Statement:
+    form = str(rng.choice(forms))
+    if form == "is":  # "I am a knight" says nothing, "I am a knave" cannot be said
+        persons = [(speaker + int(rng.integers(1, people))) % people]
+    else:
+        persons = rng.choice(people, size=2, replace=False)
+    return Statement(form, tuple((int(p), bool(rng.integers(2))) for p in persons))
+
+
+_CLAIM = re.compile(
+    r"([^\W\d_][\w'-]{0,40})\s*(?:is\s+(?:a\s+|an\s+)?|[=:]\s*(?:a\s+)?)(knight|knave)\b", re.IGNORECASE
+)
+
+
+def parse_roles(text: str, *, first_role_counts: bool = False) -> dict[str, str] | None:
+    """Roles claimed in an answer such as "Ava is a knight, Ben = knave, Cleo: knight", names in lower case.
+
+    Returns None where a name is given both roles, unless `first_role_counts` (preset as_published; the released
+    grader keeps the first, which a policy can exploit by naming both: spec D36).
+    """
+    roles: dict[str, str] = {}
+    for name, role in _CLAIM.findall(text):
+        name, role = name.lower(), role.lower()
+        if roles.setdefault(name, role) != role and not first_role_counts:
+            return None
+    return roles
+
+
+def grade(answer: str, reference: str, *, first_role_counts: bool = False) -> bool:
+    """Whether an answer names exactly the reference's people with exactly its roles, in any order."""
+    expected = parse_roles(reference)
+    return bool(expected) and parse_roles(answer, first_role_counts=first_role_counts) == expected

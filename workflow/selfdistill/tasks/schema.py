@@ -1,0 +1,228 @@
+"""Problems in parquet files, in the schema of the paper's hub dataset (spec rlcsd_runtime.md section 7).
+
+Columns: data_source, prompt (chat messages), ability, reward_model {style, ground_truth}, extra_info {index, split,
+problem, solution}. Generated, local and downloaded data all come through here.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfdistill.errors import UserError
+from selfdistill.files import atomic_path
+from selfdistill.tasks.prompts import INSTRUCTION, PROBLEM_PREFIX, student_prompt
+
+SCHEMA = pa.schema(
+    [
+        ("data_source", pa.string()),
+        ("prompt", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        ("ability", pa.string()),
+        ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
+        (
+            "extra_info",
+            pa.struct(
+                [("index", pa.int64()), ("split", pa.string()), ("problem", pa.string()), ("solution", pa.string())]
+            ),
+        ),
+    ]
+)
+#: What every file must have; everything else has a stand-in (an index: the row number; a problem: the prompt's text).
+_REQUIRED = ("data_source", "prompt.content", "reward_model.ground_truth")
+_TEXTS = (*_REQUIRED, "ability", "extra_info.split", "extra_info.problem", "extra_info.solution")
+_SHOWN = 8  # row numbers in a message
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One row: a question, its reference answer and what is known about it.
+
+    Attributes:
+        id: "<data_source>/<index>", unique in a file.
+        data_source: the benchmark or dataset that it belongs to.
+        problem: the raw question, without instruction.
+        answer: ground truth for the grader.
+        solution: a worked solution, or an empty string.
+        ability: "math", "logic"; carried along, used by nothing.
+        index: number inside the data source.
+        split: "train" or "val"; empty where the file has none.
+    """
+
+    id: str
+    data_source: str
+    problem: str
+    answer: str
+    solution: str
+    ability: str
+    index: int
+    split: str
+
+
+def read_problems(path: str | os.PathLike, *, need_solution: bool = False) -> list[Problem]:
+    """Read and check all rows of a parquet file, in its order.
+
+    The question is extra_info.problem or, where that is missing or blank, the last message of the prompt without the
+    instruction. Indices that are missing, or that a data source uses for several questions (as kk_4to7 does, which
+    counts each number of people from 0), give way to row numbers in that data source.
+
+    Args:
+        path: the file.
+        need_solution: refuse rows without a solution (hints from the dataset need one).
+
+    Raises:
+        UserError: for a file that is not a parquet, without rows, without a needed column or with one of another type,
+            and for rows (counted from 0) without data source, question, ground truth or needed solution, or that
+            repeat an earlier row.
+    """
+    table = _read_table(path)
+    _check_columns(path, table.schema, (*_REQUIRED, "extra_info.solution") if need_solution else _REQUIRED)
+    rows = table.to_pylist()
+    if not rows:
+        raise UserError(f"{path}: no rows; problems were expected, one a row")
+    sources = [row["data_source"] or "" for row in rows]
+    questions = [_question(row) for row in rows]
+    answers = [_inner(row, "reward_model", "ground_truth") for row in rows]
+    solutions = [_inner(row, "extra_info", "solution") for row in rows]
+    _refuse_blank(path, sources, "an empty data_source", "name the benchmark or dataset of each row")
+    _refuse_blank(path, questions, "no problem, neither in extra_info.problem nor in prompt", "fill or drop them")
+    _refuse_blank(path, answers, "an empty reward_model.ground_truth", "fill or drop them")
+    if need_solution:
+        advice = "fill or drop them, or take a method or hint source that needs no dataset solutions"
+        _refuse_blank(path, solutions, "an empty extra_info.solution, which this run needs", advice)
+    indices = _indices(path, rows, sources, questions)
+    return [
+        Problem(
+            id=f"{sources[i]}/{indices[i]}",
+            data_source=sources[i],
+            problem=questions[i],
+            answer=answers[i],
+            solution=solutions[i],
+            ability=row.get("ability") or "",
+            index=indices[i],
+            split=_inner(row, "extra_info", "split"),
+        )
+        for i, row in enumerate(rows)
+    ]
+
+
+def write_problems(path: str | os.PathLike, problems: Sequence[Problem]) -> None:
+    """Write problems as a whole file in SCHEMA; the prompt column is the student prompt of the problem's split."""
+    rows = [
+        {
+            "data_source": p.data_source,
+            "prompt": [{"role": "user", "content": student_prompt(p.problem, training=p.split == "train")}],
+            "ability": p.ability,
+            "reward_model": {"style": "rule", "ground_truth": p.answer},
+            "extra_info": {"index": p.index, "split": p.split, "problem": p.problem, "solution": p.solution},
+        }
+        for p in problems
+    ]
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+
+
+def _read_table(path: str | os.PathLike) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:  # not read_table: that would read columns out of folder names such as a=1
+            return file.read()
+    except (pa.ArrowException, OSError) as error:
+        if not os.path.exists(path):
+            raise UserError(f"{path}: no such file; expected a parquet of problems") from error
+        raise UserError(
+            f"{path}: not a readable parquet file ({_first_line(error)}); make or fetch it again"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
+
+
+def _check_columns(path: str | os.PathLike, schema: pa.Schema, needed: Iterable[str]) -> None:
+    types = _leaves(pa.struct(list(schema)))
+    missing = [name for name in needed if name not in types]
+    if missing:
+        raise UserError(
+            f"{path}: missing column {', '.join(missing)}; the file has {', '.join(types)}. "
+            f"Expected the schema of the paper's hub dataset: {', '.join(_leaves(pa.struct(list(SCHEMA))))}"
+        )
+    for name in _TEXTS:
+        if name in types and not _is_text(types[name]):
+            raise UserError(f"{path}: column {name} holds {types[name]}, expected text; write it as strings")
+
+
+def _leaves(struct: pa.StructType, prefix: str = "") -> dict[str, pa.DataType]:
+    """Type of each innermost field by its dotted name; lists are passed through."""
+    found = {}
+    for field in struct:
+        inner = field.type
+        while pa.types.is_list(inner) or pa.types.is_large_list(inner) or pa.types.is_fixed_size_list(inner):
+            inner = inner.value_type
+        name = prefix + field.name
+        found.update(_leaves(inner, name + ".") if pa.types.is_struct(inner) else {name: inner})
+    return found
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return any(is_kind(type_) for is_kind in kinds)
+
+
+def _inner(row: dict[str, Any], column: str, field: str) -> str:
+    return (row.get(column) or {}).get(field) or ""
+
+
+def _question(row: dict[str, Any]) -> str:
+    """The raw question of a row, or an empty string."""
+    problem = _inner(row, "extra_info", "problem")
+    if problem.strip() or not row["prompt"]:
+        return problem
+    text = (row["prompt"][-1] or {}).get("content") or ""
+    return text.strip().removesuffix(INSTRUCTION).removeprefix(PROBLEM_PREFIX).strip()
+
+
+def _indices(
+    path: str | os.PathLike, rows: list[dict[str, Any]], sources: list[str], questions: list[str]
+) -> list[int]:
+    given = [(row.get("extra_info") or {}).get("index") for row in rows]
+    repeats = _later(zip(sources, given, questions, strict=True))
+    repeats = [i for i in repeats if given[i] is not None]
+    if repeats:
+        raise UserError(
+            f"{path}: {len(repeats)} rows repeat the data_source, extra_info.index and problem of an earlier row, at "
+            f"{_shown(repeats)}; drop them"
+        )
+    keys = list(zip(sources, given, strict=True))
+    unusable = {sources[i] for i in _later(keys)} | {s for s, index in keys if type(index) is not int}
+    position: Counter[str] = Counter()
+    indices = []
+    for source, index in keys:
+        indices.append(position[source] if source in unusable else index)
+        position[source] += 1
+    return indices
+
+
+def _later(keys: Iterable[Any]) -> list[int]:
+    """Positions whose key has been there before."""
+    seen, later = set(), []
+    for i, key in enumerate(keys):
+        if key in seen:
+            later.append(i)
+        seen.add(key)
+    return later
+
+
+def _refuse_blank(path: str | os.PathLike, values: list[str], what: str, advice: str) -> None:
+    blank = [i for i, value in enumerate(values) if not value.strip()]
+    if blank:
+        raise UserError(f"{path}: {len(blank)} of {len(values)} rows have {what}, at {_shown(blank)}; {advice}")
+
+
+def _shown(rows: list[int]) -> str:
+    listed = ", ".join(map(str, rows[:_SHOWN]))
+    return f"{'row' if len(rows) == 1 else 'rows'} {listed}{' and more' if len(rows) > _SHOWN else ''} (counted from 0)"

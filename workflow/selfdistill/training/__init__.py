@@ -1,0 +1,1 @@
+"""Trainers over the same objectives and signals, and the toy's base models."""

@@ -1,0 +1,1 @@
+"""The local trainer: one process, CPU or one GPU, any transformers causal model."""

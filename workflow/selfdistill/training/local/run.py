@@ -1,0 +1,139 @@
+"""One training run from config to published result, resumable at any point."""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from selfdistill.evaluation.evaluate import problems_by_benchmark
+from selfdistill.files import atomic_path, write_json
+from selfdistill.provenance import Clock, RunInputs, build_provenance
+from selfdistill.sampling.models import load_model, pick_device
+from selfdistill.tasks.graders import Graded, grade_response
+from selfdistill.tasks.schema import Problem, read_problems
+from selfdistill.training.local.settings import LocalSettings
+from selfdistill.training.local.trainer import LocalTrainer
+from selfdistill.training.metrics_log import MetricsLog
+from selfdistill.training.state_folder import StateFolder
+
+Report = Callable[[str], None]
+
+
+def train(
+    config: dict[str, Any],
+    *,
+    train_file: Path,
+    val_file: Path,
+    base_model: Path,
+    state_dir: Path,
+    outputs: dict[str, Path],
+    threads: int,
+    report: Report,
+) -> None:
+    """Train one run, or go on with it, or publish it again if it is complete.
+
+    Args:
+        config: the resolved run config (design.md, Contracts).
+        train_file, val_file: parquets of the task.
+        base_model: folder of the initial weights.
+        state_dir: where state lives while the run lasts, keyed by the config's hash.
+        outputs: where to publish: config, metrics, provenance (files) and model (folder).
+        threads: CPU threads; results are bit-exact for equal numbers of threads.
+        report: takes one line of progress.
+
+    Raises:
+        UserError: for a config, data or model that cannot be trained on, before anything is written to `outputs`.
+    """
+    state = StateFolder(Path(state_dir))
+    with state.locked(report):
+        if state.final.exists():
+            report(f"complete in {state.path}: publishing it again")
+        else:
+            _finish(config, Path(train_file), Path(val_file), Path(base_model), state, threads, report)
+        _publish(state, outputs)
+
+
+def _finish(
+    config: dict[str, Any],
+    train_file: Path,
+    val_file: Path,
+    base_model: Path,
+    state: StateFolder,
+    threads: int,
+    report: Report,
+) -> None:
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(not torch.cuda.is_available())
+    settings = LocalSettings.from_config(config)
+    trainer = _build(settings, config, train_file, val_file, base_model)
+    log = MetricsLog(state.path)
+    done, before, started = 0, 0.0, time.time()
+    if (saved := state.load_checkpoint()) is not None:
+        tensors, facts = saved
+        trainer.load_state_dict(tensors)
+        done, before, started = facts["step"], facts["wall_seconds"], facts["started"]
+        report(f"resumed from step {done} in {state.path}")
+    else:
+        log.write(0, trainer.validate())
+    began = time.monotonic()
+    for step in range(done + 1, settings.steps + 1):
+        metrics = trainer.step(step)
+        if step % settings.validation.every == 0 or step == settings.steps:
+            metrics |= trainer.validate()
+        log.write(step, metrics)
+        report(_progress(step, done, settings.steps, metrics, time.monotonic() - began))
+        if step % settings.checkpoint.every == 0 and step < settings.steps:
+            wall = before + time.monotonic() - began
+            state.save_checkpoint(step, trainer.state_dict(), {"wall_seconds": wall, "started": started})
+    log.close()
+    with atomic_path(state.final) as folder:
+        folder.mkdir()
+        trainer.save(folder / "model")
+        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        shutil.copyfile(log.path, folder / "metrics.jsonl")
+        files = RunInputs(train_file, val_file, base_model, folder / "model")
+        clock = Clock(started, time.time(), before + time.monotonic() - began)
+        write_json(
+            folder / "provenance.json", build_provenance(config, files, clock, sys.argv, gpus=torch.cuda.is_available())
+        )
+    state.drop_checkpoints()
+
+
+def _build(
+    settings: LocalSettings, config: dict[str, Any], train_file: Path, val_file: Path, base_model: Path
+) -> LocalTrainer:
+    problems = read_problems(train_file, need_solution=settings.hints.source == "gt_cot")
+    model, tokenizer = load_model(base_model, pick_device())
+    grader, lenient = config["grader"], settings.preset == "as_published"
+
+    def grade(response: str, problem: Problem) -> Graded:
+        return grade_response(response, problem, grader, first_role_counts=lenient)
+
+    validation = problems_by_benchmark(val_file, config["benchmarks"])
+    return LocalTrainer(settings, model, tokenizer, problems, validation, grade)
+
+
+def _publish(state: StateFolder, outputs: dict[str, Path]) -> None:
+    names = {"config": "config.yaml", "metrics": "metrics.jsonl", "provenance": "provenance.json", "model": "model"}
+    for key, name in names.items():
+        source = state.final / name
+        with atomic_path(outputs[key]) as temporary:
+            if source.is_dir():
+                shutil.copytree(source, temporary)
+            else:
+                shutil.copyfile(source, temporary)
+
+
+def _progress(step: int, done: int, steps: int, metrics: dict[str, float], seconds: float) -> str:
+    rate = seconds / (step - done)
+    validated = [f"{k.removeprefix('val/')} {100 * v:.0f} %" for k, v in metrics.items() if k.startswith("val/")]
+    line = (
+        f"step {step}/{steps}  reward {metrics['reward/mean']:.3f}  length {metrics['response/length_mean']:.1f}  "
+        f"entropy {metrics['actor/entropy']:.3f}  {rate:.2f} s/step  {rate * (steps - step):.0f} s left"
+    )
+    return "  ".join([line, *validated])

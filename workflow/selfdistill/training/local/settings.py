@@ -1,0 +1,145 @@
+"""A resolved run config as typed settings of the local trainer; every key is explained in config/README.md."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from selfdistill.errors import UserError
+from selfdistill.objectives.aggregation import AGGREGATIONS
+from selfdistill.sampling.interface import SamplingSettings
+from selfdistill.signals.hints import SOURCES, HintSettings
+from selfdistill.signals.teachers import CLOCKS, KINDS, TeacherSettings
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    """Prompts a step, rollouts a prompt, and how they are drawn."""
+
+    prompts_per_step: int
+    group_size: int
+    max_prompt_tokens: int
+    max_response_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    engine: str
+    old_logprobs: str
+    importance_threshold: float | None
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        return SamplingSettings(self.max_response_tokens, self.temperature, self.top_p, self.top_k)
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """AdamW, linear warm-up in training steps, then constant."""
+
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    max_grad_norm: float
+
+
+@dataclass(frozen=True)
+class UpdateSettings:
+    """How a step's rollouts become optimizer steps."""
+
+    prompts_per_update: int
+    micro_batch_tokens: int
+    aggregation: str
+    kl_coef: float
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """`shuffle` permutes each step's rewards: a negative control, under which nothing may be learned."""
+
+    shuffle: bool
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """Every so many steps, on the first `problems` of each benchmark, `draws` responses each."""
+
+    every: int
+    problems: int
+    draws: int
+    temperature: float
+    top_p: float
+    top_k: int
+    max_response_tokens: int
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        return SamplingSettings(self.max_response_tokens, self.temperature, self.top_p, self.top_k)
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """A resumable state every so many steps."""
+
+    every: int
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """All that the local trainer reads of a run's config."""
+
+    implementation: str
+    preset: str
+    seed: int
+    steps: int
+    rollout: RolloutSettings
+    reward: RewardSettings
+    optimizer: OptimizerSettings
+    update: UpdateSettings
+    validation: ValidationSettings
+    checkpoint: CheckpointSettings
+    objective: dict[str, Any]
+    teacher: TeacherSettings
+    hints: HintSettings
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "LocalSettings":
+        """Raises UserError for missing, unknown or contradictory keys."""
+        values = {}
+        for field in dataclasses.fields(cls):
+            if field.name not in config:
+                raise UserError(f"run config: key {field.name!r} is missing")
+            value = config[field.name]
+            values[field.name] = (
+                _section(field.type, value, field.name) if dataclasses.is_dataclass(field.type) else value
+            )
+        settings = cls(**values)
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        _one_of("rollout.engine", self.rollout.engine, ("own", "transformers"))
+        _one_of("rollout.old_logprobs", self.rollout.old_logprobs, ("sampler", "recompute"))
+        _one_of("update.aggregation", self.update.aggregation, AGGREGATIONS)
+        _one_of("teacher.kind", self.teacher.kind, KINDS)
+        _one_of("teacher.clock", self.teacher.clock, CLOCKS)
+        _one_of("hints.source", self.hints.source, SOURCES)
+        _one_of("hints.lone_targets", self.hints.lone_targets, ("keep", "drop"))
+        if self.rollout.prompts_per_step % self.update.prompts_per_update:
+            raise UserError(
+                f"run config: rollout.prompts_per_step ({self.rollout.prompts_per_step}) must be a multiple of "
+                f"update.prompts_per_update ({self.update.prompts_per_update})"
+            )
+
+
+def _section(kind: type, value: Any, name: str) -> Any:
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = sorted(set(value) - set(known))
+    missing = sorted(n for n, f in known.items() if n not in value and f.default is dataclasses.MISSING)
+    if unknown or missing:
+        said = [f"unknown {', '.join(unknown)}"] * bool(unknown) + [f"missing {', '.join(missing)}"] * bool(missing)
+        raise UserError(f"run config, section {name}: {'; '.join(said)}; it takes {', '.join(known)}")
+    return kind(**value)
+
+
+def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"run config: {key} is {value!r}, expected one of {', '.join(allowed)}")
