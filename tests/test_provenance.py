@@ -3,6 +3,7 @@ import json
 import subprocess
 
 import pytest
+
 from selfdistill.files import sha256_json
 from selfdistill.provenance import Clock, RunInputs, build_provenance, git_state, hardware, package_versions
 

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import SCHEMA, Draw, check_paired, read_draws, stack_seeds, to_matrix, write_draws
 

@@ -1,4 +1,4 @@
-"""The whole workflow with real scripts on a small config: what a kill of Snakemake or of a trainer costs. Some minutes."""
+"""The whole workflow with real scripts on a small config: what a kill of Snakemake or of a trainer costs."""
 
 import json
 import os
@@ -43,21 +43,20 @@ class Clone:
     def __init__(self, folder: Path):
         self.folder = folder
         for name in ("config", "profiles", "envs", "resources", "workflow"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", ".snakemake"))
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".snakemake"))
         (folder / "small.yaml").write_text(SMALL)
         self.command = [sys.executable, "-m", "snakemake", "--profile", "profiles/local", "--configfile", "small.yaml"]
 
     def finish(self, *words: str) -> str:
-        done = subprocess.run(
-            [*self.command, *words], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400
-        )
+        command = [*self.command, *words]
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(command, cwd=self.folder, timeout=400, check=False, **output)
         assert done.returncode == 0, done.stdout + self.logs()
         return done.stdout
 
     def start(self) -> subprocess.Popen:
-        return subprocess.Popen(
-            self.command, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(self.command, cwd=self.folder, start_new_session=True, **quiet)
 
     def logs(self) -> str:
         return "\n".join(file.read_text() for file in (self.folder / "results" / "logs").rglob("*.log"))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+
 from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.randomness import generator
 from selfdistill.reporting.runs import RunFiles

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+
 from selfdistill.errors import UserError
 from selfdistill.reporting.figures import benchmarks_figure, dynamics_figure, smooth, write_figure
 from selfdistill.reporting.palette import METHODS

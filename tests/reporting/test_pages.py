@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
 from selfdistill.reporting.pages import results_page

@@ -2,6 +2,7 @@ import itertools
 
 import numpy as np
 from matplotlib.colors import to_rgb
+
 from selfdistill.reporting.palette import METHODS, UNLISTED, styles
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.

@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+
 from selfdistill.errors import UserError
 from selfdistill.reporting.runs import check_unique, read_metrics, series
 

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, read_draws, write_draws
 from selfdistill.reporting.tables import (

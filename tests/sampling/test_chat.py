@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from selfdistill.errors import UserError
 from selfdistill.sampling.chat import encode_chat, end_ids
@@ -9,22 +10,25 @@ from selfdistill.training.tiny_model import build_tokenizer
 
 def test_a_message_becomes_one_user_turn_ready_for_the_response(tokenizer):
     ids = encode_chat(tokenizer, "Start with 3, then add 4")
-    assert tokenizer.decode(
-        ids
-    ) == "<|im_start|>user\nStart with 3, then add 4<|im_end|>\n<|im_start|>assistant\n".replace(
-        ", then add 4", tokenizer.decode(tokenizer(", then add 4").input_ids)
-    )
+    turn = "<|im_start|>user\nStart with 3, then add 4<|im_end|>\n<|im_start|>assistant\n"
+    assert tokenizer.decode(ids) == turn
     start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
     assert [i for i in ids if i in (start, end)] == [start, end, start]
 
 
-def test_the_template_adds_every_special_token_there_is():
-    """A tokenizer that would add a token of its own at the beginning must not double what the template writes."""
+def test_special_tokens_come_from_the_template_alone():
+    """A tokenizer that puts a token of its own in front must not double what the template writes."""
+    tokenizer = build_tokenizer()
+    start = ("<|im_start|>", tokenizer.convert_tokens_to_ids("<|im_start|>"))
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{start[0]} $A", special_tokens=[start])
+    assert tokenizer("12").input_ids[0] == start[1]
+    assert encode_chat(tokenizer, "12").count(start[1]) == 2
+
+
+def test_thinking_is_enabled():
     tokenizer = build_tokenizer()
     tokenizer.chat_template = "{{ messages[0]['content'] }}{% if enable_thinking %}={% endif %}"
-    tokenizer.bos_token = "<|im_start|>"
-    digits = [tokenizer.convert_tokens_to_ids(t) for t in ("1", "2", "=")]
-    assert encode_chat(tokenizer, "12") == digits  # and thinking is enabled
+    assert encode_chat(tokenizer, "12") == tokenizer.convert_tokens_to_ids(["1", "2", "="])
 
 
 def ends(configured, tokenizer_eos):

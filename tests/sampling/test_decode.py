@@ -134,6 +134,14 @@ def test_greedy_equals_transformers_greedy(model):
         np.testing.assert_allclose(own.logprobs, other.logprobs, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("prompts", [[[7], [9], [7]], [[7], [8, 9, 10, 11], [5]]], ids=["alone", "among longer ones"])
+def test_prompts_of_one_token(model, plain_scores, prompts):
+    for prompt, rollout in zip(prompts, draw(model, SamplingSettings(6), prompts=prompts, keys=KEYS[:3]), strict=True):
+        with torch.no_grad():
+            logprobs, _ = plain_scores(model, prompt, rollout.response_ids)
+        np.testing.assert_allclose(rollout.logprobs, logprobs, rtol=0, atol=1e-5)
+
+
 def test_no_prompts_no_rollouts(model):
     assert draw(model, SamplingSettings(LIMIT), prompts=[], keys=[]) == []
 

@@ -62,21 +62,14 @@ def test_end_tokens_end_rows(model, max_rows):
     assert len(lengths) >= 3
 
 
-def test_what_a_model_recommends_for_generation_changes_nothing(model):
+def test_what_a_model_recommends_for_generation_changes_nothing(model, monkeypatch):
     """A generation_config.json may carry a repetition penalty, and filters of its own: the settings alone count."""
     greedy, sampled = draw(model, SamplingSettings(LIMIT, 0.0)), draw(model, SamplingSettings(LIMIT))
-    recommended, model.generation_config = (
-        model.generation_config,
-        GenerationConfig(
-            repetition_penalty=5.0, no_repeat_ngram_size=2, min_p=0.3, top_k=2, eos_token_id=[5, 6], max_length=3
-        ),
-    )
-    try:
-        assert ids(draw(model, SamplingSettings(LIMIT, 0.0))) == ids(greedy)
-        assert ids(draw(model, SamplingSettings(LIMIT))) == ids(sampled)
-        assert model.generation_config.repetition_penalty == 5.0
-    finally:
-        model.generation_config = recommended
+    odd = {"repetition_penalty": 5.0, "no_repeat_ngram_size": 2, "min_p": 0.3, "top_k": 2, "max_length": 3}
+    monkeypatch.setattr(model, "generation_config", GenerationConfig(**odd, eos_token_id=[5, 6]))
+    assert ids(draw(model, SamplingSettings(LIMIT, 0.0))) == ids(greedy)
+    assert ids(draw(model, SamplingSettings(LIMIT))) == ids(sampled)
+    assert model.generation_config.repetition_penalty == 5.0
 
 
 def test_the_mode_of_the_model_is_left_as_found(model):

@@ -28,7 +28,7 @@ def test_answer_against_one_big_expression(chain):
     assert chain.answer == str(slow_answer(chain))
 
 
-@given(chains)
+@given(chain=chains)
 def test_text_says_what_the_chain_is(chain, read_chain):
     assert read_chain(chain.text()) == chain
 

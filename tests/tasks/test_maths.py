@@ -17,6 +17,11 @@ from selfdistill.tasks.maths import grade
 POWER_TOWER = "9^{9^{9^9}}"
 
 
+@pytest.fixture(autouse=True)
+def nothing_remembered():
+    maths._verified.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("answer", "reference"),
     [
@@ -139,7 +144,7 @@ def test_hostile_answers_end_within_the_limit(answer):
     began = time.monotonic()
     assert not grade(answer, "5", time_limit=0.5)
     assert time.monotonic() - began < 5, "the limit, and the start of a process"
-    assert grade(r"\frac{10}{2}", "5", time_limit=4.9), "grading goes on"
+    assert grade(r"\frac{10}{2}", "5"), "grading goes on"
 
 
 @pytest.mark.parametrize("answer", ["1+" * 50_000 + "1", "(" * 100_000, "a" * 100_000, r"\frac{1}{" * 10_000])
@@ -147,7 +152,7 @@ def test_very_long_answers_are_not_parsed(answer):
     began = time.monotonic()
     assert not grade(answer, "5")
     assert grade(answer, answer.upper() if answer[0] == "a" else answer)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
 
 
 @settings(max_examples=60, deadline=None)

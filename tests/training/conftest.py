@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+
 from selfdistill.randomness import generator
 from selfdistill.tasks import arithmetic
 from selfdistill.tasks.demonstrations import Mix, demonstrate

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
 from selfdistill.randomness import generator

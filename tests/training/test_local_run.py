@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
 from selfdistill.sampling.models import load_model
@@ -22,7 +23,7 @@ from selfdistill.training.local import run
 from selfdistill.training.state_folder import StateFolder
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Stands for a kill: raised out of the progress report of a step."""
 
 
@@ -82,9 +83,9 @@ def test_a_run_stopped_at_any_step_ends_the_same(small_run, config, uninterrupte
 
     def stop(line):
         if line.startswith(f"step {stop_at}/"):
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         go(config, small_run, tmp_path, stop)
     assert not (tmp_path / "out").exists()
     outputs = go(config, small_run, tmp_path)
@@ -110,7 +111,8 @@ def test_sigkill_in_the_middle_of_a_step(small_run, config, uninterrupted, tmp_p
             LocalTrainer._update = slow
             paths = {k: pathlib.Path(v) for k, v in job["files"].items()}
             outputs = {k: pathlib.Path(v) for k, v in job["outputs"].items()}
-            run.train(job["config"], **paths, state_dir=pathlib.Path(job["state"]), outputs=outputs, threads=1, report=print)
+            state = pathlib.Path(job["state"])
+            run.train(job["config"], **paths, state_dir=state, outputs=outputs, threads=1, report=print)
             """
         )
     )

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+
 from selfdistill.sampling.models import load_model
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.schema import read_problems

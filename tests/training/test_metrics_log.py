@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from selfdistill.errors import UserError
 from selfdistill.training.metrics_log import MetricsLog
 

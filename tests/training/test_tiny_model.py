@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from selfdistill.randomness import generator
 from selfdistill.sampling.chat import encode_chat
 from selfdistill.tasks import arithmetic, knights, prompts

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
+
 from selfdistill.randomness import generator
 from selfdistill.tasks import arithmetic
 from selfdistill.tasks.demonstrations import Demonstration, Mix, demonstrate
 from selfdistill.training.tiny_model import TinyModel, build_model, build_tokenizer
 from selfdistill.training.warm_start import Recipe, accumulate_gradients, collate, encode, warm_start
-from torch.nn.functional import cross_entropy
 
 TOKENIZER = build_tokenizer()
 

@@ -26,18 +26,18 @@ def test_a_finished_workflow_has_nothing_to_do(finished):
     assert finished.planned() == Counter()
 
 
-def test_a_value_of_one_method_and_task_retrains_one_run(finished):
-    """The variants in the matrix are plain methods: a value of one of them, on one task."""
+def test_a_value_of_one_task_retrains_that_task_only(finished):
     word = "tasks={arithmetic: {run: {optimizer: {learning_rate: 5e-5}}}}"
-    assert finished.planned("--config", word) == (
-        retrained("arithmetic", "grpo") | retrained("arithmetic", "rlcsd")
-    )
+    assert finished.planned("--config", word) == retrained("arithmetic", "grpo") | retrained("arithmetic", "rlcsd")
+
+
+def test_a_value_of_one_method_retrains_that_method_only(finished):
     word = "overrides={methods: {rlcsd: {objective: {tau: 0.03}}}}"
     assert finished.planned("--config", word) == retrained("arithmetic", "rlcsd") | retrained("knights", "rlcsd")
 
 
 def test_editing_one_variant_retrains_that_variant_only(changed):
-    """In the file, as a user does; the variant is on one task only."""
+    """In the file, as a user does."""
     matrix = "matrix={tasks: [knights], variants: [base, grpo, rlcsd, rlcsd-gt_cot]}"
     assert changed.snakemake("--config", matrix).returncode == 0
     assert changed.planned("--config", matrix) == Counter()
@@ -88,15 +88,22 @@ def test_deleted_metrics_publish_their_run_again(changed):
     assert changed.planned() == retrained("knights", "grpo")
 
 
-def test_deleted_data_are_made_again_only_for_who_needs_them(changed):
-    (changed.folder / "results/data/knights_3/train.parquet").unlink()
+def test_shipped_weights_that_only_look_newer_make_nothing_stale(changed):
+    for weights in (changed.folder / "resources").rglob("model.safetensors"):
+        weights.touch()
     assert changed.planned() == Counter()
-    jobs = changed.planned("--config", "matrix={variants: [base, grpo, rlcsd, rlcsd-gt_cot]}")
-    assert jobs["data knights_3/train"] == 1
-    assert {job for job in jobs if job.startswith("train")} == {
-        "train arithmetic/rlcsd-gt_cot",
-        "train knights/rlcsd-gt_cot",
-    }
+
+
+def test_other_shipped_weights_retrain_their_task_only(finished):
+    word = "models={tiny_qwen3: {sha256: {knights: " + "1" * 64 + "}}}"
+    jobs = Counter(["base_model knights", "evaluate_knights knights/base"])
+    assert finished.planned("--config", word) == jobs + (retrained("knights", "grpo") | retrained("knights", "rlcsd"))
+
+
+def test_data_that_nothing_needs_any_more_stay_deleted(changed):
+    for data in (changed.folder / "results/data").rglob("*.parquet"):
+        data.unlink()
+    assert changed.planned() == Counter()
 
 
 def test_forcing_the_tables_redoes_them_and_what_follows(finished):

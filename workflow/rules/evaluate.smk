@@ -6,7 +6,7 @@ for name in STUDY.config["tasks"]:
             f"evaluate_{name}"
         input:
             model=evaluated_model,
-            val=ancient(val_file),
+            val=val_file,
         output:
             [f"{DRAWS_FOLDER}/{benchmark}.parquet" for benchmark in STUDY.config["tasks"][name]["benchmarks"]],
         log:

@@ -1,10 +1,11 @@
-# The run's settings alone decide whether it is stale: they hold the digests of its data and base model, whose files may
-# therefore be older or newer. Checkpoints live undeclared in the state folder, where no failed job can delete them.
+# The settings decide whether a run is stale; they hold the digests of its data and base model. Checkpoints live undeclared
+# in the state folder, where no failed job can delete them, and a run that is complete there is only published again.
+# No ancient() on the inputs: Snakemake 9 then plans new data without the runs whose digest changed with them.
 rule train:
     input:
-        train=ancient(train_file),
-        val=ancient(val_file),
-        base_model=ancient("results/models/{model}/{task}"),
+        train=train_file,
+        val=val_file,
+        base_model="results/models/{model}/{task}",
     output:
         config=f"{RUN_FOLDER}/config.yaml",
         metrics=f"{RUN_FOLDER}/metrics.jsonl",

@@ -4,6 +4,7 @@ from job import job
 
 with job(snakemake.log[0]) as report:
     import pandas as pd
+
     from selfdistill.reporting.figures import benchmarks_figure, write_figure
 
     name = snakemake.wildcards.task

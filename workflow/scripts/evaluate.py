@@ -4,6 +4,7 @@ from job import job
 
 with job(snakemake.log[0]) as report:
     import torch
+
     from selfdistill.evaluation.evaluate import evaluate_run
 
     torch.set_num_threads(snakemake.threads)

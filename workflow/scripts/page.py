@@ -4,6 +4,7 @@ from job import job, run_files
 
 with job(snakemake.log[0]) as report:
     import pandas as pd
+
     from selfdistill.files import write_text
     from selfdistill.reporting.pages import results_page
 

@@ -264,8 +264,8 @@ class Study:
             if variant == BASE or variant in config["methods"]:
                 taken = "the untrained model" if variant == BASE else "the method without changes"
                 raise UserError(
-                    f"{self.origin(('variants', variant), entry)}: variants.{variant}: {variant!r} already names {taken}; "
-                    "two runs would have one name: rename the variant, or put the change under overrides"
+                    f"{self.origin(('variants', variant), entry)}: variants.{variant}: {variant!r} already names "
+                    f"{taken}; two runs would have one name: rename the variant, or put the change under overrides"
                 )
             self._known("methods", entry["method"], ("variants", variant, "method"))
         if BASE in config["methods"]:
@@ -341,8 +341,9 @@ def load_study(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = (
     for file in files:
         _refuse_repeated_keys(str(file))
     _refuse_odd_keys(config, ())
-    study = Study({"variants": {}, "overrides": {}, **config}, files)
-    study = Study(checked(study.config, schema("config"), origin=study.origin), files)
+    config = _ordered({"variants": {}, "overrides": {}, **config}, files)
+    config = checked(config, schema("config"), origin=Study(config, files).origin)
+    study = Study(config, files)
     study.check()
     return study
 
@@ -358,6 +359,22 @@ def _merged(weaker: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str,
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
         result[key] = _merged(result[key], value) if both else value
     return result
+
+
+def _ordered(config: Mapping[str, Any], files: Sequence[str | os.PathLike]) -> dict[str, Any]:
+    """Keys in the order in which the files give them: Snakemake puts those of --config first, but the order of tasks,
+    benchmarks and variants is that of the tables, and names the validation file."""
+    like: Mapping[str, Any] = {}
+    for file in reversed(files):
+        like = _merged(like, _read(str(file)) or {})
+
+    def reorder(node: Any, like: Any) -> Any:
+        if not isinstance(node, Mapping):
+            return node
+        like = like if isinstance(like, Mapping) else {}
+        return {key: reorder(node[key], like.get(key)) for key in dict.fromkeys([*like, *node]) if key in node}
+
+    return reorder(config, like)
 
 
 def _check_batches(settings: Mapping[str, Any], where: str) -> None:

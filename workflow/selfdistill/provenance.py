@@ -62,7 +62,8 @@ def build_provenance(
     """The provenance of one run, JSON-able.
 
     config: the resolved run config, with task, model, variant and seed; command: the words of the command line, written
-    as they are, so they must hold no secrets; gpus: how many the run used. Raises OSError or UserError for a file that is not there.
+    as they are, so they must hold no secrets; gpus: how many the run used.
+    Raises OSError or UserError for a file that is not there.
     """
     return {
         "run": {key: config[key] for key in ("task", "model", "variant", "seed")},

@@ -13,7 +13,7 @@ def encode_chat(tokenizer: PreTrainedTokenizerBase, user_message: str) -> list[i
 
 
 def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids after which a response is over: the generation config's, else the tokenizer's.
+    """Ids after which a response is over: the generation config's and the tokenizer's, in ascending order.
 
     Raises UserError where neither names any.
     """

@@ -144,18 +144,16 @@ class DecodeLoop:
         """Logits (B, V) after each prompt, and a cache that holds the prompts; equal prompts are read once."""
         device = self._model.device
         distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
-        before = torch.tensor(
-            [len(prompt) - 1 for prompt in distinct], device=device
-        )  # the last token is a step's input
+        # All but each prompt's last token at once; that one is read like a drawn token, and gives the first logits.
+        before = torch.tensor([len(prompt) - 1 for prompt in distinct], device=device)
         width = max(int(before.max()), 1)
         input_ids = torch.full((len(distinct), width), self._pad_id, device=device)
         for row, prompt in enumerate(distinct):
             input_ids[row, : len(prompt) - 1] = torch.tensor(prompt[:-1], device=device)
         cache = _RowCache(self._model.config.num_hidden_layers, before, width + limit)
         causal = torch.ones(width, width, dtype=torch.bool, device=device).tril()
-        self._forward(
-            self._model.base_model, input_ids, torch.arange(width, device=device)[None], causal[None, None], cache
-        )
+        positions = torch.arange(width, device=device)[None]
+        self._forward(self._model.base_model, input_ids, positions, causal[None, None], cache)
         logits = self._next_logits(torch.tensor([prompt[-1] for prompt in distinct], device=device), cache)
         number = {prompt: row for row, prompt in enumerate(distinct)}
         index = torch.tensor([number[tuple(prompt)] for prompt in prompts], device=device)

@@ -1,8 +1,8 @@
 """Which hints a rollout's teacher gets to read, drawn from the rollouts of its own group (spec methods.md 7).
 
 A rollout is never its own hint. Correct hints come from the group's correct rollouts ("self_rollout") or from the
-dataset's solution ("gt_cot"); wrong hints from wrong rollouts that boxed an answer. What cannot be hinted is either kept
-without a signal or leaves the batch, each with its reason.
+dataset's solution ("gt_cot"); wrong hints from wrong rollouts that boxed an answer. What cannot be hinted is either
+kept without a signal or leaves the batch, each with its reason.
 """
 
 from collections import Counter

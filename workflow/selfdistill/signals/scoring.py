@@ -71,11 +71,11 @@ class ContextBuilder:
         return self._encode("", Hint("", ""))[0]
 
     def _encode(self, problem: str, hint: Hint) -> tuple[list[int], bool]:
-        body = self._tokenizer(hint.solution, add_special_tokens=False).input_ids
-        cut = len(body) > self._settings.max_tokens
+        body = self._tokenizer(hint.solution, add_special_tokens=False, return_offsets_mapping=True)
+        surplus = len(body.input_ids) - self._settings.max_tokens
+        cut = surplus > 0 and self._settings.mode != "answer_only"
         if cut:  # the end of a solution leads to its answer: the beginning goes, the template stays whole
-            kept = body[len(body) - self._settings.max_tokens :]
-            hint = Hint(self._tokenizer.decode(kept, skip_special_tokens=True), hint.answer)
+            hint = Hint(hint.solution[body.offset_mapping[surplus - 1][1] :], hint.answer)
         text = teacher_prompt(problem, hint, mode=self._settings.mode, framing=self._settings.framing)
         return encode_chat(self._tokenizer, text), cut
 

@@ -56,7 +56,8 @@ class Teacher:
     @torch.no_grad()
     def _blend(self, decay: float) -> None:
         for own, live in zip(self._own.parameters(), self._student.parameters(), strict=True):
-            own.copy_(own * decay + live * (1 - decay) if decay else live)
+            # The student in float32 first: a bfloat16 one would round its share, which is no larger than the move.
+            own.copy_(own * decay + live.to(own) * (1 - decay) if decay else live)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Ticks and, where they differ from the initial and the live weights, the teacher's own."""

@@ -81,8 +81,8 @@ def check_disjoint(train: str | os.PathLike, val: str | os.PathLike, *, allow_ov
     if shared and not allow_overlap:
         first = ", ".join(f"{ours} (= {theirs})" for ours, theirs in shared[:8])
         raise UserError(
-            f"{val}: {len(shared)} of its problems are also in {train}: {first}{' and more' if len(shared) > 8 else ''}; "
-            "drop them from one of the files, or allow the overlap explicitly"
+            f"{val}: {len(shared)} of its problems are also in {train}: "
+            f"{first}{' and more' if len(shared) > 8 else ''}; drop them from one of the files, or allow the overlap"
         )
     return len(shared)
 
@@ -124,6 +124,6 @@ def _problem(recipe: Mapping[str, Any], split: str, name: str, index: int, size:
             split=split,
         )
     raise UserError(
-        f"{name}: no problem number {index}: {recipe['exercise']} of size {size} has {len(seen)} different problems on the "
-        f"{split} side of the split ({_PATIENCE} draws in a row gave no other); ask for fewer"
+        f"{name}: no problem number {index}: {recipe['exercise']} of size {size} has {len(seen)} different problems on "
+        f"the {split} side of the split ({_PATIENCE} draws in a row gave no other); ask for fewer"
     )

@@ -49,8 +49,10 @@ PHRASES = [
     "Try ",
 ]
 
-#: The toy's mix of statements: half of them simple claims. "iff" is understood as well.
-FORMS = ("is", "is", "and", "or")
+#: The toy's mix of statements: half of them simple claims.
+FORMS = ("is", "is", "is", "and", "or", "iff")
+
+MAX_REORDERED = 6
 
 Atom = tuple[int, bool]  # (person, claimed to be a knight)
 Roles = tuple[bool, ...]  # True for a knight
@@ -98,8 +100,18 @@ class Puzzle:
 
     @property
     def canonical(self) -> str:
-        """The puzzle without its names: two puzzles that differ only in names are the same problem."""
-        return repr([(s.form, s.atoms) for s in self.statements])
+        """The same for puzzles that differ only in names, in the order of people, or in the order of joined claims.
+
+        Above MAX_REORDERED people the order of people counts: n! orders are many, and so large puzzles hardly repeat.
+        """
+        people = range(len(self.names))
+        orders = itertools.permutations(people) if len(people) <= MAX_REORDERED else [tuple(people)]
+        return repr(min(self._reordered(order) for order in orders))
+
+    def _reordered(self, order: tuple[int, ...]) -> list[tuple[str, list[Atom]]]:
+        """The statements with person p as number order[p]."""
+        renumbered = [(s.form, sorted((order[person], knight) for person, knight in s.atoms)) for s in self.statements]
+        return [renumbered[order.index(number)] for number in range(len(order))]
 
     def answer_for(self, roles: Roles) -> str:
         return ", ".join(name + _ROLE[role] for name, role in zip(self.names, roles, strict=True))
@@ -162,9 +174,10 @@ def solutions(statements: tuple[Statement, ...]) -> list[Roles]:
 
 
 def generate(rng: np.random.Generator, people: int, forms: tuple[str, ...] = FORMS) -> Puzzle:
-    """A random puzzle for `people` inhabitants with exactly one solution. In compound statements a speaker may name itself.
+    """A random puzzle for `people` inhabitants with exactly one solution.
 
-    `forms` are drawn from alike; a form that is there twice comes twice as often.
+    In compound statements a speaker may name itself. `forms` are drawn from alike; one that is there twice comes twice
+    as often.
 
     Raises ValueError for fewer than two people or more than there are names, and for forms that leave no unique
     solution (claims about others alone never tell the two sides apart: flipping every role changes nothing).

@@ -4,7 +4,8 @@ math-verify limits its own time with signal.alarm, which works in the main threa
 operation of the interpreter (9^{9^{9^9}} is such an operation). Here it runs in a process of its own instead: this
 module, started as a program by the first answer that needs it. The operating system ends that process when a comparison
 exceeds its time or memory, whatever the process is doing and whatever thread asked; the next comparison starts a
-new one (a third of a second). It leaves with the process that started it: at exit, or, after a kill, when its input closes.
+new one (a third of a second). It leaves with the process that started it: at exit or, after a kill, when its input
+closes.
 """
 
 import atexit

@@ -35,7 +35,7 @@ class Hint:
 
 
 def student_prompt(problem: str, *, training: bool) -> str:
-    """The user message for a problem. Training prompts carry a "Problem: " prefix, evaluation prompts none (as released).
+    """The user message for a problem: with a "Problem: " prefix in training, without in evaluation (as released).
 
     The instruction is not repeated where the problem already ends with it.
     """

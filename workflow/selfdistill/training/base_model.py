@@ -63,7 +63,8 @@ def _rebuild(settings: dict[str, Any], task: str, output_dir: Path, report: Call
     tokenizer = build_tokenizer()
     model = build_model(TinyModel(**settings["architecture"]), tokenizer, recipe["training"]["seed"])
     report(
-        f"{sum(p.numel() for p in model.parameters())} weights, {len(tokenizer)} tokens, {torch.get_num_threads()} threads"
+        f"{sum(p.numel() for p in model.parameters())} weights, {len(tokenizer)} tokens, "
+        f"{torch.get_num_threads()} threads"
     )
     make = training_exercises(recipe["exercise"], recipe["sizes"])
     mix = Mix(**recipe["mix"])

@@ -206,7 +206,7 @@ class LocalTrainer:
         }
 
     def _optimizer_step(self, sequences: Sequences, batch: Batch) -> dict[str, float] | None:
-        """One update from one global batch, in micro-batches; None where no token carries a loss or it is not finite."""
+        """One update from one global batch, in micro-batches; None if no token carries a loss or it is not finite."""
         settings, kept = self.settings, batch.token_mask
         if not kept.any():
             return None

@@ -1,0 +1,258 @@
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selfdistill.objectives.batch import Needs
+from selfdistill.signals.hints import REASONS, Assignment, Candidate, HintSettings, assign_hints, hint_metrics
+from selfdistill.tasks.prompts import Hint
+
+REFERENCE = Hint("dataset solution", "dataset answer")
+CONTRAST = Needs(correct_hint=True, wrong_hints=True, mixed_groups=True)
+ONE_SIDED = Needs(correct_hint=True, mixed_groups=True)
+SELF = HintSettings("self_rollout")
+GT_COT = HintSettings("gt_cot")
+
+
+def group(outcomes):
+    """ "+" a correct rollout, "-" a wrong one, "x" a wrong one without a box."""
+    return [
+        Candidate(float(o == "+"), f"text {i}", None if o == "x" else f"answer {i}") for i, o in enumerate(outcomes)
+    ]
+
+
+def assign(outcomes, how=SELF, needs=CONTRAST, key=(0, "test")):
+    return assign_hints(group(outcomes), REFERENCE, how, needs, key)
+
+
+def reasons(assignments):
+    return [a.reason for a in assignments]
+
+
+def slow_reason(outcomes, i, how, needs):
+    """Why rollout i has no hints, written out case by case; None where it has."""
+    right = {j for j, o in enumerate(outcomes) if o == "+"}
+    wrong = set(range(len(outcomes))) - right
+    usable = {j for j in wrong if outcomes[j] == "-"}
+    if needs.mixed_groups and not right:
+        return "all_wrong"
+    if needs.mixed_groups and not wrong:
+        return "all_correct"
+    own = set() if how.allow_self else {i}
+    if how.source == "self_rollout" and not right - own:
+        return "lone_correct" if right else "all_wrong"
+    if needs.wrong_hints and not usable - own:
+        return "lone_wrong" if usable else "no_usable_wrong"
+    return None
+
+
+@given(
+    outcomes=st.text("+-x", min_size=1, max_size=10),
+    source=st.sampled_from(["self_rollout", "gt_cot"]),
+    lone_targets=st.sampled_from(["keep", "drop"]),
+    k_max=st.integers(1, 5),
+    allow_self=st.booleans(),
+    wrong_hints=st.booleans(),
+    mixed_groups=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+@settings(deadline=None, max_examples=300)
+def test_every_rule_for_any_group(outcomes, source, lone_targets, k_max, allow_self, wrong_hints, mixed_groups, seed):
+    how = HintSettings(source, k_max=k_max, lone_targets=lone_targets, allow_self=allow_self)
+    needs = Needs(correct_hint=True, wrong_hints=wrong_hints, mixed_groups=mixed_groups)
+    candidates = group(outcomes)
+    usable = [j for j, o in enumerate(outcomes) if o == "-"]
+    assignments = assign(outcomes, how, needs, (seed,))
+    assert len(assignments) == len(outcomes)
+    for i, found in enumerate(assignments):
+        assert found.reason == slow_reason(outcomes, i, how, needs)
+        assert found.hinted == (found.reason is None)
+        if not found.hinted:
+            assert (found.correct, found.wrong, found.correct_from, found.wrong_from) == (None, (), None, ())
+            one_outcome = mixed_groups and found.reason in ("all_correct", "all_wrong")
+            assert found.kept == (lone_targets == "keep" and not one_outcome)
+            continue
+        assert found.kept
+        if source == "gt_cot":
+            assert (found.correct, found.correct_from) == (REFERENCE, None)
+        else:
+            assert outcomes[found.correct_from] == "+"
+            assert allow_self or found.correct_from != i
+            assert found.correct == Hint(f"text {found.correct_from}", f"answer {found.correct_from}")
+        pool = [j for j in usable if allow_self or j != i]
+        assert len(found.wrong_from) == (min(k_max, len(pool)) if wrong_hints else 0)
+        assert len(set(found.wrong_from)) == len(found.wrong_from)
+        assert set(found.wrong_from) <= set(pool)
+        assert found.wrong == tuple(Hint(candidates[j].text, candidates[j].answer) for j in found.wrong_from)
+
+
+def test_one_correct_of_eight():
+    assignments = assign("-+------")
+    assert reasons(assignments) == [None, "lone_correct"] + [None] * 6
+    assert all(a.kept for a in assignments)
+    assert [a.correct_from for a in assignments] == [1, None] + [1] * 6
+    assert [len(a.wrong) for a in assignments] == [4, 0] + [4] * 6
+
+
+def test_one_wrong_of_eight():
+    assignments = assign("+++++-++")
+    assert reasons(assignments) == [None] * 5 + ["lone_wrong"] + [None] * 2
+    assert [a.wrong_from for a in assignments] == [(5,)] * 5 + [()] + [(5,)] * 2
+    assert assignments[5].kept
+
+
+@pytest.mark.parametrize("how", [SELF, GT_COT, HintSettings("self_rollout", lone_targets="drop")], ids=str)
+@pytest.mark.parametrize(
+    ("outcomes", "reason"), [("-" * 8, "all_wrong"), ("x--x", "all_wrong"), ("+" * 8, "all_correct")]
+)
+def test_groups_of_one_outcome_leave_the_batch(outcomes, reason, how):
+    assert {(a.kept, a.reason) for a in assign(outcomes, how)} == {(False, reason)}
+
+
+@pytest.mark.parametrize(("lone_targets", "kept"), [("keep", True), ("drop", False)])
+def test_lone_targets_stay_or_leave_and_say_why(lone_targets, kept):
+    how = HintSettings("self_rollout", lone_targets=lone_targets)
+    for outcomes, lone in (
+        ("+----", {0: "lone_correct"}),
+        ("++-+", {2: "lone_wrong"}),
+        ("+-", {0: "lone_correct", 1: "lone_wrong"}),
+    ):
+        for i, found in enumerate(assign(outcomes, how)):
+            assert found.reason == lone.get(i)
+            assert found.kept == (kept or i not in lone)
+
+
+def test_wrong_rollouts_without_a_box_are_targets_but_no_hints():
+    assignments = assign("++x-x--x")
+    assert reasons(assignments) == [None] * 8
+    for i, found in enumerate(assignments):
+        assert set(found.wrong_from) == {3, 5, 6} - {i}
+
+
+def test_exactly_one_usable_wrong_rollout():
+    assignments = assign("++x-x")
+    assert reasons(assignments) == [None, None, None, "lone_wrong", None]
+    assert [a.wrong_from for a in assignments] == [(3,), (3,), (3,), (), (3,)]
+
+
+@pytest.mark.parametrize(("lone_targets", "kept"), [("keep", True), ("drop", False)])
+def test_no_usable_wrong_rollout(lone_targets, kept):
+    assignments = assign("++xx", HintSettings("self_rollout", lone_targets=lone_targets))
+    assert {(a.kept, a.reason) for a in assignments} == {(kept, "no_usable_wrong")}
+
+
+def test_a_lone_correct_rollout_reads_the_dataset_solution_under_gt_cot():
+    assignments = assign("+---", GT_COT)
+    assert reasons(assignments) == [None] * 4
+    assert {a.correct for a in assignments} == {REFERENCE}
+
+
+def test_one_sided_methods_ask_for_no_wrong_hint():
+    assert reasons(assign("++x-", needs=ONE_SIDED)) == [None] * 4
+    assert {a.wrong for a in assign("++x-", needs=ONE_SIDED)} == {()}
+
+
+def test_allow_self_lets_a_rollout_read_itself():
+    how = HintSettings("self_rollout", allow_self=True)
+    for seed in range(5):
+        right, wrong = assign("+-", how, key=(seed,))
+        assert (right.correct_from, right.wrong_from) == (0, (1,))
+        assert (wrong.correct_from, wrong.wrong_from) == (0, (1,))
+
+
+def test_a_correct_rollout_without_a_box_lends_the_reference_answer():
+    candidates = [Candidate(1.0, "right, unboxed", None), Candidate(0.0, "wrong", "5"), Candidate(0.0, "also", "6")]
+    found = assign_hints(candidates, REFERENCE, SELF, CONTRAST, (0,))
+    assert found[1].correct == found[2].correct == Hint("right, unboxed", "dataset answer")
+    assert found[1].wrong == (Hint("also", "6"),)
+
+
+def test_methods_without_a_teacher_keep_everything():
+    assert assign("++--xx", needs=Needs()) == [Assignment()] * 6
+
+
+def test_rewards_decide_and_zero_is_wrong():
+    candidates = [Candidate(reward, f"{reward}", "1") for reward in (0.5, 0.0, -1.0, 1.0)]
+    found = assign_hints(candidates, REFERENCE, HintSettings("self_rollout", k_max=9), CONTRAST, (0,))
+    assert {found[0].correct_from, found[3].correct_from} == {0, 3}
+    assert set(found[0].wrong_from) == {1, 2}
+
+
+# ------------------------------------------------------------------------------------------------------------- draws
+
+
+def test_a_key_names_its_draws():
+    first = assign("++++----", key=(3, 7, 1))
+    assert assign("++++----", key=(3, 7, 1)) == first
+    for other in ((4, 7, 1), (3, 8, 1), (3, 7, 2)):
+        assert assign("++++----", key=other) != first
+
+
+def test_draws_do_not_depend_on_what_other_rollouts_say():
+    candidates = group("++++----")
+    sources = [(a.correct_from, a.wrong_from) for a in assign("++++----")]
+    rewritten = [Candidate(c.reward, "other " + c.text, "0") for c in candidates]
+    again = assign_hints(rewritten, REFERENCE, SELF, CONTRAST, (0, "test"))
+    assert [(a.correct_from, a.wrong_from) for a in again] == sources
+
+
+def test_correct_draws_do_not_depend_on_the_wrong_pool_nor_wrong_ones_on_the_correct_pool():
+    many, few = assign("+++-----"), assign("+++-xxxx")
+    assert reasons(few) == [None] * 3 + ["lone_wrong"] + [None] * 4
+    for a, b in zip(many, few, strict=True):
+        assert not b.hinted or a.correct_from == b.correct_from
+    assert [a.wrong_from for a in many] == [a.wrong_from for a in assign("+++-----", GT_COT)]
+
+
+def chi_square(counts, cells):
+    expected = sum(counts.values()) / cells
+    assert len(counts) == cells
+    return sum((count - expected) ** 2 / expected for count in counts.values())
+
+
+def test_draws_are_uniform_over_the_pool():
+    """2,000 keys; the bounds are the 99.9 % points of chi-square with 3 and 6 degrees of freedom."""
+    outcomes = "+++++-------"
+    drawn = [assign(outcomes, key=(seed, "uniform")) for seed in range(2000)]
+    assert chi_square(Counter(a[0].correct_from for a in drawn), 4) < 16.3
+    for place in range(4):  # each of the K places, not the first alone
+        assert chi_square(Counter(a[0].wrong_from[place] for a in drawn), 7) < 22.5
+    assert chi_square(Counter(a[8].wrong_from[0] for a in drawn), 6) < 20.5
+    pairs = Counter(frozenset(pair) for a in drawn for pair in pairwise(a[0].wrong_from))
+    assert chi_square(pairs, 21) < 45.3
+
+
+def test_every_target_draws_for_itself():
+    """Five wrong targets share a pool of three: two of them agree in a third of the cases, not always."""
+    drawn = [[a.correct_from for a in assign("+++-----", key=(seed,))[3:]] for seed in range(1000)]
+    for i in range(4):
+        assert sum(d[i] == d[i + 1] for d in drawn) == pytest.approx(1000 / 3, abs=60)
+    firsts = [[a.wrong_from[0] for a in assign("+++-----", key=(seed,))[:3]] for seed in range(1000)]
+    for i in range(2):
+        assert sum(d[i] == d[i + 1] for d in firsts) == pytest.approx(1000 / 5, abs=55)
+
+
+# ----------------------------------------------------------------------------------------------------------- metrics
+
+
+def test_metrics_are_shares_of_all_rollouts():
+    assignments = [
+        *assign("++x-", HintSettings("self_rollout", k_max=2)),
+        *assign("+---", HintSettings("self_rollout", k_max=2, lone_targets="drop")),
+        *assign("++++"),
+    ]
+    metrics = hint_metrics(assignments)
+    assert metrics["hints/hinted_share"] == 6 / 12
+    assert metrics["hints/dropped_share"] == 5 / 12
+    assert metrics["hints/lone_wrong_share"] == metrics["hints/lone_correct_share"] == 1 / 12
+    assert metrics["hints/all_correct_share"] == 4 / 12
+    assert metrics["hints/all_wrong_share"] == metrics["hints/no_usable_wrong_share"] == 0
+    assert metrics["hints/wrong_mean"] == (1 + 1 + 1 + 2 + 2 + 2) / 6
+
+
+def test_metrics_know_every_reason_and_of_nothing_are_zero():
+    empty = hint_metrics([])
+    assert set(empty.values()) == {0}
+    assert {f"hints/{reason}_share" for reason in REASONS} <= set(empty)

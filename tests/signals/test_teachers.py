@@ -1,0 +1,145 @@
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from selfdistill.signals.teachers import CLOCKS, Teacher, TeacherSettings, frozen_copy
+
+BOTH = {"training_steps": "optimizer_steps", "optimizer_steps": "training_steps"}
+
+
+def weights(model):
+    return torch.cat([p.detach().double().flatten() for p in model.parameters()])
+
+
+@torch.no_grad()
+def move(student, seed):
+    """One step of training, so to speak."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in student.parameters():
+        parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_the_initial_teacher_never_moves(make_model, clock):
+    student = make_model()
+    start = weights(student)
+    teacher = Teacher(TeacherSettings("initial", sync_interval=1, clock=clock), student)
+    for step in range(4):
+        move(student, step)
+        for ticking in CLOCKS:
+            teacher.tick(ticking)
+    assert torch.equal(weights(teacher.model), start)
+    assert not torch.equal(weights(student), start)
+
+
+@pytest.mark.parametrize("kind", ["live", "none"])
+def test_the_live_teacher_is_the_student(make_model, kind):
+    student = make_model()
+    teacher = Teacher(TeacherSettings(kind), student)
+    teacher.tick("training_steps")
+    assert teacher.model is student
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("interval", [1, 3])
+def test_a_snapshot_is_taken_at_its_ticks_and_no_others(make_model, clock, interval):
+    student = make_model()
+    teacher = Teacher(TeacherSettings("snapshot", sync_interval=interval, clock=clock), student)
+    expected = weights(student)
+    for tick in range(1, 8):
+        move(student, tick)
+        for _ in range(tick):
+            teacher.tick(BOTH[clock])  # the other clock counts nothing
+        assert torch.equal(weights(teacher.model), expected)
+        teacher.tick(clock)
+        if tick % interval == 0:
+            expected = weights(student)
+        assert torch.equal(weights(teacher.model), expected)
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("decay", [0.0, 0.8, 0.95, 1.0])
+def test_the_moving_average_has_its_closed_form(make_model, clock, decay):
+    student = make_model()
+    teacher = Teacher(TeacherSettings("ema", ema_decay=decay, clock=clock), student)
+    history, ticks = [weights(student)], 6
+    for tick in range(1, ticks + 1):
+        move(student, tick)
+        history.append(weights(student))
+        teacher.tick(BOTH[clock])
+        teacher.tick(clock)
+    expected = decay**ticks * history[0]
+    expected = expected + sum((1 - decay) * decay ** (ticks - t) * history[t] for t in range(1, ticks + 1))
+    torch.testing.assert_close(weights(teacher.model), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["initial", "snapshot", "ema"])
+def test_a_teacher_is_frozen_and_shares_no_memory_with_the_student(make_model, kind):
+    student = make_model().train()
+    teacher = Teacher(TeacherSettings(kind, sync_interval=1), student)
+    teacher.tick("training_steps")
+    before = weights(teacher.model)
+    move(student, 0)
+    assert torch.equal(weights(teacher.model), before)
+    assert not teacher.model.training
+    assert not any(parameter.requires_grad for parameter in teacher.model.parameters())
+    assert student.training
+    assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+@pytest.mark.parametrize("stop", range(8))
+@pytest.mark.parametrize("kind", ["initial", "live", "snapshot", "ema"])
+def test_a_resumed_teacher_is_the_uninterrupted_one(make_model, kind, stop):
+    """Through safetensors, at every tick; a resume builds the teacher over the initial weights, as a run does."""
+    settings = TeacherSettings(kind, sync_interval=3, ema_decay=0.7)
+
+    def run(student, teacher, ticks):
+        for tick in ticks:
+            move(student, tick)
+            teacher.tick("training_steps")
+
+    student = make_model()
+    whole = Teacher(settings, student)
+    run(student, whole, range(8))
+
+    half_way = make_model()
+    first = Teacher(settings, half_way)
+    run(half_way, first, range(stop))
+    state = save(first.state_dict())
+
+    resumed = make_model()
+    second = Teacher(settings, resumed)
+    resumed.load_state_dict(half_way.state_dict())
+    second.load_state_dict(load(state))
+    run(resumed, second, range(stop, 8))
+    assert torch.equal(weights(second.model), weights(whole.model))
+    assert torch.equal(weights(resumed), weights(student))
+
+
+def test_only_weights_of_its_own_are_part_of_the_state(make_model):
+    student = make_model()
+    names = {f"weights.{name}" for name, _ in student.named_parameters()}
+    for kind in ("none", "initial", "live"):
+        assert set(Teacher(TeacherSettings(kind), student).state_dict()) == {"ticks"}
+    for kind in ("snapshot", "ema"):
+        assert set(Teacher(TeacherSettings(kind), student).state_dict()) == {"ticks"} | names
+
+
+def test_a_teacher_of_a_bfloat16_student_averages_in_float32(make_model):
+    """In bfloat16 a shadow stands still: 0.95 x + 0.05 y rounds back to x where x and y are near."""
+    student = make_model().bfloat16()
+    teacher = Teacher(TeacherSettings("ema", ema_decay=0.95), student)
+    assert {parameter.dtype for parameter in teacher.model.parameters()} == {torch.float32}
+    start = weights(teacher.model)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.mul_(1 + 2**-7)
+    for _ in range(60):
+        teacher.tick("training_steps")
+    covered = (weights(teacher.model) - start).norm() / (weights(student) - start).norm()
+    assert float(covered) == pytest.approx(1 - 0.95**60, abs=1e-3)
+
+
+def test_tied_weights_stay_tied(make_model):
+    copy = frozen_copy(make_model())
+    assert copy.lm_head.weight is copy.model.embed_tokens.weight

@@ -1,0 +1,154 @@
+"""What Snakemake itself makes of the workflow: lint, format, config files, profiles, logs, environments, report."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake.cli import parse_args
+
+ROOT = Path(__file__).parents[2]
+PROFILES = sorted(path.parent.name for path in (ROOT / "profiles").glob("*/config.yaml"))
+#: A rule with `run`, which Snakemake runs in a process of its own that reads the Snakefile again.
+IN_A_CHILD = """
+include: "{root}/workflow/Snakefile"
+
+
+rule seen:
+    output:
+        "seen.json",
+    run:
+        import json
+
+        with open(output[0], "w") as file:
+            json.dump({{"mode": workflow.exec_mode.name, "runs": [run.folder for run in STUDY.runs()]}}, file)
+"""
+
+
+def test_lint_finds_nothing(furnished):
+    done = furnished.snakemake("--lint")
+    assert done.returncode == 0, done.stdout
+    assert "Congratulations" in done.stdout
+
+
+def test_every_snakefile_is_formatted():
+    command = [sys.executable, "-m", "snakefmt", "--check", "workflow"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_job_has_a_log_of_its_own_and_all_its_scripts_exist(furnished):
+    """Plans every rule; a rule without a log would show none, two jobs with one log would share it."""
+    done = furnished.snakemake("--dry-run")
+    jobs = re.findall(r"^(?:local)?rule (?!all)\w+:$", done.stdout, re.MULTILINE)
+    logs = re.findall(r"^    log: (\S+)$", done.stdout, re.MULTILINE)
+    assert len(logs) == len(set(logs)) == len(jobs) > 20
+    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    named = set(re.findall(r"scripts/(\w+\.py)", rules))
+    assert named == {path.name for path in (ROOT / "workflow" / "scripts").glob("*.py")} - {"job.py"}
+
+
+@pytest.fixture
+def study(tmp_path, furnished):
+    """A workshop with a rule that tells which config its child process saw."""
+    workshop = furnished.copy_to(tmp_path)
+    (workshop.folder / "Snakefile").write_text(IN_A_CHILD.format(root=workshop.folder))
+
+    def seen(*words: str) -> dict:
+        done = workshop.snakemake("seen", "--snakefile", "Snakefile", "--force", *words)
+        assert done.returncode == 0, done.stdout
+        return json.loads((workshop.folder / "seen.json").read_text())
+
+    return workshop.folder, seen
+
+
+def test_the_demo_is_run_unless_a_config_file_is_given_also_in_child_processes(study):
+    folder, seen = study
+    demo = seen()
+    assert demo["mode"] == "SUBPROCESS"
+    assert len(demo["runs"]) == 6
+    (folder / "mine.yaml").write_text(
+        "matrix: {tasks: [knights], models: [tiny_qwen3], variants: [mild], seeds: [4]}\n"
+        "variants: {mild: {method: grpo, set: {optimizer: {learning_rate: 1e-6}}}}\n"
+    )
+    mine = seen("--configfile", "mine.yaml")
+    assert mine == {"mode": "SUBPROCESS", "runs": ["results/runs/knights/tiny_qwen3/mild/seed4"]}
+    both = seen("--configfile", "mine.yaml", "--config", "matrix={seeds: [5, 6]}")
+    assert [run[-5:] for run in both["runs"]] == ["seed5", "seed6"]
+
+
+def test_nothing_of_the_demo_is_merged_into_a_given_config_file(furnished, tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("matrix: {tasks: [knights], variants: [grpo], seeds: [0]}")
+    assert "mine.yaml: matrix: key 'models' is missing" in furnished.refused("--configfile", str(mine))
+
+
+def test_a_refusal_is_one_message_without_a_traceback(furnished):
+    said = furnished.refused("--config", "overrides={methods: {rlcsd: {objective: {tua: 0.03}}}}")
+    assert "--config: overrides.methods.rlcsd.objective: unknown key 'tua'; the nearest valid key is 'tau'" in said
+    assert not (furnished.folder / "results").exists()
+
+
+def test_profiles_do_not_compete():
+    """profiles/default wins over --profile, so a key that both set could not be changed by choosing a profile."""
+    settings = {name: yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text()) for name in PROFILES}
+    assert set(PROFILES) >= {"default", "local"}
+    for name in PROFILES:
+        assert name == "default" or not settings[name].keys() & settings["default"].keys()
+    machine = {"cores", "jobs", "executor", "default-resources", "set-resources", "set-threads", "latency-wait"}
+    assert not settings["default"].keys() & machine
+    assert settings["default"]["rerun-triggers"] == ["mtime", "params", "input"]
+
+
+@pytest.mark.parametrize("words", [[], ["--cores", "5"]])
+def test_the_merged_profile_has_invariants_machine_and_command_line(monkeypatch, words):
+    monkeypatch.chdir(ROOT)
+    _, args = parse_args(["--profile", "profiles/local", *words])
+    assert args.cores == (int(words[1]) if words else 2)
+    assert sorted(str(trigger) for trigger in args.rerun_triggers) == ["input", "mtime", "params"]
+    assert args.rerun_incomplete
+    assert args.keep_going
+
+
+def test_the_conda_environment_is_the_lock_of_the_venv():
+    lock = (ROOT / "envs" / "local.lock.txt").read_text().split()
+    pip = yaml.safe_load((ROOT / "envs" / "local.yaml").read_text())["dependencies"][-1]["pip"]
+    assert pip == lock
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lock)
+    dev = (ROOT / "envs" / "dev.lock.txt").read_text().split()
+    assert not {line.split("==")[0] for line in dev} & {line.split("==")[0] for line in lock}
+
+
+def test_a_job_that_fails_by_the_users_error_says_so_in_one_line_and_in_its_log(tmp_path, furnished):
+    """The real script of the data rule, given a parquet that is none."""
+    workshop = furnished.copy_to(tmp_path)
+    shutil.copytree(ROOT / "workflow" / "scripts", workshop.folder / "workflow" / "scripts", dirs_exist_ok=True)
+    for dataset, split in (("mine", "train"), ("chain-3+chain-5+chain-8+chain-10", "val")):
+        file = workshop.folder / "hub" / dataset / f"{split}.parquet"
+        file.parent.mkdir(parents=True)
+        file.write_text("no parquet")
+    output = "results/data/mine/train.parquet"
+    done = workshop.snakemake(output, "--config", "tasks={arithmetic: {data: {source: hub, dataset: mine}}}")
+    assert done.returncode != 0
+    log = (workshop.folder / "results/logs/data/mine/train.log").read_text()
+    (line,) = log.strip().splitlines()
+    assert line.startswith("hub/mine/train.parquet")
+    assert line in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (workshop.folder / output).exists()
+
+
+def test_the_report_opens_with_what_was_run_and_holds_captions(changed):
+    for figure in (changed.folder / "results" / "figures").rglob("*.svg"):
+        figure.write_text('<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>')
+    done = changed.snakemake("--report", "results/report.html")
+    assert done.returncode == 0, done.stdout
+    assert "WARNING" not in done.stdout  # docutils on a caption
+    html = (changed.folder / "results" / "report.html").read_text()
+    opening = ("What was run.", "What it does not show.", "knights-2 (shown, never counted)", "ranking of")
+    for text in (*opening, "training dynamics", "paired gains", "results and where they come from"):
+        assert text in html
