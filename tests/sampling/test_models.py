@@ -1,3 +1,4 @@
+import copy
 import shutil
 
 import pytest
@@ -41,9 +42,9 @@ def test_weights_and_tokenizer_come_back(saved, model, tokenizer):
         assert torch.equal(loaded.state_dict()[name], value), name
 
 
-def test_half_precision_weights_are_loaded_as_float32(folder):
-    weights = {name: value.bfloat16() for name, value in load_file(folder / "model.safetensors").items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+def test_half_precision_weights_are_loaded_as_float32(folder, model):
+    copy.deepcopy(model).bfloat16().save_pretrained(folder)
+    assert {value.dtype for value in load_file(folder / "model.safetensors").values()} == {torch.bfloat16}
     loaded, _ = load_model(folder, CPU)
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
 

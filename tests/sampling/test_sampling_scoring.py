@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from selfdistill.sampling.scoring import Sequences, micro_batches, response_logprobs, score
 
@@ -42,6 +43,18 @@ def test_batched_logprobs_are_those_of_single_forwards(model, plain_scores, temp
             expected, _ = plain_scores(model, PROMPTS[i], RESPONSES[i], temperature)
             torch.testing.assert_close(found[i, : len(expected)].double(), expected, rtol=0, atol=1e-5)
             assert not found[i, len(expected) :].any()
+
+
+def test_learned_positions_count_from_the_first_token_of_each_row(plain_scores):
+    """Rotary positions forgive a shift by the padding; a table of positions does not."""
+    torch.manual_seed(0)
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "initializer_range": 0.3}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=73, bos_token_id=2, eos_token_id=2, **sizes)).eval()
+    with torch.no_grad():
+        found = response_logprobs(model, SEQUENCES, range(5))
+        for i in range(5):
+            expected, _ = plain_scores(model, PROMPTS[i], RESPONSES[i])
+            torch.testing.assert_close(found[i, : len(expected)].double(), expected, rtol=0, atol=1e-5)
 
 
 def test_rows_may_be_chosen_in_any_order(model):

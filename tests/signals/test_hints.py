@@ -213,13 +213,15 @@ def chi_square(counts, cells):
 
 
 def test_draws_are_uniform_over_the_pool():
-    """2,000 keys; the bounds are the 99.9 % points of chi-square with 3 and 6 degrees of freedom."""
+    """2,000 keys; the bounds are the 99.9 % points of chi-square, one degree of freedom fewer than cells."""
     outcomes = "+++++-------"
     drawn = [assign(outcomes, key=(seed, "uniform")) for seed in range(2000)]
     assert chi_square(Counter(a[0].correct_from for a in drawn), 4) < 16.3
     for place in range(4):  # each of the K places, not the first alone
         assert chi_square(Counter(a[0].wrong_from[place] for a in drawn), 7) < 22.5
     assert chi_square(Counter(a[8].wrong_from[0] for a in drawn), 6) < 20.5
+    both = Counter((a[0].correct_from, a[0].wrong_from[0]) for a in drawn)  # independent of one another
+    assert chi_square(both, 28) < 55.5
     pairs = Counter(frozenset(pair) for a in drawn for pair in pairwise(a[0].wrong_from))
     assert chi_square(pairs, 21) < 45.3
 

@@ -134,6 +134,7 @@ class Study:
 
     def reporting(self) -> dict[str, Any]:
         """Task -> what tables and figures need of it: metric and benchmarks, for the tasks of the matrix."""
+        tasks = {task: self.config["tasks"][task] for task in self.config["matrix"]["tasks"]}
         return {
             task: {
                 "metric": entry["metric"],
@@ -142,8 +143,7 @@ class Study:
                     for name, about in entry["benchmarks"].items()
                 },
             }
-            for task, entry in self.config["tasks"].items()
-            if task in self.config["matrix"]["tasks"]
+            for task, entry in tasks.items()
         }
 
     @property
