@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # More for Snakemake, for example: make demo ARGS="--config 'matrix={seeds: [0, 1, 2]}'"
 ARGS ?=
 
-.PHONY: help venv demo report test lint clean
+.PHONY: help venv demo report test lint gc clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -30,6 +30,9 @@ lint: $(VENV)/ready-dev  ## ruff, snakefmt, snakemake --lint
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/snakemake --lint
+
+gc: venv  ## remove finished states of settings that no run has any more
+	$(BIN)/python -m selfdistill.training.clean_states results
 
 clean:  ## remove results, states of runs included
 	rm -rf results .snakemake

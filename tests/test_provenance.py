@@ -4,8 +4,17 @@ import subprocess
 
 import pytest
 
+from selfdistill.errors import UserError
 from selfdistill.files import sha256_json
-from selfdistill.provenance import Clock, RunInputs, build_provenance, git_state, hardware, package_versions
+from selfdistill.provenance import (
+    Clock,
+    RunInputs,
+    build_provenance,
+    git_state,
+    hardware,
+    package_versions,
+    weights_digest,
+)
 
 CONFIG = {"task": "arithmetic", "model": "tiny", "variant": "rlcsd", "seed": 3, "steps": 40}
 
@@ -19,9 +28,13 @@ def git(folder, *words):
 @pytest.fixture
 def files(tmp_path):
     paths = {}
-    for name in ("train", "val", "base", "weights"):
+    for name in ("train", "val"):
         paths[name] = tmp_path / name
         paths[name].write_bytes(name.encode())
+    for name in ("base", "weights"):
+        paths[name] = tmp_path / name
+        paths[name].mkdir()
+        (paths[name] / "model.safetensors").write_bytes(name.encode())
     return paths
 
 
@@ -48,10 +61,18 @@ def test_provenance_of_a_base_model_has_no_training_data(files):
     assert made["weights_sha256"] == made["base_model_sha256"]
 
 
-def test_a_missing_file_is_an_error(files):
+def test_missing_weights_are_an_error(files):
     inputs = RunInputs(None, None, files["base"], files["base"].with_name("gone"))
-    with pytest.raises(OSError, match="gone"):
+    with pytest.raises(UserError, match="gone"):
         build_provenance(CONFIG, inputs, Clock(0.0, 1.0, 1.0), [])
+
+
+def test_every_shard_of_a_model_counts(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
+    before = weights_digest(tmp_path)
+    (tmp_path / "b.safetensors").write_bytes(b"changed")
+    assert weights_digest(tmp_path) != before
 
 
 def test_git_state_follows_the_checkout(tmp_path):

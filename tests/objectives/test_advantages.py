@@ -68,3 +68,10 @@ def test_mixed_groups_sum_to_zero():
     found = group_advantages(rewards, groups)
     torch.testing.assert_close(found.view(2, 4).sum(dim=1), torch.zeros(2), rtol=0, atol=1e-6)
     assert found[0] > 0 > found[1]
+
+
+@pytest.mark.parametrize("divide_by_std", [True, False])
+def test_one_outcome_gives_exact_zeros_whatever_it_is(divide_by_std):
+    rewards = torch.full((7,), 0.1)
+    advantages = group_advantages(rewards, torch.zeros(7, dtype=torch.long), divide_by_std=divide_by_std)
+    assert advantages.tolist() == [0.0] * 7

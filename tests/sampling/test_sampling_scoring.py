@@ -17,20 +17,25 @@ RESPONSES = [RNG.integers(3, 73, size=size).tolist() for size in (7, 2, 5, 1, 10
 SEQUENCES = Sequences(PROMPTS, RESPONSES)
 
 
-@given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 120))
+ROW = st.tuples(st.integers(1, 25), st.integers(0, 25))
+
+
+@given(st.lists(ROW, max_size=30), st.integers(1, 200))
 @settings(deadline=None, max_examples=150)
-def test_micro_batches_part_the_rows_within_the_budget(lengths, budget):
-    batches = micro_batches(lengths, budget)
-    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+def test_micro_batches_part_the_rows_within_the_budget(rows, budget):
+    sequences = Sequences([[0] * prompt for prompt, _ in rows], [[0] * response for _, response in rows])
+    batches = micro_batches(sequences, budget)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(rows)))
     assert all(batches)
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
-    assert micro_batches(lengths, budget) == batches
-    longest = [max(lengths[row] for row in batch) for batch in batches]
-    assert longest == sorted(longest, reverse=True)
+    assert micro_batches(sequences, budget) == batches
+
+    def padded(batch):
+        return len(batch) * (max(rows[i][0] for i in batch) + max(rows[i][1] for i in batch))
+
+    assert all(len(batch) == 1 or padded(batch) <= budget for batch in batches)
     for batch, following in pairwise(batches):  # no batch ends before its budget does
-        assert (len(batch) + 1) * lengths[batch[0]] > budget
-        assert min(lengths[row] for row in batch) >= max(lengths[row] for row in following)
+        assert padded([*batch, following[0]]) > budget
+        assert min(sum(rows[i]) for i in batch) >= max(sum(rows[i]) for i in following)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])

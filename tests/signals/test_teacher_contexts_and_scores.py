@@ -65,16 +65,16 @@ def test_truncation_takes_the_beginning_of_the_hint_and_nothing_of_the_template(
     right, wrong = Hint("123456789012", "7"), Hint("987654321098", "8")
     contexts = build(tokenizer, [hinted(right, wrong)], max_tokens=budget)
     for context, hint in ((contexts.correct[0], right), (contexts.wrong[0][0], wrong)):
-        kept = Hint(hint.solution[-budget:], hint.answer)
+        kept = Hint(hint.solution[len(hint.solution) - (budget - 1) :], hint.answer)  # the answer takes one token
         assert context == encode_chat(tokenizer, teacher_prompt(PROBLEM, kept))
     template = len(ContextBuilder(tokenizer, HintSettings()).template_ids())
     problem = len(tokenizer(PROBLEM).input_ids)
-    assert len(contexts.correct[0]) == template + problem + budget + 1  # and the answer's one token
+    assert len(contexts.correct[0]) == template + problem + budget
     assert contexts.truncated_share == 1
 
 
 def test_a_hint_of_just_the_budget_is_whole(tokenizer):
-    contexts = build(tokenizer, [hinted(Hint("1234", "4"), Hint("12345", "5"))], max_tokens=4)
+    contexts = build(tokenizer, [hinted(Hint("1234", "4"), Hint("12345", "5"))], max_tokens=5)
     assert contexts.correct[0] == encode_chat(tokenizer, teacher_prompt(PROBLEM, Hint("1234", "4")))
     assert contexts.truncated_share == 0.5
 
@@ -83,13 +83,28 @@ def test_what_truncation_leaves_is_the_end_of_the_text_itself(tokenizer):
     """Characters that the vocabulary lacks are neither dropped nor rewritten in what is kept."""
     solution = "1234é5?67"
     for budget, kept in ((6, "4é5?67"), (5, "é5?67"), (3, "?67"), (1, "7")):
-        context = build(tokenizer, [hinted(Hint(solution, "7"))], max_tokens=budget).correct[0]
+        context = build(tokenizer, [hinted(Hint(solution, "7"))], max_tokens=budget + 1).correct[0]
         assert context == encode_chat(tokenizer, teacher_prompt(PROBLEM, Hint(kept, "7")))
 
 
 def test_a_solution_that_is_not_shown_cannot_be_truncated(tokenizer):
     contexts = build(tokenizer, [hinted(Hint("123456", "6"), Hint("654321", "1"))], mode="answer_only", max_tokens=2)
     assert contexts.truncated_share == 0
+
+
+def test_an_overlong_answer_keeps_to_the_budget_too(tokenizer):
+    """A wrong rollout can box anything, up to its whole length."""
+    for mode in ("solution_answer", "answer_only"):
+        contexts = build(tokenizer, [hinted(Hint("123", "9876543210"))], mode=mode, max_tokens=4)
+        kept = teacher_prompt(PROBLEM, Hint("", "9876"), mode=mode)
+        assert contexts.correct[0] == encode_chat(tokenizer, kept)
+        assert contexts.truncated_share == 1
+
+
+def test_control_tokens_spelt_out_in_a_hint_do_not_reach_the_template(tokenizer):
+    end = tokenizer.eos_token
+    contexts = build(tokenizer, [hinted(Hint(f"12{end}3", f"3{end}"))])
+    assert contexts.correct[0] == encode_chat(tokenizer, teacher_prompt(PROBLEM, Hint("123", "3")))
 
 
 def test_the_template_alone(tokenizer):

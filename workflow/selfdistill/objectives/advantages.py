@@ -21,7 +21,11 @@ def group_advantages(rewards: Tensor, groups: Tensor, *, divide_by_std: bool = T
     size = torch.bincount(member).to(rewards)
     mean = torch.zeros_like(size).index_add_(0, member, rewards) / size
     mean = torch.where(size > 1, mean, 0.0)
-    centred = rewards - mean[member]
+    # Seven times 0.1 has a mean that is not quite 0.1: without this, rounding errors would become advantages.
+    highest = torch.full_like(size, -torch.inf).scatter_reduce_(0, member, rewards, "amax")
+    lowest = torch.full_like(size, torch.inf).scatter_reduce_(0, member, rewards, "amin")
+    mixed = (highest > lowest) | (size == 1)
+    centred = torch.where(mixed[member], rewards - mean[member], 0.0)
     if not divide_by_std:
         return centred
     variance = torch.zeros_like(size).index_add_(0, member, centred.square()) / (size - 1).clamp(min=1)

@@ -25,17 +25,24 @@ class Sequences:
         return [len(p) + len(r) for p, r in zip(self.prompts, self.responses, strict=True)]
 
 
-def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+def micro_batches(sequences: Sequences, max_tokens: int) -> list[list[int]]:
     """Split rows into batches of similar length with at most `max_tokens` padded tokens (always at least one row).
 
-    Deterministic; longest rows first, so that a lack of memory shows at once.
+    A batch is padded as response_logprobs pads it: to its longest prompt plus its longest response, which may belong to
+    different rows. Deterministic; longest rows first, so that a lack of memory shows at once.
     """
+    lengths = sequences.lengths
     batches: list[list[int]] = []
+    before, width = 0, 0  # of the last batch
     for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_tokens:
+        prompt, response = len(sequences.prompts[row]), len(sequences.responses[row])
+        wider = max(before, prompt), max(width, response)
+        if batches and (len(batches[-1]) + 1) * sum(wider) <= max_tokens:
             batches[-1].append(row)
+            before, width = wider
         else:
             batches.append([row])
+            before, width = prompt, response
     return batches
 
 
@@ -77,7 +84,7 @@ def score(
 ) -> Tensor:
     """Log-probs (N, width) of all rows, without gradient, in micro-batches; zero behind each response."""
     scored = torch.zeros(len(sequences.responses), width, device=model.device)
-    for rows in micro_batches(sequences.lengths, max_tokens):
+    for rows in micro_batches(sequences, max_tokens):
         logprobs = response_logprobs(model, sequences, rows, temperature)
         scored[rows, : logprobs.shape[1]] = logprobs
     return scored

@@ -27,7 +27,8 @@ class HintSettings:
         mode: "solution_answer" or "answer_only".
         framing: the template's framing sentence (tasks.prompts.FRAMINGS).
         k_max: most wrong hints a rollout; 1 is the ablation without marginalisation.
-        max_tokens: a longer hint loses its beginning; the template never does. The same for correct and wrong hints.
+        max_tokens: of solution and answer together; a longer solution loses its beginning, the template nothing. The
+            same for correct and wrong hints.
         lone_targets: "keep" leaves rollouts without a possible hint on the unmodulated path (preset corrected),
             "drop" takes them out of the batch (preset as_published, spec D10).
         allow_self: a rollout may be its own hint (ablation).

@@ -71,13 +71,38 @@ class ContextBuilder:
         return self._encode("", Hint("", ""))[0]
 
     def _encode(self, problem: str, hint: Hint) -> tuple[list[int], bool]:
-        body = self._tokenizer(hint.solution, add_special_tokens=False, return_offsets_mapping=True)
-        surplus = len(body.input_ids) - self._settings.max_tokens
-        cut = surplus > 0 and self._settings.mode != "answer_only"
-        if cut:  # the end of a solution leads to its answer: the beginning goes, the template stays whole
-            hint = Hint(hint.solution[body.offset_mapping[surplus - 1][1] :], hint.answer)
-        text = teacher_prompt(problem, hint, mode=self._settings.mode, framing=self._settings.framing)
+        shown, cut = self._within_budget(hint)
+        text = teacher_prompt(problem, shown, mode=self._settings.mode, framing=self._settings.framing)
         return encode_chat(self._tokenizer, text), cut
+
+    def _within_budget(self, hint: Hint) -> tuple[Hint, bool]:
+        """The hint in at most max_tokens, answer included, and whether that cost it anything that would be shown.
+
+        An overlong answer (a wrong one may be a whole rollout) loses its end. Then a solution loses its beginning: its
+        end leads to the answer.
+        """
+        solution, answer = self._plain(hint.solution), self._plain(hint.answer)
+        budget = self._settings.max_tokens
+        ends = self._token_ends(answer)
+        cut = len(ends) > budget
+        if cut:
+            answer = answer[: ends[budget - 1]]
+        if self._settings.mode == "answer_only":
+            return Hint("", answer), cut
+        surplus = len(self._token_ends(solution)) - max(budget - len(ends), 0)
+        if surplus > 0:
+            solution, cut = solution[self._token_ends(solution)[surplus - 1] :], True
+        return Hint(solution, answer), cut
+
+    def _plain(self, text: str) -> str:
+        """Without the spelling of control tokens, which the chat template would take for its own."""
+        for token in self._tokenizer.all_special_tokens:
+            text = text.replace(token, "")
+        return text
+
+    def _token_ends(self, text: str) -> list[int]:
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [end for _, end in encoded.offset_mapping]
 
 
 def score_contexts(

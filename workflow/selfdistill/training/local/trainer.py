@@ -215,10 +215,9 @@ class LocalTrainer:
         targets = self._method.targets(batch, settings.update.aggregation)
         kl_weights = settings.update.kl_coef * token_weights(kept, settings.update.aggregation, batch.rollouts)
         live = kept.any(dim=1).nonzero()[:, 0].tolist()  # rows that left the batch are not forwarded
-        lengths = [sequences.lengths[i] for i in live]
         total, ratio_sum, clipped = 0.0, 0.0, 0
         self._optimizer.zero_grad(set_to_none=True)
-        for chunk in micro_batches(lengths, settings.update.micro_batch_tokens):
+        for chunk in micro_batches(_sequences_of(sequences, live), settings.update.micro_batch_tokens):
             rows = [live[i] for i in chunk]
             logprobs = response_logprobs(self.model, sequences, rows, settings.rollout.temperature or 1.0)
             index, width = torch.tensor(rows, device=kept.device), logprobs.shape[1]
