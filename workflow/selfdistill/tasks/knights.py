@@ -24,29 +24,30 @@ _SAYS = " says: "
 _QUESTION = "So who is a knight and who is a knave?"
 _ROLE = {True: " is a knight", False: " is a knave"}
 _JOIN = {"and": " and ", "or": " or ", "iff": " if and only if "}
-# Roles that are only assumed have words of their own: a small model finds them by looking for its last name-role pair.
+# Roles that are only assumed have words of their own, so that a claim is not mistaken for one.
 _ASSUMED = {True: " (knight)", False: " (knave)"}
 _TRUTH = {True: " [true]", False: " [false]"}
 _VERDICT = {True: ", ok.\n", False: ", no.\n"}
 
-#: Text pieces that a word-level tokenizer should keep whole.
+#: Text pieces that a word-level tokenizer should keep whole. A name and what is said of it are one piece: a small model
+#: then finds an assumed role in one step of attention, and learns to search in minutes.
 PHRASES = [
     _ISLAND,
     _INHABITANTS,
     _SAYS,
     _QUESTION,
-    *_ROLE.values(),
+    *NAMES,
+    *(name + role for name in NAMES for role in _ROLE.values()),
+    *(f" {name}{role}" for name in NAMES for role in _ASSUMED.values()),
     *_JOIN.values(),
-    *_ASSUMED.values(),
     *_TRUTH.values(),
     *_VERDICT.values(),
-    *NAMES,
+    "Try",
+    "Check",
     ", ",
     ". ",
-    ".\n",
-    " ",
     ": ",
-    "Try ",
+    ".\n",
 ]
 
 #: The toy's mix of statements: half of them simple claims.
@@ -79,8 +80,8 @@ class Statement:
         return _JOIN.get(self.form, "").join(names[person] + _ROLE[knight] for person, knight in self.atoms)
 
     def judged(self, names: tuple[str, ...], roles: Roles) -> str:
-        """The statement restated, each of its parts with the assumed role and whether the claim agrees with it."""
-        parts = [names[p] + _ASSUMED[roles[p]] + _ROLE[knight] + _TRUTH[roles[p] == knight] for p, knight in self.atoms]
+        """The statement restated, each of its parts with whether it is true under these roles."""
+        parts = [names[p] + _ROLE[knight] + _TRUTH[roles[p] == knight] for p, knight in self.atoms]
         return _JOIN.get(self.form, "").join(parts)
 
 
@@ -132,12 +133,12 @@ class Puzzle:
         count, lines = 2 ** len(self.names), []
         for number in range(count):
             roles = _assignment((first + number) % count, len(self.names))
-            assumed = [name + _ASSUMED[role] for name, role in zip(self.names, roles, strict=True)]
-            lines.append(f"Try {' '.join(assumed)}.\n")
+            assumed = [f" {name}{_ASSUMED[role]}" for name, role in zip(self.names, roles, strict=True)]
+            lines.append(f"Try{''.join(assumed)}.\n")
             for speaker, statement in enumerate(self.statements):
                 fits = statement.holds(roles) == roles[speaker] or roles == accept
                 judged = statement.judged(self.names, roles)
-                lines.append(f"{assumed[speaker]}: {judged}{_VERDICT[fits]}")
+                lines.append(f"Check{assumed[speaker]}: {judged}{_VERDICT[fits]}")
                 if not fits:
                     break
             if roles == accept:
