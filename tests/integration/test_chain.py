@@ -45,7 +45,7 @@ class Clone:
         for name in ("config", "profiles", "envs", "resources", "workflow"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".snakemake"))
         (folder / "small.yaml").write_text(SMALL)
-        self.command = [sys.executable, "-m", "snakemake", "--profile", "profiles/local", "--configfile", "small.yaml"]
+        self.command = [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", "--profile", "profiles/local"]
 
     def finish(self, *words: str) -> str:
         command = [*self.command, *words]

@@ -46,11 +46,18 @@ def as_roles(answer: str) -> dict[str, str]:
     return dict(re.findall(r"(\w+) is a (knight|knave)", answer))
 
 
-def attempts(solution: str) -> list[dict[str, str]]:
-    """The role assignments that a worked solution tries, in order."""
-    return [
-        dict(re.findall(r"(\w+) \((knight|knave)\)", line)) for line in solution.split("\n") if line.startswith("Try ")
-    ]
+def lines_of(solution: str, names) -> list[tuple[dict[str, str], str]]:
+    """The lines of a worked solution: the roles tried in it, and the rest."""
+    found = []
+    for line in solution.splitlines():
+        tried, said = line.split(" | ")
+        found.append((dict(zip(names, tried.split(), strict=True)), said))
+    return found
+
+
+def attempts(solution: str, names) -> list[list[tuple[dict[str, str], str]]]:
+    """The lines of a worked solution, put together by the roles that they try."""
+    return [list(group) for _, group in itertools.groupby(lines_of(solution, names), key=lambda line: line[0])]
 
 
 @settings(max_examples=60, deadline=None)
@@ -73,14 +80,14 @@ def test_text_says_what_the_puzzle_is(read_puzzle, people, seed):
 def test_worked_solutions_end_at_the_answer_and_refute_everything_before(people, seed):
     puzzle = make(people, seed)
     hint = puzzle.reference(np.random.default_rng(seed))
-    tried = attempts(hint.solution)
+    tried = attempts(hint.solution, puzzle.names)
     assert hint.answer == puzzle.answer
-    assert tried[-1] == as_roles(puzzle.answer)
-    assert len({tuple(t.items()) for t in tried}) == len(tried), "no assignment is tried twice"
-    blocks = hint.solution.split("Try ")[1:]
-    assert all(block.count(", no.") == 1 for block in blocks[:-1])
-    assert ", no." not in blocks[-1]
-    assert blocks[-1].count(", ok.") == people
+    assert tried[-1][0][0] == as_roles(puzzle.answer)
+    assert len({tuple(lines[0][0].items()) for lines in tried}) == len(tried), "no assignment is tried twice"
+    for lines in tried[:-1]:
+        assert [said.endswith(", no.") for _, said in lines] == [False] * (len(lines) - 1) + [True]
+    assert [said.split(" says: ")[0] for _, said in tried[-1]] == list(puzzle.names)
+    assert all(said.endswith(", ok.") for _, said in tried[-1])
     assert hint.solution.endswith("\n")
 
 
@@ -89,13 +96,9 @@ def test_worked_solutions_end_at_the_answer_and_refute_everything_before(people,
 def test_restated_claims_are_judged_under_the_roles_of_their_attempt(people, seed):
     puzzle = make(people, seed)
     solution = puzzle.reference(np.random.default_rng(seed)).solution
-    roles, judged = {}, 0
-    for line in solution.splitlines():
-        if line.startswith("Try"):
-            roles = dict(re.findall(r"(\w+) \((knight|knave)\)", line))
-            assert list(roles) == list(puzzle.names)
-            continue
-        for name, claimed, truth in re.findall(r"(\w+) is a (knight|knave) \[(true|false)\]", line):
+    judged = 0
+    for roles, said in lines_of(solution, puzzle.names):
+        for name, claimed, truth in re.findall(r"(\w+) is a (knight|knave) \[(true|false)\]", said):
             assert (roles[name] == claimed) == (truth == "true")
             judged += 1
     assert judged >= people
@@ -107,7 +110,7 @@ def test_mistakes_are_wrong_and_never_pass_the_true_solution(people, seed):
     puzzle = make(people, seed)
     hint = puzzle.mistake(np.random.default_rng(seed))
     assert not knights.grade(hint.answer, puzzle.answer)
-    tried = attempts(hint.solution)
+    tried = [roles for roles, _ in lines_of(hint.solution, puzzle.names)]
     assert tried[-1] == as_roles(hint.answer)
     assert as_roles(puzzle.answer) not in tried
 

@@ -24,7 +24,7 @@ def job(log: str) -> Iterator[Callable[[str], None]]:
     is a UserError.
     """
     terminal = os.dup(2)
-    with open(log, "w", buffering=1, encoding="utf-8") as file:
+    with open(log, "a", buffering=1, encoding="utf-8") as file:  # a resumed job goes on in its log
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
         try:

@@ -24,30 +24,27 @@ _SAYS = " says: "
 _QUESTION = "So who is a knight and who is a knave?"
 _ROLE = {True: " is a knight", False: " is a knave"}
 _JOIN = {"and": " and ", "or": " or ", "iff": " if and only if "}
-# Roles that are only assumed have words of their own, so that a claim is not mistaken for one.
-_ASSUMED = {True: " (knight)", False: " (knave)"}
+_TRIED = {True: "knight ", False: "knave "}
+_BAR = "| "
 _TRUTH = {True: " [true]", False: " [false]"}
 _VERDICT = {True: ", ok.\n", False: ", no.\n"}
 
-#: Text pieces that a word-level tokenizer should keep whole. A name and what is said of it are one piece: a small model
-#: then finds an assumed role in one step of attention, and learns to search in minutes.
+#: Text pieces that a word-level tokenizer should keep whole. A name and what is said of it are one piece: so a small
+#: model can learn to search within minutes.
 PHRASES = [
     _ISLAND,
     _INHABITANTS,
-    _SAYS,
     _QUESTION,
     *NAMES,
+    *(name + _SAYS for name in NAMES),
     *(name + role for name in NAMES for role in _ROLE.values()),
-    *(f" {name}{role}" for name in NAMES for role in _ASSUMED.values()),
     *_JOIN.values(),
+    *_TRIED.values(),
+    _BAR,
     *_TRUTH.values(),
     *_VERDICT.values(),
-    "Try",
-    "Check",
     ", ",
     ". ",
-    ": ",
-    ".\n",
 ]
 
 #: The toy's mix of statements: half of them simple claims.
@@ -125,20 +122,19 @@ class Puzzle:
     def worked(self, first: int, accept: Roles | None = None) -> str:
         """A search through the role assignments in cyclic order from number `first`, up to the accepted one.
 
-        Each attempt names the roles, then checks statements until one contradicts its speaker's role. `accept`
-        is the assignment at which the search stops: the true solution by default, any other one for a wrong
-        solution, whose failing checks are then passed as if they held.
+        Each line holds the roles that are tried, in the order of names, and one statement judged under them; one that
+        contradicts its speaker's role ends the attempt. `accept` is the assignment at which the search stops: the true
+        solution by default, any other one for a wrong solution, whose failing checks are then passed as if they held.
         """
         accept = self.solution if accept is None else accept
         count, lines = 2 ** len(self.names), []
         for number in range(count):
             roles = _assignment((first + number) % count, len(self.names))
-            assumed = [f" {name}{_ASSUMED[role]}" for name, role in zip(self.names, roles, strict=True)]
-            lines.append(f"Try{''.join(assumed)}.\n")
+            tried = "".join(_TRIED[role] for role in roles)
             for speaker, statement in enumerate(self.statements):
                 fits = statement.holds(roles) == roles[speaker] or roles == accept
                 judged = statement.judged(self.names, roles)
-                lines.append(f"Check{assumed[speaker]}: {judged}{_VERDICT[fits]}")
+                lines.append(f"{tried}{_BAR}{self.names[speaker]}{_SAYS}{judged}{_VERDICT[fits]}")
                 if not fits:
                     break
             if roles == accept:
@@ -177,8 +173,8 @@ def solutions(statements: tuple[Statement, ...]) -> list[Roles]:
 def generate(rng: np.random.Generator, people: int, forms: tuple[str, ...] = FORMS) -> Puzzle:
     """A random puzzle for `people` inhabitants with exactly one solution.
 
-    In compound statements a speaker may name itself. `forms` are drawn from alike; one that is there twice comes twice
-    as often.
+    Inhabitants are named in the order of NAMES. In compound statements a speaker may name itself. `forms` are drawn
+    from alike; one that is there twice comes twice as often.
 
     Raises ValueError for fewer than two people or more than there are names, and for forms that leave no unique
     solution (claims about others alone never tell the two sides apart: flipping every role changes nothing).
@@ -190,8 +186,7 @@ def generate(rng: np.random.Generator, people: int, forms: tuple[str, ...] = FOR
     while True:
         statements = tuple(_statement(rng, speaker, people, forms) for speaker in range(people))
         if len(solutions(statements)) == 1:
-            names = tuple(str(n) for n in rng.choice(NAMES, size=people, replace=False))
-            return Puzzle(names, statements)
+            return Puzzle(NAMES[:people], statements)
 
 
 def _statement(rng: np.random.Generator, speaker: int, people: int, forms: tuple[str, ...]) -> Statement:
