@@ -51,4 +51,4 @@ def test_the_loss_falls():
     make = lambda rng: demonstrate(lambda r: arithmetic.generate(r, 2), Mix(), rng)  # noqa: E731
     warm_start(model, TOKENIZER, make, recipe, lines.append)
     losses = [float(line.split("loss ")[1].split()[0]) for line in lines]
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.85 * losses[0]
