@@ -3,17 +3,7 @@
 import pytest
 import torch
 
-from selfdistill.training.tiny_model import TinyModel, build_model, build_tokenizer
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def tokenizer():
-    return build_tokenizer()
+from selfdistill.training.tiny_model import TinyModel, build_model
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,12 @@
 import copy
 
 import pytest
-import torch
 
 from selfdistill.randomness import generator
 from selfdistill.tasks import arithmetic
 from selfdistill.tasks.demonstrations import Mix, demonstrate
 from selfdistill.tasks.schema import Problem, write_problems
-from selfdistill.training.tiny_model import TinyModel, build_model, build_tokenizer
+from selfdistill.training.tiny_model import TinyModel, build_model
 from selfdistill.training.warm_start import Recipe, warm_start
 
 CONFIG = {
@@ -64,18 +63,12 @@ def problems(name: str, operations: int, count: int) -> list[Problem]:
     return made
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory):
+def small_run(tmp_path_factory, tokenizer):
     """Files of a run: train and val parquets and a base model that is right about half of the time."""
     folder = tmp_path_factory.mktemp("run")
     write_problems(folder / "train.parquet", problems("train", 1, 10))
     write_problems(folder / "val.parquet", [*problems("chain-1", 1, 4), *problems("chain-2", 2, 4)])
-    tokenizer = build_tokenizer()
     model = build_model(TinyModel(layers=2), tokenizer, seed=0)
     warm_start(
         model,

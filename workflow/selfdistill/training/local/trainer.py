@@ -186,9 +186,9 @@ class LocalTrainer:
     def _update(self, step: _Step, batch: Batch, number: int) -> dict[str, float]:
         """Optimizer steps over consecutive shares of the prompts; each share is a global batch of its own."""
         settings = self.settings
+        rate = settings.optimizer.learning_rate * min(1.0, number / max(settings.optimizer.warmup_steps, 1))
         for group in self._optimizer.param_groups:
-            warm = min(1.0, number / max(settings.optimizer.warmup_steps, 1))
-            group["lr"] = settings.optimizer.learning_rate * warm
+            group["lr"] = rate
         share = settings.update.prompts_per_update * settings.rollout.group_size
         records, skipped = [], 0
         for begin in range(0, len(step.rollouts), share):
@@ -200,10 +200,7 @@ class LocalTrainer:
                 records.append(record)
         names = records[0] if records else {}
         means = {name: sum(record[name] for record in records) / len(records) for name in names}
-        return means | {
-            "actor/learning_rate": warm * settings.optimizer.learning_rate,
-            "actor/skipped_updates": skipped,
-        }
+        return means | {"actor/learning_rate": rate, "actor/skipped_updates": skipped}
 
     def _optimizer_step(self, sequences: Sequences, batch: Batch) -> dict[str, float] | None:
         """One update from one global batch, in micro-batches; None if no token carries a loss or it is not finite."""
