@@ -1,4 +1,6 @@
 import dataclasses
+import math
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -9,136 +11,291 @@ from hypothesis import strategies as st
 
 from selfdistill.errors import UserError
 from selfdistill.objectives.aggregation import AGGREGATIONS, token_weights
+from selfdistill.objectives.batch import Batch, Student, Targets, TokenLoss
 from selfdistill.objectives.methods import METHODS, build_method, micro_batch_loss
 
-
-def _flips(name):
-    """A method's published settings, and each of its switches turned: later methods are covered as they come."""
-    switches = [field for field in dataclasses.fields(METHODS[name]) if isinstance(field.default, bool)]
-    return [(name, {})] + [(name, {field.name: not field.default}) for field in switches]
-
-
-EVERY_METHOD = [case for name in sorted(METHODS) for case in _flips(name)]
+# Every method as published, and with each of its switches turned; three ids of the seven make the tail worth having.
+FAMILY = {
+    "grpo": [{}],
+    "opsd": [
+        {},
+        {"beta": 0.5},
+        {"beta": 1.0, "token_clip": None},
+        {"tail": False},
+        {"top_k": 0},
+        {"full_distribution": False},
+    ],
+    "sdpo": [{}, {"alpha": 0.0}, {"tail": False}, {"top_k": 0}, {"full_distribution": False, "alpha": 1.0}],
+    "srpo": [{}, {"routing": "advantage_sign"}, {"entropy_beta": 0.0}, {"tail": False}, {"top_k": 0}],
+    "rlsd": [{}, {"form": "minimum"}, {"lam_decay_steps": 0, "lam": 1.0}],
+    "rlcsd": [{}, {"one_sided": True}, {"anchor": False}, {"single_path": True}, {"eta": 0.5, "tau": 1.3}],
+    "opsd_ectr": [{}, {"cw_tau": 0.0}, {"beta": 0.5}, {"token_clip": None}, {"tail": False}, {"top_k": 0}],
+    "rlsd_ectr": [{}],
+    "rlsd_add": [{}],
+    "rlsd_hybrid": [{}],
+}
+EVERY_METHOD = [(name, switches) for name, every in FAMILY.items() for switches in every]
+DISTILLED = [case for case in EVERY_METHOD if case[0] in ("opsd", "sdpo", "opsd_ectr")]
 KL = 0.1
 
 
-def whole_loss(method, batch, logprobs, aggregation, parts, widths):
-    """Loss and gradient summed over micro-batches, as a trainer goes about it."""
-    leaf = logprobs.clone().requires_grad_()
-    targets = method.targets(batch, aggregation)
-    kl_weights = KL * token_weights(batch.token_mask, aggregation, batch.rollouts)
-    total = 0.0
+def built(name, switches):
+    few = {"top_k": 3} if "top_k" in {field.name for field in dataclasses.fields(METHODS[name])} else {}
+    return build_method(name, few | switches)
+
+
+def test_every_method_and_every_switch_is_in_the_family():
+    """A switch is a field of two or a few values, or that None turns off; it is turned at least once above."""
+    assert FAMILY.keys() == METHODS.keys()
+    for name, kind in METHODS.items():
+        turned = {key for switches in FAMILY[name] for key in switches}
+        switches = {
+            f.name for f in dataclasses.fields(kind) if isinstance(f.default, bool | str) or "None" in str(f.type)
+        }
+        assert switches <= turned, name
+
+
+def in_parts(method, case, aggregation, parts, widths):
+    """Loss, gradient by the logits, and watched sums over micro-batches, as a trainer goes about it."""
+    leaf = case.logits.clone().requires_grad_()
+    targets = method.targets(case.batch, aggregation)
+    kl_weights = KL * token_weights(case.batch.token_mask, aggregation, case.batch.rollouts)
+    total, sums = 0.0, {}
     for rows, width in zip(parts, widths, strict=True):
-        index = torch.tensor(rows)
-        part = batch.rows(index).narrowed(width), targets.rows(index).narrowed(width)
-        loss = micro_batch_loss(method, leaf[index, :width], *part, kl_weights[index, :width])
+        index = torch.tensor(rows, dtype=torch.long)
+        part = case.at(leaf).part(index, width)
+        loss, watched = micro_batch_loss(
+            method, part.student(), part.batch, targets.rows(index).narrowed(width), kl_weights[index, :width]
+        )
         loss.backward()
         total += float(loss.detach())
-    return total, leaf.grad
+        for key, (value, count) in watched.items():
+            before = sums.get(key, (0.0, 0))
+            sums[key] = before[0] + value, before[1] + count
+    flat = {f"{key} {what}": x for key, pair in sums.items() for what, x in zip(("sum", "tokens"), pair, strict=True)}
+    return total, leaf.grad, targets.metrics | flat
 
 
-def at_once(method, batch, logprobs, aggregation):
-    rows, width = batch.response_mask.shape
-    return whole_loss(method, batch, logprobs, aggregation, [list(range(rows))], [width])
-
-
-def close(found, expected):
-    assert found[0] == pytest.approx(expected[0], rel=1e-9, abs=1e-9)
-    torch.testing.assert_close(found[1], expected[1], rtol=1e-9, atol=1e-9)
+def at_once(method, case, aggregation):
+    rows, width = case.tokens.shape
+    return in_parts(method, case, aggregation, [list(range(rows))], [width])
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD)
-@given(seed=st.integers(0, 10**6), rows=st.integers(1, 9), cuts=st.sets(st.integers(1, 8)))
-@settings(deadline=None, max_examples=25)
-def test_the_loss_does_not_know_of_micro_batches(random_batch, name, switches, aggregation, seed, rows, cuts):
-    method = build_method(name, switches)
-    batch, logprobs = random_batch(seed, rows=rows)
+@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD, ids=str)
+@given(seed=st.integers(0, 10**6), rows=st.integers(1, 8), cuts=st.sets(st.integers(1, 7)))
+@settings(deadline=None, max_examples=10)
+def test_the_loss_does_not_know_of_micro_batches(random_case, agree, name, switches, aggregation, seed, rows, cuts):
+    method = built(name, switches)
+    case = random_case(seed, method.needs, rows=rows)
     order = np.random.default_rng(seed).permutation(rows).tolist()
     edges = [0, *sorted(cut for cut in cuts if cut < rows), rows]
     parts = [order[begin:end] for begin, end in pairwise(edges)]
-    lengths = batch.response_mask.sum(dim=1)
+    lengths = case.batch.response_mask.sum(dim=1)
     widths = [int(lengths[torch.tensor(part)].max()) for part in parts]
-    found = whole_loss(method, batch, logprobs, aggregation, parts, widths)
-    close(found, at_once(method, batch, logprobs, aggregation))
+    agree(in_parts(method, case, aggregation, parts, widths), at_once(method, case, aggregation))
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD)
-@given(seed=st.integers(0, 10**6))
-@settings(deadline=None, max_examples=15)
-def test_nor_of_the_order_of_rows(random_batch, name, switches, aggregation, seed):
-    method = build_method(name, switches)
-    batch, logprobs = random_batch(seed)
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(logprobs)))
-    loss, gradient = at_once(method, batch.rows(order), logprobs[order], aggregation)
-    close((loss, gradient[order.argsort()]), at_once(method, batch, logprobs, aggregation))
+@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD, ids=str)
+def test_nor_of_the_order_of_rows(random_case, agree, name, switches, aggregation):
+    method = built(name, switches)
+    for seed in range(5):
+        case = random_case(seed, method.needs)
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(6))
+        loss, gradient, logged = at_once(method, case.part(order), aggregation)
+        agree((loss, gradient[order.argsort()], logged), at_once(method, case, aggregation))
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD)
-@given(seed=st.integers(0, 10**6), extra=st.integers(1, 5))
-@settings(deadline=None, max_examples=15)
-def test_nor_of_padding_on_the_right(random_batch, name, switches, aggregation, seed, extra):
-    method = build_method(name, switches)
-    batch, logprobs = random_batch(seed)
-    rows, width = logprobs.shape
-    wider, _ = random_batch(seed + 1, rows=rows, width=width + extra)
-    padded = {}
-    for field in dataclasses.fields(batch):
-        narrow, wide = getattr(batch, field.name), getattr(wider, field.name)
-        if narrow.shape == wide.shape:
-            padded[field.name] = narrow
-        else:
-            padded[field.name] = torch.cat([narrow, wide[..., width:].nan_to_num()], dim=-1)
-    padded["response_mask"][:, width:] = False
-    rubbish = torch.full((rows, extra), -3.0, dtype=torch.float64)
-    loss, gradient = at_once(method, batch.extended(**padded), torch.cat([logprobs, rubbish], dim=1), aggregation)
-    assert not gradient[:, width:].any()
-    close((loss, gradient[:, :width]), at_once(method, batch, logprobs, aggregation))
+@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD, ids=str)
+def test_nor_of_padding_on_the_right(random_case, agree, name, switches, aggregation):
+    method = built(name, switches)
+    for seed in range(5):
+        case = random_case(seed, method.needs)
+        wider = random_case(seed + 1, method.needs, width=9)
+        padded = {}
+        for field in dataclasses.fields(case.batch):
+            narrow, wide = getattr(case.batch, field.name), getattr(wider.batch, field.name)
+            if torch.is_tensor(narrow) and narrow.shape != wide.shape:
+                axis = next(axis for axis, size in enumerate(wide.shape) if size != narrow.shape[axis])
+                extra = wide.narrow(axis, 6, 3)
+                padded[field.name] = torch.cat(
+                    [narrow, extra.nan_to_num() if extra.is_floating_point() else extra], axis
+                )
+        padded["response_mask"][:, 6:] = False
+        more = case.changed(**padded).at(torch.cat([case.logits, wider.logits[:, 6:]], dim=1))
+        more = dataclasses.replace(more, tokens=torch.cat([case.tokens, wider.tokens[:, 6:]], dim=1))
+        loss, gradient, logged = at_once(method, more, aggregation)
+        assert not gradient[:, 6:].any()
+        agree((loss, gradient[:, :6], logged), at_once(method, case, aggregation))
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD)
-def test_rows_that_left_count_in_no_denominator(random_batch, name, switches, aggregation):
-    method = build_method(name, switches)
+@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD, ids=str)
+def test_rows_that_left_count_nowhere(random_case, agree, name, switches, aggregation):
+    method = built(name, switches)
     for seed in range(8):
-        batch, logprobs = random_batch(seed)
-        kept = batch.kept.nonzero()[:, 0]
-        loss, gradient = at_once(method, batch, logprobs, aggregation)
-        assert not gradient[~batch.kept].any()
-        close((loss, gradient[kept]), at_once(method, batch.rows(kept), logprobs[kept], aggregation))
+        case = random_case(seed, method.needs)
+        kept = case.batch.kept.nonzero()[:, 0]
+        loss, gradient, logged = at_once(method, case, aggregation)
+        assert not gradient[~case.batch.kept].any()
+        agree((loss, gradient[kept], logged), at_once(method, case.part(kept), aggregation))
+        without = case.part(kept).changed(kept=None)
+        agree((loss, gradient[kept], logged), at_once(method, without, aggregation))
 
 
-@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD)
-def test_targets_carry_no_gradient_and_finite_metrics(random_batch, name, switches):
-    batch, _ = random_batch(5)
-    targets = build_method(name, switches).targets(batch, "tokens")
+@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD, ids=str)
+def test_only_tokens_that_count_have_a_gradient(random_case, name, switches):
+    method = built(name, switches)
+    distils = (name, switches) in DISTILLED
+    for seed in range(8):
+        case = random_case(seed, method.needs).changed(reference_logprobs=None)
+        gradient = at_once(method, case, "tokens")[1]
+        assert not gradient[~(case.batch.hinted_mask if distils else case.batch.token_mask)].any()
+        assert gradient.any() or not case.batch.token_mask.any()
+
+
+@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD, ids=str)
+def test_it_reads_no_more_than_it_says_it_needs(random_case, agree, name, switches):
+    method = built(name, switches)
+    needs = method.needs
+    unasked = {"importance": False, "reference_logprobs": False, "current_logprobs": needs.current_logprobs}
+    unasked |= {"correct_logprobs": needs.correct_hint, "hinted": needs.correct_hint or needs.wrong_hints}
+    unasked |= {"wrong_logprobs": needs.wrong_hints, "wrong_mask": needs.wrong_hints}
+    unasked |= {"correct_support": needs.support, "wrong_support": needs.support and needs.wrong_hints}
+    unasked |= {"teacher_entropy": needs.teacher_entropy}
+    case = random_case(1, needs).changed(importance=None, reference_logprobs=None)
+    bare = case.changed(**{name: None for name, asked in unasked.items() if not asked})
+    agree(at_once(method, bare, "tokens"), at_once(method, case, "tokens"))
+
+
+@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD, ids=str)
+def test_float32_gives_what_float64_gives(random_case, agree, name, switches):
+    method = built(name, switches)
+    for seed in range(3):
+        case = random_case(seed, method.needs)
+        narrow = case.to(torch.float32)
+        student = narrow.student()
+        targets = method.targets(narrow.batch, "tokens")
+        assert targets.advantages.dtype == targets.weights.dtype == torch.float32
+        found = method.token_loss(student, narrow.batch, targets)
+        assert {found.values.dtype} | {values.dtype for values, _ in found.watched.values()} == {torch.float32}
+        loss, gradient, logged = at_once(method, narrow, "tokens")
+        agree((loss, gradient.double(), logged), at_once(method, case, "tokens"), tolerance=2e-4)
+
+
+def edge_cases(case):
+    """Spec 13, at the level of objectives: what may come in, and whether it can move the student at all."""
+    batch = case.batch
+    nobody, everybody = torch.zeros(6, dtype=torch.bool), torch.ones(6, dtype=torch.bool)
+    zero = torch.zeros_like(batch.advantages)
+    return {
+        "empty responses": case.changed(response_mask=torch.zeros_like(batch.response_mask)),
+        "no columns": case.part(torch.arange(6), 0),
+        "no rows": case.part(torch.tensor([], dtype=torch.long)),
+        "one token": case.changed(response_mask=torch.arange(36).view(6, 6) == 6, kept=everybody, hinted=everybody),
+        "nobody kept": case.changed(kept=nobody),
+        "nobody hinted": case.changed(hinted=nobody, wrong_mask=torch.zeros_like(batch.wrong_mask)),
+        "all correct": case.changed(correct=everybody, advantages=zero),
+        "all wrong": case.changed(correct=nobody, advantages=zero),
+        "nobody kept or hinted": case.changed(kept=nobody, hinted=nobody),
+    }
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD, ids=str)
+def test_edge_cases_are_finite_and_empty_ones_zero(random_case, name, switches, aggregation):
+    method = built(name, switches)
+    for seed in range(3):
+        for label, case in edge_cases(random_case(seed, method.needs)).items():
+            loss, gradient, logged = at_once(method, case.changed(reference_logprobs=None), aggregation)
+            assert math.isfinite(loss), label
+            assert gradient.isfinite().all(), label
+            assert all(math.isfinite(value) for value in logged.values()), label
+            if not case.batch.token_mask.any():
+                assert loss == 0, label
+                assert not gradient.any(), label
+                assert not any(value for key, value in logged.items() if key != "signal/lam"), label
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@pytest.mark.parametrize(("name", "switches"), DISTILLED, ids=str)
+def test_distillation_with_nobody_hinted_is_zero(random_case, name, switches, aggregation):
+    method = built(name, switches)
+    case = edge_cases(random_case(0, method.needs))["nobody hinted"].changed(reference_logprobs=None)
+    loss, gradient, logged = at_once(method, case, aggregation)
+    assert loss == 0
+    assert not gradient.any()
+    assert not any(logged.values())
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@pytest.mark.parametrize("outcome", ["all correct", "all wrong"])
+@pytest.mark.parametrize(
+    ("name", "switches"),
+    [case for case in EVERY_METHOD if case[0] in ("grpo", "rlsd", "rlsd_ectr", "rlcsd") and "anchor" not in case[1]],
+    ids=str,
+)
+def test_without_advantage_what_only_modulates_it_is_silent(random_case, name, switches, outcome, aggregation):
+    """Of the others, distillation does not look at advantages, and additive forms speak without one."""
+    method = built(name, switches)
+    for seed in range(3):
+        case = edge_cases(random_case(seed, method.needs))[outcome].changed(reference_logprobs=None)
+        loss, gradient, _ = at_once(method, case, aggregation)
+        assert loss == 0
+        assert not gradient.any()
+
+
+@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD, ids=str)
+def test_targets_carry_no_gradient_and_have_the_batchs_shape(random_case, name, switches):
+    method = built(name, switches)
+    batch = random_case(5, method.needs).batch
+    targets = method.targets(batch, "tokens")
     assert not targets.advantages.requires_grad
     assert not targets.weights.requires_grad
     assert targets.advantages.shape == targets.weights.shape == batch.response_mask.shape
-    assert all(np.isfinite(value) for value in targets.metrics.values())
+    assert all(type(value) is float for value in targets.metrics.values())
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
-def test_importance_and_kl_enter_token_by_token(even_batch, name):
-    """Sum of weight x importance x token loss, plus kl coefficient x mean k3, in loops; weights are powers of two."""
-    method = build_method(name, {})
-    batch, logprobs = even_batch(2)
+@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD, ids=str)
+def test_importance_and_kl_enter_token_by_token(random_case, name, switches):
+    """Sum of weight x importance x token loss, plus kl coefficient x mean k3, in loops."""
+    method = built(name, switches)
+    case = random_case(2, method.needs)
+    batch, student = case.batch, case.student()
     targets = method.targets(batch, "tokens")
-    plain = method.token_loss(logprobs, batch, targets)
-    expected = 0.0
-    for i, t in batch.token_mask.nonzero().tolist():
-        gap = float(batch.reference_logprobs[i, t] - logprobs[i, t])
-        k3 = np.exp(gap) - gap - 1
-        expected += float(targets.weights[i, t] * batch.importance[i, t] * plain[i, t]) + 2**-4 * k3 / 64
-    kl_weights = 2**-4 * token_weights(batch.token_mask, "tokens", batch.rollouts)
-    found = micro_batch_loss(method, logprobs, batch, targets, kl_weights)
+    kl_weights = KL * token_weights(batch.token_mask, "tokens", batch.rollouts)
+    plain = method.token_loss(student, batch, targets).values
+    expected, bare = 0.0, 0.0
+    for i, t in case.places():
+        share = float(targets.weights[i, t]) * float(plain[i, t])
+        gap = float(batch.reference_logprobs[i, t] - student.logprobs[i, t])
+        bare += share
+        expected += share * float(batch.importance[i, t]) + float(kl_weights[i, t]) * (math.exp(gap) - gap - 1)
+    found, sums = micro_batch_loss(method, student, batch, targets, kl_weights)
     assert float(found) == pytest.approx(expected, rel=1e-9)
-    bare = batch.extended(importance=None, reference_logprobs=None)
-    assert float(micro_batch_loss(method, logprobs, bare, targets, kl_weights)) == pytest.approx(
-        float((targets.weights * plain).sum()), rel=1e-9
-    )
+    without = batch.extended(importance=None, reference_logprobs=None)
+    found, same = micro_batch_loss(method, student, without, targets, kl_weights)
+    assert float(found) == pytest.approx(bare, rel=1e-9)
+    assert same == sums
+
+
+def test_watched_values_are_summed_over_their_mask_alone():
+    values = torch.tensor([[1.0, math.nan, 4.0], [2.0, math.inf, 8.0]])
+    mask = torch.tensor([[True, False, True], [False, False, True]])
+
+    class Watching:
+        def token_loss(self, student, batch, targets):
+            return TokenLoss(student.logprobs, {"a": (values, mask), "b": (values, mask & False)})
+
+    weights = torch.tensor([[0.5, 0.0, 0.0], [0.0, 0.0, 2.0]])
+    batch = Batch(torch.ones(2, 3, dtype=torch.bool), torch.zeros(2), torch.zeros(2, 3))
+    targets = Targets(torch.zeros(2, 3), weights, {})
+    student = Student(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+    loss, sums = micro_batch_loss(Watching(), student, batch, targets, torch.full((2, 3), math.nan))
+    assert float(loss) == 12.5
+    assert sums == {"a": (13.0, 3), "b": (0.0, 0)}
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
@@ -148,8 +305,41 @@ def test_build_method_sets_what_it_is_given(name):
     assert getattr(build_method(name, {field.name: 0.125}), field.name) == 0.125
 
 
+def test_defaults_are_the_published_values():
+    clips = {"epsilon_low": 0.2, "epsilon_high": 0.2}
+    lam = {"lam": 0.5, "lam_decay_steps": 50}
+    support = {"top_k": 100, "tail": True}
+    opsd = {"beta": 0.0, "token_clip": 0.05, **support}
+    sdpo = {"alpha": 0.5, "is_clip": 2.0, **support}
+    expected = {
+        "grpo": {**clips, "dual_clip": 3.0},
+        "opsd": {**opsd, "full_distribution": True},
+        "sdpo": {**sdpo, "full_distribution": True},
+        "srpo": {**sdpo, **clips, "dual_clip": 3.0, "entropy_beta": 1.0, "routing": "verifier"},
+        "rlsd": {**clips, **lam, "epsilon_w": 0.2, "form": "interpolated"},
+        "rlcsd": {
+            "epsilon": 0.2,
+            "tau": 0.02,
+            "beta": 1.0,
+            "lam": 0.5,
+            "delta": 0.02,
+            "eta": 1.0,
+            "residual_clip_low": -2.0,
+            "residual_clip_high": 2.0,
+            "one_sided": False,
+            "anchor": True,
+            "single_path": False,
+        },
+        "opsd_ectr": {**opsd, "ectr_alpha": 0.5, "log_w_floor": -5.0, "cw_tau": 1.0},
+        "rlsd_ectr": {**clips, **lam, "epsilon_w": 0.2},
+        "rlsd_add": {**clips, **lam, "evidence_clip": 2.0},
+        "rlsd_hybrid": {**clips, **lam, "epsilon_w": 0.2, "alpha": 0.7, "beta": 0.3, "evidence_clip": 2.0},
+    }
+    assert {name: dataclasses.asdict(build_method(name, {})) for name in METHODS} == expected
+
+
 def test_an_unknown_method_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match=r"'grop'.*grpo.*rlcsd"):
+    with pytest.raises(UserError, match=r"'grop'.*grpo.*rlcsd.*package\.module:Class"):
         build_method("grop", {})
 
 
@@ -158,3 +348,95 @@ def test_unknown_settings_are_refused_with_the_known_ones():
         UserError, match=r"grpo has no setting lamda, tau: it takes epsilon_low, epsilon_high, dual_clip"
     ):
         build_method("grpo", {"tau": 1.0, "epsilon_low": 0.1, "lamda": 2.0})
+
+
+OWN = """
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from selfdistill.objectives.batch import Needs, TokenLoss
+from selfdistill.objectives.grpo import GRPO
+
+
+@dataclass(frozen=True)
+class Bold(GRPO):
+    boldness: float = 2.0
+
+    def token_loss(self, student, batch, targets):
+        return TokenLoss(self.boldness * super().token_loss(student, batch, targets).values)
+
+
+@dataclass(frozen=True)
+class Strict(GRPO):
+    strictness: float = field(kw_only=True)
+
+
+class Undecorated:
+    pass
+
+
+settled = Bold()
+number = 3
+"""
+
+
+@pytest.fixture
+def own_package(tmp_path, monkeypatch):
+    package = tmp_path / "research_of_mine"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "bold.py").write_text(OWN)
+    (package / "needy.py").write_text("import a_library_that_is_not_there\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name in ("research_of_mine", "research_of_mine.bold", "research_of_mine.needy"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("own_package")
+def test_a_class_of_ones_own_is_built_and_trained_like_any_other(random_case, agree):
+    method = build_method("research_of_mine.bold:Bold", {"boldness": 3.0, "epsilon_low": 0.1})
+    assert (method.boldness, method.epsilon_low, method.dual_clip) == (3.0, 0.1, 3.0)
+    case = random_case(0, method.needs).changed(reference_logprobs=None)
+    loss, gradient, _ = at_once(method, case, "tokens")
+    plain, slope, _ = at_once(build_method("grpo", {"epsilon_low": 0.1}), case, "tokens")
+    agree((loss, gradient), (3 * plain, 3 * slope))
+
+
+@pytest.mark.usefixtures("own_package")
+@pytest.mark.parametrize(
+    ("implementation", "message"),
+    [
+        ("research_of_mine.bald:Bold", r"'research_of_mine.bald:Bold' cannot be imported: .*research_of_mine\.bald"),
+        ("research_of_mine.bold:Bald", r"'research_of_mine.bold:Bald' cannot be imported: .*Bald"),
+        ("research_of_mine.needy:Bold", r"cannot be imported: .*a_library_that_is_not_there"),
+        ("research_of_mine.bold:Undecorated", r"'research_of_mine.bold:Undecorated' is no dataclass"),
+        ("research_of_mine.bold:number", r"is no dataclass"),
+        ("research_of_mine.bold:settled", r"is no dataclass"),
+        ("research_of_mine.bold", r"unknown method 'research_of_mine.bold'"),
+        ("research_of_mine/bold.py:Bold", r"unknown method"),
+        ("research_of_mine..bold:Bold", r"unknown method"),
+        (".bold:Bold", r"unknown method"),
+        ("research_of_mine.bold:Bold.needs", r"unknown method"),
+        ("research_of_mine.bold:Bold ", r"unknown method"),
+        (":Bold", r"unknown method"),
+    ],
+)
+def test_what_is_no_class_of_ones_own_is_refused(implementation, message):
+    with pytest.raises(UserError, match=message):
+        build_method(implementation, {})
+
+
+@pytest.mark.usefixtures("own_package")
+def test_unknown_settings_of_ones_own_class_are_refused():
+    with pytest.raises(
+        UserError, match=r"research_of_mine.bold:Bold has no setting lam: it takes epsilon_low.*boldness"
+    ):
+        build_method("research_of_mine.bold:Bold", {"lam": 1.0})
+
+
+@pytest.mark.usefixtures("own_package")
+def test_a_setting_without_default_must_be_given():
+    assert build_method("research_of_mine.bold:Strict", {"strictness": 2.0}).strictness == 2.0
+    with pytest.raises(UserError, match=r"research_of_mine.bold:Strict.*strictness"):
+        build_method("research_of_mine.bold:Strict", {})

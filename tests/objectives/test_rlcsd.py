@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,25 +22,12 @@ SWITCHES = [
 ]
 
 
-def global_loss(method, batch, logprobs, aggregation):
-    """Loss of the whole batch at once, and its gradient by the log-probs."""
-    leaf = logprobs.clone().requires_grad_()
-    targets = method.targets(batch, aggregation)
-    loss = (targets.weights * method.token_loss(leaf, batch, targets)).sum()
-    return float(loss.detach()), torch.autograd.grad(loss, leaf)[0]
-
-
-def slow_signal(method, batch, i, t):
+def slow_residual(method, at):
     """Residual of one token, from probabilities; zero in a row without hints."""
-    if not batch.hinted[i]:
+    if not at.hinted:
         return 0.0
-    if method.one_sided:
-        against = math.exp(batch.current_logprobs[i, t])
-    else:
-        real = [k for k in range(batch.wrong_mask.shape[1]) if batch.wrong_mask[i, k]]
-        against = sum(math.exp(batch.wrong_logprobs[i, k, t]) for k in real) / len(real)
-    evidence = math.log(math.exp(batch.correct_logprobs[i, t]) / against)
-    residual = method.beta * method.lam * math.tanh(evidence / method.tau)
+    against = at.current if method.one_sided else sum(at.wrong) / len(at.wrong)
+    residual = method.beta * method.lam * math.tanh(math.log(at.correct / against) / method.tau)
     return min(max(residual, method.residual_clip_low), method.residual_clip_high)
 
 
@@ -55,64 +43,70 @@ def slow_advantage(method, advantage, residual):
     return 0.0
 
 
-def slow_loss(slow_surrogate, method, batch, logprobs, aggregation):
-    kept = [i for i in range(len(batch.kept)) if batch.kept[i]]
-    tokens = [(i, t) for i in kept for t in range(int(batch.response_mask[i].sum()))]
-    residuals = {place: slow_signal(method, batch, *place) for place in tokens}
-    selected = {place for place in tokens if abs(residuals[place]) > method.delta}
+def slow_rlcsd(slow, method, case, aggregation):
+    places, rollouts = case.places(), int(case.batch.kept.sum())
+    residuals = {place: slow_residual(method, case.token(*place)) for place in places}
+    selected = [place for place in places if abs(residuals[place]) > method.delta]
     if method.single_path:
-        paths = [(1.0, tokens)]
+        weights = slow.shares(places, aggregation, rollouts)
     else:
-        paths = [(1.0, [p for p in tokens if p not in selected]), (method.eta, [p for p in tokens if p in selected])]
-    total, gradient = 0.0, torch.zeros_like(logprobs)
-    for factor, path in paths:
-        for i, t in path:
-            if aggregation == "tokens":
-                share = factor / len(path)
-            else:
-                share = factor / sum(row == i for row, _ in path) / len(kept)
-            advantage = slow_advantage(method, float(batch.advantages[i]), residuals[i, t])
-            pair = float(logprobs[i, t]), float(batch.old_logprobs[i, t])
-            value, slope = slow_surrogate(*pair, advantage, method.epsilon, method.epsilon, None)
-            total += share * value
-            gradient[i, t] += share * slope
-    return total, gradient
+        weights = slow.shares([place for place in places if place not in selected], aggregation, rollouts)
+        chosen = slow.shares(selected, aggregation, rollouts)
+        weights |= {place: float(np.float32(method.eta) * np.float32(share)) for place, share in chosen.items()}
+
+    def value(at, student):
+        advantage = slow_advantage(method, at.advantage, slow_residual(method, at))
+        return slow.surrogate(student[at.sampled] / at.old, advantage, method.epsilon, method.epsilon)
+
+    def evidence(at, _):
+        return math.log(at.correct / (at.current if method.one_sided else sum(at.wrong) / len(at.wrong)))
+
+    def turned(at, _):
+        residual = slow_residual(method, at)
+        return float(slow_advantage(method, at.advantage, residual) != at.advantage + residual)
+
+    hinted = case.places(hinted=True)
+    logged = {
+        "signal/evidence_mean": (hinted, evidence),
+        "signal/evidence_abs_mean": (hinted, lambda at, _: abs(evidence(at, _))),
+        "signal/selected_share": (places, lambda at, _: float(abs(slow_residual(method, at)) > method.delta)),
+        "signal/residual_mean": (selected, lambda at, _: slow_residual(method, at)),
+    }
+    if method.anchor:
+        logged["signal/sign_clamped_share"] = (selected, turned)
+    return *slow.loss(case, weights, value), slow.means(case, logged)
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("method", SWITCHES, ids=str)
-def test_agrees_with_loops(random_batch, even_batch, slow_surrogate, method, aggregation):
+def test_agrees_with_loops(random_case, measured, agree, slow, method, aggregation):
     for seed in range(6):
-        for make, tolerance in ((even_batch, 1e-9), (random_batch, 1e-6)):  # 1e-6: float32 weights 1/3, 1/5, ...
-            batch, logprobs = make(seed)
-            found, gradient = global_loss(method, batch, logprobs, aggregation)
-            expected, slope = slow_loss(slow_surrogate, method, batch, logprobs, aggregation)
-            assert found == pytest.approx(expected, rel=tolerance, abs=tolerance)
-            torch.testing.assert_close(gradient, slope, rtol=tolerance, atol=tolerance)
+        case = random_case(seed, method.needs)
+        agree(measured(method, case, aggregation), slow_rlcsd(slow, method, case, aggregation))
 
 
-def test_targets_of_every_token_agree_with_loops(random_batch):
+def test_targets_of_every_token_agree_with_loops(random_case):
+    method = RLCSD(beta=8.0)
     for seed in range(6):
-        batch, _ = random_batch(seed)
-        targets = RLCSD(beta=8.0).targets(batch, "tokens")
-        for i, row in enumerate(batch.token_mask.tolist()):
-            for t, inside in enumerate(row):
-                residual = slow_signal(RLCSD(beta=8.0), batch, i, t) if inside else 0.0
-                expected = slow_advantage(RLCSD(), float(batch.advantages[i]), residual)
-                assert float(targets.advantages[i, t]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        case = random_case(seed)
+        advantages = method.targets(case.batch, "tokens").advantages
+        for i, t in case.places():
+            at = case.token(i, t)
+            expected = slow_advantage(method, at.advantage, slow_residual(method, at))
+            assert float(advantages[i, t]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("off", [{"lam": 0.0}, {"beta": 0.0}])
-def test_without_lambda_or_beta_it_is_the_plain_clipped_surrogate(random_batch, aggregation, off):
+def test_without_lambda_or_beta_it_is_the_plain_clipped_surrogate(random_case, measured, aggregation, off):
     method = RLCSD(**off, eta=0.3)
     for seed in range(10):
-        batch, logprobs = random_batch(seed)
-        loss, gradient = global_loss(method, batch, logprobs, aggregation)
-        plain, slope = global_loss(GRPO(dual_clip=1e12), batch, logprobs, aggregation)
+        case = random_case(seed)
+        loss, gradient, logged = measured(method, case, aggregation)
+        plain, slope, _ = measured(GRPO(dual_clip=1e12), case, aggregation)
         assert loss == plain
         assert torch.equal(gradient, slope)
-        assert method.targets(batch, aggregation).metrics["signal/selected_share"] == 0
+        assert not logged.get("signal/selected_share")
 
 
 def simple_batch(advantage, evidence, hints=2, rows=2, tokens=3, **fields):
@@ -130,32 +124,31 @@ def simple_batch(advantage, evidence, hints=2, rows=2, tokens=3, **fields):
 
 
 @pytest.mark.parametrize("hints", [1, 2, 4])
-def test_equal_hints_give_no_signal_and_no_selected_token(hints):
+def test_equal_hints_give_no_signal_and_no_selected_token(by_logprobs, hints):
     batch = simple_batch(1.0, 0.0, hints)
     targets = RLCSD().targets(batch, "tokens")
     assert torch.equal(targets.advantages, torch.ones(2, 3, dtype=torch.float64))
     assert targets.metrics["signal/selected_share"] == 0
     assert targets.metrics["signal/evidence_abs_mean"] == pytest.approx(0, abs=1e-12)
-    loss, _ = global_loss(RLCSD(), batch, batch.old_logprobs, "tokens")
+    loss, _ = by_logprobs(RLCSD(), batch, batch.old_logprobs, "tokens")
     assert loss == pytest.approx(-1.0, rel=1e-6)
 
 
-def test_one_wrong_hint_is_the_plain_difference(random_batch):
-    batch, _ = random_batch(3, hints=1)
-    for i in batch.hinted.nonzero()[:, 0].tolist():
-        for t in range(int(batch.token_mask[i].sum())):
-            evidence = float(batch.correct_logprobs[i, t] - batch.wrong_logprobs[i, 0, t])
-            expected = slow_advantage(RLCSD(), float(batch.advantages[i]), 0.5 * math.tanh(evidence / 0.02))
-            found = RLCSD().targets(batch, "tokens").advantages[i, t]
-            assert float(found) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+def test_one_wrong_hint_is_the_plain_difference(random_case):
+    case = random_case(3, hints=1)
+    advantages = RLCSD().targets(case.batch, "tokens").advantages
+    for i, t in case.places(hinted=True):
+        evidence = float(case.batch.correct_logprobs[i, t] - case.batch.wrong_logprobs[i, 0, t])
+        expected = slow_advantage(RLCSD(), float(case.batch.advantages[i]), 0.5 * math.tanh(evidence / 0.02))
+        assert float(advantages[i, t]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize(("evidence", "share"), [(0.0, 0.0), (5.0, 1.0), (-5.0, 1.0)])
-def test_an_empty_path_contributes_nothing(evidence, share, aggregation):
+def test_an_empty_path_contributes_nothing(by_logprobs, evidence, share, aggregation):
     batch = simple_batch(2.0, evidence)
     method = RLCSD(eta=0.25)
-    loss, gradient = global_loss(method, batch, batch.old_logprobs, aggregation)
+    loss, gradient = by_logprobs(method, batch, batch.old_logprobs, aggregation)
     shifted = 2.0 + 0.5 * math.copysign(share, evidence)
     assert loss == pytest.approx(-shifted * (0.25 if share else 1.0), rel=1e-6)
     assert gradient.isfinite().all()
@@ -164,7 +157,7 @@ def test_an_empty_path_contributes_nothing(evidence, share, aggregation):
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("method", SWITCHES, ids=str)
-def test_an_empty_batch_is_zero_and_finite(method, aggregation):
+def test_an_empty_batch_is_zero_and_finite(by_logprobs, method, aggregation):
     batch = simple_batch(1.0, 0.1, current_logprobs=torch.zeros(2, 3, dtype=torch.float64))
     logprobs = batch.old_logprobs
     nobody = torch.zeros(2, dtype=torch.bool)
@@ -173,7 +166,7 @@ def test_an_empty_batch_is_zero_and_finite(method, aggregation):
         batch.extended(kept=nobody),
         batch.narrowed(0),
     ):
-        loss, gradient = global_loss(method, empty, logprobs[:, : empty.response_mask.shape[1]], aggregation)
+        loss, gradient = by_logprobs(method, empty, logprobs[:, : empty.response_mask.shape[1]], aggregation)
         assert loss == 0
         assert not gradient.any()
         assert all(math.isfinite(v) for v in method.targets(empty, aggregation).metrics.values())
@@ -187,7 +180,7 @@ def test_rows_without_hints_stay_on_the_unmodulated_path(hints):
     targets = RLCSD().targets(batch, "tokens")
     assert torch.equal(targets.advantages, torch.ones(2, 3, dtype=torch.float64))
     assert float(targets.weights.sum()) == pytest.approx(1.0)
-    assert targets.metrics["signal/evidence_mean"] == 0
+    assert targets.metrics == {"signal/selected_share": 0.0}
 
 
 def test_groups_of_one_outcome_that_left_change_no_denominator():
@@ -228,12 +221,12 @@ def test_one_sided_compares_with_the_student_and_ignores_wrong_hints():
     torch.testing.assert_close(targets.advantages, torch.full((2, 3), expected, dtype=torch.float64))
 
 
-def test_single_path_is_one_mean_over_all_tokens():
+def test_single_path_is_one_mean_over_all_tokens(by_logprobs):
     batch = simple_batch(1.0, 5.0, rows=2, tokens=4)
     batch.wrong_logprobs[0] = batch.correct_logprobs[0]  # the first row has no contrast: nothing selected there
     two, one = RLCSD(), RLCSD(single_path=True)
-    assert global_loss(two, batch, batch.old_logprobs, "tokens")[0] == pytest.approx(-1.0 - 1.5, rel=1e-6)
-    assert global_loss(one, batch, batch.old_logprobs, "tokens")[0] == pytest.approx(-(1.0 + 1.5) / 2, rel=1e-6)
+    assert by_logprobs(two, batch, batch.old_logprobs, "tokens")[0] == pytest.approx(-1.0 - 1.5, rel=1e-6)
+    assert by_logprobs(one, batch, batch.old_logprobs, "tokens")[0] == pytest.approx(-(1.0 + 1.5) / 2, rel=1e-6)
 
 
 def test_selection_begins_beyond_delta():
@@ -260,7 +253,10 @@ def test_what_it_needs():
         "correct_hint": True,
         "wrong_hints": True,
         "mixed_groups": True,
+        "wrong_only": False,
         "current_logprobs": False,
+        "support": None,
+        "teacher_entropy": False,
     }
     one_sided = replace(RLCSD(), one_sided=True).needs
     assert (one_sided.wrong_hints, one_sided.current_logprobs) == (False, True)

@@ -1,15 +1,20 @@
-"""What an objective sees: one optimizer step's rollouts as tensors, and what it computes from them before the student.
+"""What an objective sees: one optimizer step's rollouts as tensors, what it asks for, and what it gives back.
 
-Shapes: B rollouts, T response tokens (right-padded), K wrong hints. Log-probabilities are in nats, of sampled tokens,
-float32, under the full vocabulary at the rollout temperature.
+Shapes: B rollouts, T response tokens (right-padded), K wrong hints, V vocabulary, k top ids, S = k or V: the support on
+which two distributions are compared. Log-probabilities are in nats, float32, under the full vocabulary at the rollout
+temperature, and of the sampled tokens unless a support is named. Behind a response they are finite and mean nothing.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
 
-_ROWWISE = ("advantages", "wrong_mask", "hinted", "kept")
+#: Metric -> values (B, T) and the tokens (B, T) bool that it is a mean over.
+Watched = dict[str, tuple[Tensor, Tensor]]
+
+_ROWWISE = ("advantages", "correct", "wrong_mask", "hinted", "kept")
+_WITH_SUPPORT = ("support_ids", "correct_support", "wrong_support")
 
 
 @dataclass(frozen=True)
@@ -19,13 +24,19 @@ class Batch:
     Attributes:
         response_mask: (B, T) bool, True on response tokens; a pad id inside a response is a token like any other.
         advantages: (B,) sequence advantages.
+        step: training step, counted from 1, for schedules.
         old_logprobs: (B, T) of the policy that sampled, recomputed or as sampled.
+        correct: (B,) bool, the verifier's verdict.
         importance: (B, T) rollout-correction weights, or None for 1.
         reference_logprobs: (B, T) of the initial policy, where a KL term wants them.
         current_logprobs: (B, T) of the student before this step, where a signal is relative to the student.
         correct_logprobs: (B, T) of the teacher under the correct hint.
         wrong_logprobs: (B, K, T) of the teacher under wrong hints.
         wrong_mask: (B, K) bool, True on real hints; rows are ragged.
+        support_ids: (B, T, k) int64, the ids at which distributions are read; None for the full vocabulary.
+        correct_support: (B, T, S) of the teacher under the correct hint at these ids.
+        wrong_support: (B, T, S) of the teacher under the first wrong hint at these ids.
+        teacher_entropy: (B, T) nats of the teacher under the correct hint, over the full vocabulary.
         hinted: (B,) bool, True where the row has every hint that the method asks for.
         kept: (B,) bool, False for rows that left the batch altogether (they count in no denominator).
     """
@@ -33,12 +44,18 @@ class Batch:
     response_mask: Tensor
     advantages: Tensor
     old_logprobs: Tensor
+    step: int = 1
+    correct: Tensor | None = None
     importance: Tensor | None = None
     reference_logprobs: Tensor | None = None
     current_logprobs: Tensor | None = None
     correct_logprobs: Tensor | None = None
     wrong_logprobs: Tensor | None = None
     wrong_mask: Tensor | None = None
+    support_ids: Tensor | None = None
+    correct_support: Tensor | None = None
+    wrong_support: Tensor | None = None
+    teacher_entropy: Tensor | None = None
     hinted: Tensor | None = None
     kept: Tensor | None = None
 
@@ -46,6 +63,11 @@ class Batch:
     def token_mask(self) -> Tensor:
         """(B, T) bool: response tokens of rows that are still in the batch."""
         return self.response_mask if self.kept is None else self.response_mask & self.kept[:, None]
+
+    @property
+    def hinted_mask(self) -> Tensor:
+        """(B, T) bool: response tokens of rows that are in the batch and have their hints."""
+        return self.token_mask & self.hinted[:, None]
 
     @property
     def rollouts(self) -> int:
@@ -58,16 +80,17 @@ class Batch:
 
     def narrowed(self, width: int) -> "Batch":
         """The first `width` of the T columns, for a micro-batch of short responses."""
-        tokenwise = {n: v[..., :width] for n, v in self._present().items() if n not in _ROWWISE}
-        return replace(self, **tokenwise)
+        cut = {name: value[..., :width] for name, value in self._present().items() if name not in _ROWWISE}
+        cut |= {name: value[:, :width] for name, value in self._present().items() if name in _WITH_SUPPORT}
+        return replace(self, **cut)
 
     def extended(self, **tensors: Tensor) -> "Batch":
         """With more of the optional tensors."""
         return replace(self, **tensors)
 
     def _present(self) -> dict[str, Tensor]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 @dataclass(frozen=True)
@@ -93,19 +116,64 @@ class Targets:
 
 
 @dataclass(frozen=True)
+class Student:
+    """What the student's forward gives for a micro-batch, with gradient.
+
+    Attributes:
+        logprobs: (B, T) of the sampled tokens.
+        support: (B, T, S) at the batch's support ids; None where the method reads no distribution.
+    """
+
+    logprobs: Tensor
+    support: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class TokenLoss:
+    """The loss of each token, and what the log should know about it.
+
+    Attributes:
+        values: (B, T) nats or advantage units, with gradient, unweighted.
+        watched: what the log should know, detached; logged as means over the whole global batch, whatever the
+            micro-batching.
+    """
+
+    values: Tensor
+    watched: Watched = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Support:
+    """Where distributions are read: at the `top_k` ids that the `chooser` ("teacher" under the correct hint, or
+    "student") finds most likely at each position; 0 is the full vocabulary."""
+
+    chooser: str
+    top_k: int
+
+
+@dataclass(frozen=True)
 class Needs:
     """What a method wants scored for each rollout before its update.
 
     `mixed_groups`: groups of one outcome leave the batch (they have no contrast, and zero advantages).
+    `wrong_only`: the method asks the teacher about wrong rollouts only.
     """
 
     correct_hint: bool = False
     wrong_hints: bool = False
     mixed_groups: bool = False
+    wrong_only: bool = False
     current_logprobs: bool = False
+    support: Support | None = None
+    teacher_entropy: bool = False
 
 
 def mean_over(values: Tensor, mask: Tensor) -> float:
     """Mean of values where mask is True; 0 for an empty mask. Masked-out values may be anything, NaN included."""
     count = int(mask.sum())
     return float(torch.where(mask, values, 0).sum()) / count if count else 0.0
+
+
+def means(watched: Watched) -> dict[str, float]:
+    """The mean of each metric that has a token to be measured on: a zero would pass for a measurement."""
+    return {name: mean_over(values, mask) for name, (values, mask) in watched.items() if mask.any()}

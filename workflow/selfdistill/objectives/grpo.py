@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from selfdistill.objectives.aggregation import token_weights
-from selfdistill.objectives.batch import Batch, Needs, Targets
+from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss
 from selfdistill.objectives.policy_gradient import clipped_surrogate
 
 
@@ -26,8 +24,9 @@ class GRPO:
         advantages = batch.advantages[:, None].expand(mask.shape)
         return Targets(advantages, token_weights(mask, aggregation, batch.rollouts), {})
 
-    def token_loss(self, logprobs: Tensor, batch: Batch, targets: Targets) -> Tensor:
-        """(B, T) loss of each token; `logprobs` (B, T) carries the student's gradient."""
-        return clipped_surrogate(
-            logprobs, batch.old_logprobs, targets.advantages, self.epsilon_low, self.epsilon_high, self.dual_clip
+    def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
+        """The clipped surrogate with dual clip."""
+        old, advantages = batch.old_logprobs, targets.advantages
+        return TokenLoss(
+            clipped_surrogate(student.logprobs, old, advantages, self.epsilon_low, self.epsilon_high, self.dual_clip)
         )

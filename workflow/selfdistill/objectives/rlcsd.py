@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from selfdistill.objectives.aggregation import token_weights
-from selfdistill.objectives.batch import Batch, Needs, Targets, mean_over
+from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss, Watched, means
 from selfdistill.objectives.contrast import contrastive_evidence
 from selfdistill.objectives.policy_gradient import clipped_surrogate
 
@@ -60,8 +60,8 @@ class RLCSD:
         stays on the unmodulated path. The shift never turns an advantage's sign: A > 0 stays >= 0, A < 0 stays <= 0,
         and A = 0 stays 0.
         """
-        mask, advantages = batch.token_mask, batch.advantages[:, None].expand(batch.response_mask.shape)
-        signal_mask = mask & batch.hinted[:, None]
+        mask, signal_mask = batch.token_mask, batch.hinted_mask
+        advantages = batch.advantages[:, None].expand(mask.shape)
         if self.one_sided:
             evidence = batch.correct_logprobs - batch.current_logprobs
         else:
@@ -80,15 +80,17 @@ class RLCSD:
         else:
             weights = token_weights(mask & ~selected, aggregation, rollouts)
             weights = weights + self.eta * token_weights(selected, aggregation, rollouts)
-        metrics = {
-            "signal/evidence_mean": mean_over(evidence, signal_mask),
-            "signal/evidence_abs_mean": mean_over(evidence.abs(), signal_mask),
-            "signal/selected_share": mean_over(selected.float(), mask),
-            "signal/residual_mean": mean_over(residual, selected),
-            "signal/sign_clamped_share": mean_over((anchored != shifted).float(), selected) if self.anchor else 0.0,
+        watched: Watched = {
+            "signal/evidence_mean": (evidence, signal_mask),
+            "signal/evidence_abs_mean": (evidence.abs(), signal_mask),
+            "signal/selected_share": (selected.float(), mask),
+            "signal/residual_mean": (residual, selected),
         }
-        return Targets(modulated, weights, metrics)
+        if self.anchor:
+            watched["signal/sign_clamped_share"] = ((anchored != shifted).float(), selected)
+        return Targets(modulated, weights, means(watched))
 
-    def token_loss(self, logprobs: Tensor, batch: Batch, targets: Targets) -> Tensor:
-        """(B, T) loss of each token; `logprobs` (B, T) carries the student's gradient."""
-        return clipped_surrogate(logprobs, batch.old_logprobs, targets.advantages, self.epsilon, self.epsilon)
+    def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
+        """The clipped surrogate, without dual clip."""
+        old, advantages = batch.old_logprobs, targets.advantages
+        return TokenLoss(clipped_surrogate(student.logprobs, old, advantages, self.epsilon, self.epsilon))

@@ -1,0 +1,48 @@
+"""What the distillation losses share: a student drawn to a teacher's distribution (spec methods.md 0.4, 2, 3, 5)."""
+
+import torch
+from torch import Tensor
+
+from selfdistill.objectives.aggregation import token_weights
+from selfdistill.objectives.batch import Batch, Student, Targets, Watched
+from selfdistill.objectives.divergences import distributions, divergence
+from selfdistill.objectives.policy_gradient import log_ratio
+
+
+def distillation_targets(batch: Batch, aggregation: str) -> Targets:
+    """Weights of a mean over the tokens of hinted rows: the others have nothing to learn from.
+
+    The advantages, which no pure distillation reads, are zero.
+    """
+    mask = batch.hinted_mask
+    present = batch.hinted if batch.kept is None else batch.hinted & batch.kept
+    weights = token_weights(mask, aggregation, int(present.sum()))
+    return Targets(torch.zeros_like(weights), weights, {})
+
+
+def support_divergence(
+    student: Student, teacher: Tensor, mix: float, top_k: int, tail: bool, contribution_clip: float | None = None
+) -> Tensor:
+    """(B, T) nats: `divergence` of the student and a teacher's log-probs (B, T, S) on the batch's support."""
+    pair = distributions(student.support, top_k, tail), distributions(teacher, top_k, tail)
+    return divergence(*pair, mix, contribution_clip)
+
+
+def clip_watched(free: Tensor, clipped: Tensor, batch: Batch) -> Watched:
+    """Mean of a loss (B, T) before its clip, and the share of tokens that the clip changed, as TokenLoss.watched."""
+    changed = (free != clipped).to(free)
+    return {
+        "signal/divergence_mean": (free.detach(), batch.hinted_mask),
+        "signal/clipped_share": (changed.detach(), batch.hinted_mask),
+    }
+
+
+def stale_ratio(student: Student, batch: Batch, bound: float) -> Tensor:
+    """(B, T) detached: min(exp(student - old), bound), SDPO's correction for rollouts of an older policy."""
+    return log_ratio(student.logprobs, batch.old_logprobs).exp().clamp(max=bound).detach()
+
+
+def gap_watched(student: Student, batch: Batch) -> Watched:
+    """Mean |teacher - student| of the sampled tokens' log-probs, nats, as TokenLoss.watched."""
+    gap = (batch.correct_logprobs - student.logprobs.detach()).abs()
+    return {"signal/teacher_gap_abs_mean": (gap, batch.hinted_mask)}

@@ -1,0 +1,67 @@
+"""Divergences between student and teacher at each token, on a support of k ids or on the full vocabulary.
+
+The family of OPSD and SDPO (spec methods.md 0.4): mix 0 is KL(teacher || student), 1 is KL(student || teacher), between
+them the generalised Jensen-Shannon divergence. The ends are not limits of the mixture, which tends to 0 at both.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+# The k ids may hold all mass to float32's last bit: without a bound the tail would be log 0, or of a negative number.
+_FULL_MASS = -1e-7
+
+
+def with_tail(support: Tensor) -> Tensor:
+    """(..., k) log-probs at some ids as (..., k + 1): one bucket more, for the mass of all other ids."""
+    mass = support.logsumexp(dim=-1, keepdim=True).clamp(max=_FULL_MASS)
+    return torch.cat([support, torch.log(-torch.expm1(mass))], dim=-1)
+
+
+def renormalised(support: Tensor) -> Tensor:
+    """(..., k) log-probs at some ids as a distribution over just these."""
+    return support.log_softmax(dim=-1)
+
+
+def distributions(support: Tensor, top_k: int, tail: bool) -> Tensor:
+    """Log-probs at a support as a distribution: full vocabulary (top_k 0) as it is, else with tail or renormalised."""
+    if top_k == 0:
+        return support
+    return with_tail(support) if tail else renormalised(support)
+
+
+def divergence(student: Tensor, teacher: Tensor, mix: float, contribution_clip: float | None = None) -> Tensor:
+    """Divergence of two distributions at each token.
+
+    Args:
+        student, teacher: (..., S) log-probs that sum to one over S; -inf is a probability of zero.
+        mix: a in [0, 1]. 0: KL(T || S). 1: KL(S || T). Between: (1 - a) KL(S || M) + a KL(T || M), M = (1 - a) S + a T.
+        contribution_clip: upper bound, in nats, of what each id adds, both terms of a mixture together; it can make the
+            sum negative (OPSD's vocabulary clip).
+
+    Returns:
+        (...) nats; infinite, with a gradient that is not a number, where an end of the family has mass that the other
+        distribution excludes (softmaxes exclude nothing).
+    """
+    if mix == 0.0:
+        contributions = _kl_terms(teacher, student)
+    elif mix == 1.0:
+        contributions = _kl_terms(student, teacher)
+    else:
+        # Ids that both exclude count nothing below, but the gradient of logaddexp is NaN at two infinities.
+        either = (student > -torch.inf) | (teacher > -torch.inf)
+        parts = torch.where(either, student, 0.0), torch.where(either, teacher, 0.0)
+        middle = torch.logaddexp(parts[0] + math.log1p(-mix), parts[1] + math.log(mix))
+        contributions = (1 - mix) * _kl_terms(student, middle) + mix * _kl_terms(teacher, middle)
+    if contribution_clip is not None:
+        contributions = contributions.clamp(max=contribution_clip)
+    return contributions.sum(dim=-1)
+
+
+def _kl_terms(first: Tensor, second: Tensor) -> Tensor:
+    """p log(p / q) of each id; 0 where p is 0, whatever q."""
+    # The inner where keeps NaN (of -inf minus -inf, and of zero times infinity) out of the gradient too.
+    possible = first > -torch.inf
+    gap = torch.where(possible, first, 0.0) - torch.where(possible, second, 0.0)
+    return torch.where(possible, first.exp() * gap, 0.0)

@@ -1,0 +1,82 @@
+"""How RLSD and its relatives turn a teacher's evidence into token advantages (RLSD paper; spec methods.md 6, 9, 10).
+
+Evidence is a difference of log-probs of the sampled token, in nats: teacher minus student, or correct minus wrong hint.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from selfdistill.objectives.aggregation import token_weights
+from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss, Watched
+from selfdistill.objectives.policy_gradient import clipped_surrogate
+
+_EXPONENT_LIMIT = 20.0  # as of every log-ratio: exp(20) is far outside any clip, and finite
+
+
+def annealed(lam: float, decay_steps: int, step: int) -> float:
+    """lambda at a training step, counted from 1: linear to 0 at step decay_steps + 1; constant for decay_steps 0."""
+    return lam * (1 - min((step - 1) / decay_steps, 1.0)) if decay_steps else lam
+
+
+def evidence_weight(advantages: Tensor, evidence: Tensor) -> Tensor:
+    """w_t = exp(sign(A) evidence_t), before any clip: above 1 where the teacher agrees with the advantage's sign."""
+    return (advantages.sign() * evidence).clamp(-_EXPONENT_LIMIT, _EXPONENT_LIMIT).exp()
+
+
+def clipped_weight(weight: Tensor, epsilon_w: float) -> Tensor:
+    """clip(w, 1 - epsilon_w, 1 + epsilon_w)."""
+    return weight.clamp(1 - epsilon_w, 1 + epsilon_w)
+
+
+def interpolated(advantages: Tensor, weight: Tensor, lam: float) -> Tensor:
+    """A ((1 - lambda) + lambda w): never of another sign than A, for lambda in [0, 1]."""
+    return advantages * ((1 - lam) + lam * weight)
+
+
+def weight_watched(weight: Tensor, epsilon_w: float, mask: Tensor) -> Watched:
+    """Mean clipped weight and share of weights that the clip changed, as TokenLoss.watched."""
+    clipped = clipped_weight(weight, epsilon_w)
+    return {
+        "signal/weight_mean": (clipped, mask),
+        "signal/weight_clipped_share": ((clipped != weight).to(weight), mask),
+    }
+
+
+def evidence_watched(evidence: Tensor, mask: Tensor) -> Watched:
+    """Mean and mean size of the evidence, as TokenLoss.watched."""
+    return {"signal/evidence_mean": (evidence, mask), "signal/evidence_abs_mean": (evidence.abs(), mask)}
+
+
+class AgainstStudent:
+    """The part that RLSD and the additive forms share: evidence is teacher minus the current student, detached.
+
+    A subclass is a frozen dataclass with epsilon_low and epsilon_high (clip of the policy ratio; no dual clip), lam and
+    lam_decay_steps, and says in `advantages` what becomes of an advantage. A row without hint has evidence 0.
+    """
+
+    needs: ClassVar[Needs] = Needs(correct_hint=True)
+
+    def advantages(self, advantages: Tensor, evidence: Tensor, step: int) -> Tensor:
+        """Token advantages from sequence advantages and evidence in nats, of equal shapes, at a training step."""
+        raise NotImplementedError
+
+    def watched(self, advantages: Tensor, evidence: Tensor, mask: Tensor) -> Watched:
+        """What the log should know of the modulation."""
+        raise NotImplementedError
+
+    def targets(self, batch: Batch, aggregation: str) -> Targets:
+        """Plain advantages: the evidence needs the student, whose forward is still to come."""
+        mask = batch.token_mask
+        metrics = {"signal/lam": annealed(self.lam, self.lam_decay_steps, batch.step)}
+        advantages = batch.advantages[:, None].expand(mask.shape)
+        return Targets(advantages, token_weights(mask, aggregation, batch.rollouts), metrics)
+
+    def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
+        """The clipped surrogate on modulated advantages."""
+        mask = batch.hinted_mask
+        evidence = torch.where(mask, batch.correct_logprobs - student.logprobs.detach(), 0.0)
+        advantages = self.advantages(targets.advantages, evidence, batch.step)
+        loss = clipped_surrogate(student.logprobs, batch.old_logprobs, advantages, self.epsilon_low, self.epsilon_high)
+        return TokenLoss(loss, evidence_watched(evidence, mask) | self.watched(targets.advantages, evidence, mask))

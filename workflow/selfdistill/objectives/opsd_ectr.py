@@ -1,0 +1,62 @@
+"""OPSD-ECTR: the teacher's distribution is sharpened by its contrast with a wrong hint (spec methods.md 8)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selfdistill.objectives.batch import Batch, Needs, Student, Support, Targets, TokenLoss
+from selfdistill.objectives.distillation import clip_watched, distillation_targets, gap_watched
+from selfdistill.objectives.divergences import distributions, divergence
+
+
+@dataclass(frozen=True)
+class OPSDECTR:
+    """Settings and loss of OPSD-ECTR. Rewards play no part but for choosing hints.
+
+    Attributes:
+        beta, token_clip, top_k, tail: of the divergence, as in OPSD.
+        ectr_alpha: a in the target q ~ p_correct^(1 + a) / p_wrong^a; 0 is the correct-hint teacher itself.
+        log_w_floor: lower bound of log p_wrong there, in nats.
+        cw_tau: tokens weigh KL / (KL + cw_tau), KL of the two teachers in nats; 0 is off (all weigh 1).
+    """
+
+    beta: float = 0.0
+    token_clip: float | None = 0.05
+    top_k: int = 100
+    tail: bool = True
+    ectr_alpha: float = 0.5
+    log_w_floor: float = -5.0
+    cw_tau: float = 1.0
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(correct_hint=True, wrong_hints=True, mixed_groups=True, support=Support("teacher", self.top_k))
+
+    def target(self, correct: Tensor, wrong: Tensor) -> Tensor:
+        """log q from the two teachers' log-probs; all (..., S), summing to one over S."""
+        a = self.ectr_alpha
+        return ((1 + a) * correct - a * wrong.clamp(min=self.log_w_floor)).log_softmax(dim=-1)
+
+    def contrast_weight(self, correct: Tensor, wrong: Tensor) -> Tensor:
+        """(...) weight of a token from the two teachers' log-probs (..., S): small where the hints agree."""
+        if self.cw_tau == 0:
+            return torch.ones_like(correct[..., 0])
+        # A sum of rounded terms can fall below zero where the teachers are equal.
+        apart = divergence(wrong, correct, 0.0).clamp(min=0)
+        return apart / (apart + self.cw_tau)
+
+    def targets(self, batch: Batch, aggregation: str) -> Targets:
+        """A mean over all tokens of hinted rows: the contrast weight scales the loss, not its denominator."""
+        return distillation_targets(batch, aggregation)
+
+    def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
+        """Divergence of student and contrastive target at each token, in nats, times the contrast weight."""
+        correct = distributions(batch.correct_support, self.top_k, self.tail)
+        wrong = distributions(batch.wrong_support, self.top_k, self.tail)
+        weight = self.contrast_weight(correct, wrong)
+        read = distributions(student.support, self.top_k, self.tail)
+        target = self.target(correct, wrong)
+        free, loss = divergence(read, target, self.beta), divergence(read, target, self.beta, self.token_clip)
+        watched = clip_watched(free, loss, batch) | {"signal/contrast_weight_mean": (weight, batch.hinted_mask)}
+        return TokenLoss(loss * weight, watched | gap_watched(student, batch))

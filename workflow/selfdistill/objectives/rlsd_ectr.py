@@ -1,0 +1,51 @@
+"""RLSD-ECTR: RLSD with the contrast of a correct and a wrong hint as its evidence (spec methods.md 9)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from selfdistill.objectives.aggregation import token_weights
+from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss, means
+from selfdistill.objectives.contrast import contrastive_evidence
+from selfdistill.objectives.modulation import (
+    annealed,
+    clipped_weight,
+    evidence_watched,
+    evidence_weight,
+    interpolated,
+    weight_watched,
+)
+from selfdistill.objectives.policy_gradient import clipped_surrogate
+
+
+@dataclass(frozen=True)
+class RLSDECTR:
+    """Settings and loss of RLSD-ECTR: those of RLSD. Published with one wrong hint; several count by their mean."""
+
+    epsilon_low: float = 0.2
+    epsilon_high: float = 0.2
+    epsilon_w: float = 0.2
+    lam: float = 0.5
+    lam_decay_steps: int = 50
+
+    needs: ClassVar[Needs] = Needs(correct_hint=True, wrong_hints=True, mixed_groups=True)
+
+    def targets(self, batch: Batch, aggregation: str) -> Targets:
+        """Advantages scaled by the contrast; a row without hints keeps its plain advantage."""
+        advantages, mask = batch.advantages[:, None].expand(batch.response_mask.shape), batch.hinted_mask
+        evidence = contrastive_evidence(batch.correct_logprobs, batch.wrong_logprobs, batch.wrong_mask)
+        evidence = torch.where(mask, evidence, 0.0)
+        weight = evidence_weight(advantages, evidence)
+        lam = annealed(self.lam, self.lam_decay_steps, batch.step)
+        watched = evidence_watched(evidence, mask) | weight_watched(weight, self.epsilon_w, mask)
+        return Targets(
+            interpolated(advantages, clipped_weight(weight, self.epsilon_w), lam),
+            token_weights(batch.token_mask, aggregation, batch.rollouts),
+            means(watched) | {"signal/lam": lam},
+        )
+
+    def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
+        """The clipped surrogate, without dual clip."""
+        old, advantages = batch.old_logprobs, targets.advantages
+        return TokenLoss(clipped_surrogate(student.logprobs, old, advantages, self.epsilon_low, self.epsilon_high))

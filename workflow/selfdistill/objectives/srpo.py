@@ -1,0 +1,101 @@
+"""SRPO: correct rollouts learn by GRPO, wrong ones by distillation from a hinted teacher (spec methods.md 5)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selfdistill.errors import UserError
+from selfdistill.objectives.aggregation import token_weights
+from selfdistill.objectives.batch import Batch, Needs, Student, Support, Targets, TokenLoss, mean_over, means
+from selfdistill.objectives.distillation import gap_watched, stale_ratio, support_divergence
+from selfdistill.objectives.policy_gradient import clipped_surrogate
+
+ROUTINGS = ("verifier", "advantage_sign")
+
+
+@dataclass(frozen=True)
+class SRPO:
+    """Settings and loss of SRPO.
+
+    Attributes:
+        alpha, is_clip, top_k, tail: of the distillation, as in SDPO.
+        entropy_beta: distilled tokens weigh exp(-entropy_beta H) over its mean, H the teacher's entropy in nats.
+        routing: what goes to GRPO: "verifier", correct rollouts; "advantage_sign", rollouts with A > 0, so that groups
+            of one outcome are distilled (the released code, spec D7). A rollout without hint always does.
+        epsilon_low, epsilon_high, dual_clip: of the GRPO branch.
+    """
+
+    alpha: float = 0.5
+    is_clip: float = 2.0
+    top_k: int = 100
+    tail: bool = True
+    entropy_beta: float = 1.0
+    routing: str = "verifier"
+    epsilon_low: float = 0.2
+    epsilon_high: float = 0.2
+    dual_clip: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.routing not in ROUTINGS:
+            raise UserError(f"objective.routing is {self.routing!r}, expected one of {', '.join(ROUTINGS)}")
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(
+            correct_hint=True,
+            wrong_only=self.routing == "verifier",
+            support=Support("student", self.top_k),
+            teacher_entropy=True,
+        )
+
+    def distilled(self, batch: Batch) -> Tensor:
+        """(B,) bool: rows that go to the distillation branch."""
+        to_grpo = batch.correct if self.routing == "verifier" else batch.advantages > 0
+        return batch.hinted & ~to_grpo
+
+    def targets(self, batch: Batch, aggregation: str) -> Targets:
+        """One mean over the tokens of both branches, distilled ones weighted by the teacher's confidence."""
+        mask = batch.token_mask
+        distilled = mask & self.distilled(batch)[:, None]
+        confidence = self._confidence(batch.teacher_entropy, distilled)
+        weights = token_weights(mask, aggregation, batch.rollouts)
+        metrics = means(
+            {
+                "signal/distilled_share": (distilled.float(), mask),
+                "teacher/entropy": (batch.teacher_entropy, distilled),
+            }
+        )
+        if distilled.any():
+            metrics["signal/entropy_weight_max"] = float(confidence[distilled].max())
+        advantages = batch.advantages[:, None].expand(mask.shape)
+        return Targets(advantages, torch.where(distilled, weights * confidence, weights), metrics)
+
+    def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
+        """The branch's loss of each token."""
+        route = self.distilled(batch)[:, None]
+        divergence = support_divergence(student, batch.correct_support, self.alpha, self.top_k, self.tail)
+        ratio = stale_ratio(student, batch, self.is_clip)
+        surrogate = clipped_surrogate(
+            student.logprobs,
+            batch.old_logprobs,
+            targets.advantages,
+            self.epsilon_low,
+            self.epsilon_high,
+            self.dual_clip,
+        )
+        distilled = batch.token_mask & route
+        watched = {
+            "signal/divergence_mean": (divergence.detach(), distilled),
+            "signal/is_ratio_mean": (ratio, distilled),
+        }
+        return TokenLoss(torch.where(route, divergence * ratio, surrogate), watched | gap_watched(student, batch))
+
+    def _confidence(self, entropy: Tensor, distilled: Tensor) -> Tensor:
+        """(B, T) exp(-beta H) over its mean on distilled tokens; 1 elsewhere."""
+        exponent = torch.where(distilled, -self.entropy_beta * entropy, -torch.inf)
+        if not distilled.any():
+            return torch.ones_like(entropy)
+        # Relative to the largest: teachers unsure everywhere must not underflow. The mean divides it out again.
+        raw = (exponent - exponent.max()).exp()
+        return torch.where(distilled, raw / mean_over(raw, distilled), 1.0)
