@@ -13,7 +13,7 @@ from transformers import (
 from selfdistill.errors import UserError
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
-from selfdistill.sampling.scoring import Sequences, response_logprobs
+from selfdistill.sampling.scoring import Sequences, read_responses
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 
 LIMIT = 24
@@ -58,8 +58,8 @@ def test_logprobs_are_what_scoring_finds(model, temperature):
     """The sampler's log-probs may stand in for the trainer's old ones."""
     rollouts = draw(model, SamplingSettings(LIMIT, temperature))
     with torch.no_grad():
-        scored = response_logprobs(model, Sequences(PROMPTS, ids(rollouts)), range(len(PROMPTS)), temperature)
-    for row, rollout in zip(scored, rollouts, strict=True):
+        scored = read_responses(model, Sequences(PROMPTS, ids(rollouts)), range(len(PROMPTS)), temperature)
+    for row, rollout in zip(scored.logprobs, rollouts, strict=True):
         np.testing.assert_allclose(rollout.logprobs, row[: len(rollout.logprobs)], rtol=0, atol=1e-5)
 
 

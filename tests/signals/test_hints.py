@@ -40,6 +40,8 @@ def slow_reason(outcomes, i, how, needs):
         return "all_wrong"
     if needs.mixed_groups and not wrong:
         return "all_correct"
+    if needs.wrong_only and i in right:
+        return "not_needed"
     own = set() if how.allow_self else {i}
     if how.source == "self_rollout" and not right - own:
         return "lone_correct" if right else "all_wrong"
@@ -56,12 +58,15 @@ def slow_reason(outcomes, i, how, needs):
     allow_self=st.booleans(),
     wrong_hints=st.booleans(),
     mixed_groups=st.booleans(),
+    wrong_only=st.booleans(),
     seed=st.integers(0, 1000),
 )
 @settings(deadline=None, max_examples=300)
-def test_every_rule_for_any_group(outcomes, source, lone_targets, k_max, allow_self, wrong_hints, mixed_groups, seed):
+def test_every_rule_for_any_group(
+    outcomes, source, lone_targets, k_max, allow_self, wrong_hints, mixed_groups, wrong_only, seed
+):
     how = HintSettings(source, k_max=k_max, lone_targets=lone_targets, allow_self=allow_self)
-    needs = Needs(correct_hint=True, wrong_hints=wrong_hints, mixed_groups=mixed_groups)
+    needs = Needs(correct_hint=True, wrong_hints=wrong_hints, mixed_groups=mixed_groups, wrong_only=wrong_only)
     candidates = group(outcomes)
     usable = [j for j, o in enumerate(outcomes) if o == "-"]
     assignments = assign(outcomes, how, needs, (seed,))
@@ -72,7 +77,8 @@ def test_every_rule_for_any_group(outcomes, source, lone_targets, k_max, allow_s
         if not found.hinted:
             assert (found.correct, found.wrong, found.correct_from, found.wrong_from) == (None, (), None, ())
             one_outcome = mixed_groups and found.reason in ("all_correct", "all_wrong")
-            assert found.kept == (lone_targets == "keep" and not one_outcome)
+            asked_for = found.reason != "not_needed"
+            assert found.kept == ((lone_targets == "keep" or not asked_for) and not one_outcome)
             continue
         assert found.kept
         if source == "gt_cot":
@@ -152,6 +158,16 @@ def test_a_lone_correct_rollout_reads_the_dataset_solution_under_gt_cot():
 def test_one_sided_methods_ask_for_no_wrong_hint():
     assert reasons(assign("++x-", needs=ONE_SIDED)) == [None] * 4
     assert {a.wrong for a in assign("++x-", needs=ONE_SIDED)} == {()}
+
+
+@pytest.mark.parametrize("how", [GT_COT, SELF, HintSettings("self_rollout", lone_targets="drop")], ids=str)
+def test_a_method_may_ask_about_wrong_rollouts_only(how):
+    """Correct ones are no lone targets: they stay whatever the setting, and still lend their text."""
+    assignments = assign("-+-x", how, Needs(correct_hint=True, wrong_only=True))
+    assert reasons(assignments) == [None, "not_needed", None, None]
+    assert all(a.kept for a in assignments)
+    if how.source == "self_rollout":
+        assert [a.correct_from for a in assignments] == [1, None, 1, 1]
 
 
 def test_allow_self_lets_a_rollout_read_itself():

@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
+from selfdistill.objectives.batch import Support
 from selfdistill.sampling.chat import encode_chat
 from selfdistill.signals.hints import Assignment, HintSettings
 from selfdistill.signals.scoring import ContextBuilder, TeacherContexts, score_contexts
@@ -13,9 +15,9 @@ def hinted(correct, *wrong):
     return Assignment(correct=correct, wrong=tuple(wrong))
 
 
-def build(tokenizer, assignments, problems=None, **options):
-    builder = ContextBuilder(tokenizer, HintSettings("self_rollout", **options))
-    return builder.build(problems or [PROBLEM] * len(assignments), assignments)
+def build(tokenizer, assignments, problems=None, lengths=None, limit=10**6, **options):
+    builder = ContextBuilder(tokenizer, HintSettings("self_rollout", **options), limit)
+    return builder.build(problems or [PROBLEM] * len(assignments), assignments, lengths or [0] * len(assignments))
 
 
 # ---------------------------------------------------------------------------------------------------------- contexts
@@ -48,6 +50,15 @@ def test_rows_without_hints_have_no_context(tokenizer):
     assert contexts.correct[0] is None
     assert contexts.wrong[0] == []
     assert len(contexts.wrong[1]) == 1
+    assert contexts.hinted == [False, True]
+
+
+def test_rows_of_contexts_are_those_of_their_rollouts(tokenizer):
+    contexts = build(tokenizer, [hinted(Hint("1", "1")), Assignment(), hinted(Hint("2", "2"), Hint("3", "3"))])
+    some = contexts.rows([2, 1])
+    assert some.correct == [contexts.correct[2], None]
+    assert some.wrong == [contexts.wrong[2], []]
+    assert some.hinted == [True, False]
 
 
 def test_each_row_reads_its_own_problem(tokenizer):
@@ -55,8 +66,13 @@ def test_each_row_reads_its_own_problem(tokenizer):
     hint = Hint("1+1=2. ", "2")
     contexts = build(tokenizer, [hinted(hint), hinted(hint)], [PROBLEM, other])
     assert contexts.correct == [encode_chat(tokenizer, teacher_prompt(p, hint)) for p in (PROBLEM, other)]
+
+
+@pytest.mark.parametrize(("problems", "lengths"), [(3, 2), (2, 3)])
+def test_problems_assignments_and_responses_must_pair(tokenizer, problems, lengths):
+    assignments = [hinted(Hint("1+1=2. ", "2"))] * 2
     with pytest.raises(ValueError, match="zip"):
-        build(tokenizer, [hinted(hint)], [PROBLEM, other])
+        build(tokenizer, assignments, [PROBLEM] * problems, [4] * lengths)
 
 
 @pytest.mark.parametrize("budget", [1, 5, 11])
@@ -67,7 +83,7 @@ def test_truncation_takes_the_beginning_of_the_hint_and_nothing_of_the_template(
     for context, hint in ((contexts.correct[0], right), (contexts.wrong[0][0], wrong)):
         kept = Hint(hint.solution[len(hint.solution) - (budget - 1) :], hint.answer)  # the answer takes one token
         assert context == encode_chat(tokenizer, teacher_prompt(PROBLEM, kept))
-    template = len(ContextBuilder(tokenizer, HintSettings()).template_ids())
+    template = len(ContextBuilder(tokenizer, HintSettings(), 9).template_ids())
     problem = len(tokenizer(PROBLEM).input_ids)
     assert len(contexts.correct[0]) == template + problem + budget
     assert contexts.truncated_share == 1
@@ -107,9 +123,62 @@ def test_control_tokens_spelt_out_in_a_hint_do_not_reach_the_template(tokenizer)
     assert contexts.correct[0] == encode_chat(tokenizer, teacher_prompt(PROBLEM, Hint("123", "3")))
 
 
-def test_the_template_alone(tokenizer):
-    ids = ContextBuilder(tokenizer, HintSettings()).template_ids()
+@pytest.mark.parametrize("truncation", ["hint_body", "left"])
+def test_the_template_alone(tokenizer, truncation):
+    ids = ContextBuilder(tokenizer, HintSettings(truncation=truncation), 9).template_ids()
     assert ids == encode_chat(tokenizer, teacher_prompt("", Hint("", "")))
+
+
+# ------------------------------------------------------------------------------------------- truncation from the left
+
+
+@pytest.mark.parametrize("mode", ["solution_answer", "answer_only"])
+def test_left_truncation_keeps_the_end_of_the_prompt_and_room_for_the_response(tokenizer, mode):
+    """The chat header goes first, then the problem, then the hint; the same hint is cut anew for each response."""
+    right, wrong = Hint("123456789012", "7"), Hint("98765432109876543210", "8")
+    whole = [encode_chat(tokenizer, teacher_prompt(PROBLEM, hint, mode=mode)) for hint in (right, wrong)]
+    limit, lengths = len(whole[0]) + 5, [0, 5, 6, 11, 5, len(whole[0])]
+    contexts = build(
+        tokenizer, [hinted(right, wrong)] * 6, None, lengths, limit, mode=mode, truncation="left", max_tokens=3
+    )
+    for i, length in enumerate(lengths):
+        assert contexts.correct[i] == whole[0][-(limit - length) :]
+        assert contexts.wrong[i] == [whole[1][-(limit - length) :]]
+        assert len(contexts.correct[i]) + length <= limit
+    cut = [len(prompt) + length > limit for length in lengths for prompt in whole]
+    assert contexts.truncated_share == pytest.approx(sum(cut) / len(cut))
+    assert 0 < sum(cut) < len(cut)
+
+
+def test_left_truncation_leaves_hints_whole(tokenizer):
+    """Where hint_body would take the beginning of the solution, and the end of an overlong answer."""
+    hint = Hint("123456789012", "345678")
+    body, left = (
+        build(tokenizer, [hinted(hint)], max_tokens=4, truncation=truncation) for truncation in ("hint_body", "left")
+    )
+    assert left.correct[0] == encode_chat(tokenizer, teacher_prompt(PROBLEM, hint))
+    assert body.correct[0] == encode_chat(tokenizer, teacher_prompt(PROBLEM, Hint("", "3456")))
+    assert (left.truncated_share, body.truncated_share) == (0, 1)
+
+
+@pytest.mark.parametrize("length", [9, 10, 30])
+def test_left_truncation_leaves_a_token_to_respond_to(tokenizer, length):
+    contexts = build(tokenizer, [hinted(Hint("12", "2"))], None, [length], 10, truncation="left")
+    assert contexts.correct[0] == encode_chat(tokenizer, teacher_prompt(PROBLEM, Hint("12", "2")))[-1:]
+    assert contexts.truncated_share == 1
+
+
+def test_control_tokens_go_before_a_prompt_is_cut_from_the_left(tokenizer):
+    end, plain = tokenizer.eos_token, encode_chat(tokenizer, teacher_prompt(PROBLEM, Hint("123", "3")))
+    contexts = build(tokenizer, [hinted(Hint(f"12{end}3", f"{end}3"))] * 2, None, [0, 1], len(plain), truncation="left")
+    assert contexts.correct == [plain, plain[1:]]
+    assert contexts.truncated_share == 0.5
+
+
+def test_truncation_of_the_hint_body_knows_no_response(tokenizer):
+    hint = Hint("123456", "6")
+    contexts = build(tokenizer, [hinted(hint)] * 2, None, [0, 10**6], limit=20)
+    assert contexts.correct == [encode_chat(tokenizer, teacher_prompt(PROBLEM, hint))] * 2
 
 
 # ------------------------------------------------------------------------------------------------------------ scores
@@ -123,12 +192,17 @@ CONTEXTS = TeacherContexts(
 RESPONSES = [[21, PAD, 22, 23], [24], [25, 26], [PAD, 27, 28, PAD, PAD, 29]]
 
 
-def one_forward(model, context, response, temperature=1.0):
-    """Log-probs of a response, one at a time, from a forward of this row alone."""
+def distributions(model, context, response, temperature=1.0):
+    """(T, V) log-probs of what each token was drawn from, by a forward of this row alone."""
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([[*context, *response]])).logits[0].double() / temperature
-    before = len(context)
-    return torch.stack([logits[before + t - 1].softmax(-1)[token].log() for t, token in enumerate(response)])
+    return torch.stack([logits[len(context) + t - 1].softmax(-1).log() for t in range(len(response))])
+
+
+def one_forward(model, context, response, temperature=1.0):
+    """Log-probs of a response, one at a time, from a forward of this row alone."""
+    read = distributions(model, context, response, temperature)
+    return torch.stack([read[t, token] for t, token in enumerate(response)])
 
 
 def forwarded_rows(model, call):
@@ -193,10 +267,10 @@ def test_nothing_is_scored_twice(model):
     )
     responses = [[20, 21], [20, 21], [22], [23]]
     scores, rows = forwarded_rows(model, lambda: score_contexts(model, contexts, responses, 2, 10**6))
-    assert len(rows) == 4
-    assert scores.tokens_forwarded == 4 + 3 + 3 + 2
+    assert len(rows) == 2 + 3
+    assert scores.tokens_forwarded == (4 + 3) + (3 + 4 + 2)
     assert torch.equal(scores.wrong_logprobs[0, 0], scores.wrong_logprobs[0, 1])
-    assert torch.equal(scores.wrong_logprobs[0, 2], scores.correct_logprobs[0])
+    torch.testing.assert_close(scores.wrong_logprobs[0, 2], scores.correct_logprobs[0], rtol=0, atol=1e-5)
     assert torch.equal(scores.correct_logprobs[0], scores.correct_logprobs[1])
     expected = one_forward(model, [5, 6], [22])
     torch.testing.assert_close(scores.correct_logprobs[2, :1].double(), expected, rtol=0, atol=1e-5)
@@ -218,3 +292,149 @@ def test_contexts_without_wrong_hints_leave_no_slots(model):
     assert scores.wrong_logprobs.shape == (2, 0, 2)
     assert scores.wrong_mask.shape == (2, 0)
     assert scores.hinted.all()
+
+
+# ---------------------------------------------------------------------------------------------------------- supports
+
+WIDTH = 8
+SUPPORTS = [Support("teacher", 5), Support("student", 5), Support("teacher", 0), Support("student", 0)]
+FIRST_WRONG = [wrong[0] if wrong else None for wrong in CONTEXTS.wrong]
+STUDENT_IDS = torch.from_numpy(np.random.default_rng(0).integers(0, 103, size=(4, WIDTH, 5)))
+
+
+def read(model, support, contexts=CONTEXTS, responses=RESPONSES, ids=STUDENT_IDS, budget=10**6, **options):
+    student_ids = ids if support.chooser == "student" and support.top_k else None
+    return score_contexts(
+        model, contexts, responses, WIDTH, budget, support=support, student_ids=student_ids, **options
+    )
+
+
+def assert_near(found, expected):
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("support", SUPPORTS, ids=str)
+@pytest.mark.parametrize("temperature", [0.6, 1.0])
+@pytest.mark.parametrize("budget", [1, 30, 10**6])
+def test_supports_are_those_of_single_forwards(model, support, temperature, budget):
+    """Under the correct and the first wrong hint, at the same ids: the teacher's best, the student's, or all."""
+    scores = read(model, support, budget=budget, temperature=temperature)
+    size = support.top_k or model.config.vocab_size
+    assert scores.correct_support.shape == scores.wrong_support.shape == (4, WIDTH, size)
+    assert (scores.support_ids is None) == (support.top_k == 0)
+    for i, response in enumerate(RESPONSES):
+        if CONTEXTS.correct[i] is None:
+            continue
+        right, wrong = (distributions(model, c[i], response, temperature) for c in (CONTEXTS.correct, FIRST_WRONG))
+        ids = torch.arange(size).expand(len(response), size)
+        if support.top_k:
+            ids = scores.support_ids[i, : len(response)]
+            assert ids.dtype == torch.int64
+            if support.chooser == "student":
+                assert torch.equal(ids, STUDENT_IDS[i, : len(response)])
+            else:
+                assert_near(right.gather(-1, ids), right.topk(support.top_k, dim=-1).values)
+        assert_near(scores.correct_support[i, : len(response)], right.gather(-1, ids))
+        assert_near(scores.wrong_support[i, : len(response)], wrong.gather(-1, ids))
+
+
+@pytest.mark.parametrize("support", SUPPORTS, ids=str)
+def test_supports_of_rows_without_hints_are_zero(model, support):
+    """Row 2 has no hint at all; without wrong hints the others' wrong supports are zero too, all else unchanged."""
+    scores = read(model, support, entropy=True)
+    values = (scores.support_ids, scores.correct_support, scores.wrong_support, scores.entropy)
+    assert not any(value[2].any() for value in values if value is not None)
+    one_sided = read(model, support, TeacherContexts(CONTEXTS.correct, [[]] * 4, 0.0), entropy=True)
+    assert one_sided.wrong_support.shape == scores.wrong_support.shape
+    assert not one_sided.wrong_support.any()
+    assert torch.equal(one_sided.correct_support, scores.correct_support)
+    assert torch.equal(one_sided.entropy, scores.entropy)
+
+
+def test_the_wrong_support_is_that_of_each_rows_first_wrong_hint(model):
+    """Rows that share wrong hints in another order, one of them with a single one."""
+    contexts = TeacherContexts(
+        correct=[[5, 6], [5, 6], [5, 6]], wrong=[[[30], [31, 32]], [[31, 32], [30]], [[30]]], truncated_share=0.0
+    )
+    scores = read(model, Support("teacher", 5), contexts, [[21, 22]] * 3)
+    assert not torch.equal(scores.wrong_support[0], scores.wrong_support[1])
+    torch.testing.assert_close(scores.wrong_support[0], scores.wrong_support[2])
+    for i, first in enumerate([[30], [31, 32], [30]]):
+        expected = distributions(model, first, [21, 22]).gather(-1, scores.support_ids[i, :2])
+        assert_near(scores.wrong_support[i, :2], expected)
+
+
+@pytest.mark.parametrize("support", [None, *SUPPORTS], ids=str)
+@pytest.mark.parametrize("budget", [1, 10**6])
+@pytest.mark.parametrize("temperature", [0.6, 1.0])
+def test_entropies_are_the_teachers_under_the_correct_hint(model, support, budget, temperature):
+    options = {"entropy": True, "temperature": temperature}
+    if support is None:
+        scores = score_contexts(model, CONTEXTS, RESPONSES, WIDTH, budget, **options)
+    else:
+        scores = read(model, support, budget=budget, **options)
+    assert scores.entropy.shape == (4, WIDTH)
+    for i, response in enumerate(RESPONSES):
+        if CONTEXTS.correct[i] is not None:
+            logprobs = distributions(model, CONTEXTS.correct[i], response, temperature)
+            assert_near(scores.entropy[i, : len(response)], -(logprobs.exp() * logprobs).sum(dim=-1))
+
+
+def test_what_was_not_asked_for_is_not_there(model):
+    scores = score_contexts(model, CONTEXTS, RESPONSES, WIDTH, 100)
+    assert (scores.support_ids, scores.correct_support, scores.wrong_support, scores.entropy) == (None,) * 4
+    assert read(model, Support("teacher", 5)).entropy is None
+
+
+@pytest.mark.parametrize("support", SUPPORTS, ids=str)
+def test_where_nobody_is_hinted_shapes_are_right_all_the_same(model, support):
+    contexts = TeacherContexts([None] * 4, [[]] * 4, 0.0)
+    scores, rows = forwarded_rows(model, lambda: read(model, support, contexts, entropy=True))
+    size = support.top_k or model.config.vocab_size
+    assert not rows
+    assert scores.tokens_forwarded == 0
+    assert scores.correct_support.shape == scores.wrong_support.shape == (4, WIDTH, size)
+    assert scores.correct_support.dtype == scores.entropy.dtype == torch.float32
+    assert scores.entropy.shape == (4, WIDTH)
+    if support.top_k:
+        assert scores.support_ids.shape == (4, WIDTH, 5)
+        assert scores.support_ids.dtype == torch.int64
+    else:
+        assert scores.support_ids is None
+    present = [value for value in vars(scores).values() if torch.is_tensor(value)]
+    assert not any(value.any() for value in present)
+
+
+def test_equal_rollouts_keep_their_own_student_ids(model):
+    """Equal contexts and responses, whose students were surveyed in other batch shapes."""
+    contexts = TeacherContexts([[5, 6]] * 3, [[[30]]] * 3, 0.0)
+    ids = STUDENT_IDS[[0, 1, 0]]
+    scores = read(model, Support("student", 5), contexts, [[21, 22, 23]] * 3, ids)
+    assert torch.equal(scores.support_ids[:, :3], ids[:, :3])
+    for hint, support in (([5, 6], scores.correct_support), ([30], scores.wrong_support)):
+        for i in range(3):
+            assert_near(support[i, :3], distributions(model, hint, [21, 22, 23]).gather(-1, ids[i, :3]))
+    assert not torch.equal(scores.correct_support[0], scores.correct_support[1])
+
+
+@pytest.mark.parametrize("support", SUPPORTS, ids=str)
+def test_supports_of_a_row_do_not_depend_on_its_neighbours(model, support):
+    scores = read(model, support, entropy=True)
+    for i in (0, 1, 3):
+        row = TeacherContexts(CONTEXTS.correct[i : i + 1], CONTEXTS.wrong[i : i + 1], 0.0)
+        alone = read(model, support, row, RESPONSES[i : i + 1], STUDENT_IDS[i : i + 1], entropy=True)
+        length = len(RESPONSES[i])
+        for name in ("correct_support", "wrong_support", "entropy"):
+            pair = (getattr(found, name)[place, :length] for found, place in ((alone, 0), (scores, i)))
+            torch.testing.assert_close(*pair, rtol=0, atol=1e-5)
+
+
+def test_shifting_a_support_by_one_token_changes_the_result(model):
+    """Were a support read one column off, the comparison with single forwards would see it."""
+    scores = read(model, Support("student", 5))
+    for i in (0, 3):
+        length, context = len(RESPONSES[i]), CONTEXTS.correct[i]
+        later = distributions(model, context, [*RESPONSES[i], 4])[1:].gather(-1, STUDENT_IDS[i, :length])
+        assert (scores.correct_support[i, :length].double() - later).abs().max() > 1e-1
+        moved = distributions(model, context, RESPONSES[i]).gather(-1, STUDENT_IDS[i, 1 : length + 1])
+        assert (scores.correct_support[i, :length].double() - moved).abs().max() > 1e-1

@@ -1,4 +1,4 @@
-"""Log-probabilities of given responses under a model, with or without gradient.
+"""Log-probabilities of given responses under a model, and distributions at their tokens, with or without gradient.
 
 Prompts are left-padded and responses right-padded, so that every response starts at one known column of the batch and
 the head runs on response positions only. Lengths are explicit throughout: nothing is inferred from pad ids, which may
@@ -25,6 +25,23 @@ class Sequences:
         return [len(p) + len(r) for p, r in zip(self.prompts, self.responses, strict=True)]
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of N responses of up to T tokens, float32; finite and meaningless behind a shorter one.
+
+    Attributes:
+        logprobs: (N, T) nats of the responses' tokens; zero behind a shorter one.
+        ids: (N, T, k) int64 of the support; None where it is the full vocabulary, or was not asked for.
+        support: (N, T, S) nats at the support.
+        entropy: (N, T) nats, over the full vocabulary.
+    """
+
+    logprobs: Tensor
+    ids: Tensor | None = None
+    support: Tensor | None = None
+    entropy: Tensor | None = None
+
+
 def micro_batches(sequences: Sequences, max_tokens: int) -> list[list[int]]:
     """Split rows into batches of similar length with at most `max_tokens` padded tokens (always at least one row).
 
@@ -46,14 +63,25 @@ def micro_batches(sequences: Sequences, max_tokens: int) -> list[list[int]]:
     return batches
 
 
-def response_logprobs(
-    model: PreTrainedModel, sequences: Sequences, rows: Sequence[int], temperature: float = 1.0
-) -> Tensor:
-    """Log-probs of the response tokens of the given rows.
+def read_responses(
+    model: PreTrainedModel,
+    sequences: Sequences,
+    rows: Sequence[int],
+    temperature: float = 1.0,
+    *,
+    top_k: int | None = None,
+    ids: Tensor | None = None,
+    entropy: bool = False,
+) -> Scores:
+    """Scores of the given rows, with T the longest of their responses; with gradient unless called under no_grad.
 
-    Returns:
-        (len(rows), T) float32 nats with T the longest of these responses; zero behind a shorter one. Carries gradient
-        unless called under no_grad. Rows must have at least one prompt token.
+    Args:
+        model: anything called as a causal language model of transformers.
+        rows: which sequences; each must have at least one prompt token.
+        temperature: divides the logits.
+        top_k: read the support at so many ids, the model's own most likely; 0 is the full vocabulary.
+        ids: (len(rows), T or more, k) read the support at these ids instead.
+        entropy: also give the entropies.
     """
     prompts, responses = [sequences.prompts[i] for i in rows], [sequences.responses[i] for i in rows]
     before, width = max(map(len, prompts)), max(map(len, responses))
@@ -74,17 +102,41 @@ def response_logprobs(
         logits_to_keep=width + 1,
     ).logits[:, :-1]
     logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
-    taken = logprobs.gather(-1, input_ids[:, before:, None])[..., 0]
-    return taken * attention[:, before:]
+    taken = logprobs.gather(-1, input_ids[:, before:, None])[..., 0] * attention[:, before:]
+    if ids is None and top_k:
+        ids = logprobs.detach().topk(top_k, dim=-1).indices
+    if ids is not None:
+        ids = ids[:, :width]
+        support = logprobs.gather(-1, ids)
+    else:
+        support = logprobs if top_k == 0 else None
+    return Scores(taken, ids, support, -(logprobs.exp() * logprobs).sum(dim=-1) if entropy else None)
 
 
 @torch.no_grad()
 def score(
-    model: PreTrainedModel, sequences: Sequences, width: int, max_tokens: int, temperature: float = 1.0
-) -> Tensor:
-    """Log-probs (N, width) of all rows, without gradient, in micro-batches; zero behind each response."""
-    scored = torch.zeros(len(sequences.responses), width, device=model.device)
+    model: PreTrainedModel,
+    sequences: Sequences,
+    width: int,
+    max_tokens: int,
+    temperature: float = 1.0,
+    *,
+    top_k: int | None = None,
+    ids: Tensor | None = None,
+    entropy: bool = False,
+) -> Scores:
+    """Scores (N, width) of all sequences, without gradient, in micro-batches; zero behind each micro-batch's longest.
+
+    Arguments as in read_responses, with `ids` (N, width, k); `max_tokens` padded tokens a forward.
+    """
+    found: dict[str, Tensor] = {}
+    count = len(sequences.responses)
     for rows in micro_batches(sequences, max_tokens):
-        logprobs = response_logprobs(model, sequences, rows, temperature)
-        scored[rows, : logprobs.shape[1]] = logprobs
-    return scored
+        part_ids = None if ids is None else ids[rows]
+        part = read_responses(model, sequences, rows, temperature, top_k=top_k, ids=part_ids, entropy=entropy)
+        for name, value in vars(part).items():
+            if value is not None:
+                if name not in found:
+                    found[name] = value.new_zeros(count, width, *value.shape[2:])
+                found[name][rows, : value.shape[1]] = value
+    return Scores(**{"logprobs": torch.zeros(count, width, device=model.device), **found})

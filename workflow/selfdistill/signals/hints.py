@@ -14,8 +14,10 @@ from selfdistill.randomness import Key, generator
 from selfdistill.tasks.prompts import Hint
 
 SOURCES = ("none", "self_rollout", "gt_cot")
-#: Why a rollout has no hints. The first two concern whole groups, whose advantages are zero.
-REASONS = ("all_correct", "all_wrong", "no_usable_wrong", "lone_correct", "lone_wrong")
+TRUNCATIONS = ("hint_body", "left")
+#: Why a rollout has no hints. The first two concern whole groups, whose advantages are zero; by the last the method
+#: would not use any.
+REASONS = ("all_correct", "all_wrong", "no_usable_wrong", "lone_correct", "lone_wrong", "not_needed")
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ class HintSettings:
         mode: "solution_answer" or "answer_only".
         framing: the template's framing sentence (tasks.prompts.FRAMINGS).
         k_max: most wrong hints a rollout; 1 is the ablation without marginalisation.
-        max_tokens: of solution and answer together; a longer solution loses its beginning, the template nothing. The
-            same for correct and wrong hints.
+        max_tokens: of solution and answer together; the same for correct and wrong hints.
+        truncation: what a longer hint costs. "hint_body": the solution loses its beginning, the template nothing.
+            "left": hints stay whole, and a prompt that does not fit loses its beginning: chat header, problem, then
+            hint (preset as_published, spec D15).
         lone_targets: "keep" leaves rollouts without a possible hint on the unmodulated path (preset corrected),
             "drop" takes them out of the batch (preset as_published, spec D10).
         allow_self: a rollout may be its own hint (ablation).
@@ -39,6 +43,7 @@ class HintSettings:
     framing: str = "neutral"
     k_max: int = 4
     max_tokens: int = 16384
+    truncation: str = "hint_body"
     lone_targets: str = "keep"
     allow_self: bool = False
 
@@ -84,7 +89,7 @@ def assign_hints(
         group: the rollouts of one prompt.
         reference: the dataset's solution and answer; the answer also stands in for a correct rollout without a box.
         settings: see HintSettings.
-        needs: whether the method wants a correct hint, wrong hints, and groups of mixed outcome.
+        needs: whether the method wants a correct hint, wrong hints, groups of mixed outcome, and for whom.
         key: names the random streams, for example (seed, step, prompt); each rollout draws from its own.
 
     Returns:
@@ -110,6 +115,8 @@ def _assign(
     needs: Needs,
     key: tuple[Key, ...],
 ) -> Assignment:
+    if needs.wrong_only and target in right:
+        return Assignment(reason="not_needed")
     rights, wrongs = right, usable
     if not settings.allow_self:
         rights, wrongs = [i for i in right if i != target], [i for i in usable if i != target]

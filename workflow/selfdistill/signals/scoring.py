@@ -1,15 +1,17 @@
 """Rollouts scored under the contexts that their hints make."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from selfdistill.objectives.batch import Support
 from selfdistill.sampling.chat import encode_chat
-from selfdistill.sampling.scoring import Sequences, score
+from selfdistill.sampling.scoring import Scores, Sequences, score
 from selfdistill.signals.hints import Assignment, HintSettings
+from selfdistill.signals.teachers import MixedLogits
 from selfdistill.tasks.prompts import Hint, teacher_prompt
 
 
@@ -20,12 +22,21 @@ class TeacherContexts:
     Attributes:
         correct: one a rollout, None where it has no hints.
         wrong: ragged, up to K a rollout.
-        truncated_share: share of hints, over both kinds, that lost their beginning.
+        truncated_share: share of hinted prompts, over both kinds, that lost something to a limit.
     """
 
     correct: list[list[int] | None]
     wrong: list[list[list[int]]]
     truncated_share: float
+
+    @property
+    def hinted(self) -> list[bool]:
+        """Which rollouts have their hints."""
+        return [context is not None for context in self.correct]
+
+    def rows(self, index: Sequence[int]) -> "TeacherContexts":
+        """The contexts of the given rollouts."""
+        return replace(self, correct=[self.correct[i] for i in index], wrong=[self.wrong[i] for i in index])
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,9 @@ class TeacherScores:
 
     Attributes:
         correct_logprobs: (B, T) nats. wrong_logprobs: (B, K, T) nats. wrong_mask: (B, K) bool. hinted: (B,) bool.
+        support_ids: (B, T, k) int64; None for the full vocabulary, or without a support.
+        correct_support, wrong_support: (B, T, S) nats there, under the correct and the first wrong hint.
+        entropy: (B, T) nats under the correct hint, where asked.
         tokens_forwarded: tokens that went through the teacher.
     """
 
@@ -42,28 +56,39 @@ class TeacherScores:
     wrong_mask: Tensor
     hinted: Tensor
     tokens_forwarded: int
+    support_ids: Tensor | None = None
+    correct_support: Tensor | None = None
+    wrong_support: Tensor | None = None
+    entropy: Tensor | None = None
 
 
 class ContextBuilder:
     """Makes teacher prompts. One hint serves many rollouts: texts are encoded once a problem and hint."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: HintSettings):
-        self._tokenizer, self._settings = tokenizer, settings
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: HintSettings, max_sequence_tokens: int):
+        """`max_sequence_tokens`: of hinted prompt and response together, where the prompt is cut from the left."""
+        self._tokenizer, self._settings, self._max_sequence_tokens = tokenizer, settings, max_sequence_tokens
 
-    def build(self, problems: Sequence[str], assignments: Sequence[Assignment]) -> TeacherContexts:
-        """Contexts of rollouts (problem text and assignment, row by row)."""
+    def build(
+        self, problems: Sequence[str], assignments: Sequence[Assignment], response_lengths: Sequence[int]
+    ) -> TeacherContexts:
+        """Contexts of rollouts (problem text, assignment and tokens of the response, row by row)."""
         encoded: dict[tuple[str, Hint], tuple[list[int], bool]] = {}
         truncated: list[bool] = []
 
-        def context(problem: str, hint: Hint) -> list[int]:
+        def context(problem: str, hint: Hint, response_length: int) -> list[int]:
             if (problem, hint) not in encoded:
                 encoded[problem, hint] = self._encode(problem, hint)
             ids, cut = encoded[problem, hint]
+            if self._settings.truncation == "left":
+                room = max(self._max_sequence_tokens - response_length, 1)
+                ids, cut = ids[-room:], len(ids) > room
             truncated.append(cut)
             return ids
 
-        correct = [context(p, a.correct) if a.hinted else None for p, a in zip(problems, assignments, strict=True)]
-        wrong = [[context(p, h) for h in a.wrong] for p, a in zip(problems, assignments, strict=True)]
+        rows = list(zip(problems, assignments, response_lengths, strict=True))
+        correct = [context(p, a.correct, length) if a.hinted else None for p, a, length in rows]
+        wrong = [[context(p, hint, length) for hint in a.wrong] for p, a, length in rows]
         return TeacherContexts(correct, wrong, sum(truncated) / max(len(truncated), 1))
 
     def template_ids(self) -> list[int]:
@@ -82,6 +107,8 @@ class ContextBuilder:
         end leads to the answer.
         """
         solution, answer = self._plain(hint.solution), self._plain(hint.answer)
+        if self._settings.truncation == "left":
+            return Hint(solution, answer), False
         budget = self._settings.max_tokens
         ends = self._token_ends(answer)
         cut = len(ends) > budget
@@ -106,14 +133,18 @@ class ContextBuilder:
 
 
 def score_contexts(
-    model: PreTrainedModel,
+    model: PreTrainedModel | MixedLogits,
     contexts: TeacherContexts,
     responses: Sequence[Sequence[int]],
     width: int,
     max_tokens: int,
     temperature: float = 1.0,
+    *,
+    support: Support | None = None,
+    student_ids: Tensor | None = None,
+    entropy: bool = False,
 ) -> TeacherScores:
-    """Score every rollout under each of its contexts, without gradient; equal (context, response) pairs once.
+    """Score every rollout under each of its contexts, without gradient.
 
     Args:
         model: the teacher.
@@ -122,26 +153,62 @@ def score_contexts(
         width: T of the tensors returned.
         max_tokens: padded tokens a forward.
         temperature: divides the logits.
+        support: where distributions are read, if at all.
+        student_ids: (B, T, k) where the student chooses the support's ids.
+        entropy: whether the teacher's entropies are wanted.
     """
-    pairs: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+    count = len(responses)
+    top_k = None if support is None else support.top_k
+    ids = student_ids if support is not None and support.chooser == "student" else None
 
-    def place(context: Sequence[int], row: int) -> int:
-        return pairs.setdefault((tuple(context), tuple(responses[row])), len(pairs))
+    def forward(jobs: Sequence[tuple[int, Sequence[int]]], ids: Tensor | None, entropy: bool) -> tuple[Scores, int]:
+        """Scores of (row, context) pairs in order, and the tokens that it took; equal sequences once."""
+        # Equal sequences may still be read at different ids, which were chosen row by row.
+        keys = [(tuple(c), tuple(responses[row]), None if ids is None else row) for row, c in jobs]
+        distinct = dict(zip(keys, jobs, strict=True))
+        place = {key: number for number, key in enumerate(distinct)}
+        sequences = Sequences([c for _, c in distinct.values()], [responses[row] for row, _ in distinct.values()])
+        chosen = None if ids is None else ids[[row for row, _ in distinct.values()]]
+        scores = score(model, sequences, width, max_tokens, temperature, top_k=top_k, ids=chosen, entropy=entropy)
+        spread = {name: v[[place[key] for key in keys]] for name, v in vars(scores).items() if v is not None}
+        return Scores(**spread), sum(sequences.lengths)
 
-    rows = range(len(responses))
-    correct = [place(contexts.correct[i], i) if contexts.correct[i] is not None else None for i in rows]
-    wrong = [[place(context, i) for context in contexts.wrong[i]] for i in rows]
-    sequences = Sequences([prompt for prompt, _ in pairs], [response for _, response in pairs])
-    scored = score(model, sequences, width, max_tokens, temperature)
+    def placed(value: Tensor | None, rows: Sequence[int], *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(B, T, ...) with the values in their rows, zero elsewhere; `value` is None where there are no rows."""
+        whole = torch.zeros(count, width, *shape, dtype=dtype, device=model.device)
+        if value is not None:
+            whole[rows] = value
+        return whole
 
-    slots = max(map(len, wrong), default=0)
-    correct_logprobs = scored.new_zeros(len(responses), width)
-    wrong_logprobs = scored.new_zeros(len(responses), slots, width)
-    wrong_mask = torch.zeros(len(responses), slots, dtype=torch.bool, device=scored.device)
-    for i in rows:
-        if correct[i] is not None:
-            correct_logprobs[i] = scored[correct[i]]
-        for k, place_k in enumerate(wrong[i]):
-            wrong_logprobs[i, k], wrong_mask[i, k] = scored[place_k], True
-    hinted = torch.tensor([place is not None for place in correct], device=scored.device)
-    return TeacherScores(correct_logprobs, wrong_logprobs, wrong_mask, hinted, sum(sequences.lengths))
+    hinted = [i for i in range(count) if contexts.correct[i] is not None]
+    correct, tokens = forward([(i, contexts.correct[i]) for i in hinted], ids, entropy)
+    if top_k:
+        ids = placed(correct.ids, hinted, top_k, dtype=torch.int64)
+    jobs = [(i, k) for i in range(count) for k in range(len(contexts.wrong[i]))]
+    wrong, more_tokens = forward([(i, contexts.wrong[i][k]) for i, k in jobs], ids, False)
+
+    slots = max(map(len, contexts.wrong), default=0)
+    wrong_logprobs = torch.zeros(count, slots, width, device=model.device)
+    wrong_mask = torch.zeros(count, slots, dtype=torch.bool, device=model.device)
+    if jobs:
+        rows, hints = (list(part) for part in zip(*jobs, strict=True))
+        wrong_logprobs[rows, hints], wrong_mask[rows, hints] = wrong.logprobs, True
+    scores = TeacherScores(
+        correct_logprobs=placed(correct.logprobs, hinted),
+        wrong_logprobs=wrong_logprobs,
+        wrong_mask=wrong_mask,
+        hinted=torch.tensor(contexts.hinted, device=model.device),
+        tokens_forwarded=tokens + more_tokens,
+        entropy=placed(correct.entropy, hinted) if entropy else None,
+    )
+    if support is None:
+        return scores
+    size = top_k or model.config.vocab_size
+    first = [number for number, (_, k) in enumerate(jobs) if k == 0]
+    of_first = None if wrong.support is None else wrong.support[first]
+    return replace(
+        scores,
+        support_ids=ids,
+        correct_support=placed(correct.support, hinted, size),
+        wrong_support=placed(of_first, [jobs[number][0] for number in first], size),
+    )

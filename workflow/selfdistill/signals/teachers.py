@@ -1,13 +1,15 @@
-"""Whose weights the teacher has: initial, live, a snapshot every so often, or a moving average."""
+"""Whose weights the teacher has: initial, live, a snapshot every so often, a moving average, or a trust region."""
 
 import copy
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
-KINDS = ("none", "initial", "live", "snapshot", "ema")
+KINDS = ("none", "initial", "live", "snapshot", "ema", "trust_region")
 CLOCKS = ("training_steps", "optimizer_steps")
 
 
@@ -17,30 +19,61 @@ class TeacherSettings:
 
     Attributes:
         kind: "initial" (frozen base), "live" (the student itself), "snapshot" (copied from the student at every
-            `sync_interval`-th tick), "ema" (shadow <- decay * shadow + (1 - decay) * student at every tick), "none".
+            `sync_interval`-th tick), "ema" (shadow <- decay * shadow + (1 - decay) * student at every tick),
+            "trust_region" (logits of the frozen base and of the student, mixed: SDPO paper A.2), "none".
         sync_interval: ticks between snapshots.
         ema_decay: of the moving average.
         clock: what ticks: "training_steps" (the papers; preset corrected) or "optimizer_steps" (preset as_published,
             spec D4: several a training step).
+        student_share: c of the trust region's logits (1 - c) base + c student.
     """
 
     kind: str = "none"
     sync_interval: int = 10
     ema_decay: float = 0.95
     clock: str = "training_steps"
+    student_share: float = 0.05
+
+
+class MixedLogits:
+    """Two models as one whose logits are (1 - share) first + share second: a normalised geometric mean of both.
+
+    It is called, without gradient, as a causal language model of transformers is.
+    """
+
+    def __init__(self, first: PreTrainedModel, second: PreTrainedModel, share: float):
+        self._first, self._second, self._share = first, second, share
+
+    @property
+    def device(self) -> torch.device:
+        return self._first.device
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        return self._first.config
+
+    @torch.no_grad()
+    def __call__(self, **inputs: Any) -> SimpleNamespace:
+        first, second = self._first(**inputs).logits.float(), self._second(**inputs).logits.float()
+        return SimpleNamespace(logits=torch.lerp(first, second, self._share))
 
 
 class Teacher:
     """A teacher's weights over the course of a run. Its state belongs into checkpoints."""
 
-    def __init__(self, settings: TeacherSettings, student: PreTrainedModel):
-        """`student` must hold the initial weights now; it stays the live source of later ticks."""
+    def __init__(self, settings: TeacherSettings, student: PreTrainedModel, dtype: torch.dtype = torch.float32):
+        """`student` must hold the initial weights now; it stays the live source of later ticks.
+
+        dtype: of the teacher's own weights. Moving averages in bfloat16 barely move (spec D5).
+        """
         self._settings, self._student, self._ticks = settings, student, 0
-        self._own = None if settings.kind in ("none", "live") else frozen_copy(student)
+        self._own = None if settings.kind in ("none", "live") else frozen_copy(student, dtype)
 
     @property
-    def model(self) -> PreTrainedModel:
+    def model(self) -> PreTrainedModel | MixedLogits:
         """The model to score with."""
+        if self._settings.kind == "trust_region":
+            return MixedLogits(self._own, self._student, self._settings.student_share)
         return self._student if self._own is None else self._own
 
     def tick(self, clock: str) -> None:
@@ -74,6 +107,6 @@ class Teacher:
                 value.copy_(state[f"weights.{name}"])
 
 
-def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """A float32 copy of a model that takes no gradient: moving averages in bfloat16 would barely move (spec D5)."""
-    return copy.deepcopy(model).float().requires_grad_(False).eval()
+def frozen_copy(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A copy of a model that takes no gradient."""
+    return copy.deepcopy(model).to(dtype).requires_grad_(False).eval()
