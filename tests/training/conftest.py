@@ -3,11 +3,16 @@
 import copy
 
 import pytest
+import torch
 
 from selfdistill.randomness import generator
+from selfdistill.sampling.models import load_model
 from selfdistill.tasks import arithmetic
 from selfdistill.tasks.demonstrations import Mix, demonstrate
-from selfdistill.tasks.schema import Problem, write_problems
+from selfdistill.tasks.graders import grade_response
+from selfdistill.tasks.schema import Problem, read_problems, write_problems
+from selfdistill.training.local.settings import LocalSettings
+from selfdistill.training.local.trainer import LocalTrainer
 from selfdistill.training.tiny_model import TinyModel, build_model
 from selfdistill.training.warm_start import Recipe, warm_start
 
@@ -35,8 +40,14 @@ CONFIG = {
         "old_logprobs": "sampler",
         "importance_threshold": 2.0,
     },
-    "reward": {"shuffle": False},
-    "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.01, "warmup_steps": 2, "max_grad_norm": 1.0},
+    "reward": {"shuffle": False, "first_role_counts": False},
+    "optimizer": {
+        "learning_rate": 1e-3,
+        "weight_decay": 0.01,
+        "warmup_steps": 2,
+        "max_grad_norm": 1.0,
+        "master_dtype": "float32",
+    },
     "update": {"prompts_per_update": 2, "micro_batch_tokens": 1024, "aggregation": "tokens", "kl_coef": 0.0},
     "validation": {
         "every": 2,
@@ -48,6 +59,7 @@ CONFIG = {
         "max_response_tokens": 20,
     },
     "checkpoint": {"every": 1},
+    "guards": {"null_contrast_rollouts": 2},
     "objective": {},
     "teacher": {"kind": "snapshot", "sync_interval": 2},
     "hints": {"source": "self_rollout", "k_max": 2, "max_tokens": 64},
@@ -65,7 +77,7 @@ def problems(name: str, operations: int, count: int) -> list[Problem]:
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory, tokenizer):
-    """Files of a run: train and val parquets and a base model that is right about half of the time."""
+    """Files of a run: train and val parquets and a base model that answers in the format, and is right at times."""
     folder = tmp_path_factory.mktemp("run")
     write_problems(folder / "train.parquet", problems("train", 1, 10))
     write_problems(folder / "val.parquet", [*problems("chain-1", 1, 4), *problems("chain-2", 2, 4)])
@@ -91,3 +103,25 @@ def template():
 @pytest.fixture
 def config(template):
     return copy.deepcopy(template)
+
+
+@pytest.fixture
+def make(small_run, config):
+    """A trainer for the config with some sections changed, and another grader or dtype if wanted."""
+
+    def build(grade=None, dtype=torch.float32, **changes):
+        changed = copy.deepcopy(config)
+        for key, value in changes.items():
+            changed[key] = {**changed[key], **value} if isinstance(value, dict) else value
+        model, tokenizer = load_model(small_run["base_model"], torch.device("cpu"))
+        validation = {"chain-1": [p for p in read_problems(small_run["val_file"]) if p.data_source == "chain-1"]}
+        return LocalTrainer(
+            LocalSettings.from_config(changed),
+            model.to(dtype),
+            tokenizer,
+            read_problems(small_run["train_file"]),
+            validation,
+            grade or (lambda response, problem: grade_response(response, problem, "maths")),
+        )
+
+    return build

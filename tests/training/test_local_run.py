@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
 from selfdistill.sampling.models import load_model
-from selfdistill.tasks.schema import read_problems, write_problems
+from selfdistill.tasks.schema import Problem, read_problems, write_problems
 from selfdistill.training.local import run
 from selfdistill.training.state_folder import StateFolder
 
@@ -91,6 +92,42 @@ def test_a_run_stopped_at_any_step_ends_the_same(small_run, config, uninterrupte
     outputs = go(config, small_run, tmp_path)
     assert weights_hash(outputs) == weights_hash(uninterrupted)
     assert metrics_of(outputs["metrics"]) == metrics_of(uninterrupted["metrics"])
+
+
+#: Teacher kinds, each with a method whose signal needs something else of it.
+TEACHERS = {
+    "initial": ("opsd", {}),
+    "live": ("opsd", {}),
+    "snapshot": ("rlsd", {"sync_interval": 3, "clock": "optimizer_steps"}),
+    "ema": ("srpo", {"ema_decay": 0.7}),
+    "trust_region": ("sdpo", {"student_share": 0.5}),
+}
+
+
+@pytest.mark.parametrize("kind", TEACHERS)
+def test_a_resumed_run_has_the_teacher_of_an_uninterrupted_one(small_run, config, tmp_path, kind):
+    """Stopped in the third step, resumed after the second: the snapshot of the third optimizer step is in the state."""
+    method, options = TEACHERS[kind]
+    config |= {"method": method, "variant": method, "implementation": method}
+    config["objective"] = {} if method == "rlsd" else {"top_k": 8}
+    config["teacher"] = {"kind": kind, **options}
+    config["hints"]["source"] = "gt_cot"
+    config["validation"] |= {"every": 4, "problems": 1, "draws": 1}
+    whole = go(config, small_run, tmp_path / "whole")
+
+    def stop(line):
+        if line.startswith("step 3/"):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        go(config, small_run, tmp_path / "stopped", stop)
+    said = []
+    resumed = go(config, small_run, tmp_path / "stopped", said.append)
+    assert any(line.startswith("resumed from step 2") for line in said)
+    assert weights_hash(resumed) == weights_hash(whole)
+    records = metrics_of(resumed["metrics"])
+    assert records == metrics_of(whole["metrics"])
+    assert all(record["guard/alignment_gain"] > 1 for record in records[1:])
 
 
 @pytest.mark.slow
@@ -184,7 +221,10 @@ REFUSALS = {
     "an unknown objective key": ({"objective": {"taw": 1}}, "taw"),
     "an unknown method": ({"implementation": "rlsdc"}, "rlsdc"),
     "a teacher that the method lacks": ({"teacher": {"kind": "none"}}, "teacher.kind"),
-    "an unknown teacher": ({"teacher": {"kind": "frozen"}}, "initial"),
+    "an unknown teacher": ({"teacher": {"kind": "frozen"}}, "trust_region"),
+    "an unknown truncation": ({"hints": {"truncation": "right"}}, "hint_body"),
+    "an unknown dtype": ({"optimizer": {"master_dtype": "float16"}}, "bfloat16"),
+    "a support larger than the vocabulary": ({"implementation": "opsd", "objective": {"top_k": 5000}}, "top_k is 5000"),
     "a prompt over the limit": ({"rollout": {"max_prompt_tokens": 5}}, "max_prompt_tokens = 5"),
     "contexts longer than the model's positions": ({"hints": {"max_tokens": 100_000}}, "positions"),
     "a share of prompts that does not divide": ({"update": {"prompts_per_update": 3}}, "prompts_per_update"),
@@ -201,6 +241,53 @@ def test_refuses_with_one_message_and_writes_nothing(small_run, config, tmp_path
         go(config, small_run, tmp_path)
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "state" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(("section", "key"), [("guards", None), ("reward", "first_role_counts"), ("hints", None)])
+def test_a_missing_key_is_named(small_run, config, tmp_path, section, key):
+    del (config[section] if key else config)[key or section]
+    with pytest.raises(UserError, match=key or section):
+        go(config, small_run, tmp_path)
+
+
+def handed_over(config, files, folder, monkeypatch, report=lambda line: None):
+    """What the trainer is built from."""
+    caught = []
+
+    def catch(*arguments):
+        caught.append(arguments)
+        raise StoppedError
+
+    monkeypatch.setattr(run, "LocalTrainer", catch)
+    with pytest.raises(StoppedError):
+        go(config, files, folder, report)
+    _, model, *_, grade = caught[0]
+    return SimpleNamespace(model=model, grade=grade)
+
+
+@pytest.mark.parametrize("lenient", [True, False])
+def test_whether_the_first_role_counts_is_the_configs_choice(small_run, config, tmp_path, monkeypatch, lenient):
+    config["grader"], config["reward"]["first_role_counts"] = "knights", lenient
+    grade = handed_over(config, small_run, tmp_path, monkeypatch).grade
+    puzzle = Problem("p", "kk", "?", "Zoey is a knight, Oliver is a knave", "", "logic", 0, "train")
+    twice = r"\boxed{Zoey is a knight, Oliver is a knave, Zoey is a knave}"
+    assert grade(twice, puzzle).correct is lenient
+    assert grade(r"\boxed{Oliver is a knave, Zoey is a knight}", puzzle).correct
+    assert not grade(r"\boxed{Zoey is a knave, Oliver is a knave, Zoey is a knight}", puzzle).correct
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "held"),
+    [("cpu", "bfloat16", "float32"), ("cpu", "float32", "float32"), ("meta", "bfloat16", "bfloat16")],
+)
+def test_bfloat16_weights_are_for_a_gpu(small_run, config, tmp_path, monkeypatch, device, asked, held):
+    """ "meta" stands for a GPU: any device that is not a CPU."""
+    monkeypatch.setattr(run, "pick_device", lambda: torch.device(device))
+    config["optimizer"]["master_dtype"] = asked
+    said = []
+    model = handed_over(config, small_run, tmp_path, monkeypatch, said.append).model
+    assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, held)}
+    assert [line for line in said if "master_dtype" in line and "float32" in line] == said[:1] * (asked != held)
 
 
 def test_gt_cot_names_the_rows_without_a_solution(small_run, config, tmp_path):

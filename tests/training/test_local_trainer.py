@@ -1,37 +1,15 @@
-"""Inside one step: micro-batching, warm-up, importance weights, controls, validation."""
+"""Inside one step: micro-batching, warm-up, importance weights, controls, what a step reports, validation."""
 
-import copy
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from selfdistill.sampling.models import load_model
-from selfdistill.tasks.graders import grade_response
-from selfdistill.tasks.schema import read_problems
-from selfdistill.training.local.settings import LocalSettings
-from selfdistill.training.local.trainer import LocalTrainer
-
-
-@pytest.fixture
-def make(small_run, config):
-    """A trainer for the config with some sections changed."""
-
-    def build(**changes):
-        changed = copy.deepcopy(config)
-        for key, value in changes.items():
-            changed[key] = {**changed[key], **value} if isinstance(value, dict) else value
-        model, tokenizer = load_model(small_run["base_model"], torch.device("cpu"))
-        validation = {"chain-1": [p for p in read_problems(small_run["val_file"]) if p.data_source == "chain-1"]}
-        return LocalTrainer(
-            LocalSettings.from_config(changed),
-            model,
-            tokenizer,
-            read_problems(small_run["train_file"]),
-            validation,
-            lambda response, problem: grade_response(response, problem, "maths"),
-        )
-
-    return build
+from selfdistill.errors import UserError
+from selfdistill.sampling.decode import DecodeLoop
+from selfdistill.training.local import trainer as trainer_module
+from selfdistill.training.local.trainer import _combined
 
 
 def weights(trainer):
@@ -67,11 +45,75 @@ def test_warm_up_then_constant(make):
     assert rates == pytest.approx([5e-4, 1e-3, 1e-3])
 
 
+def test_the_gradient_is_clipped_to_its_limit(make):
+    for limit, expected in ((1e-3, 1e-3), (1e9, None)):
+        trainer = make(implementation="grpo", optimizer={"max_grad_norm": limit}, update={"prompts_per_update": 4})
+        norm = trainer.step(1)["actor/grad_norm"]
+        left = torch.cat([p.grad.flatten() for p in trainer.model.parameters()]).norm()
+        assert float(left) == pytest.approx(expected or norm, rel=1e-3)
+        assert norm > 1e-2
+
+
+def test_weight_decay_is_decoupled(make):
+    """On top of a step without it, weights shrink by rate times decay."""
+    options = {"warmup_steps": 1, "learning_rate": 1e-3}
+    trainers = [
+        make(implementation="grpo", optimizer=options | {"weight_decay": decay}, update={"prompts_per_update": 4})
+        for decay in (0.0, 0.5)
+    ]
+    initial = weights(trainers[0])
+    for trainer in trainers:
+        trainer.step(1)
+    torch.testing.assert_close(weights(trainers[0]) - weights(trainers[1]), 5e-4 * initial, rtol=0, atol=1e-6)
+
+
 def test_recomputed_old_logprobs_equal_the_samplers(make):
     sampled, recomputed = make(), make(rollout={"old_logprobs": "recompute"})
     assert "actor/importance_mean" not in sampled.step(1)
     assert recomputed.step(1)["actor/importance_mean"] == pytest.approx(1.0, abs=1e-4)
     torch.testing.assert_close(weights(sampled), weights(recomputed), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("old_logprobs", ["sampler", "recompute"])
+@pytest.mark.parametrize("fault", ["none", "fewer", "nan", "inf"])
+def test_a_sampler_without_logprobs_is_refused(make, monkeypatch, old_logprobs, fault):
+    """Importance correction must not be silently off, nor the ratio silently one."""
+    sample = DecodeLoop.sample
+
+    def spoilt(self, *arguments):
+        rollouts = sample(self, *arguments)
+        logprobs = rollouts[5].logprobs
+        values = {
+            "none": logprobs[:0],
+            "fewer": logprobs[1:],
+            "nan": np.append(logprobs[1:], np.float32(np.nan)),
+            "inf": np.append(logprobs[1:], np.float32(-np.inf)),
+        }
+        rollouts[5] = replace(rollouts[5], logprobs=values[fault])
+        return rollouts
+
+    monkeypatch.setattr(DecodeLoop, "sample", spoilt)
+    with pytest.raises(UserError, match=r"log-probs.*importance_threshold"):
+        make(rollout={"old_logprobs": old_logprobs}).step(1)
+
+
+def test_the_threshold_bounds_the_importance_weights(make, monkeypatch):
+    """A sampler that states half the probability: weights are 2, or the threshold; without them the ratio is."""
+    sample = DecodeLoop.sample
+
+    def halved(self, *arguments):
+        return [replace(r, logprobs=r.logprobs - np.float32(np.log(2))) for r in sample(self, *arguments)]
+
+    monkeypatch.setattr(DecodeLoop, "sample", halved)
+    for threshold, mean in ((3.0, 2.0), (1.5, 1.5)):
+        rollout = {"old_logprobs": "recompute", "importance_threshold": threshold}
+        metrics = make(implementation="grpo", rollout=rollout).step(1)
+        assert metrics["actor/importance_mean"] == pytest.approx(mean, abs=1e-3)
+    off = make(implementation="grpo", rollout={"old_logprobs": "recompute", "importance_threshold": None}).step(1)
+    assert "actor/importance_mean" not in off
+    uncorrected = make(implementation="grpo", update={"prompts_per_update": 4}).step(1)
+    assert uncorrected["actor/approx_kl"] == pytest.approx(-np.log(2), abs=1e-3)
+    assert uncorrected["actor/ratio_outside_0.2"] == 1
 
 
 def test_shuffled_rewards_are_the_same_rewards_in_another_order(make):
@@ -113,6 +155,61 @@ def test_a_step_in_which_nothing_can_be_learned_changes_nothing(make):
     metrics = trainer.step(1)
     assert metrics["actor/skipped_updates"] == 2
     assert torch.equal(weights(trainer), before)
+
+
+def test_metrics_of_optimizer_steps_become_those_of_the_step():
+    """Tokens add up, maxima stay maxima, all else is the mean over the optimizer steps that have it."""
+    records = [
+        {
+            "tokens/updated": 3,
+            "guard/null_contrast_abs_max": 0.5,
+            "guard/null_contrast_abs_mean": 0.5,
+            "actor/loss": 1.0,
+        },
+        {"tokens/updated": 4, "actor/loss": -2.0, "signal/entropy_weight_max": 4.0, "tokens/teacher_forwarded": 7},
+        {
+            "tokens/updated": 5,
+            "guard/null_contrast_abs_max": 0.1,
+            "guard/null_contrast_abs_mean": 0.1,
+            "actor/loss": 4.0,
+        },
+        {"tokens/updated": 0, "signal/entropy_weight_max": 1.0, "actor/loss": 1.0},
+    ]
+    assert _combined(records) == pytest.approx(
+        {
+            "tokens/updated": 12,
+            "tokens/teacher_forwarded": 7,
+            "guard/null_contrast_abs_max": 0.5,
+            "guard/null_contrast_abs_mean": 0.3,
+            "signal/entropy_weight_max": 4.0,
+            "actor/loss": 1.0,
+        }
+    )
+    assert _combined([]) == {}
+
+
+def test_a_model_in_bfloat16_has_a_teacher_and_a_reference_in_bfloat16(make, monkeypatch):
+    """As on a GPU with master_dtype bfloat16: weights, AdamW's state and every copy."""
+    copies, copied = [], trainer_module.frozen_copy
+
+    def reference(*arguments):
+        copies.append(copied(*arguments))
+        return copies[-1]
+
+    monkeypatch.setattr(trainer_module, "frozen_copy", reference)
+    for kind in ("snapshot", "ema"):
+        trainer = make(dtype=torch.bfloat16, teacher={"kind": kind}, update={"kl_coef": 0.1})
+        before = weights(trainer)
+        metrics = trainer.step(1)
+        assert np.isfinite(list(metrics.values())).all()
+        assert not torch.equal(weights(trainer), before)
+        state = trainer.state_dict()
+        assert {value.dtype for value in state["weights"].values()} == {torch.bfloat16}
+        kept = [value.dtype for name, value in state["teacher"].items() if name.startswith("weights.")]
+        assert set(kept) == {torch.bfloat16}
+        moments = {value.dtype for name, value in state["optimizer"].items() if "exp_avg" in name}
+        assert moments == {torch.bfloat16}
+        assert {parameter.dtype for parameter in copies[-1].parameters()} == {torch.bfloat16}
 
 
 def test_validation_repeats_itself(make):

@@ -70,7 +70,7 @@ def _finish(
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(not torch.cuda.is_available())
     settings = LocalSettings.from_config(config)
-    trainer = _build(settings, config, train_file, val_file, base_model)
+    trainer = _build(settings, config, train_file, val_file, base_model, report)
     log = MetricsLog(state.path)
     done, before, started = 0, 0.0, time.time()
     if (saved := state.load_checkpoint()) is not None:
@@ -105,11 +105,21 @@ def _finish(
 
 
 def _build(
-    settings: LocalSettings, config: dict[str, Any], train_file: Path, val_file: Path, base_model: Path
+    settings: LocalSettings,
+    config: dict[str, Any],
+    train_file: Path,
+    val_file: Path,
+    base_model: Path,
+    report: Report,
 ) -> LocalTrainer:
     problems = read_problems(train_file, need_solution=settings.hints.source == "gt_cot")
     model, tokenizer = load_model(base_model, pick_device())
-    grader, lenient = config["grader"], settings.preset == "as_published"
+    if settings.optimizer.master_dtype == "bfloat16":
+        if model.device.type == "cpu":
+            report("optimizer.master_dtype bfloat16 applies on a GPU only: this run keeps float32")
+        else:
+            model.to(torch.bfloat16)
+    grader, lenient = config["grader"], settings.reward.first_role_counts
 
     def grade(response: str, problem: Problem) -> Graded:
         return grade_response(response, problem, grader, first_role_counts=lenient)

@@ -7,7 +7,7 @@ from typing import Any
 from selfdistill.errors import UserError
 from selfdistill.objectives.aggregation import AGGREGATIONS
 from selfdistill.sampling.interface import SamplingSettings
-from selfdistill.signals.hints import SOURCES, HintSettings
+from selfdistill.signals.hints import SOURCES, TRUNCATIONS, HintSettings
 from selfdistill.signals.teachers import CLOCKS, KINDS, TeacherSettings
 
 
@@ -33,12 +33,16 @@ class RolloutSettings:
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW, linear warm-up in training steps, then constant."""
+    """AdamW, linear warm-up in training steps, then constant.
+
+    `master_dtype` is that of weights, AdamW's state and teachers (spec D5); a CPU always has float32.
+    """
 
     learning_rate: float
     weight_decay: float
     warmup_steps: int
     max_grad_norm: float
+    master_dtype: str
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,13 @@ class UpdateSettings:
 
 @dataclass(frozen=True)
 class RewardSettings:
-    """`shuffle` permutes each step's rewards: a negative control, under which nothing may be learned."""
+    """`shuffle` permutes each step's rewards: a negative control, under which nothing may be learned.
+
+    `first_role_counts` lets the first role of a person named twice count (preset as_published, spec D36).
+    """
 
     shuffle: bool
+    first_role_counts: bool
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,13 @@ class ValidationSettings:
 
 
 @dataclass(frozen=True)
+class GuardSettings:
+    """So many hinted rollouts a step are scored once more, each alone."""
+
+    null_contrast_rollouts: int
+
+
+@dataclass(frozen=True)
 class CheckpointSettings:
     """A resumable state every so many steps."""
 
@@ -87,7 +102,6 @@ class LocalSettings:
     """All that the local trainer reads of a run's config."""
 
     implementation: str
-    preset: str
     seed: int
     steps: int
     rollout: RolloutSettings
@@ -96,6 +110,7 @@ class LocalSettings:
     update: UpdateSettings
     validation: ValidationSettings
     checkpoint: CheckpointSettings
+    guards: GuardSettings
     objective: dict[str, Any]
     teacher: TeacherSettings
     hints: HintSettings
@@ -122,6 +137,8 @@ class LocalSettings:
         _one_of("teacher.kind", self.teacher.kind, KINDS)
         _one_of("teacher.clock", self.teacher.clock, CLOCKS)
         _one_of("hints.source", self.hints.source, SOURCES)
+        _one_of("hints.truncation", self.hints.truncation, TRUNCATIONS)
+        _one_of("optimizer.master_dtype", self.optimizer.master_dtype, ("float32", "bfloat16"))
         _one_of("hints.lone_targets", self.hints.lone_targets, ("keep", "drop"))
         if self.rollout.prompts_per_step % self.update.prompts_per_update:
             raise UserError(
