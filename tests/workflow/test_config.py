@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import random
 import re
@@ -24,14 +25,22 @@ from selfdistill.training.local.settings import LocalSettings
 ROOT = Path(__file__).parents[2]
 REGISTRIES = [ROOT / "config" / f"{name}.yaml" for name in ("defaults", "models", "methods", "tasks")]
 DEMO = ROOT / "config" / "demo.yaml"
+ABLATIONS = ROOT / "config" / "ablations.yaml"
+TASKS = ("arithmetic", "knights")
+AS_PUBLISHED = "overrides: {all: {preset: as_published}}"
 
 
 def merged(*texts: str, files=(*REGISTRIES, DEMO)) -> dict:
     """The config as Snakemake merges it: files, then more YAML on top."""
     config = {}
     for text in [*(Path(file).read_text() for file in files), *texts]:
-        update_config(config, yaml.safe_load(text))
+        update_config(config, copy.deepcopy(_parsed(text)))
     return config
+
+
+@functools.cache
+def _parsed(text: str) -> dict:
+    return yaml.safe_load(text)
 
 
 def resolved(*texts: str, variant="rlcsd", task="arithmetic", seed=0) -> dict:
@@ -45,48 +54,194 @@ def refusal(*texts: str) -> str:
 
 
 LAYERS = [
-    ("defaults: {update: {kl_coef: 0.11}}", 0.11),
-    ("methods: {rlcsd: {update: {kl_coef: 0.12}}}", 0.12),
-    ("tasks: {arithmetic: {run: {update: {kl_coef: 0.13}}}}", 0.13),
-    ("models: {tiny_qwen3: {run: {update: {kl_coef: 0.14}}}}", 0.14),
-    ("overrides: {all: {update: {kl_coef: 0.15}}}", 0.15),
-    ("overrides: {tasks: {arithmetic: {update: {kl_coef: 0.16}}}}", 0.16),
-    ("overrides: {methods: {rlcsd: {update: {kl_coef: 0.17}}}}", 0.17),
-    ("variants: {probe: {method: rlcsd, set: {update: {kl_coef: 0.18}}}}", 0.18),
+    ("defaults: {optimizer: {weight_decay: 0.10}}", 0.10),
+    ("presets: {corrected: {all: {optimizer: {weight_decay: 0.11}}}}", 0.11),
+    ("methods: {rlcsd: {optimizer: {weight_decay: 0.12}}}", 0.12),
+    ("presets: {corrected: {implementations: {rlcsd: {optimizer: {weight_decay: 0.125}}}}}", 0.125),
+    ("tasks: {arithmetic: {run: {optimizer: {weight_decay: 0.13}}}}", 0.13),
+    ("models: {tiny_qwen3: {run: {optimizer: {weight_decay: 0.14}}}}", 0.14),
+    ("overrides: {all: {optimizer: {weight_decay: 0.15}}}", 0.15),
+    ("overrides: {tasks: {arithmetic: {optimizer: {weight_decay: 0.16}}}}", 0.16),
+    ("overrides: {methods: {rlcsd: {optimizer: {weight_decay: 0.17}}}}", 0.17),
+    ("variants: {probe: {method: rlcsd, set: {optimizer: {weight_decay: 0.18}}}}", 0.18),
 ]
 
 
 @pytest.mark.parametrize("stronger", range(1, len(LAYERS)))
 def test_each_layer_beats_all_weaker_ones(stronger):
     texts = ["variants: {probe: {method: rlcsd}}", *(text for text, _ in LAYERS[: stronger + 1])]
-    assert resolved(*texts, variant="probe")["update"]["kl_coef"] == LAYERS[stronger][1]
+    assert resolved(*texts, variant="probe")["optimizer"]["weight_decay"] == LAYERS[stronger][1]
 
 
-def test_the_preset_gives_way_to_every_layer_but_defaults():
-    as_published = "overrides: {all: {preset: as_published}}"
-    assert resolved()["hints"]["lone_targets"] == "keep"
-    assert resolved(as_published)["hints"]["lone_targets"] == "drop"
-    assert resolved(as_published)["teacher"]["clock"] == "optimizer_steps"
-    assert resolved(as_published)["preset"] == "as_published"
+def flat(settings: dict, prefix: str = "") -> dict:
+    """Dotted key -> value."""
+    result = {}
+    for key, value in settings.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+#: Spec methods.md 14, switch by switch: (corrected, as_published).
+FOR_ALL = {
+    "rollout.importance_threshold": (2.0, None),
+    "teacher.clock": ("training_steps", "optimizer_steps"),
+    "optimizer.master_dtype": ("float32", "bfloat16"),
+    "hints.lone_targets": ("keep", "drop"),
+    "hints.truncation": ("hint_body", "left"),
+    "reward.first_role_counts": (False, True),
+    "preset": ("corrected", "as_published"),
+}
+ROLLOUT_MEAN = {"update.aggregation": ("tokens", "rollouts")}  # spec D8: of all losses but grpo's
+LIVE = {"teacher.kind": ("initial", "live")}  # spec D1
+FOR_ONE = {
+    "grpo": {},
+    "opsd": ROLLOUT_MEAN | LIVE,
+    "sdpo": ROLLOUT_MEAN,
+    "srpo": ROLLOUT_MEAN | {"objective.routing": ("verifier", "advantage_sign")},
+    "rlsd": ROLLOUT_MEAN,
+    "rlcsd": ROLLOUT_MEAN,
+    "opsd_ectr": ROLLOUT_MEAN | LIVE,
+    "rlsd_ectr": ROLLOUT_MEAN,
+    "rlsd_add": ROLLOUT_MEAN,
+    "rlsd_hybrid": ROLLOUT_MEAN,
+    "opsd-own_rollout": ROLLOUT_MEAN | LIVE,
+    "rlcsd-gt_cot": ROLLOUT_MEAN,
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("variant", FOR_ONE)
+def test_the_presets_differ_in_the_published_switches_and_in_nothing_else(variant, task):
+    corrected = flat(resolved(variant=variant, task=task))
+    published = flat(resolved(AS_PUBLISHED, variant=variant, task=task))
+    differing = {key: (corrected[key], published[key]) for key in corrected if corrected[key] != published[key]}
+    assert differing == FOR_ALL | FOR_ONE[variant]
+
+
+@pytest.mark.parametrize("layer", ["tasks: {arithmetic: {run: S}}", "overrides: {all: S}", "variants: {v: {set: S}}"])
+@pytest.mark.parametrize(
+    ("method", "switch"),
+    [("rlcsd", switch) for switch in FOR_ALL if switch != "preset"]
+    + [("rlcsd", "update.aggregation"), ("opsd", "teacher.kind"), ("srpo", "objective.routing")],
+)
+def test_a_later_layer_sets_one_switch_of_a_preset_back_and_no_other(method, switch, layer):
+    section, key = switch.split(".")
+    value = (FOR_ALL | FOR_ONE[method])[switch][0]
+    text = layer.replace("S", yaml.safe_dump({section: {key: value}}, default_flow_style=True).strip())
+    probe = f"{{matrix: {{tasks: [arithmetic], variants: [v]}}, variants: {{v: {{method: {method}}}}}}}"
+    before, after = (flat(resolved(AS_PUBLISHED, probe, more, variant="v")) for more in ("{}", text))
+    assert after[switch] == value
+    assert {name for name in before if before[name] != after[name]} == {switch}
+
+
+def test_published_values_win_over_what_a_preset_says_of_all_methods():
     kept = "methods: {rlcsd: {hints: {lone_targets: keep}}}"
-    assert resolved(as_published, kept)["hints"]["lone_targets"] == "keep"
+    assert resolved(AS_PUBLISHED, kept)["hints"]["lone_targets"] == "keep"
+    assert resolved(AS_PUBLISHED, kept, variant="opsd_ectr")["hints"]["lone_targets"] == "drop"
 
 
-def test_published_values_of_the_methods_reach_a_run():
-    rlcsd = resolved()["objective"]
-    assert (rlcsd["tau"], rlcsd["lam"], rlcsd["delta"], rlcsd["eta"]) == (0.02, 0.5, 0.02, 1.0)
-    assert (rlcsd["residual_clip_low"], rlcsd["residual_clip_high"]) == (-2.0, 2.0)
-    grpo = resolved(variant="grpo")
-    assert grpo["objective"] == {"epsilon_low": 0.2, "epsilon_high": 0.2, "dual_clip": 3.0}
-    assert grpo["update"]["kl_coef"] == 0.001
-    assert resolved(variant="rlcsd-gt_cot")["hints"]["source"] == "gt_cot"
+def test_any_layer_but_a_method_may_choose_the_preset_and_the_strongest_does():
+    back = "variants: {v: {method: rlcsd, set: {preset: corrected}}}"
+    assert resolved(AS_PUBLISHED, back, variant="v") == resolved(back, variant="v")
+    ones = "overrides: {methods: {opsd: {preset: as_published}}}"
+    assert resolved(ones, variant="opsd")["teacher"]["kind"] == "live"
+    assert resolved(ones, variant="opsd_ectr")["teacher"]["kind"] == "initial"
 
 
-@pytest.mark.parametrize(("text", "layer"), [(text.replace("kl_coef", "kl_koef"), text) for text, _ in LAYERS])
+GRPO = {"epsilon_low": 0.2, "epsilon_high": 0.2, "dual_clip": 3.0}
+JSD = {"alpha": 0.5, "is_clip": 2.0, "top_k": 100, "tail": True}
+FORWARD_KL = {"beta": 0.0, "token_clip": 0.05, "top_k": 100, "tail": True}
+ANNEALED = {"epsilon_low": 0.2, "epsilon_high": 0.2, "lam": 0.5, "lam_decay_steps": 50}
+RESIDUAL = {"tau": 0.02, "beta": 1.0, "lam": 0.5, "delta": 0.02, "eta": 1.0}
+CLIPS = {"epsilon": 0.2, "residual_clip_low": -2.0, "residual_clip_high": 2.0}
+PLAIN = {"one_sided": False, "anchor": True, "single_path": False}
+#: Objective; teacher; source and k_max of hints (4 where no wrong hints are read); gradient clip; KL coefficient.
+PUBLISHED = {
+    "grpo": (GRPO, "none", "none", 4, 1.0, 0.001),
+    "opsd": (FORWARD_KL | {"full_distribution": True}, "initial", "gt_cot", 4, 0.1, 0.0),
+    "sdpo": (JSD | {"full_distribution": True}, "ema", "gt_cot", 4, 1.0, 0.0),
+    "srpo": (JSD | {"entropy_beta": 1.0, "routing": "verifier"} | GRPO, "ema", "gt_cot", 4, 1.0, 0.0),
+    "rlsd": (ANNEALED | {"epsilon_w": 0.2, "form": "interpolated"}, "snapshot", "gt_cot", 4, 1.0, 0.0),
+    "rlcsd": (RESIDUAL | CLIPS | PLAIN, "snapshot", "self_rollout", 4, 1.0, 0.0),
+    "opsd_ectr": (
+        FORWARD_KL | {"ectr_alpha": 0.5, "log_w_floor": -5.0, "cw_tau": 1.0},
+        *("initial", "self_rollout", 1, 0.1, 0.001),
+    ),
+    "rlsd_ectr": (ANNEALED | {"epsilon_w": 0.2}, "snapshot", "self_rollout", 1, 1.0, 0.001),
+    "rlsd_add": (ANNEALED | {"evidence_clip": 2.0}, "snapshot", "gt_cot", 4, 1.0, 0.0),
+    "rlsd_hybrid": (
+        ANNEALED | {"epsilon_w": 0.2, "alpha": 0.7, "beta": 0.3, "evidence_clip": 2.0},
+        *("snapshot", "gt_cot", 4, 1.0, 0.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_published_values_reach_a_run(method):
+    """Without the demo's overrides; the values of the released run configs of arXiv 2606.11709 and of the note."""
+    config = merged(files=REGISTRIES) | {"matrix": {"tasks": ["knights"], "models": ["tiny_qwen3"], "seeds": [0]}}
+    config["matrix"]["variants"] = [method]
+    run = load_study(config).resolve("knights", "tiny_qwen3", method, 0)
+    objective, teacher, source, k_max, max_grad_norm, kl_coef = PUBLISHED[method]
+    assert run["objective"] == objective
+    assert (run["teacher"]["kind"], run["hints"]["source"], run["hints"]["k_max"]) == (teacher, source, k_max)
+    assert (run["optimizer"]["max_grad_norm"], run["update"]["kl_coef"]) == (max_grad_norm, kl_coef)
+    assert (run["teacher"]["sync_interval"], run["teacher"]["ema_decay"]) == (10, 0.95)
+    assert (run["hints"]["mode"], run["optimizer"]["warmup_steps"], run["steps"]) == ("solution_answer", 50, 480)
+
+
+def test_every_method_of_the_registry_is_held_to_its_published_values():
+    assert set(PUBLISHED) == set(merged(files=REGISTRIES)["methods"]) == set(schema("objectives")["properties"])
+
+
+#: Spec methods.md 15: variant -> method, and all in which it differs from it.
+VARIANTS = {
+    "rlcsd-gt_cot": ("rlcsd", {"hints.source": "gt_cot"}),
+    "rlcsd-one_sided_solution": ("rlcsd", {"objective.one_sided": True, "hints.source": "gt_cot"}),
+    "opsd-own_rollout": ("opsd", {"hints.source": "self_rollout"}),
+    "rlsd-own_rollout": ("rlsd", {"hints.source": "self_rollout"}),
+    "rlcsd-one_sided_own_rollout": ("rlcsd", {"objective.one_sided": True}),
+    "rlcsd-one_wrong_hint": ("rlcsd", {"hints.k_max": 1}),
+    "rlcsd-self_hint": ("rlcsd", {"hints.allow_self": True}),
+    "rlcsd-no_anchor": ("rlcsd", {"objective.anchor": False}),
+    "rlcsd-single_path": ("rlcsd", {"objective.single_path": True}),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_changes_what_its_name_says_and_nothing_else(variant):
+    method, changes = VARIANTS[variant]
+    plain, changed = flat(resolved(variant=method)), flat(resolved(variant=variant))
+    assert {key: changed[key] for key in plain if plain[key] != changed[key]} == changes | {"variant": variant}
+
+
+def test_no_variant_of_the_registry_is_left_out_of_these_tests():
+    assert {name: entry["method"] for name, entry in merged()["variants"].items()} == {
+        name: method for name, (method, _) in VARIANTS.items()
+    }
+
+
+def test_the_hint_settings_are_one_sided_on_a_solution_on_an_own_rollout_and_contrastive():
+    one = [resolved(variant=name) for name in ("opsd", "rlsd", "rlcsd-one_sided_solution")]
+    two = [resolved(variant=name) for name in ("opsd-own_rollout", "rlsd-own_rollout", "rlcsd-one_sided_own_rollout")]
+    three = [resolved(variant=name) for name in ("opsd_ectr", "rlsd_ectr", "rlcsd")]
+    assert {run["hints"]["source"] for run in one} == {"gt_cot"}
+    assert {run["hints"]["source"] for run in (*two, *three)} == {"self_rollout"}
+    assert not any(run["hints"]["allow_self"] for run in (*one, *two, *three))
+    assert [run["objective"].get("one_sided") for run in (*one, *two, *three)] == [None, None, True] * 2 + [
+        None,
+        None,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "layer"), [(text.replace("weight_decay", "weight_dekay"), text) for text, _ in LAYERS]
+)
 def test_an_unknown_key_is_refused_in_every_layer(text, layer):
     said = refusal(text)
     section = ".".join(_path(yaml.safe_load(text)))
-    assert f"{section}: unknown key 'kl_koef'; the nearest valid key is 'kl_coef'" in said
+    assert f"{section}: unknown key 'weight_dekay'; the nearest valid key is 'weight_decay'" in said
 
 
 def _path(node: dict) -> list[str]:
@@ -137,6 +292,31 @@ def test_a_method_must_name_all_its_objective_keys():
             "methods: {rlcsd: {implementation: rlcds}}",
             "unknown implementation 'rlcds'; the nearest known one is 'rlcsd'",
         ),
+        (
+            "presets: {as_published: {implementations: {spro: {steps: 1}}}}",
+            "presets.as_published.implementations: unknown implementation 'spro'; the nearest known one is 'srpo'",
+        ),
+        (
+            "presets: {as_published: {teecher: {kind: live}}}",
+            "presets.as_published: unknown key 'teecher'; the nearest valid key is",
+        ),
+        (
+            "overrides: {methods: {sdpo: {objective: {full_distribution: false}}}}",
+            "run arithmetic/tiny_qwen3/sdpo: objective.full_distribution false needs objective.alpha 1, found 0.5",
+        ),
+        (
+            "overrides: {methods: {opsd: {objective: {beta: 1.5}}}}",
+            "opsd.objective.beta: expected at most 1, found 1.5",
+        ),
+        (
+            "overrides: {methods: {srpo: {objective: {routing: sign}}}}",
+            "expected one of verifier, advantage_sign, found",
+        ),
+        (
+            "overrides: {all: {teacher: {kind: frozen}}}",
+            "expected one of none, initial, live, snapshot, ema, trust_region",
+        ),
+        ("overrides: {all: {guards: {null_contrast_rollouts: -1}}}", "null_contrast_rollouts: expected at least 0"),
         ("metrix: 1", "top level: unknown key 'metrix'; the nearest valid key is 'matrix'"),
         ("overrides: {all: {steps: many}}", "overrides.all.steps: expected a value of type integer, found 'many'"),
         ("overrides: {all: {steps: 0}}", "overrides.all.steps: expected at least 1, found 0"),
@@ -247,9 +427,9 @@ def test_the_matrix_takes_values_from_the_command_line():
 
 def test_the_matrix_expands_to_runs_with_their_folders():
     runs = load_study(merged("matrix: {seeds: [0, 1]}")).runs()
-    assert len(runs) == 2 * 1 * 3 * 2 == len({run.folder for run in runs})
+    assert len(runs) == 2 * 1 * 9 * 2 == len({run.folder for run in runs})
     assert runs[0].folder == "results/runs/arithmetic/tiny_qwen3/base/seed0"
-    assert runs[-1].draws_folder == "results/draws/knights/tiny_qwen3/rlcsd/seed1"
+    assert runs[-1].draws_folder == "results/draws/knights/tiny_qwen3/rlsd_ectr/seed1"
     assert {run.method for run in runs if run.variant == BASE} == {BASE}
 
 
@@ -350,12 +530,219 @@ def test_objective_schemas_name_the_settings_of_the_implemented_methods():
     }
 
 
-@pytest.mark.parametrize("variant", ["grpo", "rlcsd", "rlcsd-gt_cot"])
-@pytest.mark.parametrize("task", ["arithmetic", "knights"])
-def test_the_local_trainer_takes_every_resolved_run_of_the_demo(task, variant):
-    taken = LocalSettings.from_config(resolved(task=task, variant=variant))
-    assert taken.rollout.prompts_per_step % taken.update.prompts_per_update == 0
-    assert taken.hints.max_tokens >= taken.rollout.max_response_tokens
+DEMO_VARIANTS = ["base", "grpo", "opsd", "sdpo", "srpo", "rlsd", "rlcsd", "opsd_ectr", "rlsd_ectr"]
+HINT_SETTINGS = [
+    *("opsd", "rlsd", "rlcsd-one_sided_solution"),
+    *("opsd-own_rollout", "rlsd-own_rollout", "rlcsd-one_sided_own_rollout"),
+    *("opsd_ectr", "rlsd_ectr", "rlcsd"),
+]
+ABLATED = ["rlcsd-one_wrong_hint", "rlcsd-self_hint", "rlcsd-no_anchor", "rlcsd-single_path"]
+MATRICES = {"demo": DEMO_VARIANTS, "ablations": ["base", "grpo", *HINT_SETTINGS, *ABLATED]}
+MERGED_FILES = {"demo": (*REGISTRIES, DEMO), "ablations": (*REGISTRIES, DEMO, ABLATIONS)}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_shipped_matrices_hold_what_they_promise_on_both_tasks_with_one_seed(name):
+    runs = load_study(merged(files=MERGED_FILES[name])).runs()
+    expected = [(task, variant, 0) for task in TASKS for variant in MATRICES[name]]
+    assert [(run.task, run.variant, run.seed) for run in runs] == expected
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_shipped_matrices_are_scaled_to_the_toy(name):
+    """16 of 103 ids with tail, lambda gone after 20 steps, a sync every 5; the rest as published."""
+    study = load_study(merged(files=MERGED_FILES[name]))
+    for run in (study.resolve(*(r.task, r.model, r.variant, r.seed)) for r in study.runs() if r.variant != BASE):
+        objective = run["objective"]
+        steps = {"arithmetic": 40, "knights": 30}[run["task"]]
+        assert (run["steps"], run["optimizer"]["warmup_steps"], run["teacher"]["sync_interval"]) == (steps, 4, 5)
+        assert objective.get("top_k", 16) == 16
+        assert objective.get("tail", True)
+        assert objective.get("lam_decay_steps", 20) == 20
+
+
+def test_the_ablations_share_their_reference_runs_with_the_demo_and_are_refused_without_it():
+    studies = [load_study(merged(files=files)) for files in MERGED_FILES.values()]
+    for variant in set(MATRICES["demo"]) & set(MATRICES["ablations"]) - {BASE}:
+        demo, ablations = (study.resolve("knights", "tiny_qwen3", variant, 0) for study in studies)
+        assert demo == ablations
+    with pytest.raises(UserError, match="matrix: key 'tasks' is missing"):
+        load_study(merged(files=(*REGISTRIES, ABLATIONS)))
+
+
+@pytest.mark.parametrize("preset", ["corrected", "as_published"])
+@pytest.mark.parametrize(("name", "variant"), [(name, v) for name, vs in MATRICES.items() for v in vs if v != BASE])
+def test_the_local_trainer_takes_every_run_of_the_shipped_matrices(name, variant, preset):
+    from selfdistill.objectives.methods import build_method
+
+    config = merged(f"overrides: {{all: {{preset: {preset}}}}}", files=MERGED_FILES[name])
+    for task in TASKS:
+        taken = LocalSettings.from_config(load_study(config).resolve(task, "tiny_qwen3", variant, 0))
+        assert taken.rollout.prompts_per_step % taken.update.prompts_per_update == 0
+        assert taken.hints.max_tokens >= taken.rollout.max_response_tokens
+        needs = build_method(taken.implementation, taken.objective).needs
+        assert needs.correct_hint == (taken.hints.source != "none") == (taken.teacher.kind != "none")
+        assert needs.wrong_hints == (variant not in ONE_SIDED and variant != "grpo")
+
+
+ONE_SIDED = {"sdpo", "srpo", *HINT_SETTINGS[:6]}
+
+
+OWN = """
+methods:
+  mine:
+    implementation: my_package.my_module:Mine
+    objective: {strength: 0.5, every: 2, soft: true, mode: gentle, bound: null, rate: 1e-4}
+    teacher: {kind: initial}
+    hints: {source: gt_cot}
+matrix: {variants: [mine]}
+"""
+
+
+def test_a_method_of_ones_own_needs_an_entry_and_nothing_else():
+    run = resolved(OWN, variant="mine")
+    assert run["implementation"] == "my_package.my_module:Mine"
+    expected = {"bound": None, "every": 2, "mode": "gentle", "rate": 1e-4, "soft": True, "strength": 0.5}
+    assert run["objective"] == expected
+    assert [type(value) for value in run["objective"].values()] == [type(value) for value in expected.values()]
+    assert run["teacher"]["kind"] == "initial"
+    stripped = OWN.replace(
+        "objective: {strength: 0.5, every: 2, soft: true, mode: gentle, bound: null, rate: 1e-4}", "objective: {}"
+    )
+    assert resolved(stripped, variant="mine")["objective"] == {}
+    said = refusal(stripped, "overrides: {methods: {mine: {objective: {strength: 1}}}}")
+    assert "overrides.methods.mine.objective: unknown key 'strength'; no key is valid here" in said
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [
+        ("{strength: 1}", 1.0),
+        ("{strength: '1e-3'}", 0.001),
+        ("{every: 3.0}", 3),
+        ("{every: '3'}", 3),
+        ("{soft: false}", False),
+        ("{soft: 'false'}", False),
+        ("{mode: harsh}", "harsh"),
+        ("{mode: 'off'}", "off"),
+        ("{bound: 2}", 2.0),
+        ("{bound: null}", None),
+        ("{bound: 'null'}", None),
+        ("{rate: 0.1}", 0.1),
+    ],
+)
+def test_later_layers_change_the_keys_of_an_own_method_within_their_types(value, taken):
+    """Text where a number belongs is what --config hands over."""
+    (key,) = yaml.safe_load(value)
+    found = resolved(OWN, f"overrides: {{methods: {{mine: {{objective: {value}}}}}}}", variant="mine")["objective"][key]
+    assert found == taken
+    assert type(found) is type(taken)
+
+
+OWN_LAYERS = [
+    "defaults: {objective: V}",
+    "presets: {corrected: {all: {objective: V}}}",
+    "presets: {corrected: {implementations: {'my_package.my_module:Mine': {objective: V}}}}",
+    "tasks: {arithmetic: {run: {objective: V}}}",
+    "models: {tiny_qwen3: {run: {objective: V}}}",
+    "overrides: {all: {objective: V}}",
+    "overrides: {methods: {mine: {objective: V}}}",
+    "variants: {milder: {set: {objective: V}}}",
+]
+
+
+@pytest.mark.parametrize("layer", OWN_LAYERS)
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{strenght: 1}", ": unknown key 'strenght'; the nearest valid key is 'strength' (valid: bound, every, mode, "),
+        ("{strength: hard}", ".strength: expected a value of type number, found 'hard'"),
+        ("{strength: true}", ".strength: expected a value of type number, found True"),
+        ("{strength: null}", ".strength: expected a value of type number, found None"),
+        ("{every: 2.5}", ".every: expected a value of type integer, found 2.5"),
+        ("{soft: 1}", ".soft: expected a value of type boolean, found 1"),
+        ("{mode: 1}", ".mode: expected a value of type string, found 1"),
+        ("{bound: none at all}", ".bound: expected a value of type number, null, found 'none at all'"),
+    ],
+)
+def test_unknown_keys_and_wrong_types_of_an_own_method_are_refused_in_every_layer(layer, value, said):
+    text = layer.replace("V", value)
+    refused = refusal(OWN, "variants: {milder: {method: mine}}", "matrix: {variants: [mine, milder]}", text)
+    section = ".".join(_path({"top": yaml.safe_load(layer.replace("V", "{k: 0}"))})[1:])
+    assert f"{section}{said}" in refused
+    assert "(method mine: its keys and their types are those of its published values)" in refused
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "key", "taken"),
+    [
+        ("methods: {mine: {objective: {strength: 1}}}", "{}", "strength", 1.0),
+        ("{}", "methods: {mine: {objective: {strength: '1'}}}", "strength", 1.0),
+        ("methods: {mine: {objective: {mode: 'off'}}}", "{}", "mode", "off"),
+        ("methods: {mine: {objective: {bound: 3}}}", "{}", "strength", 0.5),
+    ],
+)
+@pytest.mark.parametrize("definition", ["registry", "earlier file"])
+def test_types_are_those_of_the_entry_whatever_is_merged_over_it(tmp_path, file, words, key, taken, definition):
+    """A registry, a config file over it, and --config: all reach the same section."""
+    config, files = _over_own_entry(tmp_path, file, words)
+    if definition == "earlier file":  # of two on the command line, the later one is the stronger one
+        files = [files[-1], *files[:-1]]
+    found = load_study(config, files).resolve("knights", "tiny_qwen3", "mine", 0)["objective"][key]
+    assert repr(found) == repr(taken)
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "said"),
+    [
+        (
+            "methods: {mine: {objective: {modes: harsh}}}",
+            "{}",
+            r"mine\.yaml: methods\.mine\.objective: unknown key 'modes'; the nearest valid key is 'mode'",
+        ),
+        (
+            "{}",
+            "methods: {mine: {objective: {every: '0.5'}}}",
+            r"^--config: methods\.mine\.objective\.every: expected a value of type integer, found 0\.5",
+        ),
+    ],
+)
+def test_what_is_merged_over_an_own_methods_entry_is_held_to_it(tmp_path, file, words, said):
+    with pytest.raises(UserError, match=said):
+        load_study(*_over_own_entry(tmp_path, file, words))
+
+
+def _over_own_entry(folder: Path, file: str, words: str) -> tuple[dict, list[Path]]:
+    registry, mine = folder / "methods.yaml", folder / "mine.yaml"
+    registry.write_text(OWN)
+    mine.write_text(file)
+    return merged(words, files=(*REGISTRIES, DEMO, registry, mine)), [mine, *REGISTRIES, registry]
+
+
+def test_the_order_of_an_own_methods_keys_changes_nothing():
+    turned = OWN.replace("{strength: 0.5, every: 2, ", "{every: 2, strength: 0.5, ")
+    assert turned != OWN
+    assert repr(resolved(turned, variant="mine")) == repr(resolved(OWN, variant="mine"))
+
+
+@pytest.mark.parametrize(
+    "name", ["my module:Mine", "mine:", ":Mine", "my/module:Mine", "my..module:Mine", "m:A:B", "m:A\n"]
+)
+def test_an_implementation_that_cannot_be_a_class_is_refused(name):
+    said = refusal(OWN, yaml.safe_dump({"methods": {"mine": {"implementation": name}}}))
+    assert "methods.mine.implementation: expected the name of a shipped loss, or package.module:Class" in said
+
+
+def test_an_unknown_implementation_is_told_how_an_own_one_is_written():
+    said = refusal(OWN, "methods: {mine: {implementation: Mine}}")
+    assert "unknown implementation 'Mine'" in said
+    assert "one of your own is package.module:Class" in said
+
+
+@pytest.mark.parametrize("value", ["[1, 2]", "{low: 1}"])
+def test_a_published_value_must_be_a_single_one(value):
+    said = refusal(OWN, f"methods: {{mine: {{objective: {{extra: {value}}}}}}}")
+    assert "methods.mine.objective.extra: expected a value of type boolean, number, string, null" in said
 
 
 def test_every_key_is_explained_in_the_readme():
@@ -373,10 +760,33 @@ def test_every_key_is_explained_in_the_readme():
             assert f"`{section}.{key}`" in readme
 
 
-def test_importing_the_configuration_loads_nothing_heavy():
-    """It is imported for every plan and by every job."""
+def test_every_objective_key_is_explained_for_each_method_that_has_it():
+    readme = (ROOT / "config" / "README.md").read_text()
+    table = readme.split("| `objective` of |")[1].split("\n\n")[0]
+    explained = set()
+    for row in table.splitlines()[2:]:
+        methods, keys = (re.findall(r"`(\w+)`", cell) for cell in row.split("|")[1:3])
+        explained |= {(method, key) for method in methods for key in keys}
+    parts = schema("objectives")["properties"]
+    assert explained == {(method, key) for method, part in parts.items() for key in part["properties"]}
+
+
+def test_the_readme_says_which_presets_set_which_key():
+    table = (ROOT / "config" / "README.md").read_text().split("### Presets")[1].split("### ")[0]
+    switches = {key for part in (FOR_ALL, *FOR_ONE.values()) for key in part} - {"preset"}
+    assert set(re.findall(r"`(\w+\.\w+): ", table)) == switches
+
+
+def test_planning_loads_nothing_heavy(tmp_path):
+    """It is done for every plan and by every job; a class of the user's own is imported by the training only."""
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(merged(OWN, "matrix: {variants: [grpo, rlcsd, mine]}")))
     code = (
-        "import sys, selfdistill.config; print(*(m for m in ('torch', 'transformers', 'pandas') if m in sys.modules))"
+        "import sys, yaml; from selfdistill.config import load_study; "
+        f"study = load_study(yaml.safe_load(open({str(tmp_path / 'config.yaml')!r}))); "
+        "[study.resolve('knights', 'tiny_qwen3', v, 0) for v in ('grpo', 'rlcsd', 'mine')]; "
+        "print(*(m for m in ('torch', 'transformers', 'pandas', 'my_package') if m in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=ROOT
+    )
     assert done.stdout.strip() == ""

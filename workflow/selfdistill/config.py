@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,8 @@ class Study:
 
     Attributes:
         config: the merged configuration.
-        files: the files that it was merged from, strongest first, for messages.
+        files: the files that it was merged from, those of the command line before the registries. Read again for
+            messages, and for what an entry was before something was merged over it.
     """
 
     config: Mapping[str, Any]
@@ -70,6 +71,10 @@ class Study:
         axes = [self.config["matrix"][axis] for axis in ("tasks", "models", "variants", "seeds")]
         return [Run(*cell, self.variants[cell[2]]) for cell in itertools.product(*axes)]
 
+    def has_teacher(self, run: Run) -> bool:
+        """Whether a trained run reads hints."""
+        return self.resolve(run.task, run.model, run.variant, run.seed)["teacher"]["kind"] != "none"
+
     def resolve(self, task: str, model: str, variant: str, seed: int) -> dict[str, Any]:
         """The full settings of one training run, JSON-able, in one order of keys.
 
@@ -82,24 +87,19 @@ class Study:
         if method == BASE:
             raise UserError(f"variant {BASE!r} is the untrained model: there is nothing to train, only to evaluate")
         implementation = self.config["methods"][method]["implementation"]
-        objective = schema("objectives")["properties"][implementation]
 
-        layers = list(self._layers(task, model, method, variant))
-        preset = next(values["preset"] for _, values in reversed(layers) if "preset" in values)
-        layers.insert(1, (("presets", preset), self.config["presets"][preset]))
+        preset, layers = self._layers(task, model, method, variant)
         settings: dict[str, Any] = {}
         for at, values in layers:
-            try:
-                own = checked(values.get("objective", {}), objective, (*at, "objective"), self.origin)
-            except UserError as error:
-                raise UserError(f"{error}; these are the keys of method {method}") from None
-            settings = _merged(settings, {**values, "objective": own})
+            objective = self._objective(method, values.get("objective", {}), (*at, "objective"))
+            settings = _merged(settings, {**values, "objective": objective})
 
         where = f"run {task}/{model}/{variant}"
         run_schema = schema("run")
-        complete = {**run_schema, "properties": {**run_schema["properties"], "objective": objective}}
-        settings = canonical({**settings, "preset": preset}, complete, where)
+        complete = {**run_schema["properties"], "objective": self._objective_schema(method)}
+        settings = canonical({**settings, "preset": preset}, {**run_schema, "properties": complete}, where)
         _check_batches(settings, where)
+        _check_divergence(implementation, settings["objective"], where)
         return {
             "task": task,
             "model": model,
@@ -203,11 +203,15 @@ class Study:
                 return os.path.relpath(file)
         return "--config" if self.files else "config"
 
-    def _layers(self, task: str, model: str, method: str, variant: str) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
-        """Weakest first: where each layer stands in the configuration, and its values."""
-        paths: list[KeyPath] = [
-            ("defaults",),
-            ("methods", method),
+    def _layers(
+        self, task: str, model: str, method: str, variant: str
+    ) -> tuple[str, list[tuple[KeyPath, Mapping[str, Any]]]]:
+        """The preset, and weakest first where each layer stands in the configuration, and its values."""
+
+        def values(path: KeyPath) -> dict[str, Any]:
+            return {key: value for key, value in (_get(self.config, path) or {}).items() if key != "implementation"}
+
+        stronger: list[KeyPath] = [
             ("tasks", task, "run"),
             ("models", model, "run"),
             ("overrides", "all"),
@@ -215,9 +219,43 @@ class Study:
             ("overrides", "methods", method),
             ("variants", variant, "set"),
         ]
-        for path in paths:
-            values = _get(self.config, path) or {}
-            yield path, {key: value for key, value in values.items() if key != "implementation"}
+        naming = [values(path) for path in (("defaults",), *stronger)]
+        preset = next(layer["preset"] for layer in reversed(naming) if "preset" in layer)
+        # What a preset says of all runs gives way to published values; what it says of one loss is about that loss.
+        implementation = self.config["methods"][method]["implementation"]
+        paths: list[KeyPath] = [
+            ("defaults",),
+            ("presets", preset, "all"),
+            ("methods", method),
+            ("presets", preset, "implementations", implementation),
+            *stronger,
+        ]
+        return preset, [(path, values(path)) for path in paths]
+
+    def _objective(self, method: str, values: Mapping[str, Any], at: KeyPath) -> dict[str, Any]:
+        """The objective keys of one layer, checked. Raises UserError."""
+        try:
+            return checked(values, self._objective_schema(method), at, self.origin)
+        except UserError as error:
+            own = self.config["methods"][method]["implementation"] not in schema("objectives")["properties"]
+            rule = ": its keys and their types are those of its published values" if own else ""
+            raise UserError(f"{error} (method {method}{rule})") from None
+
+    def _objective_schema(self, method: str) -> Mapping[str, Any]:
+        """The keys of a method's objective: those of the shipped loss, or those that the method's entry names.
+
+        A loss of the user's own is not imported here, so its published values also tell the types.
+        """
+        entry = self.config["methods"][method]
+        shipped = schema("objectives")["properties"]
+        if entry["implementation"] in shipped:
+            return shipped[entry["implementation"]]
+        # As the file has it that names the loss: what others or --config put over it is to be checked like any layer.
+        found = [_get(_read(str(file)), ("methods", method)) for file in self.files]
+        written = [_get(each, ("objective",)) or {} for each in found if _get(each, ("implementation",))]
+        published = written[-1] if written else {key: _from_text(value) for key, value in entry["objective"].items()}
+        properties = {key: {"type": _type_of(published[key])} for key in sorted(published)}
+        return {"type": "object", "additionalProperties": False, "properties": properties}
 
     def _split(self, task: str, split: str) -> dict[str, Any]:
         entry = self.config["tasks"][task]
@@ -239,27 +277,31 @@ class Study:
         return {**recipe, "benchmarks": benchmarks}
 
     def _known(self, axis: str, name: str, at: KeyPath) -> None:
-        known = self.variants if axis == "variants" else self.config[axis]
+        self._one_of(axis.removesuffix("s"), name, self.variants if axis == "variants" else self.config[axis], at)
+
+    def _one_of(self, what: str, name: str, known: Collection[str], at: KeyPath, more: str = "") -> None:
         if name not in known:
             raise UserError(
-                f"{self.origin(at, _get(self.config, at))}: {'.'.join(at)}: unknown {axis.removesuffix('s')} {name!r}; "
-                f"the nearest known one is {nearest(name, known)!r} (known: {', '.join(known)})"
+                f"{self.origin(at, _get(self.config, at))}: {'.'.join(at)}: unknown {what} {name!r}; "
+                f"the nearest known one is {nearest(name, known)!r} (known: {', '.join(known)}{more})"
             )
 
     def check(self) -> None:
         """Whatever no JSON schema can say. Raises UserError."""
         config = self.config
-        implementations = schema("objectives")["properties"]
+        implementations = list(schema("objectives")["properties"])
         for method, entry in config["methods"].items():
-            at = ("methods", method, "implementation")
-            if (name := entry["implementation"]) not in implementations:
-                raise UserError(
-                    f"{self.origin(at, name)}: {'.'.join(at)}: unknown implementation {name!r}; the nearest known one "
-                    f"is {nearest(name, implementations)!r} (known: {', '.join(implementations)})"
-                )
+            if ":" not in (name := entry["implementation"]):
+                at = ("methods", method, "implementation")
+                self._one_of("implementation", name, implementations, at, "; one of your own is package.module:Class")
             at = ("methods", method, "objective")
-            objective = checked(entry["objective"], implementations[name], at, self.origin)
-            canonical(objective, implementations[name], f"{'.'.join(at)} (a method names all its keys)")
+            objective = self._objective(method, entry["objective"], at)
+            canonical(objective, self._objective_schema(method), f"{'.'.join(at)} (a method names all its keys)")
+        implementations += [entry["implementation"] for entry in config["methods"].values()]
+        for preset, parts in config["presets"].items():
+            for name in parts.get("implementations", {}):
+                at = ("presets", preset, "implementations")
+                self._one_of("implementation", name, dict.fromkeys(implementations), at)
         for variant, entry in config["variants"].items():
             if variant == BASE or variant in config["methods"]:
                 taken = "the untrained model" if variant == BASE else "the method without changes"
@@ -291,7 +333,7 @@ class Study:
         for task in config["tasks"]:
             self._check_task(task)
         self._check_datasets()
-        for task, model, variant in {(run.task, run.model, run.variant) for run in self.runs()}:
+        for task, model, variant in dict.fromkeys((run.task, run.model, run.variant) for run in self.runs()):
             self.evaluation(task)
             if variant != BASE:
                 self.resolve(task, model, variant, 0)
@@ -332,8 +374,9 @@ def load_study(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = (
 
     Args:
         config: as Snakemake merged it: registries, the config file, --config.
-        files: the files that it was merged from, strongest first; only read again, for messages and to find keys that
-            a file gives twice (YAML keeps the last without a word).
+        files: the files that it was merged from, those of the command line before the registries; only read again,
+            for messages, for the types of an own method's published values, and to find keys that a file gives twice
+            (YAML keeps the last without a word).
 
     Raises:
         UserError: for whatever is wrong, naming place, key and the nearest valid one.
@@ -383,6 +426,25 @@ def _check_batches(settings: Mapping[str, Any], where: str) -> None:
         raise UserError(
             f"{where}: rollout.prompts_per_step {step} is no multiple of update.prompts_per_update {update}; change one"
         )
+
+
+def _check_divergence(implementation: str, objective: Mapping[str, Any], where: str) -> None:
+    if implementation == "sdpo" and not objective["full_distribution"] and objective["alpha"] != 1:
+        raise UserError(
+            f"{where}: objective.full_distribution false needs objective.alpha 1, found {objective['alpha']}: sampled "
+            "tokens can estimate the reverse divergence only; change one"
+        )
+
+
+def _from_text(value: Any) -> Any:
+    return parsed(value) if isinstance(value, str) else value
+
+
+def _type_of(published: Any) -> str | list[str]:
+    """The JSON type of a published value; null stands for a number that is switched off."""
+    if isinstance(published, str) and isinstance(parsed(published), float):  # 1e-4 is text to PyYAML
+        return "number"
+    return {bool: "boolean", int: "integer", float: "number", str: "string"}.get(type(published), ["number", "null"])
 
 
 def _get(node: Any, path: KeyPath) -> Any:

@@ -103,6 +103,8 @@ def _message(error: ValidationError, value: Any, at: KeyPath, origin: Callable[[
         known = error.schema.get("properties", {})
         unknown = next(key for key in error.instance if key not in known)
         place = f"{origin((*path, unknown), error.instance[unknown])}: {_section(path)}"
+        if not known:
+            return f"{place}: unknown key {unknown!r}; no key is valid here"
         return (
             f"{place}: unknown key {unknown!r}; the nearest valid key is {nearest(unknown, known)!r} "
             f"(valid: {', '.join(known)})"
