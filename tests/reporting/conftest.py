@@ -49,7 +49,26 @@ SHAPES = {
     "opsd_ectr": (0.20, (0.106, 0.336), (24, 30), (0.56, 0.22)),
     "rlsd_ectr": (0.94, (0.092, 0.035), (24, 29), (0.58, 0.94)),
     "rlcsd-gt_cot": (0.93, (0.091, 0.030), (25, 29), (0.58, 0.93)),
+    "rlcsd-no_anchor": (0.55, (0.091, 0.210), (25, 14), (0.58, 0.50)),
 }
+#: As the matrix of the ablations: seven variants of one method. A variant without a shape has its method's.
+CROWD = [
+    *("base", "grpo", "opsd", "opsd-own_rollout", "opsd_ectr", "rlsd", "rlsd-own_rollout", "rlsd_ectr", "rlcsd"),
+    *("rlcsd-gt_cot", "rlcsd-gt_one_sided", "rlcsd-own_one_sided", "rlcsd-one_wrong_hint", "rlcsd-self_hint"),
+    *("rlcsd-no_anchor", "rlcsd-single_path"),
+]
+#: What a run logs of its teacher, by method: its signal, and the share of tokens that it acts on.
+SIGNALS = {
+    "opsd": ("signal/divergence_mean", None),
+    "opsd_ectr": ("signal/divergence_mean", None),
+    "sdpo": ("signal/divergence_mean", None),
+    "srpo": ("signal/divergence_mean", "signal/distilled_share"),
+    "rlsd": ("signal/evidence_abs_mean", "signal/weight_clipped_share"),
+    "rlsd_ectr": ("signal/evidence_abs_mean", "signal/weight_clipped_share"),
+    "rlcsd": ("signal/evidence_abs_mean", "signal/selected_share"),
+}
+#: Settings that a variant changes.
+CHANGES = {"rlcsd-gt_cot": {"hints": {"source": "gt_cot", "k_max": 4}}, "rlcsd-no_anchor": {"anchor": False}}
 STEPS = 40
 PROBLEMS = 60
 
@@ -81,7 +100,17 @@ def _write_run(root: Path, task: str, model: str, variant: str, method: str, see
     for benchmark, path in draws.items():
         write_draws(path, _draws(task, variant, seed, benchmark))
     trained = method != "base"
-    (folder / "config.yaml").write_text(yaml.safe_dump({"task": task, "variant": variant, "note": "a < b & c"}))
+    settings = {
+        "task": task,
+        "variant": variant,
+        "implementation": method,
+        "seed": seed,
+        "note": "a < b & c",
+        "validation_draws": TASKS[task]["draws"],
+        "anchor": True,
+        "hints": {"source": "self_rollout", "k_max": 4},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings | CHANGES.get(variant, {}), sort_keys=False))
     (folder / "provenance.json").write_text(json.dumps({"run": {"task": task}, "git_commit": None, "command": ["a b"]}))
     if trained:
         lines = [json.dumps(record) for record in _metrics(task, variant, seed)]
@@ -99,10 +128,14 @@ def _write_run(root: Path, task: str, model: str, variant: str, method: str, see
     )
 
 
+def _shape(variant: str) -> tuple:
+    return SHAPES.get(variant) or SHAPES[variant.split("-")[0]]
+
+
 def _accuracy(task: str, variant: str, benchmark: str) -> float:
     """Final accuracy; out of distribution a good method keeps half of it."""
     about = TASKS[task]["benchmarks"][benchmark]
-    return SHAPES[variant][0] * (1.0 if about["distribution"] == "in" else 0.5)
+    return _shape(variant)[0] * (1.0 if about["distribution"] == "in" else 0.5)
 
 
 def _draws(task: str, variant: str, seed: int, benchmark: str) -> list[Draw]:
@@ -122,7 +155,8 @@ def _draws(task: str, variant: str, seed: int, benchmark: str) -> list[Draw]:
 
 def _metrics(task: str, variant: str, seed: int) -> list[dict[str, float]]:
     rng = generator("metrics", task, variant, seed)
-    final, entropy, length, reward = SHAPES[variant]
+    final, entropy, length, reward = _shape(variant)
+    method = variant.split("-")[0]
     records = []
     for step in range(STEPS + 1):
         done = 1 - np.exp(-3.5 * step / STEPS)
@@ -135,6 +169,13 @@ def _metrics(task: str, variant: str, seed: int) -> list[dict[str, float]]:
             ):
                 record[key] = first + (last - first) * done + noise * rng.normal()
             record["reward/mean"] = min(record["reward/mean"], 1.0)
+        if step and method in SIGNALS:
+            signal, share = SIGNALS[method]
+            record[signal] = 1.1 - 0.7 * done + 0.05 * rng.normal()
+            record |= {share: 0.5 - 0.3 * done} if share else {}
+            record["teacher/gap_abs_mean"] = 0.3 - 0.2 * done
+            record["hints/hinted_share"] = 1.0 if method in ("opsd", "sdpo", "rlsd") else 0.98 - 0.8 * done
+            record["guard/null_contrast_abs_max"] = 1e-6 * (1 + step)
         if step % 10 == 0:
             for place, benchmark in enumerate(TASKS[task]["benchmarks"]):
                 goal = final * (1.0 if TASKS[task]["benchmarks"][benchmark]["distribution"] == "in" else 0.5)
@@ -158,6 +199,12 @@ def seeded_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         seeds=(0, 1),
         models=("tiny-a", "tiny-b"),
     )
+
+
+@pytest.fixture(scope="session")
+def crowded_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The matrix of the ablations, one seed."""
+    return make_study(tmp_path_factory.mktemp("crowded"), CROWD)
 
 
 @pytest.fixture

@@ -1,20 +1,32 @@
 import dataclasses
+import itertools
 import json
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from selfdistill.errors import UserError
-from selfdistill.reporting.figures import benchmarks_figure, dynamics_figure, smooth, write_figure
-from selfdistill.reporting.palette import METHODS
+from selfdistill.reporting.figures import benchmarks_figure, dynamics_figure, signals_figure, smooth, write_figure
+from selfdistill.reporting.palette import METHODS, styles
 from selfdistill.reporting.runs import read_metrics, series
 from selfdistill.reporting.tables import main_table, read_groups
 
 TITLES = ["Actor entropy (nats per token)", "Response length (tokens)", "Training reward", "Validation accuracy (%)"]
+
+
+SIGNAL_TITLES = [
+    "Teacher against student (nats)",
+    "Size of the evidence (nats)",
+    "Divergence (nats)",
+    "Rollouts with their hints (%)",
+    "Tokens selected or clipped (%)",
+]
 
 
 def runs_of(study, task):
@@ -23,6 +35,23 @@ def runs_of(study, task):
 
 def lines_of(axis, method):
     return [line for line in axis.get_lines() if line.get_color() == METHODS[method].colour]
+
+
+def legend_of(axis):
+    return [text.get_text() for text in axis.get_legend().get_texts()]
+
+
+def drawn(figure):
+    """The figure as rendered, so that extents are known; pixels in its own resolution."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return canvas.get_renderer()
+
+
+def rewritten(run, path, change):
+    """The run with metrics of its own: `change` maps each record."""
+    path.write_text("".join(json.dumps(change(record)) + "\n" for record in read_metrics(run.metrics)))
+    return dataclasses.replace(run, metrics=path)
 
 
 def texts_of_svg(path):
@@ -71,8 +100,128 @@ def test_each_model_has_a_row_and_each_variant_one_entry(seeded_study):
     figure = dynamics_figure(runs_of(seeded_study, "arithmetic"), seeded_study.tasks["arithmetic"])
     assert len(figure.axes) == 8
     assert [figure.axes[i].get_ylabel() for i in (0, 4)] == ["tiny-a", "tiny-b"]
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["grpo", "rlcsd", "rlcsd-gt_cot"]
+    for last in (3, 7):
+        assert legend_of(figure.axes[last]) == ["grpo", "rlcsd", "rlcsd-gt_cot"]
+    assert [axis.get_legend() for axis in figure.axes[:3]] == [None] * 3
+
+
+def test_nine_variants_share_a_row_without_raw_curves(new_study, tmp_path):
+    study = new_study(tmp_path, ["base", *METHODS][1:10])
+    figure = dynamics_figure(runs_of(study, "knights"), study.tasks["knights"])
+    assert len(figure.axes) == 4
+    for axis in figure.axes:
+        assert len(axis.get_lines()) == 8
+        assert all(line.get_alpha() is None for line in axis.get_lines())
+
+
+def test_a_crowd_gets_a_row_for_each_family_in_the_order_of_the_config(crowded_study):
+    runs = runs_of(crowded_study, "arithmetic")
+    figure = dynamics_figure(runs, crowded_study.tasks["arithmetic"])
+    rows = {figure.axes[i].get_ylabel(): legend_of(figure.axes[i + 3]) for i in range(0, len(figure.axes), 4)}
+    trained = [variant for variant in crowded_study.methods if variant != "base"]
+    assert list(rows) == ["opsd", "rlsd", "rlcsd"]
+    for family, names in rows.items():
+        assert names == [v for v in trained if v.startswith(family) or v == "grpo"]
+        assert len(names) <= 9
+    assert {name for names in rows.values() for name in names} == set(trained)
+    look = styles({run.variant: run.method for run in runs if run.variant != "base"})
+    for axis in figure.axes[8:12]:
+        found = [(line.get_color(), line.get_marker()) for line in axis.get_lines()]
+        assert len(found) == len(set(found)) == 9
+        assert {colour for colour, _ in found} == {look[name].colour for name in rows["rlcsd"]}
+
+
+def test_methods_alone_in_their_family_share_a_row(crowded_study):
+    """sdpo and srpo beside the crowd; the model's name stands with the family's where there are two."""
+    runs = [run for run in runs_of(crowded_study, "arithmetic") if run.metrics]
+    more = [dataclasses.replace(runs[0], variant=name, method=name) for name in ("sdpo", "srpo")]
+    figure = dynamics_figure([*runs, *more], crowded_study.tasks["arithmetic"])
+    assert [figure.axes[i].get_ylabel() for i in range(0, 16, 4)] == ["opsd", "rlsd", "rlcsd", "others"]
+    assert legend_of(figure.axes[-1]) == ["grpo", "sdpo", "srpo"]
+    other = [dataclasses.replace(run, model="other") for run in runs[:2]]
+    figure = dynamics_figure([*runs, *other], crowded_study.tasks["arithmetic"])
+    labels = [figure.axes[i].get_ylabel() for i in range(0, len(figure.axes), 4)]
+    assert labels == [*(f"tiny-qwen3\n{family}" for family in ("opsd", "rlsd", "rlcsd")), "other"]
+
+
+def test_one_method_that_explodes_does_not_press_the_others_flat(crowded_study, study):
+    """Entropies from 0.02 to 0.4 get a logarithmic axis with readable ticks; those within a factor of five do not."""
+    axis = dynamics_figure(runs_of(crowded_study, "knights"), crowded_study.tasks["knights"]).axes[0]
+    assert axis.get_title() == "Actor entropy (nats per token, log)"
+    assert axis.get_yscale() == "log"
+    low, high = axis.get_ylim()
+    ticks = [tick for tick in axis.get_yticks() if low <= tick <= high]
+    assert len(ticks) >= 3
+    assert axis.yaxis.get_major_formatter()(0.2) == "0.2"
+    axes = dynamics_figure(runs_of(study, "knights"), study.tasks["knights"]).axes
+    assert [axis.get_yscale() for axis in axes] == ["linear"] * 4
+
+
+def test_an_entropy_of_zero_keeps_the_axis_linear(study, tmp_path):
+    run = rewritten(runs_of(study, "knights")[1], tmp_path / "metrics.jsonl", lambda r: r | {"actor/entropy": 0.0})
+    figure = dynamics_figure([run, runs_of(study, "knights")[2]], study.tasks["knights"])
+    assert figure.axes[0].get_yscale() == "linear"
+
+
+def test_legends_and_panels_stay_inside_the_figure_and_apart(crowded_study):
+    runs = runs_of(crowded_study, "arithmetic")
+    for figure in (dynamics_figure(runs, crowded_study.tasks["arithmetic"]), signals_figure(runs)):
+        renderer = drawn(figure)
+        panels = [axis.get_window_extent(renderer) for axis in figure.axes]
+        assert min(panel.width for panel in panels) > 1.5 * figure.dpi
+        for axis in figure.axes:
+            if axis.get_legend():
+                box = axis.get_legend().get_window_extent(renderer)
+                assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+                assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+                assert not any(box.overlaps(panel) for panel in panels)
+
+
+def test_signals_show_what_the_runs_with_a_teacher_log(crowded_study):
+    runs = runs_of(crowded_study, "knights")
+    figure = signals_figure(runs)
+    assert [axis.get_title().replace(", log)", ")") for axis in figure.axes] == SIGNAL_TITLES * 3
+    assert [legend_of(figure.axes[i]) for i in (4, 9)] == [
+        ["opsd", "opsd-own_rollout", "opsd_ectr"],
+        ["rlsd", "rlsd-own_rollout", "rlsd_ectr"],
+    ]
+    assert "grpo" not in legend_of(figure.axes[14])
+    metrics = read_metrics(next(run for run in runs if run.variant == "rlcsd").metrics)
+    keys = ["teacher/gap_abs_mean", "signal/evidence_abs_mean", None, "hints/hinted_share", "signal/selected_share"]
+    for axis, key in zip(figure.axes[10:], keys, strict=True):
+        if key is None:
+            assert [text.get_text() for text in axis.texts] == ["none of these logs it"]
+            assert not axis.get_lines()
+            continue
+        scale = 100 if "share" in key else 1
+        (line,) = lines_of(axis, "rlcsd")[:1]
+        expected = scale * smooth(np.array(list(series(metrics, key).values())))
+        np.testing.assert_allclose(line.get_ydata(), expected)
+    assert "null contrast" not in figure.axes[1].get_xlabel()  # opsd has no evidence to compare it with
+    divergence = lines_of(figure.axes[2], "opsd")
+    assert len(divergence) == 4  # raw and smoothed of opsd and of opsd_ectr, which share a colour
+
+
+def test_the_null_contrast_stands_beside_the_evidence(study, tmp_path):
+    (run,) = [run for run in runs_of(study, "knights") if run.variant == "rlcsd"]
+    axis = signals_figure([run]).axes[1]
+    assert axis.get_xlabel() == "Training step\nnull contrast up to 4e-05"  # 41e-6 at the last step
+    assert len(axis.get_lines()) == 2  # raw and smoothed: the noise is far below
+    noisy = rewritten(run, tmp_path / "noisy.jsonl", lambda r: r | {"guard/null_contrast_abs_max": 0.02})
+    axis = signals_figure([noisy]).axes[1]
+    assert axis.get_xlabel() == "Training step\nnull contrast up to 0.02"
+    dotted = axis.get_lines()[-1]
+    assert dotted.get_linestyle() == ":"
+    assert set(dotted.get_ydata()) == {0.02}
+    off = rewritten(run, tmp_path / "off.jsonl", lambda r: {k: v for k, v in r.items() if not k.startswith("guard/")})
+    assert signals_figure([off]).axes[1].get_xlabel() == "Training step"
+
+
+def test_signals_need_a_teacher(study):
+    with pytest.raises(UserError, match="no run logs 'hints/hinted_share'"):
+        signals_figure([run for run in study.runs if run.variant in ("base", "grpo")])
+    with pytest.raises(UserError, match="listed twice"):
+        signals_figure([study.runs[2], study.runs[2]])
 
 
 def test_files_are_drawn_and_equal_bytes_come_again(study, tmp_path):
@@ -80,6 +229,7 @@ def test_files_are_drawn_and_equal_bytes_come_again(study, tmp_path):
     table = main_table(groups, study.tasks)
     figures = {
         "dynamics": lambda: dynamics_figure(runs_of(study, "knights"), study.tasks["knights"]),
+        "signals": lambda: signals_figure(runs_of(study, "knights")),
         "bars": lambda: benchmarks_figure(table[table["task"] == "knights"], study.methods),
     }
     for name, draw in figures.items():
@@ -88,26 +238,76 @@ def test_files_are_drawn_and_equal_bytes_come_again(study, tmp_path):
         assert (tmp_path / "again.svg").read_bytes() == (tmp_path / f"{name}.svg").read_bytes()
         pixels = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
         assert min(pixels.shape[:2]) > 300
-        for method in ("grpo", "rlcsd"):
+        for method in ("rlcsd",) if name == "signals" else ("grpo", "rlcsd"):
             colour = tuple(int(METHODS[method].colour[i : i + 2], 16) for i in (1, 3, 5))
             assert (np.abs(pixels.astype(int) - colour).max(axis=2) < 3).sum() > 200, f"{name}: {method} is not drawn"
         assert 0.5 < (pixels == 255).all(axis=2).mean() < 0.98
     words = texts_of_svg(tmp_path / "dynamics.svg")
     assert {*TITLES, "Training step", "grpo", "rlcsd"} <= set(words)
     words = texts_of_svg(tmp_path / "bars.svg")
-    assert {"pass@1 (%)", "base", "knights-3", "knights-2", "(not counted)", "Average out"} <= set(words)
+    assert {"pass@1 (%)", "base", "knights-3", "knights-2 (not counted)", "Average out"} <= set(words)
 
 
-def test_bars_and_whiskers_are_the_table(study):
+def test_bars_whiskers_and_numbers_are_the_table(study):
     table = main_table(read_groups(study.runs, study.tasks), study.tasks)
     table = table[table["task"] == "arithmetic"]
-    (axis,) = benchmarks_figure(table, study.methods).axes
-    bars = [container for container in axis.containers if hasattr(container, "patches")]
-    heights = [[bar.get_height() for bar in container] for container in bars]
-    expected = [table.loc[table["variant"] == variant, "value"].tolist() for variant in ("base", "grpo", "rlcsd")]
-    np.testing.assert_allclose(heights, expected)
-    spans = [segment[:, 1].tolist() for container in bars for segment in container.errorbar.lines[2][0].get_segments()]
-    np.testing.assert_allclose(spans, table[["low", "high"]].to_numpy())
+    figure = benchmarks_figure(table, study.methods)
+    names = list(table["benchmark"].unique())
+    assert [axis.get_title() for axis in figure.axes] == [
+        *("chain-3", "chain-5", "chain-8", "chain-10 (out)", "Average", "Average in", "Average out")
+    ]
+    for axis, name in zip(figure.axes, names, strict=True):
+        rows = table[table["benchmark"] == name]
+        (bars,) = [container for container in axis.containers if hasattr(container, "patches")]
+        np.testing.assert_allclose([bar.get_width() for bar in bars], rows["value"])
+        spans = [segment[:, 0].tolist() for segment in bars.errorbar.lines[2][0].get_segments()]
+        np.testing.assert_allclose(spans, rows[["low", "high"]].to_numpy())
+        assert [text.get_text() for text in axis.texts] == [f"{value:.1f}" for value in rows["value"]]
+        top, bottom = bars[0].get_y(), bars[-1].get_y()
+        assert axis.transData.transform((0, top))[1] > axis.transData.transform((0, bottom))[1]  # base is on top
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["base", "grpo", "rlcsd"]
+
+
+def test_bars_of_a_crowd_can_be_read(crowded_study):
+    """No bar thinner than eight points, no number or name on or close to another panel."""
+    table = main_table(read_groups(crowded_study.runs, crowded_study.tasks), crowded_study.tasks)
+    figure = benchmarks_figure(table[table["task"] == "arithmetic"], crowded_study.methods)
+    renderer = drawn(figure)
+    panels = [axis.get_window_extent(renderer) for axis in figure.axes]
+    for place, axis in enumerate(figure.axes):
+        others = panels[:place] + panels[place + 1 :]
+        for text in axis.texts:
+            box = text.get_window_extent(renderer)
+            assert box.x1 <= figure.bbox.x1
+            assert not any(box.padded(figure.dpi * 10 / 72).overlaps(panel) for panel in others)
+        for bar in axis.containers[-1].patches:
+            assert bar.get_window_extent(renderer).height * 72 / figure.dpi > 8
+    names = [label.get_window_extent(renderer) for label in figure.axes[0].get_yticklabels()]
+    assert min(name.x0 for name in names) >= 0
+    assert not any(a.overlaps(b) for a, b in itertools.pairwise(names))
+
+
+def test_bars_of_two_models_and_of_many_benchmarks_take_more_rows(seeded_study):
+    table = main_table(read_groups(seeded_study.runs, seeded_study.tasks), seeded_study.tasks)
+    table = table[table["task"] == "knights"]
+    figure = benchmarks_figure(table, seeded_study.methods)
+    assert len(figure.axes) == 14
+    assert [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()] == ["tiny-a", "tiny-b"]
+    extra = table[table["benchmark"] == "knights-3"]
+    more = pd.concat([*(extra.assign(benchmark=f"knights-{n}") for n in (6, 7)), table])
+    figure = benchmarks_figure(more[more["model"] == "tiny-a"], seeded_study.methods)
+    shown = [axis.get_title() for axis in figure.axes if axis.axison]
+    assert len(shown) == 9
+    assert len(figure.axes) == 10  # two rows of five
+    assert shown[:3] == ["knights-6", "knights-7", "knights-2 (not counted)"]
+
+
+def test_a_variant_without_a_benchmark_leaves_a_gap(study):
+    table = main_table(read_groups(study.runs, study.tasks), study.tasks)
+    table = table[(table["task"] == "arithmetic") & ~((table["variant"] == "grpo") & (table["benchmark"] == "chain-8"))]
+    axis = benchmarks_figure(table, study.methods).axes[2]
+    places = [bar.get_y() + bar.get_height() / 2 for bar in axis.containers[-1].patches]
+    np.testing.assert_allclose(places, [0, 2])
 
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=200).map(np.array))

@@ -147,7 +147,58 @@ def test_the_page_fits_phones_and_dark_rooms(page):
     html, parsed = page
     assert ("meta", "content", "width=device-width, initial-scale=1") in parsed.attributes
     assert "prefers-color-scheme: dark" in html
-    assert html.count("<table>") == html.count('<div class="scroll" tabindex="0"')
+    assert html.count("<table>") + html.count('<table class="facts">\n') == html.count(
+        '<div class="scroll" tabindex="0"'
+    )
+
+
+def test_variants_are_listed_with_what_they_are_and_what_they_change(crowded_study):
+    _, parsed = page_of(crowded_study)
+    opening = " ".join(parsed.text_of["what"].split())
+    listed = opening.split("What it is ")[1].split(" What this shows")[0]
+    places = [re.search(rf"(^| ){re.escape(variant)} ", listed).start() for variant in crowded_study.methods]
+    assert places == sorted(places)
+    assert "grpo reinforcement learning from the verifier alone: no teacher" in listed
+    assert "rlcsd-gt_cot rlcsd with hints.source: gt_cot in place of self_rollout rlcsd-gt_one_sided" in listed
+    assert "rlcsd-no_anchor rlcsd with anchor: false in place of true" in listed
+    assert "opsd-own_rollout opsd, with no setting changed" in listed
+    section = " ".join(parsed.text_of["variant/knights/tiny-qwen3/rlcsd-no_anchor"].split())
+    assert "rlcsd-no_anchor is rlcsd with anchor: false in place of true." in section
+    assert "in place of" not in parsed.text_of["variant/knights/tiny-qwen3/rlcsd"]
+
+
+def test_changes_that_differ_between_tasks_say_so(crowded_study, tmp_path):
+    runs = [run for run in crowded_study.runs if run.variant in ("rlcsd", "rlcsd-gt_cot")]
+    text = runs[1].config.read_text()
+    assert "k_max: 4" in text
+    (tmp_path / "config.yaml").write_text(text.replace("k_max: 4", "k_max: 1"))
+    runs[1] = dataclasses.replace(runs[1], config=tmp_path / "config.yaml")
+    _, parsed = page_of(dataclasses.replace(crowded_study, runs=runs))
+    listed = " ".join(parsed.text_of["what"].split())
+    both = "hints.source: gt_cot in place of self_rollout"
+    first = f"arithmetic, tiny-qwen3: rlcsd with {both}, hints.k_max: 1 in place of 4;"
+    assert f"{first} knights, tiny-qwen3: rlcsd with {both}" in listed
+
+
+def test_a_variant_without_its_method_points_to_its_config(crowded_study):
+    runs = [run for run in crowded_study.runs if run.variant == "rlcsd-gt_cot"]
+    _, parsed = page_of(dataclasses.replace(crowded_study, runs=runs))
+    listed = " ".join(parsed.text_of["what"].split())
+    assert "rlcsd: grpo whose token advantages are shifted by the contrast" in listed
+    assert "rlcsd as it is was not run here, so see the resolved config" in listed
+
+
+def test_a_loss_of_ones_own_is_named(study, tmp_path):
+    (tmp_path / "config.yaml").write_text("implementation: my.losses:Mine\n")
+    run = dataclasses.replace(study.runs[1], variant="mine", method="mine", config=tmp_path / "config.yaml")
+    _, parsed = page_of(dataclasses.replace(study, runs=[run]))
+    assert "a loss of one's own: my.losses:Mine" in " ".join(parsed.text_of["what"].split())
+
+
+def test_methods_that_collapse_are_said_to_be_shown_as_they_are(page, crowded_study):
+    assert "the collapse is what you see" not in page[1].text
+    _, parsed = page_of(crowded_study)
+    assert "opsd, opsd_ectr, rlsd_ectr are shown as they are" in " ".join(parsed.text_of["what"].split())
 
 
 def test_base_without_config_or_provenance(study):
@@ -175,6 +226,11 @@ def test_broken_files_are_named(study, tmp_path):
     runs = [dataclasses.replace(study.runs[0], provenance=bad)]
     with pytest.raises(UserError, match=r"provenance\.json: not JSON"):
         page_of(dataclasses.replace(study, runs=runs))
+    for text, complaint in (("a: [", "not YAML"), ("- a", "expected the keys of a run and their values")):
+        (tmp_path / "config.yaml").write_text(text)
+        runs = [dataclasses.replace(study.runs[0], config=tmp_path / "config.yaml")]
+        with pytest.raises(UserError, match=rf"config\.yaml: {complaint}"):
+            page_of(dataclasses.replace(study, runs=runs))
     runs = [dataclasses.replace(study.runs[0], config=tmp_path / "gone.yaml")]
     with pytest.raises(UserError, match=r"gone\.yaml: cannot read it"):
         page_of(dataclasses.replace(study, runs=runs))

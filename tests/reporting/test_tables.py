@@ -185,14 +185,29 @@ def test_markdown_is_shaped_like_the_paper(tables):
 
 def test_markdown_of_gains_shows_signs(tables):
     text = gains_markdown(tables[1])
-    assert "| rlcsd minus base | +" in text
-    assert "percentage points" in text
+    over_base = text.split(
+        "### knights, tiny-qwen3: pass@1 minus that of base (paired difference in percentage points"
+    )[1]
+    assert "| rlcsd | +" in over_base.split("###")[0]
 
 
 def test_blocks_split_models(seeded_tables):
     found = [(block.task, block.model, list(block.rows)) for block in blocks(seeded_tables[0])]
     variants = ["base", "grpo", "rlcsd", "rlcsd-gt_cot"]
     assert found == [(task, model, variants) for task in ("arithmetic", "knights") for model in ("tiny-a", "tiny-b")]
+
+
+def test_gains_have_a_block_for_each_reference(seeded_tables):
+    """Rows bear the variants' own names: with "minus base" behind each, the first column would fill a phone."""
+    found = [(b.task, b.model, b.reference, list(b.rows)) for b in blocks(seeded_tables[1])]
+    rest = ["rlcsd", "rlcsd-gt_cot"]
+    expected = [("base", ["grpo", *rest]), ("grpo", rest)]
+    cells = [(task, model) for task in ("arithmetic", "knights") for model in ("tiny-a", "tiny-b")]
+    assert found == [(*cell, *block) for cell in cells for block in expected]
+    for block in blocks(seeded_tables[1]):
+        for cells in block.rows.values():
+            assert {row["reference"] for row in cells.values()} == {block.reference}
+            assert list(cells) == list(block.columns)
 
 
 def test_a_run_without_a_benchmark_is_named(study):

@@ -1,24 +1,40 @@
 """What a change makes stale: dry runs in a finished workshop."""
 
 from collections import Counter
+from functools import reduce
+from operator import or_
+from pathlib import Path
 
+import yaml
+
+DEMO = yaml.safe_load((Path(__file__).parents[2] / "config/demo.yaml").read_text())["matrix"]
+TRAINED = [variant for variant in DEMO["variants"] if variant != "base"]
 ALL = Counter({"all": 1})
 TABLES_ON = Counter(
     {"tables": 1, "benchmarks arithmetic": 1, "benchmarks knights": 1, "page": 1},
 )
+CURVES_OF_KNIGHTS = Counter(["dynamics knights", "signals knights"])
 RUN = "results/runs/{}/tiny_qwen3/{}/seed0"
 DRAWS = "results/draws/{}/tiny_qwen3/{}/seed0"
 
 
 def retrained(task: str, variant: str) -> Counter:
     """A run, its evaluation, its task's curves, and all that aggregates it."""
-    jobs = (f"train {task}/{variant}", f"evaluate_{task} {task}/{variant}", f"dynamics {task}")
+    jobs = (f"train {task}/{variant}", f"evaluate_{task} {task}/{variant}", f"dynamics {task}", f"signals {task}")
     return Counter(jobs) + TABLES_ON + ALL
+
+
+def task_retrained(task: str) -> Counter:
+    """All runs of a task."""
+    return reduce(or_, (retrained(task, variant) for variant in TRAINED))
 
 
 def test_a_fresh_clone_plans_every_job_once(furnished):
     jobs = furnished.planned()
-    assert sum(jobs.values()) == 2 + 4 + 4 + 6 + 2 + 1 + 2 + 1 + 1  # models, data, trained, evaluated, analysed, all
+    runs = 2 * len(TRAINED)
+    assert runs == 16
+    # Base models, data, trained, evaluated, curves, signals, tables, bars, page, all.
+    assert sum(jobs.values()) == 2 + 4 + runs + (runs + 2) + 2 + 2 + 1 + 2 + 1 + 1
     assert set(jobs.values()) == {1}
 
 
@@ -28,7 +44,7 @@ def test_a_finished_workflow_has_nothing_to_do(finished):
 
 def test_a_value_of_one_task_retrains_that_task_only(finished):
     word = "tasks={arithmetic: {run: {optimizer: {learning_rate: 5e-5}}}}"
-    assert finished.planned("--config", word) == retrained("arithmetic", "grpo") | retrained("arithmetic", "rlcsd")
+    assert finished.planned("--config", word) == task_retrained("arithmetic")
 
 
 def test_a_value_of_one_method_retrains_that_method_only(finished):
@@ -43,10 +59,12 @@ def test_editing_one_variant_retrains_that_variant_only(changed):
     assert changed.planned("--config", matrix) == Counter()
     methods = changed.folder / "config" / "methods.yaml"
     text = methods.read_text()
-    assert text.count("hints: {source: gt_cot}") == 1
-    methods.write_text(text.replace("hints: {source: gt_cot}", "hints: {source: gt_cot, k_max: 2}"))
-    jobs = Counter(["train knights/rlcsd-gt_cot", "evaluate_knights knights/rlcsd-gt_cot", "dynamics knights"])
-    jobs += Counter(["tables", "benchmarks knights", "page", "all"])
+    before, name, after = text.partition("  rlcsd-gt_cot:")
+    assert name
+    after = after.replace("hints: {source: gt_cot}", "hints: {source: gt_cot, k_max: 2}", 1)
+    methods.write_text(before + name + after)
+    jobs = Counter(["train knights/rlcsd-gt_cot", "evaluate_knights knights/rlcsd-gt_cot"])
+    jobs += CURVES_OF_KNIGHTS + Counter(["tables", "benchmarks knights", "page", "all"])
     assert changed.planned("--config", matrix) == jobs
 
 
@@ -57,25 +75,25 @@ def test_rewriting_a_value_as_it_is_changes_nothing(finished):
 def test_new_data_retrain_their_task_only(finished):
     word = "tasks={knights: {data: {generator: {train: {problems: 1200}}}}}"
     jobs = finished.planned("--config", word)
-    assert jobs == Counter(["data knights_3/train"]) + (retrained("knights", "grpo") | retrained("knights", "rlcsd"))
+    assert jobs == Counter(["data knights_3/train"]) + task_retrained("knights")
 
 
 def test_new_evaluation_problems_reevaluate_the_base_too(finished):
     word = "tasks={knights: {benchmarks: {knights-5: {problems: 201}}}}"
     jobs = finished.planned("--config", word)
     data = Counter(["data knights-2+knights-3+knights-4+knights-5/val", "evaluate_knights knights/base"])
-    assert jobs == data + (retrained("knights", "grpo") | retrained("knights", "rlcsd"))
+    assert jobs == data + task_retrained("knights")
 
 
 def test_other_sampling_reevaluates_and_trains_nothing(finished):
     jobs = finished.planned("--config", "tasks={knights: {evaluation: {temperature: 1.0}}}")
-    evaluated = Counter(f"evaluate_knights knights/{variant}" for variant in ("base", "grpo", "rlcsd"))
+    evaluated = Counter(f"evaluate_knights knights/{variant}" for variant in DEMO["variants"])
     assert jobs == evaluated + TABLES_ON + ALL
 
 
 def test_a_presentation_choice_redoes_tables_and_figures_only(finished):
     jobs = finished.planned("--config", "tasks={knights: {benchmarks: {knights-5: {counted: false}}}}")
-    assert jobs == Counter(["dynamics knights"]) + TABLES_ON + ALL
+    assert jobs == CURVES_OF_KNIGHTS + TABLES_ON + ALL
 
 
 def test_a_deleted_draws_file_reevaluates_its_run(changed):
@@ -97,7 +115,7 @@ def test_shipped_weights_that_only_look_newer_make_nothing_stale(changed):
 def test_other_shipped_weights_retrain_their_task_only(finished):
     word = "models={tiny_qwen3: {sha256: {knights: " + "1" * 64 + "}}}"
     jobs = Counter(["base_model knights", "evaluate_knights knights/base"])
-    assert finished.planned("--config", word) == jobs + (retrained("knights", "grpo") | retrained("knights", "rlcsd"))
+    assert finished.planned("--config", word) == jobs + task_retrained("knights")
 
 
 def test_data_that_nothing_needs_any_more_stay_deleted(changed):
@@ -118,9 +136,10 @@ def test_an_edited_script_retrains_nothing(changed):
 
 def test_a_new_seed_adds_its_runs_only(finished):
     jobs = finished.planned("--config", "matrix={seeds: [0, 1]}")
-    added = Counter(f"train {task}/{v}" for task in ("arithmetic", "knights") for v in ("grpo", "rlcsd"))
-    added += Counter(f"evaluate_{t} {t}/{v}" for t in ("arithmetic", "knights") for v in ("base", "grpo", "rlcsd"))
-    assert jobs == added + Counter(["dynamics arithmetic", "dynamics knights"]) + TABLES_ON + ALL
+    added = Counter(f"train {task}/{v}" for task in ("arithmetic", "knights") for v in TRAINED)
+    added += Counter(f"evaluate_{t} {t}/{v}" for t in ("arithmetic", "knights") for v in DEMO["variants"])
+    added += Counter(f"{figure} {task}" for figure in ("dynamics", "signals") for task in DEMO["tasks"])
+    assert jobs == added + TABLES_ON + ALL
 
 
 def test_a_single_cell_can_be_asked_for(finished):

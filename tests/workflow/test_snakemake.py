@@ -70,7 +70,7 @@ def test_the_demo_is_run_unless_a_config_file_is_given_also_in_child_processes(s
     folder, seen = study
     demo = seen()
     assert demo["mode"] == "SUBPROCESS"
-    assert len(demo["runs"]) == 6
+    assert len(demo["runs"]) == 18
     (folder / "mine.yaml").write_text(
         "matrix: {tasks: [knights], models: [tiny_qwen3], variants: [mild], seeds: [4]}\n"
         "variants: {mild: {method: grpo, set: {optimizer: {learning_rate: 1e-6}}}}\n"

@@ -49,6 +49,28 @@ rule dynamics:
         "../scripts/dynamics.py"
 
 
+rule signals:
+    input:
+        metrics_of_task,
+    output:
+        svg=report(
+            "results/figures/{task}/signals.svg",
+            category="Figures",
+            caption="../report/signals.rst",
+            labels={"task": "{task}", "figure": "signals"},
+        ),
+        png="results/figures/{task}/signals.png",
+    log:
+        "results/logs/figures/{task}/signals.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        runs=cells_of_task,
+        task=settings_of_task,
+    script:
+        "../scripts/signals.py"
+
+
 rule benchmarks:
     input:
         "results/tables/main.csv",

@@ -33,11 +33,19 @@ wildcard_constraints:
     seed="0|[1-9][0-9]*",
 
 
+def figures():
+    names = ["benchmarks"]
+    if TRAINED:
+        names.append("dynamics")
+    if any(STUDY.has_teacher(run) for run in TRAINED):
+        names.append("signals")
+    return [f"results/figures/{task}/{name}.svg" for task in TASKS for name in names]
+
+
 def final_outputs():
-    figures = ["benchmarks", "dynamics"] if TRAINED else ["benchmarks"]
     return [
         "results/tables/main.csv",
-        *[f"results/figures/{task}/{figure}.svg" for task in TASKS for figure in figures],
+        *figures(),
         "results/pages/results.html",
         # Snakemake makes a deleted file again only where a target asks for it, and every number should keep its origin.
         *files_of_runs("config.yaml", "metrics.jsonl", "provenance.json"),

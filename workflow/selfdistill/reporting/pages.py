@@ -2,22 +2,33 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import read_draws, to_matrix
 from selfdistill.files import sha256_file
+from selfdistill.reporting.descriptions import describe
 from selfdistill.reporting.runs import RunFiles, check_unique
 from selfdistill.reporting.tables import AVERAGES, blocks
 
 #: Remakes one file; the path of the file takes the place of {path}.
 REMAKE = "snakemake --profile profiles/local --force {path}"
+
+#: Parts of a resolved config that say which run it is, not how it differs from its method.
+_IDENTITY = ("task", "model", "variant", "method", "implementation", "seed", "data", "base_model")
+#: The methods that only distil, and the contrastive plug-ins: these may collapse, and nothing is done about it.
+_SHOWN_AS_THEY_ARE = ("opsd", "sdpo", "opsd_ectr", "rlsd_ectr")
+
+
+#: Name of a run -> its resolved config; None where it has none.
+_Settings = Mapping[str, dict[str, Any] | None]
 
 
 @dataclass(frozen=True)
@@ -44,8 +55,8 @@ def results_page(
     """The main table and the gains, where every number links to its origin on the same page.
 
     An origin is a variant's section: for each benchmark the files of draws with their digests, sizes and the command
-    that remakes them, for each seed the resolved config and the provenance. The page opens with what was run, and with
-    what it does and does not show.
+    that remakes them, for each seed the resolved config and the provenance. The page opens with what was run, what each
+    variant is and how its settings differ from its method's, and with what the page does and does not show.
 
     main, gains: `tables.main_table` and `tables.gains_table` of just these runs; demonstration: whether the tasks are
     the toy ones (the page then says what that means); remake: shell command with {path}.
@@ -56,17 +67,21 @@ def results_page(
     for run in runs:
         variants.setdefault((run.task, run.model, run.variant), []).append(run)
     averages = {name: title for name, title, _ in AVERAGES}
+    settings = {run.name: _settings(run) for run in runs}
+    methods = {run.method for run in runs}
     return (
         _environment()
         .get_template("results.html")
         .render(
             title="Results and where they come from",
             demonstration=demonstration,
+            as_they_are=[method for method in _SHOWN_AS_THEY_ARE if method in methods],
             summary=_summary(runs),
+            variants=_variants(runs, settings),
             main=blocks(main),
             gains=blocks(gains),
             averages=averages,
-            sections=[_section(members, main, averages, remake) for members in variants.values()],
+            sections=[_section(members, runs, settings, main, averages, remake) for members in variants.values()],
         )
     )
 
@@ -89,17 +104,85 @@ def _environment() -> Environment:
 
 
 def _summary(runs: Sequence[RunFiles]) -> dict[str, Any]:
-    """What was run: per task its models, variants, benchmarks and seeds, in the order given."""
+    """What was run: per task its models, benchmarks and seeds, in the order given."""
     tasks: dict[str, dict[str, list]] = {}
     for run in runs:
-        about = tasks.setdefault(run.task, {"models": [], "variants": [], "seeds": [], "benchmarks": []})
-        names = {"models": [run.model], "variants": [run.variant], "seeds": [run.seed], "benchmarks": run.draws}
+        about = tasks.setdefault(run.task, {"models": [], "seeds": [], "benchmarks": []})
+        names = {"models": [run.model], "seeds": [run.seed], "benchmarks": run.draws}
         for kind, found in names.items():
             about[kind] += [name for name in found if name not in about[kind]]
     return {"tasks": tasks, "runs": len(runs), "most_seeds": max(len(about["seeds"]) for about in tasks.values())}
 
 
-def _section(members: Sequence[RunFiles], main: pd.DataFrame, averages: dict[str, str], remake: str) -> dict[str, Any]:
+def _variants(runs: Sequence[RunFiles], settings: _Settings) -> list[dict[str, Any]]:
+    """Each variant in the order given: what it is, and its changes, once where all tasks and models have the same."""
+    cells: dict[str, dict[tuple[str, str], RunFiles]] = {}
+    for run in runs:
+        cells.setdefault(run.variant, {}).setdefault((run.task, run.model), run)
+    listed = []
+    for variant, members in cells.items():
+        first = next(iter(members.values()))
+        changes = {", ".join(cell): _changes(run, runs, settings) for cell, run in members.items()}
+        same = all(found == next(iter(changes.values())) for found in changes.values())
+        listed.append(
+            {
+                "variant": variant,
+                "method": first.method,
+                "description": describe((settings[first.name] or {}).get("implementation", first.method)),
+                "changes": {"": next(iter(changes.values()))} if same else changes,
+            }
+        )
+    return listed
+
+
+def _changes(run: RunFiles, runs: Sequence[RunFiles], settings: _Settings) -> dict[str, tuple[str, str]] | None:
+    """Setting -> its value in this run and in its method's own; None where that cannot be known from these runs."""
+    mine = settings[run.name]
+    plain = [other for other in runs if (other.task, other.model, other.variant) == (run.task, run.model, run.method)]
+    theirs = next((found for other in plain if (found := settings[other.name]) is not None), None)
+    if mine is None or theirs is None:
+        return None
+    here, there = _dotted(mine), _dotted(theirs)
+    return {
+        key: (_value(here.get(key)), _value(there.get(key)))
+        for key in {**here, **there}
+        if key.split(".")[0] not in _IDENTITY and here.get(key) != there.get(key)
+    }
+
+
+def _settings(run: RunFiles) -> dict[str, Any] | None:
+    """The resolved config, parsed."""
+    text = _text(run.config)
+    if text is None:
+        return None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{run.config}: not YAML ({error}); make this run again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{run.config}: expected the keys of a run and their values; make this run again")
+    return content
+
+
+def _dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _section(
+    members: Sequence[RunFiles],
+    runs: Sequence[RunFiles],
+    settings: _Settings,
+    main: pd.DataFrame,
+    averages: dict[str, str],
+    remake: str,
+) -> dict[str, Any]:
     first = members[0]
     own = (main["task"] == first.task) & (main["model"] == first.model) & (main["variant"] == first.variant)
     names = list(main.loc[own, "benchmark"])
@@ -108,6 +191,8 @@ def _section(members: Sequence[RunFiles], main: pd.DataFrame, averages: dict[str
         "task": first.task,
         "model": first.model,
         "variant": first.variant,
+        "method": first.method,
+        "changes": _changes(first, runs, settings),
         "benchmarks": {name: [_source(run, name, remake) for run in members] for name in names if name not in averages},
         "averages": {
             name: [b for b, where in counted.items() if b not in averages and where in distributions]

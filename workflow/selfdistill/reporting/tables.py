@@ -53,12 +53,14 @@ class Group:
 class Block:
     """A table as in the paper: one task and model, a row for each variant, a column for each benchmark.
 
-    columns: benchmark -> title; rows: variant (with its reference, in gains) -> benchmark -> row of the long table.
+    reference: what the variants are compared with, in gains; columns: benchmark -> title; rows: variant -> benchmark ->
+    row of the long table.
     """
 
     task: str
     model: str
     metric: str
+    reference: str | None
     columns: Mapping[str, str]
     rows: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -135,15 +137,17 @@ def write_csv(path: str | os.PathLike, table: pd.DataFrame) -> None:
 
 
 def blocks(table: pd.DataFrame) -> list[Block]:
-    """A main or gains table, cut into the paper's shape: one block for each task and model."""
+    """A main or gains table, cut into the paper's shape: a block for each task, model and, in gains, reference."""
     made = []
     for (task, model), part in table.groupby(["task", "model"], sort=False):
-        columns, rows = {}, {}
-        for row in part.to_dict("records"):
-            columns[row["benchmark"]] = column_title(row)
-            label = f"{row['variant']} minus {row['reference']}" if "reference" in row else row["variant"]
-            rows.setdefault(label, {})[row["benchmark"]] = row
-        made.append(Block(task, model, part["metric"].iloc[0], columns, rows))
+        records = part.to_dict("records")
+        for reference in dict.fromkeys(row.get("reference") for row in records):
+            columns, rows = {}, {}
+            for row in records:
+                if row.get("reference") == reference:
+                    columns[row["benchmark"]] = column_title(row)
+                    rows.setdefault(row["variant"], {})[row["benchmark"]] = row
+            made.append(Block(task, model, part["metric"].iloc[0], reference, columns, rows))
     return made
 
 
@@ -170,7 +174,8 @@ def gains_markdown(table: pd.DataFrame) -> str:
 def _markdown(table: pd.DataFrame, unit: str, cell: Callable[[Mapping[str, Any]], str]) -> str:
     parts = []
     for block in blocks(table):
-        lines = [f"### {block.task}, {block.model}: {block.metric} ({unit})", ""]
+        what = block.metric if block.reference is None else f"{block.metric} minus that of {block.reference}"
+        lines = [f"### {block.task}, {block.model}: {what} ({unit})", ""]
         lines.append(f"| | {' | '.join(block.columns.values())} |")
         lines.append("|---" + "|---:" * len(block.columns) + "|")
         lines += [

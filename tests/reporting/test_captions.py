@@ -1,0 +1,71 @@
+"""Captions are templates that only `snakemake --report` fills in: here each is rendered, with the shipped config."""
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from docutils.core import publish_doctree
+from jinja2 import Environment, StrictUndefined
+
+ROOT = Path(__file__).parents[2]
+CAPTIONS = sorted((ROOT / "workflow/report").glob("*.rst"))
+TOY = "not evidence for the paper's ranking of methods"
+
+
+def merged(weaker, stronger):
+    both = {key: merged(weaker[key], value) for key, value in stronger.items() if isinstance(weaker.get(key), dict)}
+    return {**weaker, **stronger, **both}
+
+
+@pytest.fixture(scope="module")
+def config():
+    found = {}
+    for name in ("defaults", "models", "methods", "tasks", "demo"):
+        found = merged(found, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")))
+    return found
+
+
+def rendered(caption: Path, config) -> str:
+    """The caption's text; a warning of docutils fails."""
+    snakemake = SimpleNamespace(config=config, wildcards=SimpleNamespace(task="knights"))
+    source = Environment(undefined=StrictUndefined).from_string(caption.read_text(encoding="utf-8"))
+    text = source.render(snakemake=snakemake)
+    publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("caption", CAPTIONS, ids=lambda path: path.stem)
+def test_toy_tasks_and_only_those_are_called_a_demonstration(caption, config):
+    assert f"**{TOY}**" in rendered(caption, config)
+    real = copy.deepcopy(config)
+    for task in real["tasks"].values():
+        task["data"]["source"] = "my/data"
+    assert "paper's ranking" not in rendered(caption, real)
+
+
+def test_the_demo_says_which_methods_are_shown_as_they_are(config):
+    text = rendered(ROOT / "workflow/report/workflow.rst", config)
+    assert "opsd, sdpo, opsd_ectr, rlsd_ectr: shown as they are" in text
+    few = merged(config, {"matrix": {"variants": ["base", "grpo", "rlcsd"]}})
+    text = rendered(ROOT / "workflow/report/workflow.rst", few)
+    assert "shown as they are" not in text
+    assert "Changes to their methods" not in text
+
+
+def test_variants_stand_with_their_changes(config):
+    changed = merged(
+        config,
+        {
+            "matrix": {"variants": ["base", "rlcsd", "rlcsd-x", "rlcsd-y"], "seeds": [0, 1, 2]},
+            "variants": {
+                "rlcsd-x": {"method": "rlcsd", "set": {"objective": {"anchor": False, "tau": 0.05}, "steps": 7}},
+                "rlcsd-y": {"method": "rlcsd", "set": {"hints": {"source": "gt_cot"}}},
+            },
+        },
+    )
+    text = rendered(ROOT / "workflow/report/workflow.rst", changed)
+    assert "* rlcsd-x: rlcsd with ``objective.anchor: false``, ``objective.tau: 0.05``, ``steps: 7`` *" in text
+    assert "* rlcsd-y: rlcsd with ``hints.source: gt_cot`` **What it shows.**" in text
+    assert "24 runs" in text
