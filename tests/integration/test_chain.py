@@ -1,4 +1,4 @@
-"""The whole workflow with real scripts on a small config: what a kill of Snakemake or of a trainer costs."""
+"""The whole workflow with real scripts on a small config: every method, one's own, and what a kill costs."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from selfdistill.files import sha256_file
 
@@ -37,20 +38,79 @@ overrides:
 """
 
 
-class Clone:
-    """A copy of the repository's files in which the workflow runs."""
+#: Every other method of the demo, on top of SMALL.
+OTHERS = """
+matrix: {variants: [base, opsd, sdpo, srpo, rlsd, opsd_ectr, rlsd_ectr]}
+overrides:
+  all: {steps: 2}
+  methods:
+    opsd: {objective: {top_k: 8}}
+    sdpo: {objective: {top_k: 8}}
+    srpo: {objective: {top_k: 8}}
+    opsd_ectr: {objective: {top_k: 8}}
+"""
 
-    def __init__(self, folder: Path):
+#: What somebody writes who has a method of their own: one file, and one entry.
+OWN_FILE = '''
+"""GRPO that learns from its successes only, and from early tokens more than from late ones."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from selfdistill.objectives.aggregation import token_weights
+from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss
+from selfdistill.objectives.policy_gradient import clipped_surrogate
+
+
+@dataclass(frozen=True)
+class EarlySuccess:
+    epsilon: float = 0.2
+    half_life: int = 10
+
+    needs: ClassVar[Needs] = Needs(correct_hint=True)
+
+    def targets(self, batch: Batch, aggregation: str) -> Targets:
+        early = 0.5 ** (torch.arange(batch.response_mask.shape[1]) / self.half_life)
+        advantages = batch.advantages.clamp(min=0)[:, None] * early
+        return Targets(advantages, token_weights(batch.token_mask, aggregation, batch.rollouts), {"signal/own": 42.0})
+
+    def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
+        old = batch.old_logprobs
+        loss = clipped_surrogate(student.logprobs, old, targets.advantages, self.epsilon, self.epsilon)
+        surer = (student.logprobs.detach() > batch.correct_logprobs).float()
+        return TokenLoss(loss, {"signal/surer_share": (surer, batch.hinted_mask)})
+'''
+OWN_ENTRY = """
+matrix: {variants: [base, early_success, early_success-slow]}
+methods:
+  early_success:
+    implementation: my_methods.early:EarlySuccess
+    objective: {epsilon: 0.2, half_life: 10}
+    teacher: {kind: live}
+    hints: {source: gt_cot}
+variants:
+  early_success-slow: {method: early_success, set: {objective: {half_life: 40}}}
+"""
+
+
+class Clone:
+    """A copy of the repository's files in which the workflow runs, with SMALL and more config on top of it."""
+
+    def __init__(self, folder: Path, more: str = ""):
         self.folder = folder
         for name in ("config", "profiles", "envs", "resources", "workflow"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".snakemake"))
         (folder / "small.yaml").write_text(SMALL)
-        self.command = [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", "--profile", "profiles/local"]
+        (folder / "more.yaml").write_text(more or "{}")
+        self.command = [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", "more.yaml"]
+        self.command += ["--profile", "profiles/local"]
 
-    def finish(self, *words: str) -> str:
-        command = [*self.command, *words]
+    def finish(self, *words: str, **environment: str) -> str:
+        command, environment = [*self.command, *words], {**os.environ, **environment}
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        done = subprocess.run(command, cwd=self.folder, timeout=400, check=False, **output)
+        done = subprocess.run(command, cwd=self.folder, env=environment, timeout=400, check=False, **output)
         assert done.returncode == 0, done.stdout + self.logs()
         return done.stdout
 
@@ -60,6 +120,12 @@ class Clone:
 
     def logs(self) -> str:
         return "\n".join(file.read_text() for file in (self.folder / "results" / "logs").rglob("*.log"))
+
+    def run(self, variant: str) -> Path:
+        return self.folder / f"results/runs/arithmetic/tiny_qwen3/{variant}/seed0"
+
+    def metrics(self, variant: str) -> list[dict]:
+        return [json.loads(line) for line in (self.run(variant) / "metrics.jsonl").read_text().splitlines()]
 
     def log(self, variant: str) -> str:
         file = self.folder / f"results/logs/train/arithmetic/tiny_qwen3/{variant}/seed0.log"
@@ -82,11 +148,9 @@ class Clone:
         """Everything that must not depend on kills."""
         facts = {"main.csv": (self.folder / "results/tables/main.csv").read_bytes()}
         for variant in ("grpo", "rlcsd"):
-            run = self.folder / f"results/runs/arithmetic/tiny_qwen3/{variant}/seed0"
-            facts[f"{variant} weights"] = sha256_file(run / "model" / "model.safetensors")
-            lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            facts[f"{variant} weights"] = sha256_file(self.run(variant) / "model" / "model.safetensors")
             facts[f"{variant} metrics"] = [
-                {k: v for k, v in line.items() if not k.startswith("timing_s/")} for line in lines
+                {k: v for k, v in line.items() if not k.startswith("timing_s/")} for line in self.metrics(variant)
             ]
         return facts
 
@@ -141,3 +205,38 @@ def test_a_finished_run_is_not_trained_again(whole, tmp_path):
     assert "step 1/6" not in log.split("publishing it again")[-1]
     run = "results/runs/arithmetic/tiny_qwen3/grpo/seed0/metrics.jsonl"
     assert (clone.folder / run).read_bytes() == (whole.folder / run).read_bytes()
+
+
+def test_every_other_method_of_the_demo_goes_through(tmp_path):
+    clone = Clone(tmp_path, OTHERS)
+    clone.finish()
+    hashes = set()
+    for variant in ("opsd", "sdpo", "srpo", "rlsd", "opsd_ectr", "rlsd_ectr"):
+        last = clone.metrics(variant)[-1]
+        assert last["step"] == 2
+        assert last["guard/alignment_gain"] > 0.5
+        assert last["guard/null_contrast_abs_max"] < 1e-4
+        hashes.add(sha256_file(clone.run(variant) / "model" / "model.safetensors"))
+    assert len(hashes) == 6
+    table = (clone.folder / "results/tables/main.csv").read_text()
+    assert all(f"tiny_qwen3,{variant}," in table for variant in ("base", "opsd", "rlsd_ectr"))
+
+
+def test_a_method_of_ones_own_needs_one_file_and_one_entry(tmp_path):
+    clone = Clone(tmp_path / "clone", OWN_ENTRY)
+    package = tmp_path / "elsewhere" / "my_methods"
+    package.mkdir(parents=True)
+    (package / "early.py").write_text(OWN_FILE)
+    clone.finish(PYTHONPATH=str(package.parent))
+    own, slow = clone.metrics("early_success"), clone.metrics("early_success-slow")
+    assert [line["step"] for line in own] == list(range(7))
+    assert own[-1]["signal/own"] == 42
+    assert 0 < own[-1]["signal/surer_share"] < 1
+    assert own[-1]["actor/loss"] != slow[-1]["actor/loss"]
+    resolved = yaml.safe_load((clone.run("early_success-slow") / "config.yaml").read_text())
+    assert resolved["implementation"] == "my_methods.early:EarlySuccess"
+    assert resolved["objective"] == {"epsilon": 0.2, "half_life": 40}
+    results = clone.folder / "results"
+    assert "tiny_qwen3,early_success-slow,chain-3" in (results / "tables/main.csv").read_text()
+    assert "early_success" in (results / "pages/results.html").read_text()
+    assert (results / "figures/arithmetic/dynamics.png").stat().st_size > 0

@@ -57,7 +57,8 @@ def score(model, tokenizer, problems):
 def gain(study, problems, variant, seed=0, shuffle=False):
     """Paired difference to the base model after a few steps, in points."""
     torch.set_num_threads(1)
-    run = study.resolve("arithmetic", "tiny_qwen3", variant, seed) | {"steps": STEPS, "reward": {"shuffle": shuffle}}
+    run = study.resolve("arithmetic", "tiny_qwen3", variant, seed) | {"steps": STEPS}
+    run["reward"] = run["reward"] | {"shuffle": shuffle}
     folder = ROOT / study.base_model("tiny_qwen3", "arithmetic")["folder"] / "arithmetic"
     model, tokenizer = load_model(folder, torch.device("cpu"))
     before = score(model, tokenizer, problems["val"])
@@ -74,7 +75,7 @@ def gain(study, problems, variant, seed=0, shuffle=False):
     return 100 * paired_difference(score(model, tokenizer, problems["val"]), before).value
 
 
-@pytest.mark.parametrize("variant", ["grpo", "rlcsd"])
+@pytest.mark.parametrize("variant", ["grpo", "rlsd", "srpo", "rlcsd"])
 def test_a_few_steps_help(study, problems, variant):
     assert gain(study, problems, variant) > 10
 
