@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -15,6 +16,7 @@ from selfdistill.errors import UserError
 from selfdistill.objectives.batch import Batch
 from selfdistill.objectives.methods import METHODS
 from selfdistill.sampling.chat import encode_chat
+from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.scoring import Sequences
 from selfdistill.signals import guards
 from selfdistill.signals.hints import Assignment
@@ -131,7 +133,7 @@ SETTINGS = {
     "rlcsd-one_sided": still("rlcsd", objective={"one_sided": True}),
     "opsd-sampled": still("opsd", objective={"full_distribution": False}),
     "sdpo-recomputed": still("sdpo", rollout={"old_logprobs": "recompute"}),
-    "grpo-kl": still("grpo", update={"kl_coef": 0.5}, optimizer={"learning_rate": 0.0}),
+    "grpo-kl": still("grpo", update={"kl_coef": 0.5}),
 }
 
 
@@ -408,6 +410,21 @@ def test_where_every_rollout_left_the_batch_nothing_is_scored(make, seen):
     assert metrics["actor/skipped_updates"] == 2
     assert not seen
     assert torch.equal(weights(trainer), before)
+
+
+def test_the_mean_importance_is_that_of_the_rollouts_left(make, monkeypatch):
+    """The sampler understates the first group, which leaves the batch for its single outcome."""
+    sample = DecodeLoop.sample
+
+    def understated(self, *arguments):
+        rollouts = sample(self, *arguments)
+        first = [replace(rollout, logprobs=rollout.logprobs - np.float32(0.5)) for rollout in rollouts[:4]]
+        return first + rollouts[4:]
+
+    monkeypatch.setattr(DecodeLoop, "sample", understated)
+    metrics = make(never_on(0), **still("rlcsd", rollout={"old_logprobs": "recompute"})).step(1)
+    assert 0 < metrics["hints/dropped_share"] < 1
+    assert metrics["actor/importance_mean"] == pytest.approx(1.0, abs=1e-4)
 
 
 def test_a_gradient_that_is_not_finite_leaves_weights_and_optimizer_alone(make, monkeypatch):

@@ -29,7 +29,8 @@ class Batch:
         correct: (B,) bool, the verifier's verdict.
         importance: (B, T) rollout-correction weights, or None for 1.
         reference_logprobs: (B, T) of the initial policy, where a KL term wants them.
-        current_logprobs: (B, T) of the student before this step, where a signal is relative to the student.
+        current_logprobs: (B, T) of the student before this step, where a signal is relative to the student; of hinted
+            rows only, as are all the teacher's.
         correct_logprobs: (B, T) of the teacher under the correct hint.
         wrong_logprobs: (B, K, T) of the teacher under wrong hints.
         wrong_mask: (B, K) bool, True on real hints; rows are ragged.

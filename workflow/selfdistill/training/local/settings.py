@@ -85,7 +85,7 @@ class ValidationSettings:
 
 @dataclass(frozen=True)
 class GuardSettings:
-    """So many hinted rollouts a step are scored once more, each alone."""
+    """So many hinted rollouts an optimizer step are scored once more, each alone."""
 
     null_contrast_rollouts: int
 

@@ -178,30 +178,31 @@ class LocalTrainer:
             rows = list(range(begin, begin + share))
             part = batch.rows(torch.tensor(rows, device=batch.advantages.device))
             part_contexts = None if contexts is None else contexts.rows(rows)
-            record = self._optimizer_step(_sequences_of(step.sequences, rows), part, part_contexts)
-            if record is None:
-                skipped += 1
-            else:
-                records.append(record)
+            record, updated = self._optimizer_step(_sequences_of(step.sequences, rows), part, part_contexts)
+            records.append(record)
+            skipped += not updated
         return _combined(records) | {"actor/learning_rate": rate, "actor/skipped_updates": skipped}
 
     def _optimizer_step(
         self, sequences: Sequences, batch: Batch, contexts: TeacherContexts | None
-    ) -> dict[str, float] | None:
-        """One update from one global batch, in micro-batches; None if no token carries a loss or it is not finite."""
+    ) -> tuple[dict[str, float], bool]:
+        """Metrics of one update from one global batch, and whether it was made.
+
+        It is skipped, the optimizer's state untouched, where no token carries a loss of the method's own (a
+        KL term alone is no reason to move), and where the gradient is not finite.
+        """
         settings, kept, metrics = self.settings, batch.token_mask, {}
         if not kept.any():
-            return None
+            return {}, False
         if contexts is not None:
-            with self._timed("teacher"):
-                batch, metrics = self._with_signal(sequences, batch, contexts)
+            batch, metrics = self._with_signal(sequences, batch, contexts)
         targets = self._method.targets(batch, settings.update.aggregation)
         if not targets.weights.any():
-            return None
+            return {}, False
         kl_weights = settings.update.kl_coef * token_weights(kept, settings.update.aggregation, batch.rollouts)
         with self._timed("update"):
             updated = self._descend(sequences, batch, targets, kl_weights)
-        return None if updated is None else metrics | targets.metrics | updated
+        return metrics | targets.metrics | (updated or {}), updated is not None
 
     def _with_signal(
         self, sequences: Sequences, batch: Batch, contexts: TeacherContexts
@@ -212,29 +213,31 @@ class LocalTrainer:
         """
         needs, width, teacher = self._method.needs, batch.response_mask.shape[1], self._teacher.model
         student_ids = None
-        chosen_by_student = needs.support is not None and needs.support.chooser == "student"
+        chosen_by_student = needs.support is not None and needs.support.chooser == "student" and needs.support.top_k > 0
         if needs.current_logprobs or chosen_by_student:
             # Of no other rows will anything be read.
             rows = [i for i, hinted in enumerate(contexts.hinted) if hinted]
-            top_k = needs.support.top_k if chosen_by_student and needs.support.top_k else None
-            survey = self._score(self.model, _sequences_of(sequences, rows), width, top_k=top_k)
+            top_k = needs.support.top_k if chosen_by_student else None
+            with self._timed("survey"):
+                survey = self._score(self.model, _sequences_of(sequences, rows), width, top_k=top_k)
             current = torch.zeros_like(batch.old_logprobs)
             current[rows] = survey.logprobs
             batch = batch.extended(current_logprobs=current)
             if survey.ids is not None:
                 student_ids = survey.ids.new_zeros(*batch.response_mask.shape, top_k)
                 student_ids[rows] = survey.ids
-        scores = score_contexts(
-            teacher,
-            contexts,
-            sequences.responses,
-            width,
-            self.settings.update.micro_batch_tokens,
-            self._temperature,
-            support=needs.support,
-            student_ids=student_ids,
-            entropy=needs.teacher_entropy,
-        )
+        with self._timed("teacher"):
+            scores = score_contexts(
+                teacher,
+                contexts,
+                sequences.responses,
+                width,
+                self.settings.update.micro_batch_tokens,
+                self._temperature,
+                support=needs.support,
+                student_ids=student_ids,
+                entropy=needs.teacher_entropy,
+            )
         batch = batch.extended(
             correct_logprobs=scores.correct_logprobs,
             wrong_logprobs=scores.wrong_logprobs,
@@ -255,7 +258,8 @@ class LocalTrainer:
                 "guard/teacher_over_uniform": over_uniform(mean, self.model.config.vocab_size),
             }
         rollouts = self.settings.guards.null_contrast_rollouts
-        guards = teacher_guards(teacher, contexts, sequences.responses, scores, rollouts, self._temperature)
+        with self._timed("guards"):
+            guards = teacher_guards(teacher, contexts, sequences.responses, scores, rollouts, self._temperature)
         return batch, metrics | guards
 
     def _descend(
