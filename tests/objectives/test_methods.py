@@ -369,6 +369,7 @@ class Bold(GRPO):
 @dataclass(frozen=True)
 class Strict(GRPO):
     strictness: float = field(kw_only=True)
+    notes: list[str] = field(default_factory=list, kw_only=True)
 
 
 class Undecorated:
@@ -437,6 +438,7 @@ def test_unknown_settings_of_ones_own_class_are_refused():
 
 @pytest.mark.usefixtures("own_package")
 def test_a_setting_without_default_must_be_given():
-    assert build_method("research_of_mine.bold:Strict", {"strictness": 2.0}).strictness == 2.0
+    built_so = build_method("research_of_mine.bold:Strict", {"strictness": 2.0})
+    assert (built_so.strictness, built_so.notes) == (2.0, [])
     with pytest.raises(UserError, match=r"research_of_mine.bold:Strict.*strictness"):
         build_method("research_of_mine.bold:Strict", {})

@@ -554,8 +554,7 @@ def test_the_shipped_matrices_are_scaled_to_the_toy(name):
     study = load_study(merged(files=MERGED_FILES[name]))
     for run in (study.resolve(*(r.task, r.model, r.variant, r.seed)) for r in study.runs() if r.variant != BASE):
         objective = run["objective"]
-        steps = {"arithmetic": 40, "knights": 30}[run["task"]]
-        assert (run["steps"], run["optimizer"]["warmup_steps"], run["teacher"]["sync_interval"]) == (steps, 4, 5)
+        assert (run["steps"], run["optimizer"]["warmup_steps"], run["teacher"]["sync_interval"]) == (30, 4, 5)
         assert objective.get("top_k", 16) == 16
         assert objective.get("tail", True)
         assert objective.get("lam_decay_steps", 20) == 20
