@@ -15,7 +15,7 @@ help:  ## this list
 
 venv: $(VENV)/ready  ## an environment of its own, from envs/local.lock.txt
 
-demo: venv  ## the whole chain on two cores, some minutes: results/report.html
+demo: venv  ## the whole chain on two cores, ten minutes or so: results/report.html
 	$(BIN)/snakemake --profile profiles/local $(ARGS)
 	$(MAKE) report
 
