@@ -105,7 +105,7 @@ def _random_case(
     finite rubbish, one id several times in a support included.
     """
     rng = np.random.default_rng(seed)
-    needs = needs or Needs(support=Support("teacher", 3))
+    needs = needs or Needs(correct_hint=True, wrong_hints=True, support=Support("teacher", 3))
     shape = (rows, width)
 
     def near(logits: Tensor, *scales: float) -> Tensor:

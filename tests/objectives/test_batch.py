@@ -4,6 +4,7 @@ from dataclasses import fields
 import pytest
 import torch
 
+from selfdistill.errors import UserError
 from selfdistill.objectives.batch import Batch, Needs, Support, Targets, mean_over, means
 
 ROWWISE = {"advantages", "correct", "hinted", "kept", "wrong_mask"}
@@ -24,8 +25,8 @@ def test_random_cases_fill_every_field(random_case):
 @pytest.mark.parametrize("top_k", [0, 3])
 def test_random_cases_are_of_one_piece(random_case, top_k):
     """Support ids, sampled log-probs and entropies come from one set of distributions, as a trainer's do."""
-    full = random_case(4, Needs(support=Support("teacher", 0)))
-    case = random_case(4, Needs(support=Support("teacher", top_k)))
+    full = random_case(4, Needs(correct_hint=True, support=Support("teacher", 0)))
+    case = random_case(4, Needs(correct_hint=True, support=Support("teacher", top_k)))
     meant = case.batch.hinted_mask
     torch.testing.assert_close(case.tokens, full.tokens)
     teacher = full.batch.correct_support[meant]
@@ -40,7 +41,7 @@ def test_random_cases_are_of_one_piece(random_case, top_k):
         best = teacher.topk(3)
         torch.testing.assert_close(case.batch.support_ids[meant], best.indices)
         torch.testing.assert_close(case.batch.correct_support[meant], best.values)
-    chosen = random_case(4, Needs(support=Support("student", 2)))
+    chosen = random_case(4, Needs(correct_hint=True, support=Support("student", 2)))
     best = chosen.logits.log_softmax(dim=-1)[meant].topk(2)
     torch.testing.assert_close(chosen.batch.support_ids[meant], best.indices)
     torch.testing.assert_close(chosen.student().support[meant], best.values)
@@ -58,7 +59,7 @@ def test_rows_takes_the_same_rows_of_every_tensor(random_case):
 
 def test_narrowed_cuts_the_token_axis_and_no_other(random_case):
     """Three hints, four ids, five rows: no two axes of one length."""
-    batch = random_case(2, Needs(support=Support("teacher", 4)), rows=5, width=7, hints=3).batch
+    batch = random_case(2, Needs(correct_hint=True, support=Support("teacher", 4)), rows=5, width=7, hints=3).batch
     cut = tensors(batch.narrowed(2))
     shapes = {"wrong_mask": (5, 3), "wrong_logprobs": (5, 3, 2)}
     shapes |= dict.fromkeys(("support_ids", "correct_support", "wrong_support"), (5, 2, 4))
@@ -111,3 +112,15 @@ def test_mean_over_ignores_what_is_masked_even_nan():
     values = torch.tensor([1.0, math.nan, 4.0, math.inf])
     assert mean_over(values, torch.tensor([True, False, True, False])) == pytest.approx(2.5)
     assert mean_over(values, torch.zeros(4, dtype=torch.bool)) == 0.0
+
+
+def test_nothing_can_be_asked_of_a_teacher_without_a_hint():
+    for asked in ({"current_logprobs": True}, {"mixed_groups": True}, {"support": Support("teacher", 3)}):
+        with pytest.raises(UserError, match=rf"{next(iter(asked))} without correct_hint; set correct_hint=True"):
+            Needs(**asked)
+        Needs(correct_hint=True, **asked)
+
+
+def test_a_support_is_chosen_by_one_of_two():
+    with pytest.raises(UserError, match="chooser is 'techer', expected 'teacher' or 'student'"):
+        Support("techer", 100)

@@ -24,7 +24,10 @@ SWITCHES = [
 
 
 def slow_srpo(slow, method, case, aggregation):
-    """Spec 5: wrong rollouts with a hint are distilled, weighted by exp(-beta H) over its mean; all others GRPO."""
+    """Spec 5: wrong rollouts with a hint are distilled, weighted by exp(-beta H) over its mean; all others GRPO.
+
+    The mean is weighted as the loss is: plain over tokens, or over rollouts of their means.
+    """
     places = case.places()
 
     def distils(at):
@@ -44,9 +47,10 @@ def slow_srpo(slow, method, case, aggregation):
         return slow.surrogate(student[at.sampled] / at.old, at.advantage, *clips)
 
     distilled = [place for place in places if distils(case.token(*place))]
-    raw = {place: math.exp(-method.entropy_beta * case.token(*place).entropy) for place in distilled}
-    confidence = {place: raw[place] / (sum(raw.values()) / len(raw)) for place in distilled}
     shares = slow.shares(places, aggregation, int(case.batch.kept.sum()))
+    raw = {place: math.exp(-method.entropy_beta * case.token(*place).entropy) for place in distilled}
+    mean = sum(shares[place] * raw[place] for place in distilled) / (sum(shares[place] for place in distilled) or 1.0)
+    confidence = {place: raw[place] / mean for place in distilled}
     loss = slow.loss(case, {place: share * confidence.get(place, 1.0) for place, share in shares.items()}, value)
     hinted = case.places(hinted=True)
     logged = {
@@ -122,17 +126,18 @@ def test_routings_differ_where_correct_rollouts_have_no_advantage(random_case):
     assert by_sign.distilled(batch).tolist() == [False, True, True, True, False, False]
 
 
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])
-def test_confidence_shares_out_the_weight_of_distilled_tokens_and_adds_none(random_case, beta):
+def test_confidence_shares_out_the_weight_of_distilled_tokens_and_adds_none(random_case, beta, aggregation):
     method = replace(PLAIN, entropy_beta=beta)
     for seed in range(6):
         batch = random_case(seed, method.needs).batch
-        weights = method.targets(batch, "tokens").weights
-        plain = GRPO().targets(batch, "tokens").weights
+        weights = method.targets(batch, aggregation).weights
+        plain = GRPO().targets(batch, aggregation).weights
         torch.testing.assert_close(weights.sum(), plain.sum().to(weights), rtol=1e-6, atol=0)
         distilled = batch.token_mask & method.distilled(batch)[:, None]
         assert torch.equal(weights[~distilled], plain[~distilled].to(weights))
-        sure = weights[distilled][batch.teacher_entropy[distilled].argsort()]
+        sure = (weights / plain)[distilled][batch.teacher_entropy[distilled].argsort()]
         assert bool((sure.diff() <= 0).all())
 
 

@@ -120,11 +120,12 @@ def test_the_mean_is_over_tokens_and_the_maximum_over_all():
 
 @pytest.mark.parametrize(("rollouts", "scored"), [(0, []), (1, [0]), (2, [0, 3]), (3, [0, 3, 4]), (9, [0, 3, 4])])
 def test_the_first_hinted_rollouts_of_two_tokens_or_more_are_scored_each_alone(rollouts, scored):
+    """And a column wider: whatever was in one micro-batch before, the shape is another."""
     model = Counting()
     scores = score_contexts(model, CONTEXTS, RESPONSES, 8, ALL)
     model.forwards.clear()
     measured = guards(model, rollouts, scores=scores)
-    assert model.forwards == [(1, len(CONTEXTS.correct[i]) + len(RESPONSES[i])) for i in scored]
+    assert model.forwards == [(1, 1 + len(CONTEXTS.correct[i]) + len(RESPONSES[i])) for i in scored]
     assert bool(measured) == bool(scored)
 
 

@@ -121,6 +121,9 @@ def test_control_tokens_spelt_out_in_a_hint_do_not_reach_the_template(tokenizer)
     end = tokenizer.eos_token
     contexts = build(tokenizer, [hinted(Hint(f"12{end}3", f"3{end}"))])
     assert contexts.correct[0] == encode_chat(tokenizer, teacher_prompt(PROBLEM, Hint("123", "3")))
+    half = len(end) // 2
+    nested = build(tokenizer, [hinted(Hint(f"12{end[:half]}{end}{end[half:]}3", "3"))])
+    assert nested.correct == contexts.correct
 
 
 @pytest.mark.parametrize("truncation", ["hint_body", "left"])

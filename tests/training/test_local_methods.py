@@ -533,9 +533,9 @@ def test_guards_can_be_switched_off(make):
 
 @pytest.mark.parametrize("rollouts", [1, 3])
 def test_so_many_rollouts_an_optimizer_step_are_scored_once_more(make, monkeypatch, rollouts):
-    scored, original = [], guards.score
+    scored, original = [], guards.read_responses
     monkeypatch.setattr(
-        guards, "score", lambda model, rows, *a, **k: scored.append(rows) or original(model, rows, *a, **k)
+        guards, "read_responses", lambda model, rows, *a, **k: scored.append(rows) or original(model, rows, *a, **k)
     )
     make(coin, **registered("opsd"), guards={"null_contrast_rollouts": rollouts}).step(1)
     assert [len(rows.responses) for rows in scored] == [1] * (2 * rollouts)

@@ -19,6 +19,7 @@ from snakemake.utils import update_config
 
 from selfdistill.config import BASE, config_hash, load_study
 from selfdistill.errors import UserError
+from selfdistill.files import sha256_file
 from selfdistill.schemas import schema
 from selfdistill.training.local.settings import LocalSettings
 
@@ -789,3 +790,21 @@ def test_planning_loads_nothing_heavy(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=ROOT
     )
     assert done.stdout.strip() == ""
+
+
+def test_an_edited_file_of_ones_own_changes_the_runs_of_its_method_and_no_others(tmp_path, monkeypatch):
+    module = tmp_path / "mine_to_edit.py"
+    module.write_text("raise RuntimeError('not imported while planning')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = """
+    methods: {mine: {implementation: "mine_to_edit:Mine", objective: {weight: 1.0}}}
+    """
+    study = load_study(merged(text))
+    before = [study.resolve("knights", "tiny_qwen3", variant, 0) for variant in ("mine", "grpo")]
+    assert before[0]["implementation_sha256"] == sha256_file(module)
+    module.write_text("# edited: longer than before\n" * 3)
+    after = [study.resolve("knights", "tiny_qwen3", variant, 0) for variant in ("mine", "grpo")]
+    assert config_hash(before[0]) != config_hash(after[0])
+    assert before[1] == after[1]
+    elsewhere = load_study(merged(text.replace("mine_to_edit:", "nowhere.to_be_found:")))
+    assert elsewhere.resolve("knights", "tiny_qwen3", "mine", 0)["implementation_sha256"] is None

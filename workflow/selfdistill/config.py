@@ -5,6 +5,7 @@ Imported while Snakemake reads the Snakefile, so nothing heavy is imported here 
 
 import dataclasses
 import functools
+import importlib.util
 import itertools
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -106,6 +107,7 @@ class Study:
             "variant": variant,
             "method": method,
             "implementation": implementation,
+            **({"implementation_sha256": _source_sha256(implementation)} if ":" in implementation else {}),
             "seed": int(seed),
             "data": {
                 "digest": self.data_digest(task),
@@ -468,6 +470,21 @@ def _read(file: str) -> Any:
 @functools.lru_cache
 def _sha256(path: str, _mtime: int, _size: int) -> str:
     return sha256_file(path)
+
+
+def _source_sha256(implementation: str) -> str | None:
+    """Of the file of a method of one's own, so that an edit retrains its runs; None where it is not importable here.
+
+    Nothing but the packages around the module is imported.
+    """
+    try:
+        found = importlib.util.find_spec(implementation.partition(":")[0])
+    except ImportError:
+        return None
+    if found is None or found.origin is None:
+        return None
+    stat = os.stat(found.origin)
+    return _sha256(found.origin, stat.st_mtime_ns, stat.st_size)
 
 
 def _refuse_odd_keys(node: Any, path: KeyPath) -> None:

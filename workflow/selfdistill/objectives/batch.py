@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
+from selfdistill.errors import UserError
+
 #: Metric -> values (B, T) and the tokens (B, T) bool that it is a mean over.
 Watched = dict[str, tuple[Tensor, Tensor]]
 
@@ -135,8 +137,8 @@ class TokenLoss:
 
     Attributes:
         values: (B, T) nats or advantage units, with gradient, unweighted.
-        watched: what the log should know, detached; logged as means over the whole global batch, whatever the
-            micro-batching.
+        watched: what the log should know, detached; logged as means over the rows of the global batch that
+            carry a loss, whatever the micro-batching.
     """
 
     values: Tensor
@@ -151,13 +153,18 @@ class Support:
     chooser: str
     top_k: int
 
+    def __post_init__(self) -> None:
+        if self.chooser not in ("teacher", "student"):
+            raise UserError(f"Support: chooser is {self.chooser!r}, expected 'teacher' or 'student'")
+
 
 @dataclass(frozen=True)
 class Needs:
     """What a method wants scored for each rollout before its update.
 
     `mixed_groups`: groups of one outcome leave the batch (they have no contrast, and zero advantages).
-    `wrong_only`: the method asks the teacher about wrong rollouts only.
+    `wrong_only`: the method asks the teacher about wrong rollouts only. Without `correct_hint` there is no teacher, and
+    nothing else can be asked for (UserError).
     """
 
     correct_hint: bool = False
@@ -167,6 +174,11 @@ class Needs:
     current_logprobs: bool = False
     support: Support | None = None
     teacher_entropy: bool = False
+
+    def __post_init__(self) -> None:
+        asked = [each.name for each in fields(self) if getattr(self, each.name) and each.name != "correct_hint"]
+        if asked and not self.correct_hint:
+            raise UserError(f"Needs: {', '.join(asked)} without correct_hint; set correct_hint=True")
 
 
 def mean_over(values: Tensor, mask: Tensor) -> float:

@@ -65,11 +65,12 @@ def build_method(implementation: str, settings: dict[str, Any]) -> Method:
         UserError: for an unknown implementation or setting, or a value that the class refuses.
     """
     kind = METHODS[implementation] if implementation in METHODS else _own_class(implementation)
-    known = [field.name for field in dataclasses.fields(kind)]
+    fields = [field for field in dataclasses.fields(kind) if field.init]
+    known = [field.name for field in fields]
     unknown = sorted(set(settings) - set(known))
     if unknown:
         raise UserError(f"method {implementation} has no setting {', '.join(unknown)}: it takes {', '.join(known)}")
-    needed = {f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING}
+    needed = {f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING}
     if missing := sorted(needed - set(settings)):
         raise UserError(f"method {implementation} needs a value for {', '.join(missing)}")
     return kind(**settings)
@@ -84,10 +85,12 @@ def _own_class(implementation: str) -> type:
         )
     try:
         kind = getattr(importlib.import_module(parts["module"]), parts["name"])
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"method {implementation!r} cannot be imported: {error}") from error
+    except Exception as error:  # whatever somebody's module may do while it is imported
+        raise UserError(f"method {implementation!r} cannot be imported: {type(error).__name__}: {error}") from error
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise UserError(f"method {implementation!r} is no dataclass; its fields are the keys of `objective`")
+    if missing := [name for name in ("needs", "targets", "token_loss") if not hasattr(kind, name)]:
+        raise UserError(f"method {implementation!r} lacks {', '.join(missing)}: see docs/methods.md, One of your own")
     return kind
 
 

@@ -12,7 +12,7 @@ from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss, Watched
 from selfdistill.objectives.policy_gradient import clipped_surrogate
 
-_EXPONENT_LIMIT = 20.0  # as of every log-ratio: exp(20) is far outside any clip, and finite
+_EXPONENT_LIMIT = 20.0  # as of every log-ratio: exp(20) is finite, and far outside any clip where there is one
 
 
 def annealed(lam: float, decay_steps: int, step: int) -> float:

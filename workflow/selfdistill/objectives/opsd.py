@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from selfdistill.objectives.batch import Batch, Needs, Student, Support, Targets, TokenLoss
 from selfdistill.objectives.distillation import clip_watched, distillation_targets, gap_watched, support_divergence
 
@@ -38,7 +40,9 @@ class OPSD:
         """Divergence of student and teacher at each token, in nats."""
         if self.full_distribution:
             where = student, batch.correct_support, self.beta, self.top_k, self.tail
-            free, loss = support_divergence(*where), support_divergence(*where, self.token_clip)
+            loss = support_divergence(*where, self.token_clip)
+            with torch.no_grad():
+                free = support_divergence(*where)
         else:
             free = (batch.correct_logprobs - student.logprobs).square()
             loss = free if self.token_clip is None else free.clamp(max=self.token_clip)

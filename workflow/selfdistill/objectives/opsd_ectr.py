@@ -57,6 +57,8 @@ class OPSDECTR:
         weight = self.contrast_weight(correct, wrong)
         read = distributions(student.support, self.top_k, self.tail)
         target = self.target(correct, wrong)
-        free, loss = divergence(read, target, self.beta), divergence(read, target, self.beta, self.token_clip)
+        loss = divergence(read, target, self.beta, self.token_clip)
+        with torch.no_grad():
+            free = divergence(read, target, self.beta)
         watched = clip_watched(free, loss, batch) | {"signal/contrast_weight_mean": (weight, batch.hinted_mask)}
         return TokenLoss(loss * weight, watched | gap_watched(student, batch))

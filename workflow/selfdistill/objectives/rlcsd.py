@@ -20,7 +20,7 @@ class RLCSD:
 
     Attributes:
         epsilon: clip of the policy ratio, both sides; no dual clip.
-        tau: evidence (nats) at which tanh saturates.
+        tau: scale of the evidence, in nats: tanh(e / tau) is saturated beyond some 2.5 tau.
         beta, lam: the residual is beta * lam * tanh(e / tau).
         residual_clip_low, residual_clip_high: bounds of the residual (inactive at the published values).
         delta: residuals up to this size leave a token unselected.

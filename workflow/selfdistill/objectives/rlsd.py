@@ -29,8 +29,8 @@ class RLSD(AgainstStudent):
         lam, lam_decay_steps: share of the modulation, to 0 over so many training steps.
         form: "interpolated", A ((1 - lam) + lam clip(w)), of the paper's text and the released code (lam 1 without
             decay: A clip(w), the paper's other form); "minimum", (1 - lam) A + lam min(w A, clip(w) A), of its printed
-            objective, which bounds w on one side only. Printed without a policy ratio that has no gradient: here both
-            forms are advantages of the clipped surrogate.
+            objective, which bounds w on one side only: where A < 0 a single token may weigh up to exp(20). Printed
+            without a policy ratio that has no gradient: here both forms are advantages of the clipped surrogate.
     """
 
     epsilon_low: float = 0.2

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from selfdistill.errors import UserError
 from selfdistill.objectives.aggregation import token_weights
-from selfdistill.objectives.batch import Batch, Needs, Student, Support, Targets, TokenLoss, mean_over, means
+from selfdistill.objectives.batch import Batch, Needs, Student, Support, Targets, TokenLoss, means
 from selfdistill.objectives.distillation import gap_watched, stale_ratio, support_divergence
 from selfdistill.objectives.policy_gradient import clipped_surrogate
 
@@ -20,7 +20,8 @@ class SRPO:
 
     Attributes:
         alpha, is_clip, top_k, tail: of the distillation, as in SDPO.
-        entropy_beta: distilled tokens weigh exp(-entropy_beta H) over its mean, H the teacher's entropy in nats.
+        entropy_beta: distilled tokens weigh exp(-entropy_beta H) over its mean (weighted like the loss), H the
+            teacher's entropy in nats.
         routing: what goes to GRPO: "verifier", correct rollouts; "advantage_sign", rollouts with A > 0, so that groups
             of one outcome are distilled (the released code, spec D7). A rollout without hint always does.
         epsilon_low, epsilon_high, dual_clip: of the GRPO branch.
@@ -58,8 +59,8 @@ class SRPO:
         """One mean over the tokens of both branches, distilled ones weighted by the teacher's confidence."""
         mask = batch.token_mask
         distilled = mask & self.distilled(batch)[:, None]
-        confidence = self._confidence(batch.teacher_entropy, distilled)
         weights = token_weights(mask, aggregation, batch.rollouts)
+        confidence = self._confidence(batch.teacher_entropy, torch.where(distilled, weights, 0.0))
         metrics = means(
             {
                 "signal/distilled_share": (distilled.float(), mask),
@@ -91,11 +92,12 @@ class SRPO:
         }
         return TokenLoss(torch.where(route, divergence * ratio, surrogate), watched | gap_watched(student, batch))
 
-    def _confidence(self, entropy: Tensor, distilled: Tensor) -> Tensor:
-        """(B, T) exp(-beta H) over its mean on distilled tokens; 1 elsewhere."""
+    def _confidence(self, entropy: Tensor, weights: Tensor) -> Tensor:
+        """(B, T) exp(-beta H) over its mean, weighted like the loss: `weights` (B, T), 0 off the distilled tokens."""
+        distilled, weights = weights > 0, weights.to(entropy)
         exponent = torch.where(distilled, -self.entropy_beta * entropy, -torch.inf)
         if not distilled.any():
             return torch.ones_like(entropy)
         # Relative to the largest: teachers unsure everywhere must not underflow. The mean divides it out again.
         raw = (exponent - exponent.max()).exp()
-        return torch.where(distilled, raw / mean_over(raw, distilled), 1.0)
+        return torch.where(distilled, raw * weights.sum() / (weights * raw).sum(), 1.0)

@@ -72,6 +72,7 @@ def read_responses(
     top_k: int | None = None,
     ids: Tensor | None = None,
     entropy: bool = False,
+    padding: int = 0,
 ) -> Scores:
     """Scores of the given rows, with T the longest of their responses; with gradient unless called under no_grad.
 
@@ -82,9 +83,10 @@ def read_responses(
         top_k: read the support at so many ids, the model's own most likely; 0 is the full vocabulary.
         ids: (len(rows), T or more, k) read the support at these ids instead.
         entropy: also give the entropies.
+        padding: columns of padding on the left beyond what the longest prompt leaves: another shape, the same scores.
     """
     prompts, responses = [sequences.prompts[i] for i in rows], [sequences.responses[i] for i in rows]
-    before, width = max(map(len, prompts)), max(map(len, responses))
+    before, width = max(map(len, prompts)) + padding, max(map(len, responses))
     device = model.device
     input_ids = torch.zeros(len(rows), before + width, dtype=torch.long)
     attention = torch.zeros(len(rows), before + width, dtype=torch.long)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from selfdistill.sampling.scoring import Sequences, score
+from selfdistill.sampling.scoring import Sequences, read_responses
 from selfdistill.signals.scoring import TeacherContexts, TeacherScores
 from selfdistill.signals.teachers import MixedLogits
 
@@ -23,7 +23,7 @@ def teacher_guards(
     rollouts: int,
     temperature: float = 1.0,
 ) -> dict[str, float]:
-    """Score the first `rollouts` hinted rollouts once more, each alone, so in another batch shape.
+    """Score the first `rollouts` hinted rollouts once more, each alone and a column wider: in another batch shape.
 
     Args:
         model, contexts, responses, temperature: as `scores` was made with.
@@ -42,7 +42,8 @@ def teacher_guards(
         response = responses[row]
         shifted = torch.tensor([*response[1:], response[-1]], device=model.device)[None, :, None]
         alone = Sequences([contexts.correct[row]], [response])
-        again = score(model, alone, len(response), sum(alone.lengths), temperature, ids=shifted)
+        with torch.no_grad():
+            again = read_responses(model, alone, [0], temperature, ids=shifted, padding=1)
         differences.append((again.logprobs[0] - scores.correct_logprobs[row, : len(response)]).abs())
         gains.append((again.logprobs[0] - again.support[0, :, 0])[:-1])
     if not rows:

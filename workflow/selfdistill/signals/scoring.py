@@ -123,8 +123,11 @@ class ContextBuilder:
 
     def _plain(self, text: str) -> str:
         """Without the spelling of control tokens, which the chat template would take for its own."""
-        for token in self._tokenizer.all_special_tokens:
-            text = text.replace(token, "")
+        before = None
+        while text != before:  # what is left around a removed one may spell another
+            before = text
+            for token in self._tokenizer.all_special_tokens:
+                text = text.replace(token, "")
         return text
 
     def _token_ends(self, text: str) -> list[int]:

@@ -112,7 +112,7 @@ def _build(
     base_model: Path,
     report: Report,
 ) -> LocalTrainer:
-    problems = read_problems(train_file, need_solution=settings.hints.source == "gt_cot")
+    problems = read_problems(train_file, need_solution=settings.needs_solutions)
     model, tokenizer = load_model(base_model, pick_device())
     if settings.optimizer.master_dtype == "bfloat16":
         if model.device.type == "cpu":

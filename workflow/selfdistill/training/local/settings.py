@@ -9,6 +9,7 @@ from selfdistill.objectives.aggregation import AGGREGATIONS
 from selfdistill.sampling.interface import SamplingSettings
 from selfdistill.signals.hints import SOURCES, TRUNCATIONS, HintSettings
 from selfdistill.signals.teachers import CLOCKS, KINDS, TeacherSettings
+from selfdistill.tasks.prompts import FRAMINGS, HINT_MODES
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,11 @@ class LocalSettings:
     teacher: TeacherSettings
     hints: HintSettings
 
+    @property
+    def needs_solutions(self) -> bool:
+        """Whether every training problem must have a solution to show."""
+        return self.hints.source == "gt_cot" and self.hints.mode == "solution_answer"
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LocalSettings":
         """Raises UserError for missing, unknown or contradictory keys."""
@@ -137,6 +143,8 @@ class LocalSettings:
         _one_of("teacher.kind", self.teacher.kind, KINDS)
         _one_of("teacher.clock", self.teacher.clock, CLOCKS)
         _one_of("hints.source", self.hints.source, SOURCES)
+        _one_of("hints.mode", self.hints.mode, HINT_MODES)
+        _one_of("hints.framing", self.hints.framing, tuple(FRAMINGS))
         _one_of("hints.truncation", self.hints.truncation, TRUNCATIONS)
         _one_of("optimizer.master_dtype", self.optimizer.master_dtype, ("float32", "bfloat16"))
         _one_of("hints.lone_targets", self.hints.lone_targets, ("keep", "drop"))

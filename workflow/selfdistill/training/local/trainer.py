@@ -202,7 +202,9 @@ class LocalTrainer:
         kl_weights = settings.update.kl_coef * token_weights(kept, settings.update.aggregation, batch.rollouts)
         with self._timed("update"):
             updated = self._descend(sequences, batch, targets, kl_weights)
-        return metrics | targets.metrics | (updated or {}), updated is not None
+        if updated is None:
+            return metrics | targets.metrics | {"actor/nonfinite_updates": 1}, False
+        return metrics | targets.metrics | updated, True
 
     def _with_signal(
         self, sequences: Sequences, batch: Batch, contexts: TeacherContexts
@@ -442,7 +444,7 @@ def _combined(records: Sequence[dict[str, float]]) -> dict[str, float]:
     combined = {}
     for name in dict.fromkeys(name for record in records for name in record):
         values = [record[name] for record in records if name in record]
-        if name.startswith("tokens/"):
+        if name.startswith("tokens/") or name == "actor/nonfinite_updates":
             combined[name] = sum(values)
         else:
             combined[name] = max(values) if name.endswith("_max") else sum(values) / len(values)
