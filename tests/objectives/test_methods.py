@@ -370,6 +370,12 @@ class Bold(GRPO):
 class Strict(GRPO):
     strictness: float = field(kw_only=True)
     notes: list[str] = field(default_factory=list, kw_only=True)
+    derived: float = field(init=False)
+
+
+@dataclass(frozen=True)
+class Silent:
+    needs: ClassVar[Needs] = Needs()
 
 
 class Undecorated:
@@ -388,9 +394,10 @@ def own_package(tmp_path, monkeypatch):
     (package / "__init__.py").touch()
     (package / "bold.py").write_text(OWN)
     (package / "needy.py").write_text("import a_library_that_is_not_there\n")
+    (package / "broken.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
     yield
-    for name in ("research_of_mine", "research_of_mine.bold", "research_of_mine.needy"):
+    for name in ("research_of_mine", "research_of_mine.bold", "research_of_mine.needy", "research_of_mine.broken"):
         sys.modules.pop(name, None)
 
 
@@ -411,6 +418,8 @@ def test_a_class_of_ones_own_is_built_and_trained_like_any_other(random_case, ag
         ("research_of_mine.bald:Bold", r"'research_of_mine.bald:Bold' cannot be imported: .*research_of_mine\.bald"),
         ("research_of_mine.bold:Bald", r"'research_of_mine.bold:Bald' cannot be imported: .*Bald"),
         ("research_of_mine.needy:Bold", r"cannot be imported: .*a_library_that_is_not_there"),
+        ("research_of_mine.broken:Bold", r"cannot be imported: ZeroDivisionError"),
+        ("research_of_mine.bold:Silent", r"'research_of_mine.bold:Silent' lacks targets, token_loss"),
         ("research_of_mine.bold:Undecorated", r"'research_of_mine.bold:Undecorated' is no dataclass"),
         ("research_of_mine.bold:number", r"is no dataclass"),
         ("research_of_mine.bold:settled", r"is no dataclass"),
@@ -442,3 +451,5 @@ def test_a_setting_without_default_must_be_given():
     assert (built_so.strictness, built_so.notes) == (2.0, [])
     with pytest.raises(UserError, match=r"research_of_mine.bold:Strict.*strictness"):
         build_method("research_of_mine.bold:Strict", {})
+    with pytest.raises(UserError, match=r"has no setting derived: it takes .*notes"):
+        build_method("research_of_mine.bold:Strict", {"strictness": 2.0, "derived": 1.0})
