@@ -198,7 +198,7 @@ class LocalTrainer:
             batch, metrics = self._with_signal(sequences, batch, contexts)
         targets = self._method.targets(batch, settings.update.aggregation)
         if not targets.weights.any():
-            return {}, False
+            return metrics, False
         kl_weights = settings.update.kl_coef * token_weights(kept, settings.update.aggregation, batch.rollouts)
         with self._timed("update"):
             updated = self._descend(sequences, batch, targets, kl_weights)
