@@ -35,12 +35,15 @@ def slow_sdpo(slow, method, case, aggregation):
         gap = math.log(student[at.sampled].real / at.correct)
         return gap * slow.log(student[at.sampled])
 
+    def divergence(at, student):
+        return bare(at, student) if method.full_distribution else math.log(student[at.sampled] / at.correct)
+
     def value(at, student):
         return bare(at, student) * slow_ratio(at, student, method.is_clip)
 
     loss = slow.loss(case, slow.shares(places, aggregation, rows), value)
     logged = {
-        "signal/divergence_mean": bare,
+        "signal/divergence_mean": divergence,
         "signal/is_ratio_mean": lambda at, student: slow_ratio(at, student, method.is_clip),
         "signal/teacher_gap_abs_mean": lambda at, student: abs(math.log(at.correct / student[at.sampled])),
     }

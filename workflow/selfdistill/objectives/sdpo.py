@@ -49,11 +49,14 @@ class SDPO:
         """Divergence of student and teacher at each token times the bounded policy ratio, in nats."""
         if self.full_distribution:
             loss = support_divergence(student, batch.correct_support, self.alpha, self.top_k, self.tail)
+            divergence = loss.detach()
         else:
-            loss = (student.logprobs - batch.correct_logprobs).detach() * student.logprobs
+            # The gap itself estimates the divergence; times the student's log-prob, it has the divergence's gradient.
+            divergence = (student.logprobs - batch.correct_logprobs).detach()
+            loss = divergence * student.logprobs
         ratio = stale_ratio(student, batch, self.is_clip)
         watched = {
-            "signal/divergence_mean": (loss.detach(), batch.hinted_mask),
+            "signal/divergence_mean": (divergence, batch.hinted_mask),
             "signal/is_ratio_mean": (ratio, batch.hinted_mask),
         }
         return TokenLoss(loss * ratio, watched | gap_watched(student, batch))
