@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from selfdistill.sampling.scoring import Sequences, score
+from selfdistill.sampling.scoring import ModelScorer, Sequences, score
 from selfdistill.signals.guards import over_uniform, teacher_guards
 from selfdistill.signals.scoring import TeacherContexts, score_contexts
 
@@ -44,8 +44,8 @@ ALL = 10**6
 
 def guards(model, rollouts=10, contexts=CONTEXTS, responses=RESPONSES, scores=None, temperature=1.0):
     if scores is None:
-        scores = score_contexts(model, contexts, responses, 8, ALL, temperature)
-    return teacher_guards(model, contexts, responses, scores, rollouts, temperature)
+        scores = score_contexts(ModelScorer(model, ALL, temperature), contexts, responses, 8)
+    return teacher_guards(ModelScorer(model, ALL, temperature), contexts, responses, scores, rollouts)
 
 
 def test_a_perfect_scorer_shows_no_contrast_and_a_clear_gain(model):
@@ -80,7 +80,7 @@ def test_scores_shifted_by_a_token_stand_out_in_the_null_contrast(model, scorer)
     """As if the trainer had read the teacher one column off; the repeated scoring itself is sound."""
     scorer = {"random": model, "knowing": Counting()}[scorer]
     responses = [[10, 11, 40, 13, 50, 15][: len(response)] for response in RESPONSES]
-    scores = score_contexts(scorer, CONTEXTS, responses, 8, ALL)
+    scores = score_contexts(ModelScorer(scorer, ALL), CONTEXTS, responses, 8)
     shifted = replace(scores, correct_logprobs=scores.correct_logprobs.roll(1, dims=1))
     before, after = (guards(scorer, responses=responses, scores=each) for each in (scores, shifted))
     assert before["guard/null_contrast_abs_max"] < 1e-5
@@ -109,7 +109,7 @@ def test_noise_of_the_batch_shape_is_measured():
 
 def test_the_mean_is_over_tokens_and_the_maximum_over_all():
     model = Counting()
-    scores = score_contexts(model, CONTEXTS, RESPONSES, 8, ALL)
+    scores = score_contexts(ModelScorer(model, ALL), CONTEXTS, RESPONSES, 8)
     off = torch.zeros(5, 8)
     off[0, 1], off[4, 5], off[2], off[1], off[0, 4:] = -0.5, 0.25, 9.0, 9.0, 9.0  # the last three are not looked at
     scores = replace(scores, correct_logprobs=scores.correct_logprobs + off)
@@ -122,10 +122,10 @@ def test_the_mean_is_over_tokens_and_the_maximum_over_all():
 def test_the_first_hinted_rollouts_of_two_tokens_or_more_are_scored_each_alone(rollouts, scored):
     """And a column wider: whatever was in one micro-batch before, the shape is another."""
     model = Counting()
-    scores = score_contexts(model, CONTEXTS, RESPONSES, 8, ALL)
+    scores = score_contexts(ModelScorer(model, ALL), CONTEXTS, RESPONSES, 8)
     model.forwards.clear()
     measured = guards(model, rollouts, scores=scores)
-    assert model.forwards == [(1, 1 + len(CONTEXTS.correct[i]) + len(RESPONSES[i])) for i in scored]
+    assert sorted(model.forwards) == sorted((1, 1 + len(CONTEXTS.correct[i]) + len(RESPONSES[i])) for i in scored)
     assert bool(measured) == bool(scored)
 
 

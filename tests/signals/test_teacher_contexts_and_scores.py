@@ -4,6 +4,7 @@ import torch
 
 from selfdistill.objectives.batch import Support
 from selfdistill.sampling.chat import encode_chat
+from selfdistill.sampling.scoring import ModelScorer
 from selfdistill.signals.hints import Assignment, HintSettings
 from selfdistill.signals.scoring import ContextBuilder, TeacherContexts, score_contexts
 from selfdistill.tasks.prompts import FRAMINGS, Hint, teacher_prompt
@@ -221,7 +222,7 @@ def forwarded_rows(model, call):
 @pytest.mark.parametrize("budget", [1, 30, 10**6])
 def test_scores_are_those_of_single_forwards(model, budget, temperature):
     """Ragged hints, a row without any, pad tokens inside responses."""
-    scores = score_contexts(model, CONTEXTS, RESPONSES, 8, budget, temperature)
+    scores = score_contexts(ModelScorer(model, budget, temperature), CONTEXTS, RESPONSES, 8)
     assert scores.correct_logprobs.shape == (4, 8)
     assert scores.wrong_logprobs.shape == (4, 3, 8)
     assert scores.hinted.tolist() == [True, True, False, True]
@@ -242,7 +243,7 @@ def test_scores_are_those_of_single_forwards(model, budget, temperature):
 
 def test_shifting_a_target_by_one_token_changes_the_result(model):
     """Were a row read one column off, the comparison above would see it."""
-    scores = score_contexts(model, CONTEXTS, RESPONSES, 8, 10**6)
+    scores = score_contexts(ModelScorer(model, 10**6), CONTEXTS, RESPONSES, 8)
     for i in (0, 3):
         response, context = RESPONSES[i], CONTEXTS.correct[i]
         shifted = one_forward(model, [*context, response[0]], [*response[1:], 4])
@@ -252,10 +253,10 @@ def test_shifting_a_target_by_one_token_changes_the_result(model):
 
 
 def test_a_row_does_not_depend_on_its_neighbours(model):
-    scores = score_contexts(model, CONTEXTS, RESPONSES, 8, 10**6)
+    scores = score_contexts(ModelScorer(model, 10**6), CONTEXTS, RESPONSES, 8)
     for i in range(4):
         row = TeacherContexts(CONTEXTS.correct[i : i + 1], CONTEXTS.wrong[i : i + 1], 0.0)
-        alone = score_contexts(model, row, RESPONSES[i : i + 1], 8, 10**6)
+        alone = score_contexts(ModelScorer(model, 10**6), row, RESPONSES[i : i + 1], 8)
         torch.testing.assert_close(alone.correct_logprobs[0], scores.correct_logprobs[i], rtol=0, atol=1e-5)
         slots = alone.wrong_logprobs.shape[1]
         torch.testing.assert_close(alone.wrong_logprobs[0], scores.wrong_logprobs[i, :slots], rtol=0, atol=1e-5)
@@ -269,7 +270,7 @@ def test_nothing_is_scored_twice(model):
         truncated_share=0.0,
     )
     responses = [[20, 21], [20, 21], [22], [23]]
-    scores, rows = forwarded_rows(model, lambda: score_contexts(model, contexts, responses, 2, 10**6))
+    scores, rows = forwarded_rows(model, lambda: score_contexts(ModelScorer(model, 10**6), contexts, responses, 2))
     assert len(rows) == 2 + 3
     assert scores.tokens_forwarded == (4 + 3) + (3 + 4 + 2)
     assert torch.equal(scores.wrong_logprobs[0, 0], scores.wrong_logprobs[0, 1])
@@ -281,7 +282,7 @@ def test_nothing_is_scored_twice(model):
 
 def test_without_any_hint_nothing_is_forwarded(model):
     contexts = TeacherContexts([None, None], [[], []], 0.0)
-    scores, rows = forwarded_rows(model, lambda: score_contexts(model, contexts, [[4], [5, 6]], 2, 100))
+    scores, rows = forwarded_rows(model, lambda: score_contexts(ModelScorer(model, 100), contexts, [[4], [5, 6]], 2))
     assert not rows
     assert scores.correct_logprobs.shape == (2, 2)
     assert scores.wrong_logprobs.shape == (2, 0, 2)
@@ -291,7 +292,7 @@ def test_without_any_hint_nothing_is_forwarded(model):
 
 def test_contexts_without_wrong_hints_leave_no_slots(model):
     contexts = TeacherContexts([[5], [6, 7]], [[], []], 0.0)
-    scores = score_contexts(model, contexts, [[8], [9, 10]], 2, 100)
+    scores = score_contexts(ModelScorer(model, 100), contexts, [[8], [9, 10]], 2)
     assert scores.wrong_logprobs.shape == (2, 0, 2)
     assert scores.wrong_mask.shape == (2, 0)
     assert scores.hinted.all()
@@ -305,11 +306,12 @@ FIRST_WRONG = [wrong[0] if wrong else None for wrong in CONTEXTS.wrong]
 STUDENT_IDS = torch.from_numpy(np.random.default_rng(0).integers(0, 103, size=(4, WIDTH, 5)))
 
 
-def read(model, support, contexts=CONTEXTS, responses=RESPONSES, ids=STUDENT_IDS, budget=10**6, **options):
+def read(
+    model, support, contexts=CONTEXTS, responses=RESPONSES, ids=STUDENT_IDS, budget=10**6, temperature=1.0, **options
+):
     student_ids = ids if support.chooser == "student" and support.top_k else None
-    return score_contexts(
-        model, contexts, responses, WIDTH, budget, support=support, student_ids=student_ids, **options
-    )
+    teacher = ModelScorer(model, budget, temperature)
+    return score_contexts(teacher, contexts, responses, WIDTH, support=support, student_ids=student_ids, **options)
 
 
 def assert_near(found, expected):
@@ -371,11 +373,10 @@ def test_the_wrong_support_is_that_of_each_rows_first_wrong_hint(model):
 @pytest.mark.parametrize("budget", [1, 10**6])
 @pytest.mark.parametrize("temperature", [0.6, 1.0])
 def test_entropies_are_the_teachers_under_the_correct_hint(model, support, budget, temperature):
-    options = {"entropy": True, "temperature": temperature}
     if support is None:
-        scores = score_contexts(model, CONTEXTS, RESPONSES, WIDTH, budget, **options)
+        scores = score_contexts(ModelScorer(model, budget, temperature), CONTEXTS, RESPONSES, WIDTH, entropy=True)
     else:
-        scores = read(model, support, budget=budget, **options)
+        scores = read(model, support, budget=budget, temperature=temperature, entropy=True)
     assert scores.entropy.shape == (4, WIDTH)
     for i, response in enumerate(RESPONSES):
         if CONTEXTS.correct[i] is not None:
@@ -384,7 +385,7 @@ def test_entropies_are_the_teachers_under_the_correct_hint(model, support, budge
 
 
 def test_what_was_not_asked_for_is_not_there(model):
-    scores = score_contexts(model, CONTEXTS, RESPONSES, WIDTH, 100)
+    scores = score_contexts(ModelScorer(model, 100), CONTEXTS, RESPONSES, WIDTH)
     assert (scores.support_ids, scores.correct_support, scores.wrong_support, scores.entropy) == (None,) * 4
     assert read(model, Support("teacher", 5)).entropy is None
 

@@ -17,15 +17,14 @@ from selfdistill.objectives.batch import Batch
 from selfdistill.objectives.methods import METHODS
 from selfdistill.sampling.chat import encode_chat
 from selfdistill.sampling.decode import DecodeLoop
-from selfdistill.sampling.scoring import Sequences
-from selfdistill.signals import guards
+from selfdistill.sampling.scoring import ModelScorer, Sequences
 from selfdistill.signals.hints import Assignment
 from selfdistill.signals.scoring import ContextBuilder, TeacherContexts
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.graders import Graded
 from selfdistill.tasks.prompts import student_prompt
-from selfdistill.training.local import trainer as trainer_module
-from selfdistill.training.local.trainer import LocalTrainer
+from selfdistill.training import step as step_module
+from selfdistill.training.step import TrainingStep
 
 REGISTRY = yaml.safe_load((Path(__file__).parents[2] / "config" / "methods.yaml").read_text())["methods"]
 DISTILLED = {"signal/divergence_mean", "signal/teacher_gap_abs_mean"}
@@ -175,14 +174,14 @@ class Seen:
 
 @pytest.fixture
 def seen(monkeypatch):
-    every, original = [], LocalTrainer._with_signal
+    every, original = [], TrainingStep._with_signal
 
     def watched(self, sequences, batch, contexts):
         batch, metrics = original(self, sequences, batch, contexts)
-        every.append(Seen(sequences, contexts, batch, copy.deepcopy(self.model)))
+        every.append(Seen(sequences, contexts, batch, copy.deepcopy(self._engine.model)))
         return batch, metrics
 
-    monkeypatch.setattr(LocalTrainer, "_with_signal", watched)
+    monkeypatch.setattr(TrainingStep, "_with_signal", watched)
     return every
 
 
@@ -344,13 +343,16 @@ def test_a_one_sided_contrast_is_relative_to_the_student_right_before_its_update
 
 @pytest.mark.parametrize(("method", "objective"), [("srpo", {}), ("sdpo", {}), ("rlcsd", {"one_sided": True})])
 def test_the_student_is_asked_about_hinted_rollouts_only(make, seen, monkeypatch, method, objective):
-    asked, original = [], LocalTrainer._score
-    monkeypatch.setattr(
-        LocalTrainer,
-        "_score",
-        lambda self, model, rows, *a, **k: asked.append(rows) or original(self, model, rows, *a, **k),
-    )
-    make(coin, **still(method, objective=objective)).step(1)
+    trainer = make(coin, **still(method, objective=objective))
+    asked, original = [], ModelScorer.__call__
+
+    def watched(self, rows, *arguments, **options):
+        if self.model is trainer.model:
+            asked.append(rows)
+        return original(self, rows, *arguments, **options)
+
+    monkeypatch.setattr(ModelScorer, "__call__", watched)
+    trainer.step(1)
     ((each, (rows,)),) = [(each, asked) for each in seen]
     hinted = each.batch.hinted.nonzero()[:, 0].tolist()
     assert rows.responses == [each.sequences.responses[i] for i in hinted]
@@ -370,7 +372,7 @@ class OwnPrompts(ContextBuilder):
 def test_a_live_teacher_without_privilege_teaches_nothing(make, monkeypatch, method):
     """Distributions of student and teacher at every token agree, in each update of a step; with a hint they do not."""
     hinted = make(coin, **registered(method, teacher={"kind": "live"})).step(1)
-    monkeypatch.setattr(trainer_module, "ContextBuilder", OwnPrompts)
+    monkeypatch.setattr(step_module, "ContextBuilder", OwnPrompts)
     equal = make(coin, **registered(method, teacher={"kind": "live"})).step(1)
     for name, least in (("actor/loss", 1e-3), ("signal/divergence_mean", 1e-3), ("signal/teacher_gap_abs_mean", 0.1)):
         assert abs(equal[name]) < 1e-5
@@ -441,7 +443,7 @@ def test_a_gradient_that_is_not_finite_leaves_weights_and_optimizer_alone(make, 
 
 
 def test_srpo_learns_from_rows_without_hints_by_grpo(make, monkeypatch):
-    monkeypatch.setattr(trainer_module, "assign_hints", lambda group, *_: [Assignment()] * len(group))
+    monkeypatch.setattr(step_module, "assign_hints", lambda group, *_: [Assignment()] * len(group))
     srpo, grpo = make(coin, **still("srpo")), make(coin, **still("grpo", update={"kl_coef": 0.0}))
     metrics, plain = srpo.step(1), grpo.step(1)
     assert metrics["signal/distilled_share"] == 0
@@ -533,23 +535,27 @@ def test_guards_can_be_switched_off(make):
 
 @pytest.mark.parametrize("rollouts", [1, 3])
 def test_so_many_rollouts_an_optimizer_step_are_scored_once_more(make, monkeypatch, rollouts):
-    scored, original = [], guards.read_responses
-    monkeypatch.setattr(
-        guards, "read_responses", lambda model, rows, *a, **k: scored.append(rows) or original(model, rows, *a, **k)
-    )
+    scored, original = [], ModelScorer.__call__
+
+    def watched(self, rows, *arguments, alone=False, **options):
+        if alone:
+            scored.append(len(rows.responses))
+        return original(self, rows, *arguments, alone=alone, **options)
+
+    monkeypatch.setattr(ModelScorer, "__call__", watched)
     make(coin, **registered("opsd"), guards={"null_contrast_rollouts": rollouts}).step(1)
-    assert [len(rows.responses) for rows in scored] == [1] * (2 * rollouts)
+    assert scored == [rollouts] * 2
 
 
 def test_a_misaligned_teacher_shows_in_the_guards(make, monkeypatch):
     """Scores that slipped by one token on their way to the update."""
-    original = trainer_module.score_contexts
+    original = step_module.score_contexts
 
     def slipped(*arguments, **options):
         scores = original(*arguments, **options)
         return replace(scores, correct_logprobs=scores.correct_logprobs.roll(1, dims=1))
 
-    monkeypatch.setattr(trainer_module, "score_contexts", slipped)
+    monkeypatch.setattr(step_module, "score_contexts", slipped)
     assert make(coin, **still("opsd")).step(1)["guard/null_contrast_abs_mean"] > 0.3
 
 

@@ -138,14 +138,14 @@ def test_sigkill_in_the_middle_of_a_step(small_run, config, uninterrupted, tmp_p
             """
             import json, sys, time, pathlib
             from selfdistill.training.local import run
-            from selfdistill.training.local.trainer import LocalTrainer
+            from selfdistill.training.step import TrainingStep
             job = json.load(open(sys.argv[1]))
-            update = LocalTrainer._update
+            update = TrainingStep._update
             def slow(self, *arguments):
                 print("updating", flush=True)
                 time.sleep(0.3)
                 return update(self, *arguments)
-            LocalTrainer._update = slow
+            TrainingStep._update = slow
             paths = {k: pathlib.Path(v) for k, v in job["files"].items()}
             outputs = {k: pathlib.Path(v) for k, v in job["outputs"].items()}
             state = pathlib.Path(job["state"])

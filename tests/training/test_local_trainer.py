@@ -8,8 +8,8 @@ import torch
 
 from selfdistill.errors import UserError
 from selfdistill.sampling.decode import DecodeLoop
-from selfdistill.training.local import trainer as trainer_module
-from selfdistill.training.local.trainer import _combined
+from selfdistill.training.local import engine as engine_module
+from selfdistill.training.step import _combined
 
 
 def weights(trainer):
@@ -190,13 +190,13 @@ def test_metrics_of_optimizer_steps_become_those_of_the_step():
 
 def test_a_model_in_bfloat16_has_a_teacher_and_a_reference_in_bfloat16(make, monkeypatch):
     """As on a GPU with master_dtype bfloat16: weights, AdamW's state and every copy."""
-    copies, copied = [], trainer_module.frozen_copy
+    copies, copied = [], engine_module.frozen_copy
 
     def reference(*arguments):
         copies.append(copied(*arguments))
         return copies[-1]
 
-    monkeypatch.setattr(trainer_module, "frozen_copy", reference)
+    monkeypatch.setattr(engine_module, "frozen_copy", reference)
     for kind in ("snapshot", "ema"):
         trainer = make(dtype=torch.bfloat16, teacher={"kind": kind}, update={"kl_coef": 0.1})
         before = weights(trainer)

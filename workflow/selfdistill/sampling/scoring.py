@@ -7,6 +7,7 @@ be legitimate tokens of a response (spec D14).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -40,6 +41,33 @@ class Scores:
     ids: Tensor | None = None
     support: Tensor | None = None
     entropy: Tensor | None = None
+
+
+class Scorer(Protocol):
+    """Weights that can be asked for scores, wherever they are."""
+
+    @property
+    def vocabulary(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the scores are to be."""
+
+    def __call__(
+        self,
+        sequences: Sequences,
+        width: int,
+        *,
+        top_k: int | None = None,
+        ids: Tensor | None = None,
+        entropy: bool = False,
+        alone: bool = False,
+    ) -> Scores:
+        """Scores (N, width) of all sequences, without gradient; zero behind each response.
+
+        Arguments as in `read_responses`, with `ids` (N, width, k). `alone`: each sequence by itself, in a batch
+        of another shape than otherwise.
+        """
 
 
 def micro_batches(sequences: Sequences, max_tokens: int) -> list[list[int]]:
@@ -126,6 +154,7 @@ def score(
     top_k: int | None = None,
     ids: Tensor | None = None,
     entropy: bool = False,
+    padding: int = 0,
 ) -> Scores:
     """Scores (N, width) of all sequences, without gradient, in micro-batches; zero behind each micro-batch's longest.
 
@@ -135,10 +164,42 @@ def score(
     count = len(sequences.responses)
     for rows in micro_batches(sequences, max_tokens):
         part_ids = None if ids is None else ids[rows]
-        part = read_responses(model, sequences, rows, temperature, top_k=top_k, ids=part_ids, entropy=entropy)
+        what = {"top_k": top_k, "ids": part_ids, "entropy": entropy, "padding": padding}
+        part = read_responses(model, sequences, rows, temperature, **what)
         for name, value in vars(part).items():
             if value is not None:
                 if name not in found:
                     found[name] = value.new_zeros(count, width, *value.shape[2:])
                 found[name][rows, : value.shape[1]] = value
     return Scores(**{"logprobs": torch.zeros(count, width, device=model.device), **found})
+
+
+@dataclass(frozen=True)
+class ModelScorer:
+    """A Scorer of a model in this process: `max_tokens` padded tokens a forward, logits divided by `temperature`."""
+
+    model: PreTrainedModel
+    max_tokens: int
+    temperature: float = 1.0
+
+    @property
+    def vocabulary(self) -> int:
+        return self.model.config.vocab_size
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def __call__(
+        self,
+        sequences: Sequences,
+        width: int,
+        *,
+        top_k: int | None = None,
+        ids: Tensor | None = None,
+        entropy: bool = False,
+        alone: bool = False,
+    ) -> Scores:
+        budget, padding = (1, 1) if alone else (self.max_tokens, 0)
+        what = {"top_k": top_k, "ids": ids, "entropy": entropy, "padding": padding}
+        return score(self.model, sequences, width, budget, self.temperature, **what)

@@ -8,25 +8,22 @@ import math
 from collections.abc import Sequence
 
 import torch
-from transformers import PreTrainedModel
 
-from selfdistill.sampling.scoring import Sequences, read_responses
+from selfdistill.sampling.scoring import Scorer, Sequences
 from selfdistill.signals.scoring import TeacherContexts, TeacherScores
-from selfdistill.signals.teachers import MixedLogits
 
 
 def teacher_guards(
-    model: PreTrainedModel | MixedLogits,
+    teacher: Scorer,
     contexts: TeacherContexts,
     responses: Sequence[Sequence[int]],
     scores: TeacherScores,
     rollouts: int,
-    temperature: float = 1.0,
 ) -> dict[str, float]:
-    """Score the first `rollouts` hinted rollouts once more, each alone and a column wider: in another batch shape.
+    """Score the first `rollouts` hinted rollouts once more, each alone: in another shape of batch.
 
     Args:
-        model, contexts, responses, temperature: as `scores` was made with.
+        teacher, contexts, responses: as `scores` was made with.
         rollouts: how many; rollouts of fewer than two tokens are passed over.
 
     Returns:
@@ -37,17 +34,19 @@ def teacher_guards(
     """
     hinted = zip(contexts.hinted, responses, strict=True)
     rows = [i for i, (has_hint, response) in enumerate(hinted) if has_hint and len(response) > 1][:rollouts]
-    differences, gains = [], []
-    for row in rows:
-        response = responses[row]
-        shifted = torch.tensor([*response[1:], response[-1]], device=model.device)[None, :, None]
-        alone = Sequences([contexts.correct[row]], [response])
-        with torch.no_grad():
-            again = read_responses(model, alone, [0], temperature, ids=shifted, padding=1)
-        differences.append((again.logprobs[0] - scores.correct_logprobs[row, : len(response)]).abs())
-        gains.append((again.logprobs[0] - again.support[0, :, 0])[:-1])
     if not rows:
         return {}
+    width = max(len(responses[row]) for row in rows)
+    shifted = torch.zeros(len(rows), width, 1, dtype=torch.int64, device=teacher.device)
+    for i, row in enumerate(rows):
+        shifted[i, : len(responses[row]), 0] = torch.tensor([*responses[row][1:], responses[row][-1]])
+    chosen = Sequences([contexts.correct[row] for row in rows], [responses[row] for row in rows])
+    again = teacher(chosen, width, ids=shifted, alone=True)
+    differences, gains = [], []
+    for i, row in enumerate(rows):
+        length = len(responses[row])
+        differences.append((again.logprobs[i, :length] - scores.correct_logprobs[row, :length]).abs())
+        gains.append((again.logprobs[i, :length] - again.support[i, :length, 0])[:-1])
     difference = torch.cat(differences)
     return {
         "guard/null_contrast_abs_mean": float(difference.mean()),

@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from selfdistill.objectives.batch import Support
 from selfdistill.sampling.chat import encode_chat
-from selfdistill.sampling.scoring import Scores, Sequences, score
+from selfdistill.sampling.scoring import Scorer, Scores, Sequences
 from selfdistill.signals.hints import Assignment, HintSettings
-from selfdistill.signals.teachers import MixedLogits
 from selfdistill.tasks.prompts import Hint, teacher_prompt
 
 
@@ -136,12 +135,10 @@ class ContextBuilder:
 
 
 def score_contexts(
-    model: PreTrainedModel | MixedLogits,
+    teacher: Scorer,
     contexts: TeacherContexts,
     responses: Sequence[Sequence[int]],
     width: int,
-    max_tokens: int,
-    temperature: float = 1.0,
     *,
     support: Support | None = None,
     student_ids: Tensor | None = None,
@@ -150,12 +147,10 @@ def score_contexts(
     """Score every rollout under each of its contexts, without gradient.
 
     Args:
-        model: the teacher.
+        teacher: its weights.
         contexts: of B rollouts.
         responses: token ids as drawn.
         width: T of the tensors returned.
-        max_tokens: padded tokens a forward.
-        temperature: divides the logits.
         support: where distributions are read, if at all.
         student_ids: (B, T, k) where the student chooses the support's ids.
         entropy: whether the teacher's entropies are wanted.
@@ -166,19 +161,21 @@ def score_contexts(
 
     def forward(jobs: Sequence[tuple[int, Sequence[int]]], ids: Tensor | None, entropy: bool) -> tuple[Scores, int]:
         """Scores of (row, context) pairs in order, and the tokens that it took; equal sequences once."""
+        if not jobs:
+            return Scores(torch.zeros(0, width, device=teacher.device)), 0
         # Equal sequences may still be read at different ids, which were chosen row by row.
         keys = [(tuple(c), tuple(responses[row]), None if ids is None else row) for row, c in jobs]
         distinct = dict(zip(keys, jobs, strict=True))
         place = {key: number for number, key in enumerate(distinct)}
         sequences = Sequences([c for _, c in distinct.values()], [responses[row] for row, _ in distinct.values()])
         chosen = None if ids is None else ids[[row for row, _ in distinct.values()]]
-        scores = score(model, sequences, width, max_tokens, temperature, top_k=top_k, ids=chosen, entropy=entropy)
+        scores = teacher(sequences, width, top_k=top_k, ids=chosen, entropy=entropy)
         spread = {name: v[[place[key] for key in keys]] for name, v in vars(scores).items() if v is not None}
         return Scores(**spread), sum(sequences.lengths)
 
     def placed(value: Tensor | None, rows: Sequence[int], *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """(B, T, ...) with the values in their rows, zero elsewhere; `value` is None where there are no rows."""
-        whole = torch.zeros(count, width, *shape, dtype=dtype, device=model.device)
+        whole = torch.zeros(count, width, *shape, dtype=dtype, device=teacher.device)
         if value is not None:
             whole[rows] = value
         return whole
@@ -191,8 +188,8 @@ def score_contexts(
     wrong, more_tokens = forward([(i, contexts.wrong[i][k]) for i, k in jobs], ids, False)
 
     slots = max(map(len, contexts.wrong), default=0)
-    wrong_logprobs = torch.zeros(count, slots, width, device=model.device)
-    wrong_mask = torch.zeros(count, slots, dtype=torch.bool, device=model.device)
+    wrong_logprobs = torch.zeros(count, slots, width, device=teacher.device)
+    wrong_mask = torch.zeros(count, slots, dtype=torch.bool, device=teacher.device)
     if jobs:
         rows, hints = (list(part) for part in zip(*jobs, strict=True))
         wrong_logprobs[rows, hints], wrong_mask[rows, hints] = wrong.logprobs, True
@@ -200,13 +197,13 @@ def score_contexts(
         correct_logprobs=placed(correct.logprobs, hinted),
         wrong_logprobs=wrong_logprobs,
         wrong_mask=wrong_mask,
-        hinted=torch.tensor(contexts.hinted, device=model.device),
+        hinted=torch.tensor(contexts.hinted, device=teacher.device),
         tokens_forwarded=tokens + more_tokens,
         entropy=placed(correct.entropy, hinted) if entropy else None,
     )
     if support is None:
         return scores
-    size = top_k or model.config.vocab_size
+    size = top_k or teacher.vocabulary
     first = [number for number, (_, k) in enumerate(jobs) if k == 0]
     of_first = None if wrong.support is None else wrong.support[first]
     return replace(

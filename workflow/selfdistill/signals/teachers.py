@@ -35,6 +35,25 @@ class TeacherSettings:
     student_share: float = 0.05
 
 
+class TeacherSchedule:
+    """When a teacher's own weights follow the student's, and how far. Its ticks belong into checkpoints."""
+
+    def __init__(self, settings: TeacherSettings, ticks: int = 0):
+        self._settings, self.ticks = settings, ticks
+
+    def tick(self, clock: str) -> float | None:
+        """Tell that the student has finished a step of the given clock.
+
+        Returns the share of its weights that the teacher keeps (0: a copy of the student's), None where nothing moves.
+        """
+        if clock != self._settings.clock or self._settings.kind not in ("snapshot", "ema"):
+            return None
+        self.ticks += 1
+        if self._settings.kind == "ema":
+            return self._settings.ema_decay
+        return 0.0 if self.ticks % self._settings.sync_interval == 0 else None
+
+
 class MixedLogits:
     """Two models as one whose logits are (1 - share) first + share second: a normalised geometric mean of both.
 
@@ -66,7 +85,7 @@ class Teacher:
 
         dtype: of the teacher's own weights. Moving averages in bfloat16 barely move (spec D5).
         """
-        self._settings, self._student, self._ticks = settings, student, 0
+        self._settings, self._student, self._schedule = settings, student, TeacherSchedule(settings)
         self._own = None if settings.kind in ("none", "live") else frozen_copy(student, dtype)
 
     @property
@@ -78,13 +97,9 @@ class Teacher:
 
     def tick(self, clock: str) -> None:
         """Tell that the student has finished a step of the given clock."""
-        if clock != self._settings.clock or self._settings.kind not in ("snapshot", "ema"):
-            return
-        self._ticks += 1
-        if self._settings.kind == "ema":
-            self._blend(self._settings.ema_decay)
-        elif self._ticks % self._settings.sync_interval == 0:
-            self._blend(0.0)
+        kept = self._schedule.tick(clock)
+        if kept is not None:
+            self._blend(kept)
 
     @torch.no_grad()
     def _blend(self, decay: float) -> None:
@@ -94,14 +109,14 @@ class Teacher:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Ticks and, where they differ from the initial and the live weights, the teacher's own."""
-        state = {"ticks": torch.tensor(self._ticks)}
+        state = {"ticks": torch.tensor(self._schedule.ticks)}
         if self._settings.kind in ("snapshot", "ema"):
             state |= {f"weights.{name}": value for name, value in self._own.named_parameters()}
         return state
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self._ticks = int(state["ticks"])
+        self._schedule.ticks = int(state["ticks"])
         if self._settings.kind in ("snapshot", "ema"):
             for name, value in self._own.named_parameters():
                 value.copy_(state[f"weights.{name}"])

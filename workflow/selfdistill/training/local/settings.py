@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfdistill.errors import UserError
-from selfdistill.objectives.aggregation import AGGREGATIONS
 from selfdistill.sampling.interface import SamplingSettings
-from selfdistill.signals.hints import SOURCES, TRUNCATIONS, HintSettings
-from selfdistill.signals.teachers import CLOCKS, KINDS, TeacherSettings
-from selfdistill.tasks.prompts import FRAMINGS, HINT_MODES
+from selfdistill.signals.hints import HintSettings
+from selfdistill.signals.teachers import TeacherSettings
+from selfdistill.training.settings import StepSettings, one_of
 
 
 @dataclass(frozen=True)
@@ -136,23 +135,34 @@ class LocalSettings:
         settings._check()
         return settings
 
+    @property
+    def step(self) -> StepSettings:
+        """What a training step reads of it. Raises UserError for values that contradict each other."""
+        rollout, update = self.rollout, self.update
+        return StepSettings(
+            implementation=self.implementation,
+            objective=self.objective,
+            seed=self.seed,
+            prompts_per_step=rollout.prompts_per_step,
+            group_size=rollout.group_size,
+            max_sequence_tokens=rollout.max_prompt_tokens + rollout.max_response_tokens + self.hints.max_tokens,
+            old_logprobs=rollout.old_logprobs,
+            importance_threshold=rollout.importance_threshold,
+            shuffle_rewards=self.reward.shuffle,
+            learning_rate=self.optimizer.learning_rate,
+            warmup_steps=self.optimizer.warmup_steps,
+            prompts_per_update=update.prompts_per_update,
+            aggregation=update.aggregation,
+            kl_coef=update.kl_coef,
+            teacher=self.teacher,
+            hints=self.hints,
+            null_contrast_rollouts=self.guards.null_contrast_rollouts,
+        )
+
     def _check(self) -> None:
-        _one_of("rollout.engine", self.rollout.engine, ("own", "transformers"))
-        _one_of("rollout.old_logprobs", self.rollout.old_logprobs, ("sampler", "recompute"))
-        _one_of("update.aggregation", self.update.aggregation, AGGREGATIONS)
-        _one_of("teacher.kind", self.teacher.kind, KINDS)
-        _one_of("teacher.clock", self.teacher.clock, CLOCKS)
-        _one_of("hints.source", self.hints.source, SOURCES)
-        _one_of("hints.mode", self.hints.mode, HINT_MODES)
-        _one_of("hints.framing", self.hints.framing, tuple(FRAMINGS))
-        _one_of("hints.truncation", self.hints.truncation, TRUNCATIONS)
-        _one_of("optimizer.master_dtype", self.optimizer.master_dtype, ("float32", "bfloat16"))
-        _one_of("hints.lone_targets", self.hints.lone_targets, ("keep", "drop"))
-        if self.rollout.prompts_per_step % self.update.prompts_per_update:
-            raise UserError(
-                f"run config: rollout.prompts_per_step ({self.rollout.prompts_per_step}) must be a multiple of "
-                f"update.prompts_per_update ({self.update.prompts_per_update})"
-            )
+        one_of("rollout.engine", self.rollout.engine, ("own", "transformers"))
+        one_of("optimizer.master_dtype", self.optimizer.master_dtype, ("float32", "bfloat16"))
+        _ = self.step  # checks the rest
 
 
 def _section(kind: type, value: Any, name: str) -> Any:
@@ -163,8 +173,3 @@ def _section(kind: type, value: Any, name: str) -> Any:
         said = [f"unknown {', '.join(unknown)}"] * bool(unknown) + [f"missing {', '.join(missing)}"] * bool(missing)
         raise UserError(f"run config, section {name}: {'; '.join(said)}; it takes {', '.join(known)}")
     return kind(**value)
-
-
-def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UserError(f"run config: {key} is {value!r}, expected one of {', '.join(allowed)}")

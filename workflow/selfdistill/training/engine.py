@@ -1,0 +1,42 @@
+"""What a training step asks of a trainer: scores under some weights, and one step of the optimizer."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from selfdistill.objectives.batch import Batch, Targets
+from selfdistill.sampling.scoring import Scorer, Sequences
+from selfdistill.training.update import Sums
+
+#: Whose scores can be asked for: the model in training, the method's teacher, the run's initial weights.
+WHO = ("student", "teacher", "initial")
+
+
+class Engine(Protocol):
+    """Weights in training and those that watch them, in this process or on a cluster."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors of a step are."""
+
+    def scorer(self, who: str) -> Scorer:
+        """The weights of one of WHO as they are now, at the rollout temperature."""
+
+    def update(
+        self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor, learning_rate: float
+    ) -> tuple[Sums, float]:
+        """One step of the optimizer, on rows of a global batch: those that carry any weight.
+
+        Args:
+            sequences, batch, targets: the rows.
+            kl_weights: (B, T) as of objectives.methods.micro_batch_loss.
+            learning_rate: of this step.
+
+        Returns:
+            Sums over all micro-batches, and the norm of the gradient before it was clipped. Where the norm is not
+            finite no step was made: weights and the optimizer's state are as before.
+        """
+
+    def tick(self, clock: str) -> None:
+        """Tell the teacher that the student has finished a step of the given clock (signals.teachers.CLOCKS)."""

@@ -1,0 +1,104 @@
+"""The engine of the local trainer: model, teacher and initial weights in this process."""
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from selfdistill.objectives.batch import Batch, Student, Targets
+from selfdistill.objectives.methods import Method
+from selfdistill.sampling.scoring import ModelScorer, Sequences, micro_batches, read_responses
+from selfdistill.signals.teachers import Teacher, TeacherSettings, frozen_copy
+from selfdistill.training.local.settings import OptimizerSettings
+from selfdistill.training.update import Sums, added, micro_batch_update
+
+
+class LocalEngine:
+    """Implements training.engine.Engine. Its state belongs into checkpoints."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        method: Method,
+        teacher: TeacherSettings,
+        optimizer: OptimizerSettings,
+        *,
+        micro_batch_tokens: int,
+        temperature: float,
+        keep_initial: bool,
+    ):
+        """`model` holds the initial weights now; `keep_initial`: whether anyone will ask for their scores."""
+        self.model, self._method = model, method
+        self._budget, self._temperature, self._max_grad_norm = micro_batch_tokens, temperature, optimizer.max_grad_norm
+        self._teacher = Teacher(teacher, model, model.dtype)
+        self._initial = frozen_copy(model, model.dtype) if keep_initial else None
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, betas=(0.9, 0.999)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def scorer(self, who: str) -> ModelScorer:
+        """See Engine."""
+        models = {"student": self.model, "teacher": self._teacher.model, "initial": self._initial}
+        return ModelScorer(models[who], self._budget, self._temperature)
+
+    def update(
+        self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor, learning_rate: float
+    ) -> tuple[Sums, float]:
+        """See Engine."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.zero_grad(set_to_none=True)
+        sums = self.backward(sequences, batch, targets, kl_weights)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._max_grad_norm)
+        if torch.isfinite(norm):
+            self._optimizer.step()
+        return sums, float(norm)
+
+    def backward(self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor) -> Sums:
+        """Add the gradient of the loss of all rows to the parameters', micro-batch by micro-batch."""
+        support = self._method.needs.support
+        top_k = 0 if support is not None and batch.support_ids is None else None
+        parts = []
+        for rows in micro_batches(sequences, self._budget):
+            index = torch.tensor(rows, device=batch.advantages.device)
+            part, part_targets = batch.rows(index), targets.rows(index)
+            read = read_responses(self.model, sequences, rows, self._temperature, top_k=top_k, ids=part.support_ids)
+            width = read.logprobs.shape[1]
+            part, part_targets = part.narrowed(width), part_targets.narrowed(width)
+            student = Student(read.logprobs, read.support)
+            loss, sums = micro_batch_update(self._method, student, part, part_targets, kl_weights[index, :width])
+            loss.backward()
+            parts.append(sums)
+        return added(parts)
+
+    def tick(self, clock: str) -> None:
+        """See Engine."""
+        self._teacher.tick(clock)
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """Weights, optimizer and teacher, as named tensors."""
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        optimizer = {
+            f"{names[parameter]}.{key}": torch.as_tensor(value)
+            for parameter, state in self._optimizer.state.items()
+            for key, value in state.items()
+        }
+        weights = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        return {"weights": weights, "optimizer": optimizer, "teacher": self._teacher.state_dict()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """The inverse of state_dict()."""
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(state["weights"][name])
+            prefix = f"{name}."
+            entries = {key.removeprefix(prefix): v for key, v in state["optimizer"].items() if key.startswith(prefix)}
+            if entries:
+                self._optimizer.state[parameter] = {
+                    key: value.clone() if key == "step" else value.to(parameter.device).clone()
+                    for key, value in entries.items()
+                }
+        self._teacher.load_state_dict(state["teacher"])

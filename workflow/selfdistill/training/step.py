@@ -1,0 +1,316 @@
+"""One training step after its rollouts: advantages, hints, teacher scores, updates. The same for every trainer."""
+
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from selfdistill.errors import UserError
+from selfdistill.objectives.advantages import group_advantages
+from selfdistill.objectives.aggregation import token_weights
+from selfdistill.objectives.batch import Batch, mean_over
+from selfdistill.objectives.methods import build_method
+from selfdistill.objectives.policy_gradient import importance_weights
+from selfdistill.randomness import generator
+from selfdistill.sampling.scoring import Sequences
+from selfdistill.signals.guards import over_uniform, teacher_guards
+from selfdistill.signals.hints import Assignment, Candidate, assign_hints, hint_metrics
+from selfdistill.signals.scoring import ContextBuilder, TeacherContexts, score_contexts
+from selfdistill.tasks.prompts import Hint
+from selfdistill.tasks.schema import Problem
+from selfdistill.training.engine import Engine
+from selfdistill.training.settings import StepSettings
+from selfdistill.training.update import update_metrics
+
+
+@dataclass(frozen=True)
+class StepRollouts:
+    """A step's B = prompts x group rollouts, row by row, those of a prompt together.
+
+    Attributes:
+        problems, prompts: what was asked, as a row of data and as token ids.
+        responses: token ids as drawn.
+        texts: decoded without special tokens.
+        answers: what was boxed last, None without a box.
+        correct: the grader's verdict.
+        logprobs: (T,) float32 nats of the sampler, of each response's tokens at the rollout temperature.
+        truncated: cut at the limit of tokens.
+        entropy: mean over all tokens, nats; None where the sampler does not know it.
+    """
+
+    problems: Sequence[Problem]
+    prompts: Sequence[Sequence[int]]
+    responses: Sequence[Sequence[int]]
+    texts: Sequence[str]
+    answers: Sequence[str | None]
+    correct: Sequence[bool]
+    logprobs: Sequence[np.ndarray]
+    truncated: Sequence[bool]
+    entropy: float | None = None
+
+    @property
+    def sequences(self) -> Sequences:
+        return Sequences(self.prompts, self.responses)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each response."""
+        return [len(response) for response in self.responses]
+
+
+class TrainingStep:
+    """Turns the rollouts of a step into updates of an engine's model. It has no state of its own."""
+
+    def __init__(self, settings: StepSettings, tokenizer: PreTrainedTokenizerBase, engine: Engine):
+        """Raises UserError where the method cannot be had with the other settings."""
+        self.settings, self._engine = settings, engine
+        self.method = build_method(settings.implementation, settings.objective)
+        self.contexts = ContextBuilder(tokenizer, settings.hints, settings.max_sequence_tokens)
+        self._timings: dict[str, float] = {}
+        self._check_method()
+
+    def run(self, number: int, rollouts: StepRollouts) -> dict[str, float]:
+        """Training step `number`, counted from 1; returns its metrics."""
+        self._timings, engine = {}, self._engine
+        rewards = self._rewards(rollouts, number)
+        groups = torch.arange(len(rewards), device=engine.device) // self.settings.group_size
+        metrics = _rollout_metrics(rollouts, rewards)
+        with self.timed("old_logprobs"):
+            batch, measured = self._base_batch(rollouts, rewards, group_advantages(rewards, groups), number)
+        metrics |= measured
+        if self.settings.kl_coef:
+            with self.timed("reference"):
+                scores = engine.scorer("initial")(rollouts.sequences, batch.response_mask.shape[1])
+            batch = batch.extended(reference_logprobs=scores.logprobs)
+        contexts = None
+        if self.method.needs.correct_hint:
+            assignments = self._hints(rollouts, rewards, number)
+            contexts = self.contexts.build([p.problem for p in rollouts.problems], assignments, rollouts.lengths)
+            metrics |= hint_metrics(assignments) | {"hints/truncated_share": contexts.truncated_share}
+            batch = batch.extended(kept=torch.tensor([a.kept for a in assignments], device=engine.device))
+        metrics |= self._update(rollouts.sequences, batch, contexts, number)
+        engine.tick("training_steps")
+        return metrics | {f"timing_s/{name}": seconds for name, seconds in self._timings.items()}
+
+    def _rewards(self, rollouts: StepRollouts, number: int) -> Tensor:
+        rewards = torch.tensor([float(each) for each in rollouts.correct], device=self._engine.device)
+        if self.settings.shuffle_rewards:
+            order = generator(self.settings.seed, "shuffled rewards", number).permutation(len(rewards))
+            rewards = rewards[torch.from_numpy(order)]
+        return rewards
+
+    def _base_batch(
+        self, rollouts: StepRollouts, rewards: Tensor, advantages: Tensor, number: int
+    ) -> tuple[Batch, dict[str, float]]:
+        """The batch before any teacher, and the entropy where only the trainer can tell it."""
+        _check_logprobs(rollouts)
+        sampled, mask = (each.to(self._engine.device) for each in _padded(rollouts.logprobs))
+        batch = Batch(response_mask=mask, advantages=advantages, old_logprobs=sampled, step=number)
+        batch = batch.extended(correct=rewards > 0)
+        unknown = rollouts.entropy is None
+        if self.settings.old_logprobs == "sampler" and not unknown:
+            return batch, {}
+        scores = self._engine.scorer("student")(rollouts.sequences, mask.shape[1], entropy=unknown)
+        measured = {"actor/entropy": mean_over(scores.entropy, mask)} if unknown else {}
+        measured["rollout/logprob_gap_abs_mean"] = mean_over((scores.logprobs - sampled).abs(), mask)
+        if self.settings.old_logprobs == "sampler":
+            return batch, measured
+        threshold = self.settings.importance_threshold
+        weights = None if threshold is None else importance_weights(scores.logprobs, sampled, threshold)
+        return batch.extended(old_logprobs=scores.logprobs, importance=weights), measured
+
+    def _hints(self, rollouts: StepRollouts, rewards: Tensor, number: int) -> list[Assignment]:
+        size, assignments = self.settings.group_size, []
+        for prompt in range(len(rollouts.responses) // size):
+            rows = range(prompt * size, (prompt + 1) * size)
+            group = [Candidate(float(rewards[i]), rollouts.texts[i], rollouts.answers[i]) for i in rows]
+            problem = rollouts.problems[rows[0]]
+            reference = Hint(problem.solution, problem.answer)
+            key = (self.settings.seed, number, prompt)
+            assignments += assign_hints(group, reference, self.settings.hints, self.method.needs, key)
+        return assignments
+
+    def _update(
+        self, sequences: Sequences, batch: Batch, contexts: TeacherContexts | None, number: int
+    ) -> dict[str, float]:
+        """Optimizer steps over consecutive shares of the prompts; each share is a global batch of its own."""
+        rate = self.settings.rate(number)
+        share = self.settings.prompts_per_update * self.settings.group_size
+        records, skipped = [], 0
+        for begin in range(0, len(batch.advantages), share):
+            rows = list(range(begin, begin + share))
+            part = batch.rows(torch.tensor(rows, device=batch.advantages.device))
+            part_contexts = None if contexts is None else contexts.rows(rows)
+            record, updated = self._optimizer_step(rows_of(sequences, rows), part, part_contexts, rate)
+            records.append(record)
+            skipped += not updated
+        return _combined(records) | {"actor/learning_rate": rate, "actor/skipped_updates": skipped}
+
+    def _optimizer_step(
+        self, sequences: Sequences, batch: Batch, contexts: TeacherContexts | None, rate: float
+    ) -> tuple[dict[str, float], bool]:
+        """Metrics of one update from one global batch, and whether it was made.
+
+        It is skipped, the optimizer's state untouched, where no token carries a loss of the method's own (a
+        KL term alone is no reason to move), and where the gradient is not finite.
+        """
+        settings, kept, metrics = self.settings, batch.token_mask, {}
+        if not kept.any():
+            return {}, False
+        if contexts is not None:
+            batch, metrics = self._with_signal(sequences, batch, contexts)
+        targets = self.method.targets(batch, settings.aggregation)
+        if not targets.weights.any():
+            return metrics, False
+        kl_weights = settings.kl_coef * token_weights(kept, settings.aggregation, batch.rollouts)
+        # Rows without any weight are not forwarded: they left the batch, or the method wants nothing of them.
+        live = ((targets.weights != 0) | (kl_weights != 0)).any(dim=1).nonzero()[:, 0]
+        with self.timed("update"):
+            sums, norm = self._engine.update(
+                rows_of(sequences, live.tolist()), batch.rows(live), targets.rows(live), kl_weights[live], rate
+            )
+        if not np.isfinite(norm):
+            return metrics | targets.metrics | {"actor/nonfinite_updates": 1}, False
+        self._engine.tick("optimizer_steps")
+        metrics |= targets.metrics | update_metrics(sums, norm)
+        if batch.importance is not None:
+            metrics["actor/importance_mean"] = mean_over(batch.importance, kept)
+        return metrics, True
+
+    def _with_signal(
+        self, sequences: Sequences, batch: Batch, contexts: TeacherContexts
+    ) -> tuple[Batch, dict[str, float]]:
+        """The batch with all that the method wants to know before the student's forward.
+
+        Teacher and student are read once an optimizer step, with the weights that they have then.
+        """
+        needs, width = self.method.needs, batch.response_mask.shape[1]
+        student_ids = None
+        chosen_by_student = needs.support is not None and needs.support.chooser == "student" and needs.support.top_k > 0
+        # Of no other rows will anything be read.
+        rows = [i for i, hinted in enumerate(contexts.hinted) if hinted]
+        if needs.current_logprobs or chosen_by_student:
+            current = torch.zeros_like(batch.old_logprobs)
+            top_k = needs.support.top_k if chosen_by_student else None
+            if chosen_by_student:
+                student_ids = torch.zeros(*current.shape, top_k, dtype=torch.int64, device=current.device)
+            if rows:
+                with self.timed("survey"):
+                    survey = self._engine.scorer("student")(rows_of(sequences, rows), width, top_k=top_k)
+                current[rows] = survey.logprobs
+                if chosen_by_student:
+                    student_ids[rows] = survey.ids
+            batch = batch.extended(current_logprobs=current)
+        teacher = self._engine.scorer("teacher")
+        with self.timed("teacher"):
+            scores = score_contexts(
+                teacher,
+                contexts,
+                sequences.responses,
+                width,
+                support=needs.support,
+                student_ids=student_ids,
+                entropy=needs.teacher_entropy,
+            )
+        batch = batch.extended(
+            correct_logprobs=scores.correct_logprobs,
+            wrong_logprobs=scores.wrong_logprobs,
+            wrong_mask=scores.wrong_mask,
+            support_ids=scores.support_ids,
+            correct_support=scores.correct_support,
+            wrong_support=scores.wrong_support,
+            teacher_entropy=scores.entropy,
+            hinted=scores.hinted,
+        )
+        metrics: dict[str, float] = {"tokens/teacher_forwarded": scores.tokens_forwarded}
+        hinted = batch.hinted_mask
+        if hinted.any():
+            mean = mean_over(scores.correct_logprobs, hinted)
+            metrics |= {
+                "teacher/logprob_mean": mean,
+                "teacher/gap_abs_mean": mean_over((scores.correct_logprobs - batch.old_logprobs).abs(), hinted),
+                "guard/teacher_over_uniform": over_uniform(mean, teacher.vocabulary),
+            }
+        with self.timed("guards"):
+            rollouts = self.settings.null_contrast_rollouts
+            guards = teacher_guards(teacher, contexts, sequences.responses, scores, rollouts)
+        return batch, metrics | guards
+
+    def _check_method(self) -> None:
+        needs, settings = self.method.needs, self.settings
+        if needs.correct_hint and (settings.hints.source == "none" or settings.teacher.kind == "none"):
+            raise UserError(
+                f"method {settings.implementation} needs a hinted teacher: set hints.source and teacher.kind "
+                f"(they are {settings.hints.source!r} and {settings.teacher.kind!r})"
+            )
+        vocabulary = self._engine.scorer("student").vocabulary
+        if needs.support is not None and needs.support.top_k > vocabulary:
+            raise UserError(
+                f"run config: objective.top_k is {needs.support.top_k}, but the model's vocabulary has {vocabulary} "
+                "tokens; lower it, or set it to 0 for the full vocabulary"
+            )
+
+    @contextmanager
+    def timed(self, name: str):
+        """Count the seconds of a block under timing_s/<name>."""
+        began = time.monotonic()
+        yield
+        self._timings[name] = self._timings.get(name, 0.0) + time.monotonic() - began
+
+
+def rows_of(sequences: Sequences, rows: Sequence[int]) -> Sequences:
+    """The given rows of prompts and responses."""
+    return Sequences([sequences.prompts[i] for i in rows], [sequences.responses[i] for i in rows])
+
+
+def _check_logprobs(rollouts: StepRollouts) -> None:
+    """Raises UserError where a sampler gave none: without them importance correction would silently be off."""
+    for logprobs, length in zip(rollouts.logprobs, rollouts.lengths, strict=True):
+        if len(logprobs) != length or not np.isfinite(logprobs).all():
+            raise UserError(
+                "rollout.engine: the sampler gave no log-probs for some tokens it drew; old log-probs and "
+                "rollout.importance_threshold need them: use another engine, or fix this one"
+            )
+
+
+def _combined(records: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Metrics of a step's optimizer steps as one: tokens add up, maxima stay maxima, others are averaged.
+
+    A guard or signal may be missing where an optimizer step had nothing to measure it on.
+    """
+    combined = {}
+    for name in dict.fromkeys(name for record in records for name in record):
+        values = [record[name] for record in records if name in record]
+        if name.startswith("tokens/") or name == "actor/nonfinite_updates":
+            combined[name] = sum(values)
+        else:
+            combined[name] = max(values) if name.endswith("_max") else sum(values) / len(values)
+    return combined
+
+
+def _padded(values: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Ragged rows as (B, T) with zeros behind, and the mask of real entries."""
+    width = max(map(len, values))
+    padded = torch.zeros(len(values), width)
+    mask = torch.zeros(len(values), width, dtype=torch.bool)
+    for i, row in enumerate(values):
+        padded[i, : len(row)] = torch.from_numpy(row)
+        mask[i, : len(row)] = True
+    return padded, mask
+
+
+def _rollout_metrics(rollouts: StepRollouts, rewards: Tensor) -> dict[str, float]:
+    known = {} if rollouts.entropy is None else {"actor/entropy": rollouts.entropy}
+    return {
+        "reward/mean": float(rewards.mean()),
+        "reward/boxed_share": float(np.mean([answer is not None for answer in rollouts.answers])),
+        "response/length_mean": float(np.mean(rollouts.lengths)),
+        "response/truncated": float(np.mean(rollouts.truncated)),
+        **known,
+        "tokens/generated": sum(rollouts.lengths),
+    }
