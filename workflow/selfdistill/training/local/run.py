@@ -19,6 +19,7 @@ from selfdistill.tasks.schema import Problem, read_problems
 from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.local.trainer import LocalTrainer
 from selfdistill.training.metrics_log import MetricsLog
+from selfdistill.training.publish import publish
 from selfdistill.training.state_folder import StateFolder
 
 Report = Callable[[str], None]
@@ -55,7 +56,7 @@ def train(
             report(f"complete in {state.path}: publishing it again")
         else:
             _finish(config, Path(train_file), Path(val_file), Path(base_model), state, threads, report)
-        _publish(state, outputs)
+        publish(state, outputs)
 
 
 def _finish(
@@ -126,17 +127,6 @@ def _build(
 
     validation = problems_by_benchmark(val_file, config["benchmarks"])
     return LocalTrainer(settings, model, tokenizer, problems, validation, grade)
-
-
-def _publish(state: StateFolder, outputs: dict[str, Path]) -> None:
-    names = {"config": "config.yaml", "metrics": "metrics.jsonl", "provenance": "provenance.json", "model": "model"}
-    for key, name in names.items():
-        source = state.final / name
-        with atomic_path(outputs[key]) as temporary:
-            if source.is_dir():
-                shutil.copytree(source, temporary)
-            else:
-                shutil.copyfile(source, temporary)
 
 
 def _progress(step: int, done: int, steps: int, metrics: dict[str, float], seconds: float) -> str:

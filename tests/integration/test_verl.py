@@ -1,0 +1,296 @@
+"""verl, Ray and vLLM for real, on two CPU cores: the workflow through them, every method, kills, and dead workers.
+
+Every run here costs a minute or more of start-up; tests share what was run where they can.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+pytest.importorskip("verl")
+psutil = pytest.importorskip("psutil")
+
+from selfdistill.evaluation.draws import read_draws
+from selfdistill.sampling.models import load_model
+
+ROOT = Path(__file__).parents[2]
+RUNS = "results/runs/arithmetic/tiny_qwen3"
+PARTS = {"config": "config.yaml", "metrics": "metrics.jsonl", "provenance": "provenance.json", "model": "model"}
+pytestmark = [pytest.mark.verl, pytest.mark.timeout(1500)]
+
+JOB = textwrap.dedent(
+    """
+    import json, pathlib, sys
+    from selfdistill.errors import UserError
+    from selfdistill.training.verl.run import train
+    job = json.load(open(sys.argv[1]))
+    files = {name: pathlib.Path(path) for name, path in job["files"].items()}
+    outputs = {name: pathlib.Path(path) for name, path in job["outputs"].items()}
+    try:
+        train(job["config"], **files, outputs=outputs, threads=1, gpus=0, nodes=1, report=print)
+    except UserError as error:
+        sys.exit(f"UserError: {error}")
+    """
+)
+
+
+class Job:
+    """One training run in a folder, as its rule would start it; may be started again."""
+
+    def __init__(self, folder: Path, config: dict, results: Path):
+        self.folder, self.state = folder, folder / "state"
+        data = {name: next(results.glob(f"data/*/{name}.parquet")) for name in ("train", "val")}
+        files = {
+            "train_file": data["train"],
+            "val_file": data["val"],
+            "base_model": results / "models/tiny_qwen3/arithmetic",
+            "state_dir": self.state,
+        }
+        outputs = {part: folder / "out" / name for part, name in PARTS.items()}
+        folder.mkdir(parents=True)
+        (folder / "job.json").write_text(
+            json.dumps({"config": config, "files": files, "outputs": outputs}, default=str), encoding="utf-8"
+        )
+        (folder / "job.py").write_text(JOB)
+
+    def start(self) -> subprocess.Popen:
+        environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+        command = [sys.executable, str(self.folder / "job.py"), str(self.folder / "job.json")]
+        with open(self.folder / "log.txt", "a") as log:
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+    def finish(self, seconds: float = 600) -> int:
+        """Run to the end; the exit status."""
+        process = self.start()
+        try:
+            return process.wait(timeout=seconds)
+        finally:
+            process.kill()
+
+    def wait_for(self, arrived, process: subprocess.Popen, seconds: float = 400) -> None:
+        deadline = time.monotonic() + seconds
+        while not arrived():
+            assert process.poll() is None, self.log[-3000:]
+            assert time.monotonic() < deadline, self.log[-3000:]
+            time.sleep(0.1)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log.txt").read_text(errors="replace")
+
+    @property
+    def records(self) -> list[dict]:
+        file = self.state / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    @property
+    def checkpoint(self) -> int:
+        """Step of the last whole checkpoint."""
+        file = self.state / "checkpoints" / "latest_checkpointed_iteration.txt"
+        return int(file.read_text() or 0) if file.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def workflow(tmp_path_factory):
+    """config/verl_cpu.yaml from parquet to report."""
+    folder = tmp_path_factory.mktemp("workflow")
+    for name in ("config", "profiles", "envs", "resources"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "workflow", folder / "workflow", ignore=shutil.ignore_patterns(".snakemake", "__pycache__"))
+    snakemake = [sys.executable, "-m", "snakemake", "--profile", "profiles/local", "--cores", "1", "--configfile"]
+    for words in (["config/verl_cpu.yaml"], ["config/verl_cpu.yaml", "--report", "results/report.html"]):
+        done = subprocess.run(
+            [*snakemake, *words], cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1200
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + _logs(folder)
+    return folder
+
+
+def _logs(folder: Path) -> str:
+    return "".join(file.read_text(errors="replace")[-3000:] for file in folder.glob("results/logs/train/**/*.log"))
+
+
+def records_of(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def assert_sound(records: list[dict], steps: int) -> None:
+    """Every step once, with finite numbers; sampler and trainer agree on the weights and on the log-probs."""
+    assert [record["step"] for record in records] == list(range(steps + 1))
+    for record in records[1:]:
+        assert None not in record.values()
+        assert record["rollout/logprob_gap_abs_mean"] < 1e-4
+        if "guard/null_contrast_abs_max" in record:
+            assert record["guard/null_contrast_abs_max"] < 1e-4
+            assert record["guard/alignment_gain"] > 1
+    assert any(record.get("actor/grad_norm", 0) > 0 for record in records[1:])
+
+
+def assert_trained(model: Path, base: Path) -> None:
+    """Loadable by transformers, of the same shape, and not the base model."""
+    (trained, _), (initial, _) = (load_model(folder, torch.device("cpu")) for folder in (model, base))
+    moved = [float((a - b).abs().max()) for a, b in zip(trained.parameters(), initial.parameters(), strict=True)]
+    assert 0 < max(moved) < 0.1
+
+
+@pytest.mark.parametrize("variant", ["grpo", "rlcsd"])
+def test_a_config_runs_from_parquet_to_report(workflow, variant):
+    folder = workflow / RUNS / variant / "seed0"
+    records = records_of(folder / "metrics.jsonl")
+    assert_sound(records, steps=4)
+    assert [record["step"] for record in records if "val/chain-3/mean@1" in record] == [0, 2, 4]
+    assert_trained(folder / "model", workflow / "results/models/tiny_qwen3/arithmetic")
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert {"verl", "ray", "torch"} <= set(provenance["packages"])
+    assert provenance["attention"] == "sdpa"
+    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"] == "verl"
+    report = (workflow / "results/report.html").read_text(errors="replace")
+    assert variant in report
+    assert variant in (workflow / "results/tables/main.csv").read_text()
+
+
+def test_both_methods_drew_the_same_from_the_same_weights(workflow):
+    """Draws are keyed: before the first update nothing can differ."""
+    first = [records_of(workflow / RUNS / variant / "seed0/metrics.jsonl")[1] for variant in ("grpo", "rlcsd")]
+    for name in ("reward/mean", "response/length_mean", "tokens/generated"):
+        assert first[0][name] == first[1][name]
+
+
+def test_validation_draws_are_files_like_those_of_evaluation(workflow):
+    files = sorted(workflow.glob("results/state/*/validation/step_*/chain-3.parquet"))
+    assert len(files) == 2 * 3
+    draws = read_draws(files[0])
+    assert len(draws) == 4
+    assert set(draws["draw"]) == {0}
+
+
+def test_a_sigkill_costs_no_step_and_repeats_none(workflow, tmp_path):
+    """Killed after the third step's checkpoint; the teacher is then a snapshot of the second step's weights."""
+    whole = workflow / RUNS / "rlcsd/seed0"
+    job = Job(tmp_path / "job", yaml.safe_load((whole / "config.yaml").read_text()), workflow / "results")
+    process = job.start()
+    job.wait_for(lambda: job.checkpoint == 3, process)
+    mine = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(mine, timeout=60)
+    assert not alive
+    before = (job.state / "metrics.jsonl").read_text()
+    assert [json.loads(line)["step"] for line in before.splitlines()] == [0, 1, 2, 3]
+
+    assert job.finish() == 0, job.log[-3000:]
+    after = (tmp_path / "job/out/metrics.jsonl").read_text()
+    assert after.startswith(before)
+    resumed, uninterrupted = (records_of(f) for f in (tmp_path / "job/out/metrics.jsonl", whole / "metrics.jsonl"))
+    assert_sound(resumed, steps=4)
+    compared = 0
+    for one, other in zip(resumed, uninterrupted, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            if not name.startswith(("timing_s/", "memory/")):
+                assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-4), (one["step"], name)
+                compared += name.startswith(("teacher/", "hints/", "signal/"))
+    assert compared > 20
+    assert not (job.state / "checkpoints").exists()
+    assert job.finish(seconds=60) == 0  # published again, not trained again
+    assert "complete in" in job.log
+
+
+def test_a_dead_rollout_engine_ends_the_run_and_says_so(workflow, tmp_path):
+    config = yaml.safe_load((workflow / RUNS / "grpo/seed0/config.yaml").read_text())
+    job = Job(tmp_path / "job", config | {"steps": 500}, workflow / "results")
+    process = job.start()
+    job.wait_for(lambda: len(job.records) > 1, process)
+    engines = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "VLLM::" in " ".join(child.cmdline()) or "VLLM::" in child.name()
+    ]
+    assert engines
+    for engine in engines:
+        engine.kill()
+    assert process.wait(timeout=180) == 1
+    said = job.log.strip().splitlines()[-1]
+    assert said.startswith("UserError: ")
+    assert "resumes from its last checkpoint" in said
+    assert "drawn" in said or "died" in said
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "opsd",
+        *[
+            pytest.param(name, marks=pytest.mark.verl_full)
+            for name in ("sdpo", "srpo", "rlsd", "opsd_ectr", "rlsd_ectr", "rlsd_add", "rlsd_hybrid")
+        ],
+    ],
+)
+def test_other_methods_end_to_end(workflow, tmp_path, variant):
+    """Those with distributions at the top ids, with a moving average, with the initial weights as teacher."""
+    config = resolved(workflow, variant)
+    job = Job(tmp_path / "job", config, workflow / "results")
+    assert job.finish() == 0, job.log[-3000:]
+    assert_sound(job.records, steps=config["steps"])
+    assert any("signal/evidence_abs_mean" in r or "signal/divergence_mean" in r for r in job.records)
+    assert_trained(tmp_path / "job/out/model", workflow / "results/models/tiny_qwen3/arithmetic")
+
+
+def resolved(workflow: Path, variant: str) -> dict:
+    """A run's settings under config/verl_cpu.yaml, two steps of it."""
+    code = textwrap.dedent(
+        f"""
+        import json, yaml
+        from snakemake.utils import update_config
+        from selfdistill.config import load_study
+        config, names = {{}}, ["defaults", "models", "methods", "tasks", "verl_cpu"]
+        for name in names:
+            update_config(config, yaml.safe_load(open(f"config/{{name}}.yaml")))
+        config["overrides"]["all"] |= {{"steps": 2}}
+        study = load_study(config, [f"config/{{name}}.yaml" for name in reversed(names)])
+        print(json.dumps(study.resolve("arithmetic", "tiny_qwen3", {variant!r}, 0)))
+        """
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=workflow, env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["actor_rollout_ref.model.path=/no/such/model"], "/no/such/model: no such model folder"),
+        (["trainer.n_gpus_per_node=8", "actor_rollout_ref.model.path={base}"], "n_gpus_per_node is 8"),
+        (["trainer.n_gpu_per_node=8", "actor_rollout_ref.model.path={base}"], "n_gpu_per_node"),
+        (["+selfdistill.tau=1", "actor_rollout_ref.model.path={base}"], "unknown tau"),
+    ],
+)
+def test_bad_input_is_one_message_in_seconds(words, said, tmp_path):
+    """On the command line of plain verl, on which a GPU is the default."""
+    base = ROOT / "resources/base_models/tiny_qwen3/arithmetic"
+    always = [
+        "+selfdistill.implementation=grpo",
+        "algorithm.adv_estimator=grpo",
+        "data.shuffle=False",
+        "actor_rollout_ref.actor.strategy=fsdp2",
+        "actor_rollout_ref.rollout.name=vllm",
+        "actor_rollout_ref.rollout.logprobs_mode=raw_logprobs",
+        "actor_rollout_ref.rollout.n=4",
+    ]
+    command = [sys.executable, "-m", "selfdistill.training.verl", *always, *[word.format(base=base) for word in words]]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow"), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=120)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert said in done.stderr.strip().splitlines()[-1]

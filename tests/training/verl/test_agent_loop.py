@@ -1,0 +1,107 @@
+"""What the agent loop asks of the inference server, and what it makes of the answer."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+verl = pytest.importorskip("verl")
+pytestmark = pytest.mark.verl
+
+from selfdistill.randomness import seed_of
+from selfdistill.sampling.chat import encode_chat
+from selfdistill.training.verl import agent_loop
+
+SAMPLING = {"temperature": 1.0, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.0, "logprobs": True}
+ROW = {
+    "raw_prompt": [{"role": "user", "content": "Start with 3, then add 4"}],
+    "extra_info": {"problem_id": "train/3"},
+    "index": 13,
+    "purpose": "rollout",
+    "max_response_tokens": 20,
+    "global_steps": 7,
+    "session_id": 2,
+    "uid": "a",
+}
+
+
+class Server:
+    """An inference server that answers 5, 6, end and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    async def generate(self, **request):
+        from verl.workers.rollout.replica import TokenOutput
+
+        self.asked.append(request)
+        return TokenOutput(token_ids=[5, 6, 2], log_probs=[-0.5, -0.25, -1.0], stop_reason="completed")
+
+
+@pytest.fixture
+def ask(tokenizer):
+    """One run of the loop, built as verl builds it from agent_loops.yaml: the request and the output."""
+    from hydra.utils import instantiate
+    from verl.experimental.agent_loop.agent_loop import DictConfigWrap
+    from verl.utils.dataset.rl_dataset import RLHFDataset
+
+    def run(row=None, seed=0):
+        rollout = {"prompt_length": 64, "response_length": 32}
+        config = OmegaConf.create({"actor_rollout_ref": {"rollout": rollout}, "selfdistill": {"seed": seed}})
+        data = OmegaConf.create({"apply_chat_template_kwargs": {"enable_thinking": True}})
+        [entry] = OmegaConf.load(Path(agent_loop.__file__).with_name("agent_loops.yaml"))
+        assert entry.name == "selfdistill"
+        server = Server()
+
+        async def once():
+            loop = instantiate(
+                entry,
+                trainer_config=DictConfigWrap(config),
+                server_manager=server,
+                tokenizer=tokenizer,
+                processor=None,
+                dataset_cls=RLHFDataset,
+                data_config=DictConfigWrap(data),
+                hf_model_type="qwen3",
+            )
+            return await loop.run(SAMPLING, **{**ROW, **(row or {})})
+
+        output = asyncio.run(once())
+        [request] = server.asked
+        return request, output
+
+    return run
+
+
+def test_the_request_has_the_prompt_the_rows_limit_and_its_seed(ask, tokenizer):
+    request, output = ask()
+    assert request["prompt_ids"] == encode_chat(tokenizer, "Start with 3, then add 4")
+    seed = seed_of(0, "rollout", 7, 13, 2)
+    assert request["sampling_params"] == {**SAMPLING, "max_tokens": 20, "seed": seed}
+    assert SAMPLING.keys().isdisjoint({"max_tokens", "seed"})  # shared by all sessions of a prompt
+    assert output.prompt_ids == request["prompt_ids"]
+    assert output.response_ids == [5, 6, 2]
+    assert output.response_mask == [1, 1, 1]
+    assert output.response_logprobs == [-0.5, -0.25, -1.0]
+
+
+def seeds(ask, row, seed=0):
+    return ask(row, seed)[0]["sampling_params"]["seed"]
+
+
+def test_rollouts_have_seeds_of_their_own(ask):
+    base = seeds(ask, {})
+    assert seeds(ask, {"uid": "another run's", "extra_info": {"problem_id": "train/4"}}) == base
+    others = [{"global_steps": 8}, {"index": 14}, {"session_id": 3}, {"purpose": "validation"}]
+    drawn = [base, *(seeds(ask, other) for other in others), seeds(ask, {}, seed=1)]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_validation_draws_alike_at_every_step(ask):
+    row = {"purpose": "validation"}
+    base = seeds(ask, row)
+    assert base == seed_of(0, "validation", "train/3", 2)
+    assert seeds(ask, {**row, "global_steps": 8, "index": 14}) == base
+    assert seeds(ask, {**row, "session_id": 3}) != base
+    assert seeds(ask, {**row, "extra_info": {"problem_id": "train/4"}}) != base

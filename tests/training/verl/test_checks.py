@@ -1,0 +1,71 @@
+"""What is found to be wrong before Ray starts."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from selfdistill.errors import UserError
+from selfdistill.training.verl.checks import check_gpus, check_model
+
+BASE = Path(__file__).parents[3] / "resources" / "base_models" / "tiny_qwen3" / "arithmetic"
+
+
+@pytest.fixture
+def model(tmp_path):
+    return Path(shutil.copytree(BASE, tmp_path / "model"))
+
+
+def test_a_model_folder_passes_and_a_name_on_the_hub_is_left_to_verl(model):
+    check_model(str(model))
+    check_model("Qwen/Qwen3-1.7B")
+
+
+@pytest.mark.parametrize("path", ["/no/such/model", "./no/such/model", "~/no/such/model"])
+def test_a_missing_folder_is_named(path):
+    with pytest.raises(UserError, match=r"no/such/model: no such model folder"):
+        check_model(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("config.json", "no model config"), ("model.safetensors", "no weights"), ("tokenizer*", "no tokenizer")],
+)
+def test_what_is_missing_in_a_folder_is_named(model, name, said):
+    for file in model.glob(name):
+        file.unlink()
+    with pytest.raises(UserError, match=said):
+        check_model(str(model))
+
+
+def test_a_tokenizer_with_ids_that_the_model_does_not_know(model):
+    """The other way round is common: rows of padding."""
+    config = json.loads((model / "config.json").read_text())
+    size = config["vocab_size"]
+    for vocabulary in (size - 1, size + 20):
+        (model / "config.json").write_text(json.dumps(config | {"vocab_size": vocabulary}))
+        if vocabulary > size:
+            check_model(str(model))
+        else:
+            with pytest.raises(UserError, match=rf"tokenizer has {size} ids, but the model knows {size - 1}"):
+                check_model(str(model))
+
+
+def test_an_unreadable_tokenizer(model):
+    (model / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        check_model(str(model))
+
+
+def test_fewer_gpus_than_asked_for(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_gpus(2, 1)
+    with pytest.raises(UserError, match="n_gpus_per_node is 3, but this machine shows 2"):
+        check_gpus(3, 1)
+    with pytest.raises(UserError, match=r"nnodes is 2.*RAY_ADDRESS"):
+        check_gpus(2, 2)
+    monkeypatch.setenv("RAY_ADDRESS", "node0:6379")
+    check_gpus(8, 2)

@@ -1,0 +1,113 @@
+"""verl's configuration with our tree as settings: what is read from where, and what is refused by name."""
+
+import pytest
+
+verl = pytest.importorskip("verl")
+
+from hydra import compose, initialize_config_module
+
+from selfdistill.errors import UserError
+from selfdistill.training.verl.settings import VerlSettings
+from selfdistill.training.verl.wiring import wire_up
+
+pytestmark = pytest.mark.verl
+
+WORDS = [
+    "+selfdistill.implementation=rlcsd",
+    "+selfdistill.teacher={kind:snapshot,sync_interval:3}",
+    "+selfdistill.hints={source:self_rollout,max_tokens:70}",
+    "data.train_batch_size=8",
+    "data.max_prompt_length=20",
+    "data.max_response_length=50",
+    "data.shuffle=False",
+    "algorithm.adv_estimator=grpo",
+    "actor_rollout_ref.model.path=/nowhere",
+    "actor_rollout_ref.actor.strategy=fsdp2",
+    "actor_rollout_ref.actor.ppo_mini_batch_size=4",
+    "actor_rollout_ref.actor.optim.lr=2e-5",
+    "actor_rollout_ref.actor.optim.lr_warmup_steps=10",
+    "actor_rollout_ref.rollout.name=vllm",
+    "actor_rollout_ref.rollout.n=6",
+    "actor_rollout_ref.rollout.logprobs_mode=raw_logprobs",
+    "trainer.total_training_steps=7",
+    "trainer.default_local_dir=/tmp/somewhere",
+]
+
+
+def composed(*words):
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", overrides=[*WORDS, *words])
+
+
+def test_each_setting_comes_from_its_own_key():
+    settings = VerlSettings.from_hydra(composed("actor_rollout_ref.rollout.val_kwargs.n=3", "trainer.test_freq=5"))
+    step = settings.step
+    assert (step.prompts_per_step, step.prompts_per_update, step.group_size) == (8, 4, 6)
+    assert [step.rate(number) for number in (1, 5, 10, 11)] == pytest.approx([2e-6, 1e-5, 2e-5, 2e-5])
+    assert step.max_sequence_tokens == 20 + 50 + 70
+    assert (step.teacher.kind, step.teacher.sync_interval) == ("snapshot", 3)
+    assert (settings.steps, settings.validation_every, settings.validation_draws) == (7, 5, 3)
+    assert str(settings.state) == "/tmp/somewhere"
+    assert not settings.reads_initial
+
+
+def test_the_training_limit_may_be_below_that_of_validation():
+    settings = VerlSettings.from_hydra(composed("+selfdistill.max_response_tokens=30"))
+    assert settings.max_response_tokens == 30
+    assert settings.step.max_sequence_tokens == 20 + 30 + 70
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("+selfdistill.lamda=1", "unknown lamda"),
+        ("~selfdistill.implementation", "missing implementation"),
+        ("+selfdistill.teacher.decay=0.9", "selfdistill.teacher.*decay"),
+        ("algorithm.adv_estimator=gae", "adv_estimator must be grpo"),
+        ("algorithm.use_kl_in_reward=True", "use_kl_in_reward must be False"),
+        ("actor_rollout_ref.actor.entropy_coeff=0.1", "entropy_coeff must be 0"),
+        ("actor_rollout_ref.actor.ppo_epochs=2", "ppo_epochs must be 1"),
+        ("actor_rollout_ref.actor.strategy=fsdp", "strategy must be fsdp2"),
+        ("actor_rollout_ref.model.lora_rank=8", "lora_rank must be 0"),
+        ("+selfdistill.old_logprobs=sampler", "old_logprobs must be recompute"),
+        ("actor_rollout_ref.rollout.calculate_log_probs=False", "calculate_log_probs must be True"),
+        ("actor_rollout_ref.rollout.temperature=0.7", "full distribution"),
+        ("selfdistill.teacher.kind=trust_region", "trust_region"),
+        ("data.shuffle=True", "data.shuffle must be False"),
+        ("data.truncation=left", "data.truncation must be error"),
+        ("+selfdistill.kl_coef=0.01", "use_kl_loss must be True"),
+        ("selfdistill.teacher.kind=initial", "use_kl_loss must be True"),
+        ("actor_rollout_ref.actor.ppo_mini_batch_size=3", "multiple of"),
+        ("selfdistill.hints.source=elsewhere", "hints.source is 'elsewhere'"),
+    ],
+)
+def test_what_would_silently_do_something_else_is_refused_by_name(word, said):
+    with pytest.raises(UserError, match=said):
+        VerlSettings.from_hydra(composed(word))
+
+
+def test_log_probs_after_the_temperature_are_fine_where_nothing_is_cut_off():
+    words = ("temperature=0.7", "logprobs_mode=processed_logprobs", "top_p=1.0", "top_k=-1")
+    assert (
+        VerlSettings.from_hydra(composed(*[f"actor_rollout_ref.rollout.{word}" for word in words])).temperature == 0.7
+    )
+    with pytest.raises(UserError, match="full distribution"):
+        VerlSettings.from_hydra(
+            composed(
+                "actor_rollout_ref.rollout.logprobs_mode=processed_logprobs", "actor_rollout_ref.rollout.top_p=0.9"
+            )
+        )
+
+
+def test_the_wiring_is_complete_and_spares_parts_of_the_users_own():
+    config = composed("+selfdistill.hints.mode=solution_answer", "selfdistill.hints.source=gt_cot")
+    wire_up(config)
+    assert config.trainer.v1.trainer_mode == "selfdistill"
+    assert config.data.custom_cls.name == "ProblemDataset"
+    assert config.data.selfdistill.need_solution is True
+    assert config.reward.custom_reward_function.reward_kwargs.grader == "maths"
+    assert config.actor_rollout_ref.rollout.agent.default_agent_loop == "selfdistill"
+    own = composed("reward.custom_reward_function.path=/own.py", "reward.custom_reward_function.name=mine")
+    wire_up(own)
+    assert (own.reward.custom_reward_function.path, own.reward.custom_reward_function.name) == ("/own.py", "mine")
+    assert own.data.selfdistill.need_solution is False

@@ -1,0 +1,138 @@
+"""Whole training steps, hints and teachers included: verl's workers and the local trainer end at the same weights."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+verl = pytest.importorskip("verl")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from in_process import TINY, InProcess, InProcessEngine, Options, process_group
+
+from selfdistill.objectives.methods import build_method
+from selfdistill.randomness import generator
+from selfdistill.sampling.chat import encode_chat, end_ids
+from selfdistill.sampling.decode import DecodeLoop
+from selfdistill.sampling.interface import SamplingSettings
+from selfdistill.sampling.models import load_model
+from selfdistill.signals.hints import HintSettings
+from selfdistill.signals.teachers import TeacherSettings
+from selfdistill.tasks import arithmetic
+from selfdistill.tasks.graders import grade_response
+from selfdistill.tasks.prompts import student_prompt
+from selfdistill.tasks.schema import Problem
+from selfdistill.training.local.engine import LocalEngine
+from selfdistill.training.local.settings import OptimizerSettings
+from selfdistill.training.settings import StepSettings
+from selfdistill.training.step import StepRollouts, TrainingStep
+from selfdistill.training.verl.loss import Loss
+
+pytestmark = pytest.mark.verl
+
+METHODS = yaml.safe_load((TINY.parents[3] / "config/methods.yaml").read_text())["methods"]
+PROMPTS, GROUP, STEPS = 4, 4, 3
+RATE = 1e-5  # small: Adam makes whole steps of gradients that are rounding noise
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    with process_group(tmp_path_factory.mktemp("store") / "file"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Rollouts of the base model for each step: mixed groups, as what it starts with."""
+    model, tokenizer = load_model(TINY, torch.device("cpu"))
+    sampler = DecodeLoop(model, tokenizer.pad_token_id, end_ids(model, tokenizer))
+    return [rollouts(sampler, tokenizer, step) for step in range(STEPS)], tokenizer
+
+
+def rollouts(sampler, tokenizer, step):
+    problems = []
+    for i in range(PROMPTS):
+        chain = arithmetic.generate(generator("problem", step, i), 8)
+        made = Problem(f"chain/{i}", "chain", chain.text(), chain.answer, chain.worked(), "math", i, "train")
+        problems += [made] * GROUP
+    prompts = [encode_chat(tokenizer, student_prompt(p.problem, training=True)) for p in problems]
+    keys = [(0, "rollout", step, i) for i in range(len(problems))]
+    found = sampler.sample(prompts, SamplingSettings(80, top_p=0.95, top_k=20), keys)
+    texts = [tokenizer.decode(each.response_ids, skip_special_tokens=True) for each in found]
+    graded = [grade_response(text, problem, "maths") for text, problem in zip(texts, problems, strict=True)]
+    return StepRollouts(
+        problems=problems,
+        prompts=prompts,
+        responses=[each.response_ids for each in found],
+        texts=texts,
+        answers=[each.answer for each in graded],
+        correct=[each.correct for each in graded],
+        logprobs=[each.logprobs for each in found],
+        truncated=[each.finish_reason == "length" for each in found],
+    )
+
+
+def settings(method, **changes):
+    entry = METHODS[method]
+    objective = entry["objective"] | ({"top_k": 16} if "top_k" in entry["objective"] else {})
+    fields = {
+        "implementation": entry["implementation"],
+        "objective": objective,
+        "seed": 0,
+        "prompts_per_step": PROMPTS,
+        "group_size": GROUP,
+        "max_sequence_tokens": 1000,
+        "old_logprobs": "recompute",
+        "importance_threshold": 2.0,
+        "shuffle_rewards": False,
+        "learning_rate": RATE,
+        "warmup_steps": 1,
+        "prompts_per_update": 2,
+        "aggregation": "tokens",
+        "kl_coef": entry["update"]["kl_coef"],
+        "teacher": TeacherSettings(
+            **{"sync_interval": 2} | entry.get("teacher", {"kind": "none"}) | {"sync_interval": 2}
+        ),
+        "hints": HintSettings(**entry.get("hints", {}), max_tokens=100),
+        "null_contrast_rollouts": 1,
+    }
+    return StepSettings(**fields | changes)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_three_steps_of_both_trainers_are_the_same(group, drawn, method):
+    every, tokenizer = drawn
+    chosen = settings(method)
+    optimizer = OptimizerSettings(RATE, 0.01, 1, METHODS[method]["optimizer"]["max_grad_norm"], "float32")
+    model, _ = load_model(TINY, torch.device("cpu"))
+    local = LocalEngine(
+        model,
+        build_method(chosen.implementation, chosen.objective),
+        chosen.teacher,
+        optimizer,
+        micro_batch_tokens=2048,
+        temperature=1.0,
+        keep_initial=True,
+    )
+    options = Options(learning_rate=RATE, weight_decay=0.01, max_grad_norm=optimizer.max_grad_norm, budget=900)
+    models = InProcess(options, with_initial=True)
+    remote = InProcessEngine(models, Loss(chosen.implementation, chosen.objective), chosen.teacher)
+    steps = [TrainingStep(chosen, tokenizer, engine) for engine in (local, remote)]
+    initial = [p.detach().clone() for p in model.parameters()]
+    for number, each in enumerate(every, start=1):
+        one, other = (step.run(number, each) for step in steps)
+        assert one.keys() == other.keys()
+        for name in one:
+            if not name.startswith("timing_s/"):
+                assert other[name] == pytest.approx(one[name], rel=2e-3, abs=2e-5), (number, name)
+        assert one["actor/skipped_updates"] < 2
+    trained = dict(models.student.engine.module.named_parameters())
+    moved = []
+    for before, (name, after) in zip(initial, model.named_parameters(), strict=True):
+        found = trained[name].detach()
+        found = found.full_tensor() if hasattr(found, "full_tensor") else found
+        torch.testing.assert_close(found, after.detach(), rtol=0, atol=3e-6)
+        moved.append(float((after.detach() - before).abs().max()))
+    assert max(moved) > RATE

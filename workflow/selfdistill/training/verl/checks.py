@@ -1,0 +1,53 @@
+"""What can be known to be wrong before Ray starts: it would cost minutes, and end in a message of somebody else's."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from selfdistill.errors import UserError
+
+
+def check_model(path: str) -> None:
+    """Raises UserError where a local model folder is not one, or its tokenizer has ids that the model does not know.
+
+    A model may know more ids than its tokenizer (rows of padding, as Qwen3's): those are never drawn.
+    """
+    folder = Path(os.path.expanduser(path))
+    if not folder.is_dir():
+        if folder.is_absolute() or path.startswith((".", "~")):
+            raise UserError(f"{path}: no such model folder; expected one as transformers saves it")
+        return  # a name on the hub, which verl downloads
+    for pattern, what in (("config.json", "model config"), ("*.safetensors", "weights"), ("tokenizer*", "tokenizer")):
+        if not any(folder.glob(pattern)):
+            raise UserError(f"{folder}: no {what} ({pattern}) found; expected a model folder as transformers saves it")
+    from transformers import AutoTokenizer
+
+    try:
+        vocabulary = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise UserError(f"{folder}: model config or tokenizer cannot be read ({reason})") from error
+    if len(tokenizer) > vocabulary:
+        raise UserError(
+            f"{folder}: the tokenizer has {len(tokenizer)} ids, but the model knows {vocabulary} (vocab_size in "
+            "config.json); they belong to different models, or the embeddings were not resized"
+        )
+
+
+def check_gpus(per_node: int, nodes: int) -> None:
+    """Raises UserError where this machine has fewer GPUs than a node is to have; a running Ray cluster has its own."""
+    if os.environ.get("RAY_ADDRESS"):
+        return
+    here = torch.cuda.device_count()
+    if nodes > 1:
+        raise UserError(
+            f"trainer.nnodes is {nodes}, but no Ray cluster is named: start one over these nodes and set RAY_ADDRESS"
+        )
+    if here < per_node:
+        raise UserError(
+            f"trainer.n_gpus_per_node is {per_node}, but this machine shows {here} "
+            f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}); ask for more, or lower it"
+        )

@@ -1,0 +1,130 @@
+"""Problems as verl's data set (data.custom_cls)."""
+
+import math
+from collections import Counter
+from typing import Any
+
+from omegaconf import ListConfig
+from verl.utils.dataset.rl_dataset import RLHFDataset
+
+from selfdistill.errors import UserError
+from selfdistill.sampling.chat import encode_chat
+from selfdistill.tasks.prompts import student_prompt
+from selfdistill.tasks.schema import Problem, read_problems
+
+
+class ProblemDataset(RLHFDataset):
+    """Checked problems of the run's parquets, as rows for verl's agent loops.
+
+    The files of data.val_files are for validation, all others for training. Training goes through the problems in file
+    order, round and round, as the local trainer does: the length is the least common multiple of problems and batch, so
+    that verl, which drops the rest of a last batch, finds none.
+
+    Keys of +data.selfdistill (each may be left out): max_response_tokens, validation_response_tokens (default:
+    data.max_response_length), benchmarks (default: every data_source of the file), validation_problems (of each
+    benchmark, the first so many; default: all), need_solution (refuse training problems without one; default: no).
+
+    Rows:
+        raw_prompt: the student's chat messages.
+        data_source, reward_model {ground_truth}: for the reward.
+        extra_info: problem_id, problem, answer, solution, index (inside the data source).
+        index: number of the row; unique in an epoch, and so in a step.
+        purpose: "rollout" or "validation".
+        max_response_tokens: where the row's responses are cut.
+
+    Raises UserError for files that schema.read_problems refuses, problems that are there twice, benchmarks without
+    rows, prompts over data.max_prompt_length, and a chat template that verl would fill in otherwise than the library.
+    """
+
+    def _read_files_and_tokenize(self) -> None:
+        settings = self.config.get("selfdistill") or {}
+        files, training_files, validation_files = map(
+            _as_list, (self.original_data_files, self.config.get("train_files"), self.config.get("val_files"))
+        )
+        if training_files == validation_files:
+            raise UserError(
+                f"data.train_files and data.val_files are both {', '.join(files)}: validate on other problems"
+            )
+        self._training = files != validation_files
+        needs = self._training and bool(settings.get("need_solution"))
+        problems = [problem for file in self.data_files for problem in read_problems(file, need_solution=needs)]
+        _refuse_repeats(problems, files)
+        if not self._training:
+            problems = _of_benchmarks(problems, settings, files)
+        if self.max_samples > 0:
+            problems = problems[: self.max_samples]
+        limit = settings.get("max_response_tokens" if self._training else "validation_response_tokens")
+        self._max_response_tokens = limit or self.config.max_response_length
+        self._problems = problems
+        self._check_prompts()
+
+    def __len__(self) -> int:
+        count = len(self._problems)
+        return math.lcm(count, self.config.train_batch_size) if self._training else count
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        if not 0 <= item < len(self):
+            raise IndexError(item)
+        problem = self._problems[item % len(self._problems)]
+        return {
+            "raw_prompt": self._messages(problem),
+            "data_source": problem.data_source,
+            "reward_model": {"ground_truth": problem.answer},
+            "extra_info": {
+                "problem_id": problem.id,
+                "problem": problem.problem,
+                "answer": problem.answer,
+                "solution": problem.solution,
+                "index": problem.index,
+            },
+            "index": item,
+            "purpose": "rollout" if self._training else "validation",
+            "max_response_tokens": self._max_response_tokens,
+        }
+
+    def _messages(self, problem: Problem) -> list[dict[str, str]]:
+        return [{"role": "user", "content": student_prompt(problem.problem, training=self._training)}]
+
+    def _check_prompts(self) -> None:
+        for problem in self._problems:
+            ids = encode_chat(self.tokenizer, self._messages(problem)[0]["content"])
+            if len(ids) > self.max_prompt_length:  # verl would cut off its left end
+                raise UserError(
+                    f"problem {problem.id}: its prompt has {len(ids)} tokens, over data.max_prompt_length = "
+                    f"{self.max_prompt_length}; raise the limit or take the problem out of the data"
+                )
+        # Once is enough: the options are the same for every prompt.
+        given = self.tokenizer.apply_chat_template(
+            self._messages(problem), add_generation_prompt=True, return_dict=False, **self.apply_chat_template_kwargs
+        )
+        if given != ids:
+            raise UserError(
+                f"data.apply_chat_template_kwargs {dict(self.apply_chat_template_kwargs)}: verl's prompts would differ "
+                "from those of teachers and evaluation; set {enable_thinking: true} and nothing else"
+            )
+
+
+def _as_list(files: str | list[str] | ListConfig | None) -> list[str]:
+    return [str(file) for file in (files if isinstance(files, list | ListConfig) else [files])]
+
+
+def _refuse_repeats(problems: list[Problem], files: list[str]) -> None:
+    """Ids are unique in a file; several files may share some."""
+    repeated = [name for name, count in Counter(p.id for p in problems).items() if count > 1]
+    if repeated:
+        raise UserError(
+            f"{', '.join(files)}: {len(repeated)} problems are in more than one file, among them {repeated[0]}; "
+            "give every file a data_source of its own"
+        )
+
+
+def _of_benchmarks(problems: list[Problem], settings: Any, files: list[str]) -> list[Problem]:
+    present = list(dict.fromkeys(p.data_source for p in problems))
+    benchmarks = list(settings.get("benchmarks") or present)
+    if absent := [name for name in benchmarks if name not in present]:
+        raise UserError(
+            f"{', '.join(files)}: no rows with data_source {', '.join(absent)}; there are {', '.join(present)}. "
+            "data.selfdistill.benchmarks must be named as in the file"
+        )
+    count = settings.get("validation_problems")
+    return [p for name in benchmarks for p in [p for p in problems if p.data_source == name][:count]]

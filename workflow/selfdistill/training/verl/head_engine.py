@@ -1,0 +1,165 @@
+"""verl's FSDP engine with our output head: log-probs and distributions of responses, never the logits of a batch."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed
+from tensordict import TensorDict
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from verl.utils import tensordict_utils
+from verl.workers.engine import EngineRegistry
+from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+
+from selfdistill.errors import UserError
+from selfdistill.sampling.head import Read, read
+from selfdistill.training.verl.wire import ENTROPY, LOGPROBS, READ_IDS, SUPPORT, SUPPORT_IDS, reads_full_vocabulary
+
+_HEAD_ROWS = 1024  # where a request names none
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is to be read of one forward: at which of its `size` positions, the tokens that follow, and the settings."""
+
+    size: int
+    positions: Tensor
+    labels: Tensor
+    settings: dict[str, Any]
+
+
+class ResponseHead:
+    """Stands in for the `forward` of a model's output layer: reads requested positions in place of making logits.
+
+    The layer itself stays as it is, name and weights included. It runs inside the root module's forward, where FSDP has
+    its weights in one piece; what it returns goes through the model as `logits`, untouched. (A model that computes
+    with its logits, as by soft capping, fails on the tuple: its log-probs would be wrong ones.)
+    """
+
+    def __init__(self, layer: nn.Linear):
+        self._layer = layer
+        self._request: _Request | None = None
+
+    def ask(self, request: _Request) -> None:
+        """What the next forward is to read."""
+        self._request = request
+
+    def __call__(self, hidden: Tensor) -> Read:
+        """`hidden` (rows, positions, H) of all positions of a forward."""
+        request, self._request = self._request, None
+        if request is None:
+            raise RuntimeError("the model was called without a request of what to read")
+        if isinstance(self._layer.weight, DTensor):
+            raise UserError("the model's output layer is split over ranks: set every tensor parallel size of it to 1")
+        states = hidden.reshape(-1, hidden.shape[-1])
+        if len(states) != request.size:
+            raise RuntimeError(f"the output layer was given {len(states)} positions, the forward has {request.size}")
+        picked = states[request.positions]
+        return read(picked, self._layer.weight, request.labels, bias=self._layer.bias, **request.settings)
+
+
+class SelfDistillEngine(FSDPEngineWithLMHead):
+    """Gives log_probs, and support, support_ids and entropy where asked, as nested tensors over the responses.
+
+    What a TensorDict asks for, beside the fields of `wire`: temperature; read_top_k (support at so many ids that the
+    model finds most likely, 0: the full vocabulary) and read_entropy, both optional; head_rows (rows of logits held at
+    once); use_remove_padding (packed or padded).
+
+    A row that is longer than max_token_len_per_gpu has a micro-batch to itself, as in the local trainer.
+    """
+
+    def __init__(self, model_config: Any, engine_config: Any, *args: Any, **kwargs: Any):
+        _refuse_unsupported(model_config, engine_config)
+        super().__init__(model_config, engine_config, *args, **kwargs)
+
+    def _build_module(self) -> nn.Module:
+        module = super()._build_module()
+        layer = module.get_output_embeddings()
+        if not isinstance(layer, nn.Linear):
+            raise UserError(f"{self.model_config.path}: no linear output layer found; expected a causal language model")
+        self._head = ResponseHead(layer)
+        layer.forward = self._head
+        return module
+
+    def forward_backward_batch(self, data: TensorDict, loss_function: Callable | None, forward_only: bool = False):
+        if tensordict_utils.get_non_tensor_data(data, "use_dynamic_bsz", default=True):
+            longest = data["input_ids"].offsets().diff().max().to(self._device)
+            torch.distributed.all_reduce(
+                longest, op=torch.distributed.ReduceOp.MAX, group=self.get_data_parallel_group()
+            )
+            budget = tensordict_utils.get_non_tensor_data(data, "max_token_len_per_gpu", default=0)
+            tensordict_utils.assign_non_tensor(data, max_token_len_per_gpu=max(budget, int(longest)))
+        return super().forward_backward_batch(data, loss_function, forward_only=forward_only)
+
+    def prepare_model_inputs(self, micro_batch: TensorDict):
+        inputs, output_args = super().prepare_model_inputs(micro_batch)
+        rows, width = inputs["input_ids"].shape  # one row where packed
+        prompts, responses = micro_batch["prompts"], micro_batch["responses"]
+        if tensordict_utils.get_non_tensor_data(micro_batch, "use_remove_padding", default=True):
+            begins = micro_batch["input_ids"].offsets()[:-1]
+        else:
+            begins = torch.arange(rows, device=responses.device) * width
+        offsets = responses.offsets()
+        # A token is predicted one position before its own.
+        firsts = begins + prompts.offsets().diff() - 1 - offsets[:-1]
+        positions = torch.arange(int(offsets[-1]), device=offsets.device)
+        positions = positions + firsts.repeat_interleave(offsets.diff())
+        self._head.ask(_Request(rows * width, positions, responses.values(), _settings(micro_batch)))
+        return inputs, output_args
+
+    def prepare_model_outputs(self, output: Any, output_args: Any, micro_batch: TensorDict, logits_processor_func: Any):
+        found, offsets = output.logits, micro_batch["responses"].offsets()
+        values = {LOGPROBS: found.logprobs, SUPPORT: found.support, ENTROPY: found.entropy}
+        if READ_IDS not in micro_batch:
+            values[SUPPORT_IDS] = found.ids  # whoever gave ids has them
+        return {
+            key: torch.nested.nested_tensor_from_jagged(value, offsets)
+            for key, value in values.items()
+            if value is not None
+        }
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device(self.device_mesh.device_type)
+
+
+@functools.cache
+def register() -> None:
+    """Make verl find the engine: VERL_ENGINE_VENDOR=selfdistill."""
+    EngineRegistry.register("language_model", backend=["fsdp", "fsdp2"], device=["cuda", "cpu"], vendor="selfdistill")(
+        SelfDistillEngine
+    )
+
+
+def _settings(micro_batch: TensorDict) -> dict[str, Any]:
+    def given(key: str, default: Any) -> Any:
+        return tensordict_utils.get_non_tensor_data(micro_batch, key, default=default)
+
+    ids = micro_batch.get(READ_IDS, None)
+    return {
+        "temperature": given("temperature", 1.0),
+        "ids": None if ids is None else ids.values(),
+        "top_k": 0 if reads_full_vocabulary(micro_batch) else given("read_top_k", None),
+        "entropy": given("read_entropy", False),
+        "rows": given("head_rows", _HEAD_ROWS),
+    }
+
+
+def _refuse_unsupported(model: Any, engine: Any) -> None:
+    """Raises UserError for settings of verl under which the head would not see what it must."""
+    refused = {
+        f"fsdp_config.strategy={engine.strategy}": engine.strategy != "fsdp2",
+        "fsdp_config.ulysses_sequence_parallel_size > 1": engine.ulysses_sequence_parallel_size > 1,
+        "fsdp_config.pad_to_length": engine.pad_to_length,
+        "model.use_fused_kernels": model.use_fused_kernels,
+        "model.lora_rank > 0": model.lora_rank > 0,
+        "model.lora_adapter_path": bool(model.lora_adapter_path),
+    }
+    if found := [name for name, bad in refused.items() if bad]:
+        raise UserError(
+            f"verl config: {', '.join(found)} cannot be used with self-distillation's output head; "
+            "remove it (strategy must be fsdp2)"
+        )

@@ -1,0 +1,161 @@
+"""The engine of verl's trainer: model, teacher and initial weights in a group of Ray workers."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transfer_queue as tq
+from tensordict import TensorDict
+from torch import Tensor
+from transfer_queue import KVBatchMeta
+from verl.single_controller.ray import RayWorkerGroup
+from verl.utils import tensordict_utils as tu
+from verl.utils.seqlen_balancing import calculate_workload, get_seqlen_balanced_partitions
+
+from selfdistill.objectives.batch import Batch, Targets
+from selfdistill.sampling.scoring import Scores, Sequences
+from selfdistill.signals.teachers import TeacherSchedule, TeacherSettings
+from selfdistill.training.step import rows_of
+from selfdistill.training.update import Sums
+from selfdistill.training.verl.wire import pack_scores_request, pack_update, sums_of, unpack_scores
+
+_PARTITION = "selfdistill"  # of TransferQueue, beside verl's "train" and "val"
+
+
+class RayEngine:
+    """Implements training.engine.Engine on worker.SelfDistillWorker. Tensors of a step are on this process's CPU."""
+
+    def __init__(
+        self,
+        workers: RayWorkerGroup,
+        teacher: TeacherSettings,
+        schedule: TeacherSchedule,
+        vocabulary: int,
+        *,
+        temperature: float,
+        head_rows: int,
+    ):
+        """`schedule` belongs to `teacher`; its ticks are the caller's to save."""
+        self.vocabulary, self._workers, self._schedule = vocabulary, workers, schedule
+        self._teacher_is_initial = teacher.kind == "initial"
+        self._request = {"temperature": temperature, "head_rows": head_rows, "compute_loss": False}
+        self._ranks = max(workers._query_dispatch_info("actor")) + 1
+        self._numbers = itertools.count()
+        self.peak_gib = 0.0  # allocated on a GPU so far, at an update
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def scorer(self, who: str) -> "RayScorer":
+        """See Engine."""
+        return RayScorer(self, "initial" if who == "teacher" and self._teacher_is_initial else who)
+
+    def update(
+        self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor, learning_rate: float
+    ) -> tuple[Sums, float]:
+        """See Engine."""
+        order, real = shared_out(sequences.lengths, self._ranks)
+        index, real = torch.tensor(order), torch.tensor(real)
+        batch, targets, kl_weights = batch.rows(index), targets.rows(index), kl_weights[index]
+        if not real.all():  # copies carry no weight, and are in no mean of the log
+            batch = batch.extended(kept=real if batch.kept is None else batch.kept & real)
+            targets = Targets(targets.advantages, targets.weights * real[:, None], targets.metrics)
+            kl_weights = kl_weights * real[:, None]
+        rows = rows_of(sequences, order)
+        meta = self._put(pack_update(rows, batch, targets, kl_weights), rows, learning_rate=learning_rate)
+        try:
+            reply = self._workers.update(meta)
+        finally:
+            tq.kv_clear(keys=meta.keys, partition_id=_PARTITION)
+        metrics = tu.get(reply, "metrics")
+        self.peak_gib = max(self.peak_gib, float(np.max(metrics["perf/max_memory_allocated_gb"])))
+        return sums_of(metrics)
+
+    def tick(self, clock: str) -> None:
+        """See Engine."""
+        kept = self._schedule.tick(clock)
+        if kept is not None:
+            self._workers.blend_teacher(kept)
+
+    def score(self, who: str, sequences: Sequences, width: int, *, alone: bool = False, **what: Any) -> Scores:
+        """Scores (N, width) under one of WHO; see sampling.scoring.Scorer."""
+        order, real = shared_out(sequences.lengths, self._ranks)
+        rows, ids = rows_of(sequences, order), what.pop("ids")
+        fields = pack_scores_request(rows, None if ids is None else ids[order])
+        options = {"use_dynamic_bsz": False, "micro_batch_size_per_gpu": 1} if alone else {}
+        meta = self._put(fields, rows, **{f"read_{name}": value for name, value in what.items()}, **options)
+        wanted = ["prompts", "responses", "log_probs"]
+        if ids is not None or what["top_k"] is not None:
+            wanted.append("support")
+        if ids is None and what["top_k"]:
+            wanted.append("support_ids")
+        if what["entropy"]:
+            wanted.append("entropy")
+        try:
+            getattr(self._workers, f"score_{who}")(meta)
+            found = tq.kv_batch_get(keys=meta.keys, partition_id=_PARTITION, select_fields=wanted)
+        finally:
+            tq.kv_clear(keys=meta.keys, partition_id=_PARTITION)
+        scores = unpack_scores(found, width)
+        place = torch.empty(len(sequences.responses), dtype=torch.int64)
+        for position, (row, is_real) in enumerate(zip(order, real, strict=True)):
+            if is_real:
+                place[row] = position
+        back = {name: value[place] for name, value in vars(scores).items() if value is not None}
+        return Scores(**({"ids": ids} if ids is not None else {}) | back)
+
+    def _put(self, fields: TensorDict, rows: Sequences, **options: Any) -> KVBatchMeta:
+        keys = [f"{next(self._numbers)}" for _ in rows.responses]
+        tags = [{"seq_len": length} for length in rows.lengths]
+        tq.kv_batch_put(keys=keys, partition_id=_PARTITION, fields=fields, tags=tags)
+        return KVBatchMeta(partition_id=_PARTITION, keys=keys, tags=tags, extra_info=self._request | options)
+
+
+class RayScorer:
+    """Implements sampling.scoring.Scorer."""
+
+    def __init__(self, engine: RayEngine, who: str):
+        self._engine, self._who = engine, who
+
+    @property
+    def vocabulary(self) -> int:
+        return self._engine.vocabulary
+
+    @property
+    def device(self) -> torch.device:
+        return self._engine.device
+
+    def __call__(
+        self,
+        sequences: Sequences,
+        width: int,
+        *,
+        top_k: int | None = None,
+        ids: Tensor | None = None,
+        entropy: bool = False,
+        alone: bool = False,
+    ) -> Scores:
+        return self._engine.score(self._who, sequences, width, top_k=top_k, ids=ids, entropy=entropy, alone=alone)
+
+
+def shared_out(lengths: Sequence[int], ranks: int) -> tuple[list[int], list[bool]]:
+    """Rows in an order whose consecutive equal parts, one a rank, make about equal work.
+
+    Args:
+        lengths: tokens of each row.
+        ranks: data-parallel ranks.
+
+    Returns:
+        Numbers of rows; the shortest is repeated until the ranks divide them. And which are no repetition.
+    """
+    count = len(lengths)
+    rows = [*range(count)] + [min(range(count), key=lambda i: lengths[i])] * (-count % ranks)
+    if ranks == 1:
+        return rows, [True] * count
+    work = calculate_workload(torch.tensor([lengths[row] for row in rows]))
+    parts = get_seqlen_balanced_partitions(work, k_partitions=ranks, equal_size=True)
+    order = [i for part in parts for i in part]
+    return [rows[i] for i in order], [i < count for i in order]

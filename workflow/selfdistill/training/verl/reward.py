@@ -1,0 +1,43 @@
+"""The verifier as verl's reward function (reward.custom_reward_function)."""
+
+from typing import Any
+
+from selfdistill.tasks.graders import grade_response
+from selfdistill.tasks.schema import Problem
+
+
+def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: str,
+    extra_info: dict[str, Any] | None = None,
+    *,
+    grader: str,
+    first_role_counts: bool = False,
+) -> dict[str, float]:
+    """Grade one response.
+
+    Args:
+        data_source, solution_str, ground_truth, extra_info: as verl gives them; solution_str is the decoded response.
+        grader, first_role_counts: of reward_kwargs; see graders.grader.
+
+    Returns:
+        score and acc (1 for a right answer, else 0) and formatted (1 where there was a boxed answer); verl turns
+        all three into validation metrics.
+
+    Raises:
+        UserError: for an unknown grader.
+    """
+    about = extra_info or {}
+    problem = Problem(
+        id=about.get("problem_id", ""),
+        data_source=data_source,
+        problem=about.get("problem", ""),
+        answer=ground_truth,
+        solution=about.get("solution", ""),
+        ability="",
+        index=about.get("index", 0),
+        split="",
+    )
+    graded = grade_response(solution_str, problem, grader, first_role_counts=first_role_counts)
+    return {"score": float(graded.correct), "acc": float(graded.correct), "formatted": float(graded.formatted)}

@@ -1,0 +1,281 @@
+"""The trainer of verl: its workers, rollouts, weight synchronisation and checkpoints, with our training step."""
+
+import json
+import os
+import shutil
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import transfer_queue as tq
+from omegaconf import DictConfig, OmegaConf, open_dict
+from tensordict import TensorDict
+from verl.experimental.agent_loop import AgentLoopManager
+from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
+from verl.utils import tensordict_utils as tu
+from verl.utils.config import omega_conf_to_dataclass
+from verl.utils.dataset.rl_dataset import collate_fn
+from verl.utils.tracking import Tracking
+
+from selfdistill.errors import UserError
+from selfdistill.evaluation.draws import Draw, write_draws
+from selfdistill.sampling.chat import encode_chat
+from selfdistill.signals.teachers import TeacherSchedule
+from selfdistill.tasks.boxed import last_boxed
+from selfdistill.tasks.prompts import student_prompt
+from selfdistill.tasks.schema import Problem
+from selfdistill.training.metrics_log import MetricsLog
+from selfdistill.training.step import StepRollouts, TrainingStep
+from selfdistill.training.verl.loss import Loss
+from selfdistill.training.verl.ray_engine import RayEngine
+from selfdistill.training.verl.rollouts import ImpatientBuffer
+from selfdistill.training.verl.settings import VerlSettings
+from selfdistill.training.verl.watchdog import Watchdog
+from selfdistill.training.verl.worker import SelfDistillWorker
+
+_OURS = "selfdistill.json"  # in each checkpoint's folder
+_FIELDS = ("prompts", "responses", "rollout_log_probs", "rm_scores", "extra_info", "data_source")  # of a drawn response
+
+
+@register_trainer("selfdistill")
+class SelfDistillTrainer(PPOTrainerSync):
+    """Synchronous training on one pool of GPUs. Losses, advantages and signals are ours; verl's are not consulted."""
+
+    def __init__(self, config: DictConfig):
+        """Raises UserError for settings that this trainer does not offer."""
+        self._settings = VerlSettings.from_hydra(config)
+        with open_dict(config):
+            # Every other name selects verl's asynchronous buffer and data loading.
+            config.trainer.v1.trainer_mode = "sync"
+        super().__init__(config)
+
+    # -------------------------------------------------------------------------------------------------- what verl calls
+
+    def _build_replay_buffer(self) -> ImpatientBuffer:
+        return ImpatientBuffer(self._settings.stall_seconds)
+
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()
+        self.role_worker_mapping = {role: ray.remote(SelfDistillWorker) for role in self.role_worker_mapping}
+
+    def _load_checkpoint(self) -> None:
+        self.actor_rollout_wg.create_teacher(self._settings.step.teacher.kind)
+        super()._load_checkpoint()
+        ticks = 0
+        if self.global_steps:
+            ticks = json.loads((self._checkpoint_folder() / _OURS).read_text())["teacher_ticks"]
+        self._schedule = TeacherSchedule(self._settings.step.teacher, ticks)
+
+    def on_init_end(self) -> None:
+        super().on_init_end()
+        settings, step = self._settings, self._settings.step
+        self._model = omega_conf_to_dataclass(self.config.actor_rollout_ref.model).hf_config
+        self.actor_rollout_wg.set_loss_fn(Loss(step.implementation, step.objective))
+        self._engine = RayEngine(
+            self.actor_rollout_wg,
+            step.teacher,
+            self._schedule,
+            self._model.vocab_size,
+            temperature=settings.temperature,
+            head_rows=settings.head_rows,
+        )
+        self._step = TrainingStep(step, self.tokenizer, self._engine)
+        self._check_lengths()
+
+    def _save_checkpoint(self) -> None:
+        folder = self._checkpoint_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _OURS).write_text(json.dumps({"teacher_ticks": self._schedule.ticks}))
+        super()._save_checkpoint()  # names the folder as the latest when all is in it
+        if keep := self.config.trainer.max_actor_ckpt_to_keep:
+            folders = Path(self.config.trainer.default_local_dir).glob("global_step_*")
+            for old in sorted(folders, key=lambda each: int(each.name.rpartition("_")[2]))[:-keep]:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def fit(self, agent_loop_manager: AgentLoopManager) -> None:
+        """Train to the last step. A step is in metrics.jsonl before any checkpoint holds it, so none can be lost."""
+        self.agent_loop_manager, settings = agent_loop_manager, self._settings
+        helpers = [*agent_loop_manager.agent_loop_workers, *self.reward_loop_manager.reward_loop_worker_handles]
+        servers = [server for replica in self.llm_server_manager.get_replicas() for server in replica.servers]
+        Watchdog([*helpers, *servers], servers, give_up=os._exit).start()
+        self.curr_step_profile, self.timing_raw = False, {}
+        self.logger = Tracking(
+            project_name=self.config.trainer.project_name,
+            experiment_name=self.config.trainer.experiment_name,
+            default_backend=self.config.trainer.logger,
+            config=OmegaConf.to_container(self.config, resolve=True),
+        )
+        log = MetricsLog(settings.state)
+        done, began = self.global_steps, time.monotonic()
+        if self.config.trainer.val_before_train and not done:
+            self._record(log, 0, self._validate())
+        for number in range(done + 1, self.total_training_steps + 1):
+            self.global_steps, self.timing_raw = number, {}
+            metrics = self._train(number)
+            self.on_step_end()  # the sampler gets the new weights
+            metrics["timing_s/weights_to_sampler"] = self.timing_raw["update_weights"]
+            last = number == self.total_training_steps
+            if _due(number, settings.validation_every, last):
+                metrics |= self._validate()
+            self._record(log, number, metrics)
+            seconds = (time.monotonic() - began) / (number - done)
+            left = seconds * (self.total_training_steps - number)
+            print(
+                f"step {number}/{self.total_training_steps}  reward {metrics['reward/mean']:.3f}  "
+                f"length {metrics['response/length_mean']:.1f}  entropy {metrics['actor/entropy']:.3f}  "
+                f"{seconds:.1f} s/step  {left:.0f} s left",
+                flush=True,
+            )
+            if _due(number, settings.checkpoint_every, last):
+                self._save_checkpoint()
+        log.close()
+        self._shutdown_dump_executor()
+        self.actor_rollout_wg.export(str(settings.state / "export"))
+
+    # ------------------------------------------------------------------------------------------------------------ steps
+
+    def _train(self, number: int) -> dict[str, float]:
+        began = time.monotonic()
+        prompts = self.config.data.train_batch_size
+        first = (number - 1) * prompts  # in file order, round and round
+        rows = [self.train_dataset[(first + i) % len(self.train_dataset)] for i in range(prompts)]
+        # Groups are found by position again, and a resumed run names them as before; verl reads up to the first "_".
+        uids = [f"{number:06d}-{i:06d}" for i in range(prompts)]
+        sampled = self._sample(rows, uids, "train", self._settings.step.group_size)
+        self.on_sample_end()  # the sampler gives its memory to the trainer
+        rollouts = self._rollouts(sampled)
+        drawn = time.monotonic()
+        metrics = self._step.run(number, rollouts)
+        timings = {"timing_s/rollout": drawn - began, "timing_s/step": time.monotonic() - began}
+        return metrics | timings | {"memory/peak_gib": self._engine.peak_gib}
+
+    def _sample(self, rows: list[dict], uids: list[str], partition: str, draws: int) -> list[dict[str, Any]]:
+        """So many draws of each row, as one dictionary of fields each, in the order of rows and draws.
+
+        Raises UserError where some could not be drawn.
+        """
+        batch = collate_fn(rows)
+        batch["uid"] = np.array(uids, dtype=object)
+        batch = tu.get_tensordict(batch)
+        tu.assign_non_tensor_data(batch, "global_steps", self.global_steps)
+        if partition == "val":
+            tu.assign_non_tensor_data(batch, "validate", True)
+        tags = [{"is_prompt": True, "status": "pending", "global_steps": self.global_steps} for _ in uids]
+        tq.kv_batch_put(keys=uids, partition_id=partition, tags=tags)
+        self.agent_loop_manager.generate_sequences(batch)
+        meta, _ = self.replay_buffer.sample(
+            global_steps=self.global_steps, partition_id=partition, batch_size=len(uids)
+        )
+        expected = {f"{uid}_{draw}_0" for uid in uids for draw in range(draws)}
+        if missing := sorted(expected - set(meta.keys)):
+            raise UserError(
+                f"{len(missing)} of {len(expected)} responses could not be drawn (the first: {missing[0]}); the cause "
+                "is in the log above, at 'Error in _run_prompt'"
+            )
+        data = tq.kv_batch_get(keys=meta.keys, partition_id=partition, select_fields=list(_FIELDS))
+        drawn = dict(zip(meta.keys, _records(data), strict=True))
+        tq.kv_clear(keys=meta.keys, partition_id=partition)
+        return [drawn[f"{uid}_{draw}_0"] for uid in uids for draw in range(draws)]
+
+    def _rollouts(self, drawn: list[dict[str, Any]]) -> StepRollouts:
+        texts = [self.tokenizer.decode(each["responses"], skip_special_tokens=True) for each in drawn]
+        limit, end = self._settings.max_response_tokens, self.tokenizer.eos_token_id
+        return StepRollouts(
+            problems=[_problem(each) for each in drawn],
+            prompts=[each["prompts"] for each in drawn],
+            responses=[each["responses"] for each in drawn],
+            texts=texts,
+            answers=[last_boxed(text) for text in texts],
+            correct=[each["rm_scores"] > 0 for each in drawn],
+            logprobs=[each["rollout_log_probs"] for each in drawn],
+            truncated=[_truncated(each["responses"], limit, end) for each in drawn],
+        )
+
+    def _validate(self) -> dict[str, float]:
+        """Accuracy on each benchmark, as val/<benchmark>/mean@<draws>; the draws go into the state's folder."""
+        began, count = time.monotonic(), self._settings.validation_draws
+        rows = [self.val_dataset[i] for i in range(len(self.val_dataset))]
+        drawn = self._sample(rows, [f"{self.global_steps:06d}-v{i:06d}" for i in range(len(rows))], "val", count)
+        draws: dict[str, list[Draw]] = defaultdict(list)
+        for number, each in enumerate(drawn):
+            problem, response = _problem(each), each["responses"]
+            text = self.tokenizer.decode(response, skip_special_tokens=True)
+            limit = rows[number // count]["max_response_tokens"]
+            truncated = _truncated(response, limit, self.tokenizer.eos_token_id)
+            draws[problem.data_source].append(
+                Draw(
+                    problem_id=problem.id,
+                    draw=number % count,
+                    response=text,
+                    n_tokens=len(response),
+                    finish_reason="length" if truncated else "stop",
+                    answer=last_boxed(text),
+                    correct=each["rm_scores"] > 0,
+                )
+            )
+        folder = self._settings.state / "validation" / f"step_{self.global_steps:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        metrics = {}
+        for benchmark, each in draws.items():
+            write_draws(folder / f"{benchmark}.parquet", each)
+            metrics[f"val/{benchmark}/mean@{count}"] = float(np.mean([draw.correct for draw in each]))
+        return metrics | {"timing_s/validation": time.monotonic() - began}
+
+    # ---------------------------------------------------------------------------------------------------------- helpers
+
+    def _record(self, log: MetricsLog, step: int, metrics: dict[str, float]) -> None:
+        log.write(step, metrics)
+        self.logger.log(data=metrics, step=step)
+
+    def _checkpoint_folder(self) -> Path:
+        return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+
+    def _check_lengths(self) -> None:
+        """Raises UserError where a hinted context could outgrow the model."""
+        if not self._step.method.needs.correct_hint:
+            return
+        step, data = self._settings.step, self.config.data
+        empty = encode_chat(self.tokenizer, student_prompt("", training=True))
+        longest = step.max_sequence_tokens + max(len(self._step.contexts.template_ids()) - len(empty), 0)
+        positions = getattr(self._model, "max_position_embeddings", None)
+        if positions is not None and longest > positions:
+            raise UserError(
+                f"prompt, hint and response can reach {longest} tokens, but the model has {positions} positions; lower "
+                f"selfdistill.hints.max_tokens ({step.hints.max_tokens}), the response limit "
+                f"({self._settings.max_response_tokens}) or data.max_prompt_length ({data.max_prompt_length})"
+            )
+
+
+def _records(data: TensorDict) -> list[dict[str, Any]]:
+    """Rows of fields as plain values."""
+    logprobs = [each.float().numpy() for each in data["rollout_log_probs"].unbind()]
+    scores = [float(each.sum()) for each in data["rm_scores"].unbind()]
+    ids = {name: [each.tolist() for each in data[name].unbind()] for name in ("prompts", "responses")}
+    plain = {name: [getattr(each, "data", each) for each in data[name]] for name in ("extra_info", "data_source")}
+    columns = ids | {"rollout_log_probs": logprobs, "rm_scores": scores} | plain
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _problem(drawn: dict[str, Any]) -> Problem:
+    about = drawn["extra_info"]
+    return Problem(
+        id=about["problem_id"],
+        data_source=drawn["data_source"],
+        problem=about["problem"],
+        answer=about["answer"],
+        solution=about["solution"],
+        ability="",
+        index=about["index"],
+        split="",
+    )
+
+
+def _truncated(response: list[int], limit: int, end: int) -> bool:
+    return len(response) >= limit and response[-1] != end
+
+
+def _due(step: int, every: int, last: bool) -> bool:
+    return every > 0 and (last or step % every == 0)

@@ -1,0 +1,32 @@
+"""New weights for vLLM on a CPU."""
+
+import torch
+from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedWeightReceiver
+from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
+
+
+class CpuWorkerExtension(vLLMColocateWorkerExtension):
+    """What verl adds to vLLM's workers, for vLLM on a CPU (rollout.engine_kwargs.vllm.worker_extension_cls).
+
+    Fault: vLLM's linear layers on a CPU (0.27.1) repack their weights after loading and drop `weight`, so that verl's
+    `model.load_weights` finds nothing to load into. vLLM's own `reload_weights` restores the layers first.
+    """
+
+    def update_weights_from_ipc(
+        self, peft_config: dict | None = None, base_sync_done: bool = False, use_shm: bool = True
+    ) -> None:
+        """Take all weights from the trainer, then load them.
+
+        The signature is verl's; on a CPU weights come through shared memory whatever `use_shm` says. Raises
+        NotImplementedError for LoRA adapters.
+        """
+        if peft_config:
+            raise NotImplementedError("LoRA adapters cannot be sent to vLLM on a CPU; train all weights")
+        weights: list[tuple[str, torch.Tensor]] = []
+
+        def keep(bucket: list[tuple[str, torch.Tensor]], is_last: bool) -> None:
+            weights.extend((name, tensor.clone()) for name, tensor in bucket)  # the bucket's memory is used again
+
+        receiver = BucketedWeightReceiver(self._get_zmq_handle(), torch.device("cpu"), use_shm=True)
+        receiver.receive_weights(on_bucket_received=keep)
+        self.model_runner.reload_weights(weights_iterator=iter(weights))

@@ -1,0 +1,39 @@
+"""Our parts in verl's configuration: the same for every run, so that nobody has to write them on a command line."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from selfdistill.training.verl.settings import DEFAULTS
+
+_PACKAGE = "pkg://selfdistill.training.verl"
+_AGENT_LOOPS = Path(__file__).with_name("agent_loops.yaml")
+
+
+def wire_up(config: DictConfig) -> None:
+    """Point verl at our trainer, problems, agent loop and verifier, in place.
+
+    A reward function, a data set or an agent loop of the user's own stays.
+    """
+    with open_dict(config):
+        tree = OmegaConf.create(DEFAULTS | OmegaConf.to_container(config.get("selfdistill") or OmegaConf.create({})))
+        config.selfdistill = tree
+        config.trainer.v1.trainer_mode = "selfdistill"
+        config.algorithm.adv_estimator = "grpo"
+        data, agent, reward = config.data, config.actor_rollout_ref.rollout.agent, config.reward.custom_reward_function
+        if not data.custom_cls.path:
+            data.custom_cls.path, data.custom_cls.name = f"{_PACKAGE}.dataset", "ProblemDataset"
+        if data.custom_cls.path == f"{_PACKAGE}.dataset":
+            data.selfdistill = {
+                "max_response_tokens": tree.max_response_tokens,
+                "validation_response_tokens": tree.validation_response_tokens,
+                "validation_problems": tree.validation_problems,
+                "benchmarks": tree.benchmarks,
+                "need_solution": tree.hints.get("source") == "gt_cot"
+                and tree.hints.get("mode", "solution_answer") == "solution_answer",
+            }
+        if not agent.agent_loop_config_path:
+            agent.agent_loop_config_path, agent.default_agent_loop = str(_AGENT_LOOPS), "selfdistill"
+        if not reward.path:
+            reward.path, reward.name = f"{_PACKAGE}.reward", "compute_score"
+            reward.reward_kwargs = {"grader": tree.grader, "first_role_counts": tree.first_role_counts}
