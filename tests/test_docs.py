@@ -47,7 +47,8 @@ def settings_named(text: str) -> list[tuple[str, object]]:
 def flattened(node: dict, prefix: str = "") -> set[tuple[str, object]]:
     found = set()
     for key, value in node.items():
-        found |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {(prefix + key, value)}
+        leaf = tuple(value) if isinstance(value, list) else value
+        found |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {(prefix + key, leaf)}
     return found
 
 

@@ -143,7 +143,7 @@ def assert_trained(model: Path, base: Path) -> None:
     assert 0 < max(moved) < 0.1
 
 
-@pytest.mark.parametrize("variant", ["grpo", "rlcsd"])
+@pytest.mark.parametrize("variant", ["grpo-verl", "rlcsd-verl"])
 def test_a_config_runs_from_parquet_to_report(workflow, variant):
     folder = workflow / RUNS / variant / "seed0"
     records = records_of(folder / "metrics.jsonl")
@@ -161,7 +161,9 @@ def test_a_config_runs_from_parquet_to_report(workflow, variant):
 
 def test_both_methods_drew_the_same_from_the_same_weights(workflow):
     """Draws are keyed: before the first update nothing can differ."""
-    first = [records_of(workflow / RUNS / variant / "seed0/metrics.jsonl")[1] for variant in ("grpo", "rlcsd")]
+    first = [
+        records_of(workflow / RUNS / variant / "seed0/metrics.jsonl")[1] for variant in ("grpo-verl", "rlcsd-verl")
+    ]
     for name in ("reward/mean", "response/length_mean", "tokens/generated"):
         assert first[0][name] == first[1][name]
 
@@ -176,7 +178,7 @@ def test_validation_draws_are_files_like_those_of_evaluation(workflow):
 
 def test_a_sigkill_costs_no_step_and_repeats_none(workflow, tmp_path):
     """Killed after the third step's checkpoint; the teacher is then a snapshot of the second step's weights."""
-    whole = workflow / RUNS / "rlcsd/seed0"
+    whole = workflow / RUNS / "rlcsd-verl/seed0"
     job = Job(tmp_path / "job", yaml.safe_load((whole / "config.yaml").read_text()), workflow / "results")
     process = job.start()
     job.wait_for(lambda: job.checkpoint == 3, process)
@@ -207,7 +209,7 @@ def test_a_sigkill_costs_no_step_and_repeats_none(workflow, tmp_path):
 
 
 def test_a_dead_rollout_engine_ends_the_run_and_says_so(workflow, tmp_path):
-    config = yaml.safe_load((workflow / RUNS / "grpo/seed0/config.yaml").read_text())
+    config = yaml.safe_load((workflow / RUNS / "grpo-verl/seed0/config.yaml").read_text())
     job = Job(tmp_path / "job", config | {"steps": 500}, workflow / "results")
     process = job.start()
     job.wait_for(lambda: len(job.records) > 1, process)

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from selfdistill.errors import UserError
-from selfdistill.sampling.models import load_model, pick_device
+from selfdistill.sampling.models import load_generation_config, load_model, pick_device
 
 CPU = torch.device("cpu")
 
@@ -47,6 +47,27 @@ def test_half_precision_weights_are_loaded_as_float32(folder, model):
     assert {value.dtype for value in load_file(folder / "model.safetensors").values()} == {torch.bfloat16}
     loaded, _ = load_model(folder, CPU)
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+
+
+def test_a_tokenizer_of_another_model_is_refused(folder, tokenizer):
+    """One that knows more than the model; the other way round is a padded vocabulary, which is usual."""
+    larger = copy.deepcopy(tokenizer)
+    larger.add_tokens(["another"])
+    larger.save_pretrained(folder)
+    refused(folder, f"ids up to {len(tokenizer)}", f"vocabulary has {len(tokenizer)} rows")
+
+
+def test_a_padded_vocabulary_is_fine(folder, model, tokenizer):
+    padded = copy.deepcopy(model)
+    padded.resize_token_embeddings(len(tokenizer) + 23)
+    padded.save_pretrained(folder)
+    assert load_model(folder, CPU)[0].config.vocab_size == len(tokenizer) + 23
+
+
+def test_the_generation_config_is_what_transformers_puts_beside_the_model(folder):
+    for _ in range(2):  # with its file, and without
+        assert load_generation_config(folder).eos_token_id == load_model(folder, CPU)[0].generation_config.eos_token_id
+        (folder / "generation_config.json").unlink(missing_ok=True)
 
 
 def test_a_missing_folder_is_refused(tmp_path):

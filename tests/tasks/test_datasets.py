@@ -9,8 +9,15 @@ import yaml
 
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
+from selfdistill.tasks import datasets
 from selfdistill.tasks.arithmetic import Chain
-from selfdistill.tasks.datasets import check_disjoint, generate_problems, import_file, write_generated
+from selfdistill.tasks.datasets import (
+    check_disjoint,
+    generate_problems,
+    import_file,
+    import_from_hub,
+    write_generated,
+)
 from selfdistill.tasks.exercises import EVALUATION_SHARE, is_training
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
@@ -212,3 +219,16 @@ def test_of_many_overlaps_eight_are_named(tmp_path):
 
 def test_the_real_puzzles_do_not_overlap(real):
     assert check_disjoint(real("knights-train"), real("knights")) == 0
+
+
+def test_a_file_of_the_hub_is_imported_like_any_other(tmp_path, monkeypatch):
+    cached, asked = tmp_path / "cache" / "val.parquet", []
+    write_problems(cached, problems(["a", "b"], "val"))
+    monkeypatch.setattr(datasets, "fetch_data", lambda *what: asked.append(what) or cached)
+    hub = {"id": "owner/name", "revision": "main"}
+    assert import_from_hub(hub, "x+y/val.parquet", tmp_path / "val.parquet") == read_problems(cached)
+    assert asked == [(hub, "x+y/val.parquet")]
+    cached.write_text("<html>")
+    with pytest.raises(UserError, match="not a readable parquet"):
+        import_from_hub(hub, "x+y/val.parquet", tmp_path / "other.parquet")
+    assert not (tmp_path / "other.parquet").exists()

@@ -1,4 +1,9 @@
-"""Base models: shipped ones are verified, rebuilt ones come from their recipe."""
+"""Base models: shipped ones are verified, rebuilt ones come from their recipe, pretrained ones are whole."""
+
+import json
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +13,8 @@ from selfdistill.files import sha256_file
 from selfdistill.randomness import generator
 from selfdistill.sampling.models import load_model
 from selfdistill.tasks.exercises import is_training
-from selfdistill.training.base_model import WEIGHTS, provide, training_exercises
+from selfdistill.training import base_model
+from selfdistill.training.base_model import WEIGHTS, fetch, provide, training_exercises
 
 RECIPE = {
     "exercise": "arithmetic",
@@ -60,3 +66,64 @@ def test_warm_start_sees_the_training_side_only_in_the_shares_asked_for():
     exercises = [draw(generator("shares", i)) for i in range(400)]
     assert all(is_training(exercise) for exercise in exercises)
     assert 0.65 < sum(len(e.operations) == 2 for e in exercises) / 400 < 0.85
+
+
+# ------------------------------------------------------------------------------------------- pretrained, for all tasks
+
+SHIPPED = Path(__file__).parents[2] / "resources/base_models/tiny_qwen3/knights"
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    """A folder as a hub's cache has it: links to files elsewhere, and things that nobody asked for."""
+    folder, blobs = tmp_path / "snapshot", tmp_path / "blobs"
+    shutil.copytree(SHIPPED, blobs)
+    folder.mkdir()
+    for path in blobs.iterdir():
+        (folder / path.name).symlink_to(path)
+    (folder / "modeling_own.py").write_text("raise SystemExit")
+    return folder
+
+
+def test_a_folder_is_taken_over_without_code_and_loads(pretrained, tmp_path):
+    said = []
+    fetch({"source": str(pretrained)}, tmp_path / "model", said.append)
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {path.name for path in SHIPPED.iterdir()}
+    assert not any(path.is_symlink() for path in (tmp_path / "model").iterdir())
+    assert sha256_file(tmp_path / "model" / WEIGHTS) == sha256_file(SHIPPED / WEIGHTS)
+    load_model(tmp_path / "model", torch.device("cpu"))
+    assert "files" in said[-1]
+
+
+def test_files_are_copied_where_they_cannot_be_linked(pretrained, tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError("another file system")
+
+    monkeypatch.setattr(os, "link", fail)
+    fetch({"source": str(pretrained)}, tmp_path / "model", lambda line: None)
+    load_model(tmp_path / "model", torch.device("cpu"))
+
+
+def test_the_hubs_model_is_taken_over_from_its_cache(pretrained, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(base_model, "fetch_model", lambda hub: asked.append(hub) or pretrained)
+    hub = {"id": "owner/name", "revision": "main"}
+    fetch({"source": "hub", "hub": hub}, tmp_path / "model", lambda line: None)
+    assert asked == [hub]
+    assert (tmp_path / "model" / WEIGHTS).exists()
+
+
+@pytest.mark.parametrize("missing", [WEIGHTS, "config.json", "tokenizer_config.json"])
+def test_an_incomplete_model_is_refused_by_what_it_lacks(pretrained, tmp_path, missing):
+    (pretrained / missing).unlink()
+    with pytest.raises(UserError, match=f"no {missing}; expected a model as transformers saves it"):
+        fetch({"source": str(pretrained)}, tmp_path / "model", lambda line: None)
+    assert not (tmp_path / "model").exists()
+
+
+def test_of_weights_in_several_files_each_must_be_there(pretrained, tmp_path):
+    (pretrained / WEIGHTS).rename(pretrained / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (pretrained / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match=r"no model-00002-of-00002\.safetensors; expected"):
+        fetch({"source": str(pretrained)}, tmp_path / "model", lambda line: None)

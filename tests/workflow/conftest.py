@@ -39,7 +39,7 @@ class Workshop:
             script.write_text(LEAVE_OUTPUTS)
         models = yaml.safe_load((ROOT / "config" / "models.yaml").read_text())["models"]
         for entry in models.values():
-            for task in entry["sha256"]:
+            for task in entry.get("sha256", {}):
                 weights = folder / entry["folder"] / task / "model.safetensors"
                 weights.parent.mkdir(parents=True)
                 weights.write_text("weights")

@@ -206,6 +206,8 @@ VARIANTS = {
     "rlcsd-self_hint": ("rlcsd", {"hints.allow_self": True}),
     "rlcsd-no_anchor": ("rlcsd", {"objective.anchor": False}),
     "rlcsd-single_path": ("rlcsd", {"objective.single_path": True}),
+    "rlcsd-lr5e6": ("rlcsd", {"optimizer.learning_rate": 5e-6}),
+    "grpo-lr5e6": ("grpo", {"optimizer.learning_rate": 5e-6}),
 }
 
 
@@ -808,3 +810,229 @@ def test_an_edited_file_of_ones_own_changes_the_runs_of_its_method_and_no_others
     assert before[1] == after[1]
     elsewhere = load_study(merged(text.replace("mine_to_edit:", "nowhere.to_be_found:")))
     assert elsewhere.resolve("knights", "tiny_qwen3", "mine", 0)["implementation_sha256"] is None
+
+
+# ------------------------------------------------------------------------------------------------ blocks of the matrix
+
+
+def cells_of(*texts: str) -> list[tuple]:
+    config = merged(*texts, files=REGISTRIES)
+    return [(run.task, run.model, run.variant, run.seed) for run in load_study(config).runs()]
+
+
+BLOCKS = """
+matrix:
+  seeds: [0, 1]
+  models: [tiny_qwen3]
+  blocks:
+    main: {tasks: [knights], variants: [base, grpo]}
+    more: {tasks: [arithmetic, knights], variants: [rlcsd, grpo], seeds: [1]}
+"""
+
+
+def test_blocks_are_united_run_by_run_in_the_order_in_which_things_are_named():
+    tiny = "tiny_qwen3"
+    assert cells_of(BLOCKS) == [
+        *[("knights", tiny, variant, seed) for variant in ("base", "grpo") for seed in (0, 1)],
+        ("knights", tiny, "rlcsd", 1),
+        *[("arithmetic", tiny, variant, 1) for variant in ("grpo", "rlcsd")],
+    ]
+
+
+def test_one_block_is_the_plain_matrix():
+    plain = "matrix: {tasks: [knights, arithmetic], models: [tiny_qwen3], variants: [rlcsd, grpo], seeds: [3, 0]}"
+    assert cells_of(plain) == cells_of(f"matrix: {{blocks: {{all: {plain.removeprefix('matrix: ')}}}}}")
+
+
+def test_what_all_blocks_leave_to_the_matrix_can_be_changed_for_all():
+    assert {cell[3] for cell in cells_of(BLOCKS, "matrix: {seeds: [7]}")} == {7, 1}
+
+
+def test_tables_get_the_tasks_of_all_blocks():
+    study = load_study(merged(BLOCKS, files=REGISTRIES))
+    assert list(study.reporting()) == ["knights", "arithmetic"]
+    assert study.generated_only
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("matrix: {blocks: {more: {variants: [rlcds]}}}", "matrix.blocks.more.variants: unknown variant 'rlcds'"),
+        ("matrix: {blocks: {more: {seeds: [1, 1]}}}", "matrix.blocks.more.seeds: 1 is listed twice"),
+        (
+            "matrix: {blocks: {more: {taks: [knights]}}}",
+            "matrix.blocks.more: unknown key 'taks'; the nearest valid key",
+        ),
+        (
+            "matrix: {blocks: {third: {tasks: [knights]}}}",
+            "matrix.blocks.third: key 'variants' is missing, here and in",
+        ),
+        ("matrix: {tasks: [knights]}", "matrix.tasks: every block names its own tasks, so this list would be read by"),
+        ("matrix: {tasks: [knigths]}", "matrix.tasks: every block names its own tasks"),
+    ],
+)
+def test_wrong_blocks_are_refused(text, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        load_study(merged(BLOCKS, text, files=REGISTRIES))
+
+
+# ------------------------------------------------------------------------------------------ data and models of the hub
+
+LOGIC = "matrix: {tasks: [logic], models: [qwen3_4b], variants: [grpo]}"
+MATHS = "matrix: {tasks: [math], models: [qwen3_1_7b, qwen3_4b, qwen3_8b], variants: [grpo]}"
+
+
+def of(text: str, task: str, model: str) -> dict:
+    return load_study(merged(text)).resolve(task, model, "grpo", 0)
+
+
+def test_the_training_set_is_the_models_own_where_it_names_one():
+    study = load_study(merged(MATHS))
+    names = {model: study.dataset("math", "train", model) for model in ("qwen3_1_7b", "qwen3_4b", "qwen3_8b")}
+    assert len(set(names.values())) == 3
+    for model, name in names.items():
+        assert study.data_file("math", "train", model) == f"results/data/{name}/train.parquet"
+        assert study.data("math", model)["train"]["file"] == f"{name}/train.parquet"
+        assert study.datasets()[name, "train"][0] == "math"
+        assert study.dataset("logic", "train", model) == "kk_4to8"
+    assert len({of(MATHS, "math", model)["data"]["digest"] for model in names}) == 3
+    assert ("amc23+aime24+aime25", "val") in study.datasets()
+
+
+def test_a_models_own_training_set_is_generated_under_its_own_name():
+    own = "models: {tiny_qwen3: {datasets: {arithmetic: other_chains}}}"
+    study = load_study(merged(own))
+    assert study.data("arithmetic", "tiny_qwen3")["train"]["dataset"] == "other_chains"
+    assert study.datasets()["other_chains", "train"] == ("arithmetic", "tiny_qwen3")
+    assert resolved(own)["data"] != resolved()["data"]
+    assert resolved(own, task="knights")["data"] == resolved(task="knights")["data"]
+
+
+def test_a_training_set_that_nobody_names_is_refused():
+    said = refusal(MATHS, "matrix: {models: [tiny_qwen3]}")
+    assert "tasks.math.data has no `dataset`, and models.tiny_qwen3.datasets has nothing for task 'math'" in said
+
+
+def test_what_is_on_the_hub_is_known_by_repository_revision_and_file():
+    before = of(LOGIC, "logic", "qwen3_4b")
+    commit = "tasks: {logic: {data: {hub: {revision: 0123abc}}}}"
+    other = of(f"{LOGIC}\n{commit}", "logic", "qwen3_4b")
+    assert before["data"] != other["data"]
+    assert before["base_model"] == other["base_model"]
+    commit = "models: {qwen3_4b: {hub: {revision: 0123abc}}}"
+    other = of(f"{LOGIC}\n{commit}", "logic", "qwen3_4b")
+    assert before["data"] == other["data"]
+    assert before["base_model"] != other["base_model"]
+
+
+def test_a_pretrained_model_is_one_for_all_tasks_and_a_shipped_one_is_not():
+    study = load_study(merged())
+    assert {study.base_model_folder("qwen3_4b", task) for task in ("math", "logic")} == {"results/models/qwen3_4b"}
+    assert study.base_model_folder("tiny_qwen3", "knights") == "results/models/tiny_qwen3/knights"
+    assert study.base_model_digest("qwen3_4b", "math") == study.base_model_digest("qwen3_4b", "logic")
+
+
+def test_a_folder_in_place_of_the_hub_is_known_by_its_files_not_by_its_place(tmp_path):
+    digests = {}
+    for place, size, text in (("one", 9, "{}"), ("two", 9, "{}"), ("larger", 10, "{}"), ("changed", 9, "{ }")):
+        folder = tmp_path / place
+        folder.mkdir()
+        (folder / "config.json").write_text(text)
+        (folder / "model.safetensors").write_bytes(b"x" * size)
+        (folder / "notes.md").write_text(place)
+        digests[place] = of(f"{LOGIC}\nmodels: {{qwen3_4b: {{source: {folder}}}}}", "logic", "qwen3_4b")["base_model"]
+    assert digests["one"] == digests["two"]
+    assert len({str(digest) for digest in digests.values()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("models: {qwen3_4b: {source: no/such}}", "no/such: no config.json; a model's `source` is 'hub' or a folder"),
+        ("models: {mine: {source: hub}}", "models.mine: source 'hub' needs `hub` with id and revision"),
+        ("models: {mine: {source: hub, hub: {id: a/b}}}", "models.mine.hub: key 'revision' is missing"),
+        ("models: {qwen3_4b: {hub: {id: Qwen}}}", "expected owner/name of a repository on the hub, found 'Qwen'"),
+        ("models: {qwen3_4b: {hub: {revision: ../x}}}", "expected a branch, tag or commit of it, found '../x'"),
+        ("models: {qwen3_4b: {rebuild: true}}", "unknown key 'rebuild'"),
+        ("models: {mine: {folder: x}}", "models.mine: key 'sha256' is missing"),
+        ("models: {qwen3_4b: {datasets: {maths: x}}}", "models.qwen3_4b.datasets: unknown task 'maths'; the nearest"),
+        ("tasks: {arithmetic: {data: {source: hub}}}", "tasks.arithmetic.data: source 'hub' needs `hub` with id"),
+    ],
+)
+def test_wrong_places_of_data_and_models_are_refused(text, said):
+    assert said in refusal(LOGIC, text)
+
+
+# -------------------------------------------------------------------------------------------------------- trainer verl
+
+VERL = "overrides: {all: {trainer: verl, rollout: {engine: vllm, old_logprobs: recompute}}}"
+
+
+def test_a_run_of_verl_has_its_section_and_any_other_run_has_not():
+    local, verl = resolved(), resolved(VERL)
+    assert "verl" not in local
+    assert resolved("overrides: {all: {verl: {dtype: float32}}}") == local
+    keys = set(schema("run")["properties"]["verl"]["properties"])
+    assert set(verl["verl"]) == keys - {"nodes", "gpus_per_node"}
+    assert resolved(VERL, "overrides: {all: {verl: {dtype: float32}}}") != verl
+
+
+def test_the_machine_is_no_part_of_a_run():
+    more = "overrides: {all: {verl: {nodes: 2, gpus_per_node: '4'}}}"
+    assert resolved(VERL, more) == resolved(VERL)
+    cell = ("arithmetic", "tiny_qwen3", "rlcsd")
+    assert load_study(merged(VERL)).machine(*cell) == {"nodes": 1, "gpus": 8}
+    assert load_study(merged(VERL, more)).machine(*cell) == {"nodes": 2, "gpus": 4}
+    assert load_study(merged(more)).machine(*cell) == {"nodes": 1, "gpus": 0}
+    assert load_study(merged(VERL, more, "defaults: {verl: {device: cpu}}")).machine(*cell) == {"nodes": 1, "gpus": 0}
+
+
+def test_a_models_layer_may_ask_for_more_machines():
+    larger = "models: {tiny_qwen3: {run: {verl: {nodes: 2}}}}"
+    assert load_study(merged(VERL, larger)).machine("knights", "tiny_qwen3", "grpo") == {"nodes": 2, "gpus": 8}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rollout: {engine: own}", "rollout.engine with trainer verl: expected vllm, found 'own'"),
+        ("rollout: {old_logprobs: sampler}", "rollout.old_logprobs with trainer verl: expected recompute"),
+        ("teacher: {kind: trust_region}", "teacher.kind trust_region needs the logits of two models at once"),
+        ("rollout: {temperature: 0.9}", "rollout.temperature 0.9 with trainer verl needs rollout.top_p 1"),
+        ("verl: {rollout_tensor_parallel: 3}", "verl.rollout_tensor_parallel 3 does not divide the run's 8 GPUs"),
+        ("verl: {overrides: [trainer.save_freq=3]}", "names trainer.save_freq, which the run's other settings decide"),
+        ("verl: {overrides: ['+selfdistill.hints={}']}", "names selfdistill.hints"),
+        ("verl: {overrides: ['data={}']}", "names data.train_files"),
+        ("verl: {overrides: ['trainer.x = 3']}", "expected name.path=value"),
+        ("verl: {overrides: ['a.b=\"c\"']}", "expected name.path=value"),
+        ("verl: {overrides: [trainer]}", "expected name.path=value"),
+        ("verl: {dtype: float16}", "expected one of bfloat16, float32"),
+    ],
+)
+def test_what_verl_cannot_run_is_refused_while_planning(text, said):
+    assert said in refusal(VERL, f"overrides: {{all: {{{text}}}}}", "matrix: {variants: [rlcsd], tasks: [arithmetic]}")
+
+
+def test_a_temperature_without_a_cut_distribution_is_taken():
+    resolved(VERL, "overrides: {all: {rollout: {temperature: 0.9, top_p: 1, top_k: 0}}}")
+
+
+def test_presets_hold_with_verl_too():
+    corrected, published = flat(resolved(VERL, variant="opsd")), flat(resolved(VERL, AS_PUBLISHED, variant="opsd"))
+    differing = {key: (corrected[key], published[key]) for key in corrected if corrected[key] != published[key]}
+    assert differing == FOR_ALL | FOR_ONE["opsd"]
+
+
+def test_the_matrix_of_the_cpu_goes_alone_and_fits_its_model():
+    study = load_study(merged(files=(*REGISTRIES, ROOT / "config" / "verl_cpu.yaml")))
+    assert [run.variant for run in study.runs()] == ["base", "grpo-verl", "rlcsd-verl"]
+    run = study.resolve("arithmetic", "tiny_qwen3", "rlcsd-verl", 0)
+    assert (run["trainer"], run["verl"]["device"], run["verl"]["dtype"]) == ("verl", "cpu", "float32")
+    longest = run["rollout"]["max_prompt_tokens"] + run["rollout"]["max_response_tokens"] + run["hints"]["max_tokens"]
+    assert longest <= study.config["models"]["tiny_qwen3"]["architecture"]["max_positions"]
+
+
+def test_the_engine_of_the_evaluation_is_ours_unless_it_is_named():
+    assert load_study(merged()).evaluation("knights")["evaluation"]["engine"] == "own"
+    assert load_study(merged()).evaluation("logic")["evaluation"]["engine"] == "vllm"
+    assert "expected one of own, transformers, vllm" in refusal("tasks: {knights: {evaluation: {engine: vlm}}}")

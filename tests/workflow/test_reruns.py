@@ -96,6 +96,11 @@ def test_a_presentation_choice_redoes_tables_and_figures_only(finished):
     assert jobs == CURVES_OF_KNIGHTS + TABLES_ON + ALL
 
 
+def test_settings_of_the_other_trainer_and_of_the_machine_make_nothing_stale(finished):
+    word = "overrides={all: {verl: {nodes: 2, gpus_per_node: 4, dtype: float32}}}"
+    assert finished.planned("--config", word) == Counter()
+
+
 def test_a_deleted_draws_file_reevaluates_its_run(changed):
     (changed.folder / DRAWS.format("knights", "grpo") / "knights-3.parquet").unlink()
     assert changed.planned() == Counter(["evaluate_knights knights/grpo"]) + TABLES_ON + ALL

@@ -128,15 +128,15 @@ def test_a_job_that_fails_by_the_users_error_says_so_in_one_line_and_in_its_log(
     workshop = furnished.copy_to(tmp_path)
     shutil.copytree(ROOT / "workflow" / "scripts", workshop.folder / "workflow" / "scripts", dirs_exist_ok=True)
     for dataset, split in (("mine", "train"), ("chain-3+chain-5+chain-8+chain-10", "val")):
-        file = workshop.folder / "hub" / dataset / f"{split}.parquet"
+        file = workshop.folder / "mine" / dataset / f"{split}.parquet"
         file.parent.mkdir(parents=True)
         file.write_text("no parquet")
     output = "results/data/mine/train.parquet"
-    done = workshop.snakemake(output, "--config", "tasks={arithmetic: {data: {source: hub, dataset: mine}}}")
+    done = workshop.snakemake(output, "--config", "tasks={arithmetic: {data: {source: mine, dataset: mine}}}")
     assert done.returncode != 0
     log = (workshop.folder / "results/logs/data/mine/train.log").read_text()
     (line,) = log.strip().splitlines()
-    assert line.startswith("hub/mine/train.parquet")
+    assert line.startswith("mine/mine/train.parquet")
     assert line in done.stdout
     assert "Traceback" not in done.stdout
     assert not (workshop.folder / output).exists()

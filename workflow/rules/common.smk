@@ -17,8 +17,11 @@ except UserError as error:
 RUNS = STUDY.runs()
 TRAINED = [run for run in RUNS if run.variant != BASE]
 TASKS = STUDY.reporting()
-#: (dataset, split) -> a task that it belongs to.
-DATASETS = {(STUDY.dataset(task, split), split): task for task in STUDY.config["tasks"] for split in ("train", "val")}
+#: (dataset, split) -> a task that it belongs to, and a model that is trained on it.
+DATASETS = STUDY.datasets()
+#: Models with one base model for all tasks, and with one a task.
+FOR_ALL_TASKS = [model for model in STUDY.config["models"] if STUDY.for_all_tasks(model)]
+FOR_ONE_TASK = [model for model in STUDY.config["models"] if not STUDY.for_all_tasks(model)]
 
 
 def any_of(names):
@@ -54,23 +57,29 @@ def final_outputs():
 
 
 def data_source(wildcards):
-    return STUDY.source_file(DATASETS[wildcards.dataset, wildcards.split], wildcards.split) or []
+    task, model = DATASETS[wildcards.dataset, wildcards.split]
+    return STUDY.source_file(task, wildcards.split, model) or []
 
 
 def data_recipe(wildcards):
-    return STUDY.data(DATASETS[wildcards.dataset, wildcards.split])[wildcards.split]
+    task, model = DATASETS[wildcards.dataset, wildcards.split]
+    return STUDY.split(task, wildcards.split, model)
 
 
 def train_file(wildcards):
-    return STUDY.data_file(wildcards.task, "train")
+    return STUDY.data_file(wildcards.task, "train", wildcards.model)
 
 
 def val_file(wildcards):
     return STUDY.data_file(wildcards.task, "val")
 
 
+def base_model(wildcards):
+    return STUDY.base_model_folder(wildcards.model, wildcards.task)
+
+
 def base_model_settings(wildcards):
-    return STUDY.base_model(wildcards.model, wildcards.task)
+    return STUDY.base_model(wildcards.model, wildcards.get("task"))
 
 
 def base_model_source(wildcards):
@@ -82,13 +91,44 @@ def run_settings(wildcards):
     return STUDY.resolve(wildcards.task, wildcards.model, wildcards.variant, int(wildcards.seed))
 
 
+def machine(wildcards):
+    return STUDY.machine(wildcards.task, wildcards.model, wildcards.variant)
+
+
+def training_gpus(wildcards):
+    return machine(wildcards)["gpus"]
+
+
+def training_nodes(wildcards):
+    return machine(wildcards)["nodes"]
+
+
+def training_environment(wildcards):
+    run = run_settings(wildcards)
+    device = {"cuda": "gpu", "cpu": "cpu"}[run["verl"]["device"]] if run["trainer"] == "verl" else None
+    return f"../../envs/verl_{device}.yaml" if device else "../../envs/local.yaml"
+
+
+def evaluation_engine(wildcards):
+    return evaluation_settings(wildcards)["evaluation"]["engine"]
+
+
+def evaluation_gpus(wildcards):
+    return int(evaluation_engine(wildcards) == "vllm")
+
+
+def evaluation_environment(wildcards):
+    return f"../../envs/{'verl_gpu' if evaluation_engine(wildcards) == 'vllm' else 'local'}.yaml"
+
+
 def state_folder(wildcards):
     return f"results/state/{config_hash(run_settings(wildcards))}"
 
 
 def evaluated_model(wildcards):
-    pattern = "results/models/{model}/{task}" if wildcards.variant == BASE else f"{RUN_FOLDER}/model"
-    return pattern.format(**dict(wildcards.items()))
+    if wildcards.variant == BASE:
+        return base_model(wildcards)
+    return f"{RUN_FOLDER}/model".format(**dict(wildcards.items()))
 
 
 def evaluation_settings(wildcards):

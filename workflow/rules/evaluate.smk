@@ -14,8 +14,10 @@ for name in STUDY.config["tasks"]:
         wildcard_constraints:
             task=re.escape(name),
         conda:
-            "../../envs/local.yaml"
+            evaluation_environment
         threads: 1
+        resources:
+            gpus=evaluation_gpus,
         params:
             task=evaluation_settings,
         script:

@@ -5,7 +5,7 @@ rule train:
     input:
         train=train_file,
         val=val_file,
-        base_model="results/models/{model}/{task}",
+        base_model=base_model,
     output:
         config=f"{RUN_FOLDER}/config.yaml",
         metrics=f"{RUN_FOLDER}/metrics.jsonl",
@@ -16,8 +16,11 @@ rule train:
     wildcard_constraints:
         variant=any_of(name for name in STUDY.variants if name != BASE),
     conda:
-        "../../envs/local.yaml"
+        training_environment
     threads: 1
+    resources:
+        gpus=training_gpus,  # of each node
+        nodes=training_nodes,
     params:
         run=run_settings,
         state=state_folder,

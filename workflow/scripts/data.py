@@ -1,13 +1,15 @@
-"""The problems of one dataset and split: generated, or taken over from a folder of the user's."""
+"""The problems of one dataset and split: generated, fetched from the hub, or taken over from a folder of the user's."""
 
 from job import job
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.tasks.datasets import import_file, write_generated
+    from selfdistill.tasks.datasets import import_file, import_from_hub, write_generated
 
-    output = snakemake.output[0]
+    output, recipe = snakemake.output[0], snakemake.params.recipe
     if snakemake.input:
         problems = import_file(snakemake.input[0], output)
+    elif "hub" in recipe:
+        problems = import_from_hub(recipe["hub"], recipe["file"], output)
     else:
-        problems = write_generated(snakemake.params.recipe, snakemake.wildcards.split, output)
+        problems = write_generated(recipe, snakemake.wildcards.split, output)
     report(f"{output}: {len(problems)} problems")

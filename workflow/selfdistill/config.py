@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import itertools
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,19 @@ import yaml
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file, sha256_json
 from selfdistill.schemas import KeyPath, canonical, checked, nearest, parsed, schema
+from selfdistill.training.verl.overrides import hydra_overrides
 
 #: Where a run's files are; both are also the patterns of the rules' outputs.
 RUN_FOLDER = "results/runs/{task}/{model}/{variant}/seed{seed}"
 DRAWS_FOLDER = "results/draws/{task}/{model}/{variant}/seed{seed}"
 #: The untrained model: a variant that is evaluated only.
 BASE = "base"
+#: What data may come from, beside a folder; a model too may come from the hub.
 GENERATED = "generated"
+HUB = "hub"
+AXES = ("tasks", "models", "variants", "seeds")
+#: Keys of a run's `verl` section that are about the machine: no part of its settings, so a change retrains nothing.
+_MACHINE = ("nodes", "gpus_per_node")
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,24 @@ class Study:
         methods = {name: name for name in self.config["methods"]}
         return {BASE: BASE} | methods | {name: v["method"] for name, v in self.config["variants"].items()}
 
+    @functools.cached_property
+    def blocks(self) -> dict[str, dict[str, list]]:
+        """Key of each block of the matrix -> axis -> values: the matrix itself, or its `blocks`, which take from it the
+        axes that they do not name."""
+        common = {axis: values for axis, values in self.config["matrix"].items() if axis in AXES}
+        if "blocks" not in self.config["matrix"]:
+            return {"matrix": common}
+        return {f"matrix.blocks.{name}": common | block for name, block in self.config["matrix"]["blocks"].items()}
+
+    def axis(self, axis: str) -> list:
+        """All values of an axis, in the order in which the blocks name them."""
+        return list(dict.fromkeys(value for block in self.blocks.values() for value in block[axis]))
+
     def runs(self) -> list[Run]:
-        """The matrix, task by task."""
-        axes = [self.config["matrix"][axis] for axis in ("tasks", "models", "variants", "seeds")]
-        return [Run(*cell, self.variants[cell[2]]) for cell in itertools.product(*axes)]
+        """The matrix, task by task, each run once whatever the number of blocks that hold it."""
+        found = {cell for block in self.blocks.values() for cell in itertools.product(*(block[axis] for axis in AXES))}
+        cells = itertools.product(*(self.axis(axis) for axis in AXES))
+        return [Run(*cell, self.variants[cell[2]]) for cell in cells if cell in found]
 
     def has_teacher(self, run: Run) -> bool:
         """Whether a trained run reads hints."""
@@ -88,20 +108,18 @@ class Study:
         if method == BASE:
             raise UserError(f"variant {BASE!r} is the untrained model: there is nothing to train, only to evaluate")
         implementation = self.config["methods"][method]["implementation"]
-
-        preset, layers = self._layers(task, model, method, variant)
-        settings: dict[str, Any] = {}
-        for at, values in layers:
-            objective = self._objective(method, values.get("objective", {}), (*at, "objective"))
-            settings = _merged(settings, {**values, "objective": objective})
-
         where = f"run {task}/{model}/{variant}"
-        run_schema = schema("run")
-        complete = {**run_schema["properties"], "objective": self._objective_schema(method)}
-        settings = canonical({**settings, "preset": preset}, {**run_schema, "properties": complete}, where)
+        properties = {**schema("run")["properties"], "objective": self._objective_schema(method)}
+        settings = self._merged_layers(task, model, variant)
+        machine = _machine(settings)
+        verl = properties.pop("verl")
+        if settings["trainer"] == "verl":
+            kept = {key: part for key, part in verl["properties"].items() if key not in _MACHINE}
+            properties["verl"] = {**verl, "properties": kept}
+        settings = canonical(settings, {"properties": properties}, where)
         _check_batches(settings, where)
         _check_divergence(implementation, settings["objective"], where)
-        return {
+        resolved = {
             "task": task,
             "model": model,
             "variant": variant,
@@ -110,7 +128,7 @@ class Study:
             **({"implementation_sha256": _source_sha256(implementation)} if ":" in implementation else {}),
             "seed": int(seed),
             "data": {
-                "digest": self.data_digest(task),
+                "digest": self.data_digest(task, model),
                 "allow_overlap": self.config["tasks"][task]["data"].get("allow_overlap", False),
             },
             "base_model": {"digest": self.base_model_digest(model, task)},
@@ -118,6 +136,12 @@ class Study:
             "benchmarks": list(self.config["tasks"][task]["benchmarks"]),
             **settings,
         }
+        _check_engine(resolved, machine, where)
+        return resolved
+
+    def machine(self, task: str, model: str, variant: str) -> dict[str, int]:
+        """What a run asks of a cluster: `nodes`, and `gpus` of each (0 on a CPU and with the local trainer)."""
+        return _machine(self._merged_layers(task, model, variant))
 
     def evaluation(self, task: str) -> dict[str, Any]:
         """What decides the draws of a task: all that makes an evaluation stale, and nothing that does not."""
@@ -129,14 +153,16 @@ class Study:
             "draws": entry["draws"],
             "benchmarks": list(entry["benchmarks"]),
             "evaluation": canonical(
-                entry["evaluation"], _part("tasks", "additionalProperties", "properties", "evaluation"), f"tasks.{task}"
+                {"engine": "own", **entry["evaluation"]},
+                _part("tasks", "additionalProperties", "properties", "evaluation"),
+                f"tasks.{task}",
             ),
-            "data": {"digest": sha256_json(self.data(task)["val"])},
+            "data": {"digest": sha256_json(self.split(task, "val"))},
         }
 
     def reporting(self) -> dict[str, Any]:
         """Task -> what tables and figures need of it: metric and benchmarks, for the tasks of the matrix."""
-        tasks = {task: self.config["tasks"][task] for task in self.config["matrix"]["tasks"]}
+        tasks = {task: self.config["tasks"][task] for task in self.axis("tasks")}
         return {
             task: {
                 "metric": entry["metric"],
@@ -151,34 +177,85 @@ class Study:
     @property
     def generated_only(self) -> bool:
         """Whether all tasks of the matrix are toy ones, made by a generator."""
-        tasks = self.config["matrix"]["tasks"]
-        return all(self.config["tasks"][task]["data"]["source"] == GENERATED for task in tasks)
+        return all(self.config["tasks"][task]["data"]["source"] == GENERATED for task in self.axis("tasks"))
 
-    def data_file(self, task: str, split: str) -> str:
+    def data_file(self, task: str, split: str, model: str | None = None) -> str:
         """Where the rules put a task's data: results/data/<dataset>/<split>.parquet."""
-        return f"results/data/{self.dataset(task, split)}/{split}.parquet"
+        return f"results/data/{self.dataset(task, split, model)}/{split}.parquet"
 
-    def dataset(self, task: str, split: str) -> str:
-        """Name of a task's dataset: the training set's own, or the benchmarks joined by "+"."""
-        entry = self.config["tasks"][task]
-        return entry["data"]["dataset"] if split == "train" else "+".join(entry["benchmarks"])
+    def dataset(self, task: str, split: str, model: str | None = None) -> str:
+        """Name of a task's dataset: the training set's own, or the benchmarks joined by "+".
 
-    def source_file(self, task: str, split: str) -> str | None:
-        """The parquet of the user's folder that a split comes from; None where it is generated."""
+        The training set is the one that the model's entry names for the task, else the task's. Raises UserError where
+        neither names one.
+        """
+        if split != "train":
+            return "+".join(self.config["tasks"][task]["benchmarks"])
+        name = self._training_set(task, model)
+        if name is None:
+            raise UserError(
+                f"tasks.{task}.data has no `dataset`, and models.{model}.datasets has nothing for task {task!r}: give "
+                "one of them, or leave this model or task out of the matrix"
+            )
+        return name
+
+    def datasets(self) -> dict[tuple[str, str], tuple[str, str | None]]:
+        """(dataset, split) -> a task that it belongs to, and for a training set a model that is trained on it."""
+        found: dict[tuple[str, str], tuple[str, str | None]] = {}
+        for dataset, split, task, model in self._named_datasets():
+            found.setdefault((dataset, split), (task, model))
+        return found
+
+    def source_file(self, task: str, split: str, model: str | None = None) -> str | None:
+        """The parquet of the user's folder that a split comes from; None where it is generated or of the hub."""
         source = self.config["tasks"][task]["data"]["source"]
-        return None if source == GENERATED else f"{source}/{self.dataset(task, split)}/{split}.parquet"
+        return None if source in (GENERATED, HUB) else f"{source}/{self.dataset(task, split, model)}/{split}.parquet"
 
-    def data(self, task: str) -> dict[str, Any]:
-        """Split -> what its content depends on: the generator's recipe, or the source file's sha256."""
-        return {split: self._split(task, split) for split in ("train", "val")}
+    def data(self, task: str, model: str | None = None) -> dict[str, Any]:
+        """Split -> what its content depends on."""
+        return {split: self.split(task, split, model) for split in ("train", "val")}
 
-    def data_digest(self, task: str) -> str:
-        """Changes when, and only when, the content of the task's data does."""
-        return sha256_json(self.data(task))
+    def split(self, task: str, split: str, model: str | None = None) -> dict[str, Any]:
+        """What the content of one split depends on: the generator's recipe, the source file's sha256, or its place on
+        the hub."""
+        entry, dataset = self.config["tasks"][task], self.dataset(task, split, model)
+        if entry["data"]["source"] == HUB:
+            return {HUB: dict(entry["data"][HUB]), "file": f"{dataset}/{split}.parquet"}
+        source = self.source_file(task, split, model)
+        if source is not None:
+            if not os.path.isfile(source):
+                raise UserError(
+                    f"{source}: no such file; tasks.{task}.data.source must be {GENERATED!r}, {HUB!r} or a folder that "
+                    f"holds {dataset}/{split}.parquet"
+                )
+            stat = os.stat(source)
+            return {"sha256": _sha256(source, stat.st_mtime_ns, stat.st_size)}
+        recipe = {key: entry["data"]["generator"][key] for key in ("exercise", "seed")}
+        if split == "train":
+            return {**recipe, "dataset": dataset, **entry["data"]["generator"]["train"]}
+        benchmarks = {
+            name: {"size": about["size"], "problems": about["problems"]} for name, about in entry["benchmarks"].items()
+        }
+        return {**recipe, "benchmarks": benchmarks}
 
-    def base_model(self, model: str, task: str) -> dict[str, Any]:
+    def data_digest(self, task: str, model: str | None = None) -> str:
+        """Changes when, and only when, the content of the task's data does (on the hub: when its revision does)."""
+        return sha256_json(self.data(task, model))
+
+    def for_all_tasks(self, model: str) -> bool:
+        """Whether a model has one base model for all tasks: it comes from the hub, or from such a folder."""
+        return "source" in self.config["models"][model]
+
+    def base_model_folder(self, model: str, task: str) -> str:
+        """Where the rules put a base model."""
+        return f"results/models/{model}" if self.for_all_tasks(model) else f"results/models/{model}/{task}"
+
+    def base_model(self, model: str, task: str | None) -> dict[str, Any]:
         """The part of a model's entry that decides one task's base model, in the entry's own shape."""
         entry = self.config["models"][model]
+        if self.for_all_tasks(model):
+            source = entry["source"]
+            return {"source": source, **({HUB: dict(entry[HUB])} if source == HUB else {"files": _listing(source)})}
         key = "warm_start" if entry["rebuild"] else "sha256"
         if task not in entry.get(key, {}):
             raise UserError(
@@ -191,8 +268,11 @@ class Study:
         }
 
     def base_model_digest(self, model: str, task: str) -> str:
-        """sha256 of the shipped weights, or the hash of the recipe that rebuilds them."""
+        """sha256 of the shipped weights, or the hash of what they come from: the recipe that rebuilds them, repository
+        and revision on the hub, the files of a folder."""
         settings = self.base_model(model, task)
+        if self.for_all_tasks(model):
+            return sha256_json({key: settings[key] for key in (HUB, "files") if key in settings})
         if not settings["rebuild"]:
             return settings["sha256"][task]
         return sha256_json({key: settings[key] for key in ("architecture", "warm_start")})
@@ -234,6 +314,28 @@ class Study:
         ]
         return preset, [(path, values(path)) for path in paths]
 
+    def _merged_layers(self, task: str, model: str, variant: str) -> dict[str, Any]:
+        """All that the layers say of a run, objective keys checked."""
+        method = self.variants[variant]
+        preset, layers = self._layers(task, model, method, variant)
+        settings: dict[str, Any] = {}
+        for at, values in layers:
+            objective = self._objective(method, values.get("objective", {}), (*at, "objective"))
+            settings = _merged(settings, {**values, "objective": objective})
+        return {**settings, "preset": preset}
+
+    def _training_set(self, task: str, model: str | None) -> str | None:
+        own = self.config["models"][model].get("datasets", {}) if model else {}
+        return own.get(task, self.config["tasks"][task]["data"].get("dataset"))
+
+    def _named_datasets(self) -> Iterator[tuple[str, str, str, str | None]]:
+        """(dataset, split, task, model) of all tasks, for the training sets with every model and without any."""
+        for task in self.config["tasks"]:
+            for model in (None, *self.config["models"]):
+                if (name := self._training_set(task, model)) is not None:
+                    yield name, "train", task, model
+            yield self.dataset(task, "val"), "val", task, None
+
     def _objective(self, method: str, values: Mapping[str, Any], at: KeyPath) -> dict[str, Any]:
         """The objective keys of one layer, checked. Raises UserError."""
         try:
@@ -258,25 +360,6 @@ class Study:
         published = written[-1] if written else {key: _from_text(value) for key, value in entry["objective"].items()}
         properties = {key: {"type": _type_of(published[key])} for key in sorted(published)}
         return {"type": "object", "additionalProperties": False, "properties": properties}
-
-    def _split(self, task: str, split: str) -> dict[str, Any]:
-        entry = self.config["tasks"][task]
-        source = self.source_file(task, split)
-        if source is not None:
-            if not os.path.isfile(source):
-                raise UserError(
-                    f"{source}: no such file; tasks.{task}.data.source must be {GENERATED!r} or a folder that holds "
-                    f"{self.dataset(task, split)}/{split}.parquet"
-                )
-            stat = os.stat(source)
-            return {"sha256": _sha256(source, stat.st_mtime_ns, stat.st_size)}
-        recipe = {key: entry["data"]["generator"][key] for key in ("exercise", "seed")}
-        if split == "train":
-            return {**recipe, "dataset": entry["data"]["dataset"], **entry["data"]["generator"]["train"]}
-        benchmarks = {
-            name: {"size": about["size"], "problems": about["problems"]} for name, about in entry["benchmarks"].items()
-        }
-        return {**recipe, "benchmarks": benchmarks}
 
     def _known(self, axis: str, name: str, at: KeyPath) -> None:
         self._one_of(axis.removesuffix("s"), name, self.variants if axis == "variants" else self.config[axis], at)
@@ -314,31 +397,56 @@ class Study:
             self._known("methods", entry["method"], ("variants", variant, "method"))
         if BASE in config["methods"]:
             raise UserError(f"methods.{BASE}: the name {BASE!r} is the untrained model's; rename the method")
-        for axis in ("tasks", "models", "variants"):
-            for name in config["matrix"][axis]:
-                self._known(axis, name, ("matrix", axis))
+        self._check_matrix()
         for axis in ("tasks", "methods"):
             for name in config["overrides"].get(axis, {}):
                 self._known(axis, name, ("overrides", axis))
-        for axis, names in config["matrix"].items():
-            if twice := [name for i, name in enumerate(names) if name in names[:i]]:
-                raise UserError(
-                    f"{self.origin(('matrix', axis), names)}: matrix.{axis}: {twice[0]!r} is listed twice; two runs "
-                    "would have one name: remove one"
-                )
-        for model, entry in config["models"].items():
-            if entry["rebuild"] and "architecture" not in entry:
-                raise UserError(
-                    f"{self.origin(('models', model), entry)}: models.{model}: rebuild needs an `architecture`; give "
-                    "one, or set rebuild: false"
-                )
+        for model in config["models"]:
+            self._check_model(model)
         for task in config["tasks"]:
             self._check_task(task)
         self._check_datasets()
         for task, model, variant in dict.fromkeys((run.task, run.model, run.variant) for run in self.runs()):
-            self.evaluation(task)
             if variant != BASE:
                 self.resolve(task, model, variant, 0)
+        for task in self.axis("tasks"):
+            self.evaluation(task)
+
+    def _check_matrix(self) -> None:
+        matrix = self.config["matrix"]
+        for at, block in self.blocks.items():
+            if missing := [axis for axis in AXES if axis not in block]:
+                place = self.origin(tuple(at.split(".", 2)), _get(self.config, tuple(at.split(".", 2))))
+                raise UserError(f"{place}: {at}: key {missing[0]!r} is missing, here and in the matrix itself")
+        blocks = matrix.get("blocks", {})
+        for axis in matrix.keys() & set(AXES) if blocks else ():
+            if all(axis in block for block in blocks.values()):
+                raise UserError(
+                    f"{self.origin(('matrix', axis), matrix[axis])}: matrix.{axis}: every block names its own {axis}, "
+                    "so this list would be read by nothing: change those of the blocks"
+                )
+        places: list[tuple[KeyPath, Mapping[str, Any]]] = [(("matrix",), matrix)]
+        places += [(("matrix", "blocks", name), block) for name, block in blocks.items()]
+        for place, axis in itertools.product(places, AXES):
+            at, names = (*place[0], axis), place[1].get(axis, [])
+            for name in names if axis != "seeds" else ():
+                self._known(axis, name, at)
+            if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+                raise UserError(
+                    f"{self.origin(at, names)}: {'.'.join(at)}: {twice[0]!r} is listed twice; two runs would have one "
+                    "name: remove one"
+                )
+
+    def _check_model(self, model: str) -> None:
+        entry = self.config["models"][model]
+        place = f"{self.origin(('models', model), entry)}: models.{model}"
+        if self.for_all_tasks(model):
+            if entry["source"] == HUB and HUB not in entry:
+                raise UserError(f"{place}: source {HUB!r} needs `hub` with id and revision; give it, or a folder")
+        elif entry["rebuild"] and "architecture" not in entry:
+            raise UserError(f"{place}: rebuild needs an `architecture`; give one, or set rebuild: false")
+        for task in entry.get("datasets", {}):
+            self._known("tasks", task, ("models", model, "datasets"))
 
     def _check_task(self, task: str) -> None:
         entry = self.config["tasks"][task]
@@ -348,7 +456,13 @@ class Study:
             raise UserError(
                 f"{place}: metric {entry['metric']} does not fit draws {entry['draws']}; change one of them"
             )
-        if entry["data"]["source"] != GENERATED:
+        source = entry["data"]["source"]
+        if source == HUB and HUB not in entry["data"]:
+            raise UserError(
+                f"{place}.data: source {HUB!r} needs `hub` with id and revision; give it, or a folder as source (a "
+                "folder of this name is ./hub)"
+            )
+        if source != GENERATED:
             return
         if "generator" not in entry["data"]:
             raise UserError(f"{place}.data: source {GENERATED!r} needs a `generator`; give one, or a folder as source")
@@ -359,16 +473,14 @@ class Study:
     def _check_datasets(self) -> None:
         """Two tasks may share a dataset, but not a name for different data."""
         seen: dict[str, tuple[str, Any]] = {}
-        for task in self.config["tasks"]:
-            for split in ("train", "val"):
-                source = self.source_file(task, split)
-                content = source or self._split(task, split)
-                other, known = seen.setdefault(self.data_file(task, split), (task, content))
-                if known != content:
-                    raise UserError(
-                        f"tasks.{other} and tasks.{task} give different data for {self.data_file(task, split)}; name "
-                        "the dataset or the benchmarks of one of them differently"
-                    )
+        for _, split, task, model in self._named_datasets():
+            content = self.source_file(task, split, model) or self.split(task, split, model)
+            other, known = seen.setdefault(self.data_file(task, split, model), (task, content))
+            if known != content:
+                raise UserError(
+                    f"tasks.{other} and tasks.{task} give different data for {self.data_file(task, split, model)}; "
+                    "name the dataset or the benchmarks of one of them differently"
+                )
 
 
 def load_study(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = ()) -> Study:
@@ -436,6 +548,44 @@ def _check_divergence(implementation: str, objective: Mapping[str, Any], where: 
             f"{where}: objective.full_distribution false needs objective.alpha 1, found {objective['alpha']}: sampled "
             "tokens can estimate the reverse divergence only; change one"
         )
+
+
+def _machine(settings: Mapping[str, Any]) -> dict[str, int]:
+    verl = settings["verl"]
+    if settings["trainer"] != "verl" or verl["device"] == "cpu":
+        return {"nodes": 1, "gpus": 0}
+    return {"nodes": int(verl["nodes"]), "gpus": int(verl["gpus_per_node"])}
+
+
+def _check_engine(settings: Mapping[str, Any], machine: Mapping[str, int], where: str) -> None:
+    """Whether the trainer can run these settings. Raises UserError."""
+    if settings["trainer"] == "verl":
+        paths = dict.fromkeys(("train_file", "val_file", "model", "state"), "anywhere")
+        try:
+            hydra_overrides(settings, **paths, **machine, attention="sdpa")
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+    elif settings["rollout"]["engine"] == "vllm":
+        raise UserError(
+            f"{where}: rollout.engine with trainer local: expected one of own, transformers, found 'vllm'; change it, "
+            "or set trainer: verl"
+        )
+
+
+def _listing(folder: str) -> dict[str, Any]:
+    """What a folder's model depends on: size of each weights file, sha256 of the small ones.
+
+    Hashing the weights would take minutes each time that something is planned.
+    """
+    if not os.path.isfile(f"{folder}/config.json"):
+        raise UserError(f"{folder}: no config.json; a model's `source` is {HUB!r} or a folder as transformers saves it")
+    found: dict[str, Any] = {}
+    for path in sorted(Path(folder).glob("*")):
+        if path.suffix in (".safetensors", ".json", ".jinja"):
+            stat = path.stat()
+            weights = path.suffix == ".safetensors"
+            found[path.name] = stat.st_size if weights else _sha256(str(path), stat.st_mtime_ns, stat.st_size)
+    return found
 
 
 def _from_text(value: Any) -> Any:

@@ -4,10 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 verl = pytest.importorskip("verl")
 pytestmark = pytest.mark.verl
+
+from omegaconf import OmegaConf
 
 from selfdistill.randomness import seed_of
 from selfdistill.sampling.chat import encode_chat

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 verl = pytest.importorskip("verl")
 pytestmark = pytest.mark.verl
+
+from omegaconf import OmegaConf
 
 from selfdistill.errors import UserError
 from selfdistill.sampling.chat import encode_chat

@@ -1,6 +1,6 @@
 """Chat prompts as token ids, and the ids that end a response."""
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
 
@@ -17,7 +17,12 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[
 
     Raises UserError where neither names any.
     """
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    return end_ids_of(model.generation_config, tokenizer)
+
+
+def end_ids_of(generation_config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The same without a model: by its generation config."""
+    configured = generation_config.eos_token_id if generation_config is not None else None
     ids = configured if isinstance(configured, list) else [configured]
     ids = [i for i in [*ids, tokenizer.eos_token_id] if i is not None]
     if not ids:

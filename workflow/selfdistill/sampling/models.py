@@ -6,7 +6,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from selfdistill.errors import UserError
@@ -16,27 +23,53 @@ def load_model(folder: Path, device: torch.device) -> tuple[PreTrainedModel, Pre
     """A causal language model in float32 and its tokenizer.
 
     Raises UserError where the folder lacks a config, safetensors weights, a tokenizer, or a chat template, where one of
-    them cannot be read, and where a tensor of the model is missing from the weights.
+    them cannot be read, where a tensor of the model is missing from the weights, and where the tokenizer has ids that
+    the model does not know.
     """
+    tokenizer = load_tokenizer(folder)
+    return load_weights(folder, device), tokenizer
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer alone, everything but the weights checked as load_model does."""
     folder = Path(folder)
     for pattern, what in (("config.json", "model config"), ("*.safetensors", "weights"), ("tokenizer*", "tokenizer")):
         if not any(folder.glob(pattern)):
             raise UserError(f"{folder}: no {what} ({pattern}) found; expected a model folder as transformers saves it")
-    logging.disable_progress_bar()  # a bar of one shard for every small model only clutters the logs
     tokenizer = _loaded(AutoTokenizer.from_pretrained, folder, "tokenizer")
     if not tokenizer.chat_template:
         raise UserError(
             f"{folder}: the tokenizer has no chat template (chat_template.jinja, or chat_template in "
             "tokenizer_config.json); use an instruction-tuned model or add one"
         )
+    known = _loaded(AutoConfig.from_pretrained, folder, "model config").get_text_config().vocab_size
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= known:  # the other way round is usual: vocabularies are padded to round sizes
+        raise UserError(
+            f"{folder}: the tokenizer has ids up to {largest}, but the model's vocabulary has {known} rows "
+            "(vocab_size in config.json); they do not belong together"
+        )
+    return tokenizer
+
+
+def load_weights(folder: Path, device: torch.device) -> PreTrainedModel:
+    """The model alone; see load_model."""
+    logging.disable_progress_bar()  # a bar of one shard for every small model only clutters the logs
     options = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
-    model, info = _loaded(AutoModelForCausalLM.from_pretrained, folder, "model", **options)
+    model, info = _loaded(AutoModelForCausalLM.from_pretrained, Path(folder), "model", **options)
     if missing := sorted(info["missing_keys"]):  # transformers draws these at random, and says so only in the log
         raise UserError(
             f"{folder}: the weights lack {len(missing)} of the model's tensors ({', '.join(missing[:3])}, ...); "
             "they belong to another architecture or were saved incompletely"
         )
-    return model.to(device).eval(), tokenizer
+    return model.to(device).eval()
+
+
+def load_generation_config(folder: Path) -> GenerationConfig:
+    """What transformers would put beside the loaded model: the folder's, or what the model config says."""
+    if (Path(folder) / "generation_config.json").exists():
+        return _loaded(GenerationConfig.from_pretrained, Path(folder), "generation config")
+    return GenerationConfig.from_model_config(_loaded(AutoConfig.from_pretrained, Path(folder), "model config"))
 
 
 def _loaded(load: Callable, folder: Path, what: str, **options: Any) -> Any:

@@ -1,6 +1,6 @@
 """Parquet files of problems in the layout of the paper's hub dataset: <dataset>/<train or val>.parquet.
 
-The toy tasks' files are generated from a recipe; others are taken over from a folder in the same layout.
+The toy tasks' files are generated from a recipe; others are taken over from the hub, or a folder in the same layout.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from typing import Any
 
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path
+from selfdistill.hub import fetch_data
 from selfdistill.randomness import generator
 from selfdistill.tasks.exercises import exercise_kind, is_training
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
@@ -69,6 +70,14 @@ def import_file(source: str | os.PathLike, target: str | os.PathLike, *, need_so
     with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
     return problems
+
+
+def import_from_hub(hub: Mapping[str, str], file: str, target: str | os.PathLike) -> list[Problem]:
+    """Fetch a parquet of a dataset repository (see `selfdistill.hub`), and import it as one of the user's.
+
+    Raises UserError where it cannot be had, and for what `read_problems` refuses; nothing is written then.
+    """
+    return import_file(fetch_data(hub, file), target)
 
 
 def check_disjoint(train: str | os.PathLike, val: str | os.PathLike, *, allow_overlap: bool = False) -> int:

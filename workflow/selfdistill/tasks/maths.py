@@ -152,6 +152,7 @@ def _serve() -> None:
     import signal
 
     import math_verify
+    from latex2sympy2_extended.antlr_parser import PSParser
     from math_verify.parser import LatexExtractionConfig
 
     replies = os.fdopen(os.dup(1), "w")
@@ -164,6 +165,10 @@ def _serve() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends the process; a handler would have to wait its turn
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    # Fault of latex2sympy2_extended 1.11.0 with antlr 4.9.3, which verl's hydra wants: that parser lacks a name which
+    # reading a percentage asks for, and so 50\% would be no number.
+    if not hasattr(PSParser.AtomContext, "FUNC_GAMMA"):
+        PSParser.AtomContext.FUNC_GAMMA = lambda self: None
     # The box as a whole is the answer: not the last number in it, nor a phrase such as "final answer is 5" inside it.
     whole_box = [LatexExtractionConfig(boxed_match_priority=0)]
 

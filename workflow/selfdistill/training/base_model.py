@@ -1,5 +1,7 @@
-"""A run's initial weights: the checkpoint that ships with the project, or the same recipe from scratch."""
+"""A run's initial weights: the checkpoint that ships with the project, the same recipe from scratch, or the hub's."""
 
+import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +12,15 @@ import torch
 
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path, sha256_file
+from selfdistill.hub import MODEL_FILES, fetch_model
 from selfdistill.tasks.demonstrations import Demonstration, Mix, demonstrate
 from selfdistill.tasks.exercises import Exercise, exercise_kind, is_training
 from selfdistill.training.tiny_model import TinyModel, build_model, build_tokenizer
 from selfdistill.training.warm_start import Recipe, warm_start
 
 WEIGHTS = "model.safetensors"
+#: Names the files of weights that come in several.
+_INDEX = "model.safetensors.index.json"
 
 
 def provide(settings: dict[str, Any], task: str, output_dir: Path, report: Callable[[str], None]) -> None:
@@ -34,6 +39,47 @@ def provide(settings: dict[str, Any], task: str, output_dir: Path, report: Calla
         _rebuild(settings, task, Path(output_dir), report)
     else:
         _copy(settings, task, Path(output_dir), report)
+
+
+def fetch(settings: dict[str, Any], output_dir: Path, report: Callable[[str], None]) -> None:
+    """Put a base model for all tasks into `output_dir`: from the hub, or from a folder of the user's.
+
+    Files are linked where cache or folder and `output_dir` share a file system, else copied.
+
+    Args:
+        settings: the model's entry in config/models.yaml: source ("hub" or a folder), hub (id, revision).
+        output_dir: folder to make.
+        report: takes one line of progress.
+
+    Raises:
+        UserError: for what cannot be had from the hub, and for a folder that lacks configuration, tokenizer or weights.
+    """
+    source = fetch_model(settings["hub"]) if settings["source"] == "hub" else Path(settings["source"])
+    files = sorted({path for pattern in MODEL_FILES for path in source.glob(pattern) if path.is_file()})
+    _check_files(source, {path.name for path in files})
+    with atomic_path(output_dir) as temporary:
+        temporary.mkdir()
+        for path in files:
+            whole = path.resolve()  # the cache's are links to what it keeps by digest
+            try:
+                os.link(whole, temporary / path.name)
+            except OSError:
+                shutil.copyfile(whole, temporary / path.name)
+    size = sum(path.stat().st_size for path in files)
+    report(f"{source}: {len(files)} files, {size / 1e9:.1f} GB, taken over")
+
+
+def _check_files(source: Path, names: set[str]) -> None:
+    needed = {"config.json", "tokenizer_config.json"}
+    if _INDEX in names:
+        needed |= set(json.loads((source / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    else:
+        needed.add(WEIGHTS)
+    if missing := sorted(needed - names):
+        raise UserError(
+            f"{source}: no {', '.join(missing)}; expected a model as transformers saves it, weights as safetensors: "
+            "complete the folder, or fetch it again"
+        )
 
 
 def _copy(settings: dict[str, Any], task: str, output_dir: Path, report: Callable[[str], None]) -> None:

@@ -1,0 +1,107 @@
+"""Evaluation by each engine: the same draws, in the same parquet."""
+
+import json
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from selfdistill.errors import UserError
+from selfdistill.evaluation.draws import SCHEMA, read_draws
+from selfdistill.evaluation.evaluate import evaluate_run
+from selfdistill.sampling.chat import encode_chat
+from selfdistill.sampling.decode import DecodeLoop
+from selfdistill.sampling.interface import SamplingSettings
+from selfdistill.sampling.models import pick_device
+from selfdistill.tasks.prompts import student_prompt
+from selfdistill.tasks.schema import Problem, write_problems
+from selfdistill.training.tiny_model import TinyModel, build_model
+
+BENCHMARKS = ("chain-1", "chain-2")
+GREEDY = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "max_response_tokens": 12}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tokenizer):
+    folder = tmp_path_factory.mktemp("evaluation")
+    model = build_model(TinyModel(layers=2), tokenizer, seed=0).eval()
+    texts = [f"Start with {i}, then add {i + 3}" for i in range(6)]
+    prompts = [encode_chat(tokenizer, student_prompt(text, training=False)) for text in texts]
+    free = DecodeLoop(model, 0, [tokenizer.eos_token_id]).sample(prompts, SamplingSettings(12, 0.0), [(0,)] * 6)
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, free[0].response_ids[5]]  # some end, some are cut
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    write_problems(
+        folder / "val.parquet",
+        [Problem(f"{b}/{i}", b, texts[i], str(2 * i + 3), "", "math", i, "val") for b in BENCHMARKS for i in range(6)],
+    )
+    return folder
+
+
+def evaluate(run, tmp_path, engine=None, seed=0, **changes):
+    """The draws' files and the report of one evaluation."""
+    evaluation = {**GREEDY, **changes} | ({} if engine is None else {"engine": engine})
+    task = {"grader": "maths", "draws": 2, "evaluation": evaluation}
+    outputs = {name: tmp_path / f"{engine}-{name}.parquet" for name in BENCHMARKS}
+    lines = []
+    evaluate_run(run / "model", run / "val.parquet", task, seed, outputs, lines.append)
+    return outputs, lines
+
+
+def contents(outputs):
+    return {name: read_draws(path).to_dict("records") for name, path in outputs.items()}
+
+
+def test_engines_draw_alike_and_own_is_the_default(run, tmp_path):
+    own, lines = evaluate(run, tmp_path, "own")
+    assert lines[0] == f"engine own, float32 on {pick_device().type}"
+    assert [line.split(":")[0] for line in lines[1:]] == list(BENCHMARKS)
+    assert own["chain-1"].read_bytes() == evaluate(run, tmp_path)[0]["chain-1"].read_bytes()
+    others, lines = evaluate(run, tmp_path, "transformers")
+    assert lines[0] == f"engine transformers, float32 on {pick_device().type}"
+    assert contents(others) == contents(own)
+    assert pq.read_schema(own["chain-1"]).equals(SCHEMA)
+    assert pq.read_schema(others["chain-1"]).equals(SCHEMA)
+    assert {row["finish_reason"] for row in contents(own)["chain-1"]} == {"stop", "length"}
+
+
+@pytest.mark.parametrize("engine", ["own", "transformers"])
+def test_draws_depend_on_the_seed(run, tmp_path, engine):
+    settings = {"temperature": 1.0, "top_p": 0.95, "top_k": 20}
+    first = contents(evaluate(run, tmp_path, engine, **settings)[0])
+    assert contents(evaluate(run, tmp_path, engine, **settings)[0]) == first
+    assert contents(evaluate(run, tmp_path, engine, seed=1, **settings)[0]) != first
+
+
+def test_an_unknown_engine_is_refused(run, tmp_path):
+    with pytest.raises(UserError, match=r"evaluation\.engine 'sglang' is not one of own, transformers, vllm"):
+        evaluate(run, tmp_path, "sglang")
+
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from selfdistill.evaluation.evaluate import evaluate_run
+
+run, out, task = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+outputs = {name: out / f"vllm-{name}.parquet" for name in sys.argv[4:]}
+evaluate_run(run / "model", run / "val.parquet", task, 0, outputs, lambda line: print("REPORT", line, flush=True))
+"""
+
+
+@pytest.mark.verl
+def test_vllm_draws_alike(run, tmp_path):
+    """In a process of its own, by a script without a main guard, as Snakemake runs them."""
+    pytest.importorskip("vllm")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    task = json.dumps({"grader": "maths", "draws": 2, "evaluation": {**GREEDY, "engine": "vllm"}})
+    command = [sys.executable, tmp_path / "program.py", run, tmp_path, task, *BENCHMARKS]
+    done = subprocess.run(command, timeout=240, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    lines = [line.removeprefix("REPORT ") for line in done.stdout.splitlines() if line.startswith("REPORT ")]
+    assert lines[0].startswith("engine vllm ")
+    assert [line.split(":")[0] for line in lines[1:]] == list(BENCHMARKS)
+    found = {name: tmp_path / f"vllm-{name}.parquet" for name in BENCHMARKS}
+    assert pq.read_schema(found["chain-1"]).equals(SCHEMA)
+    assert contents(found) == contents(evaluate(run, tmp_path, "own")[0])

