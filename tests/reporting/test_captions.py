@@ -69,3 +69,18 @@ def test_variants_stand_with_their_changes(config):
     assert "* rlcsd-x: rlcsd with ``objective.anchor: false``, ``objective.tau: 0.05``, ``steps: 7`` *" in text
     assert "* rlcsd-y: rlcsd with ``hints.source: gt_cot`` **What it shows.**" in text
     assert "24 runs" in text
+
+
+@pytest.mark.parametrize(("name", "runs"), [("paper", 92), ("verl_cpu", 3)])
+def test_other_configs_have_the_page_too(config, name, runs):
+    """Blocks whose union is run, variants that are a method under another name."""
+    registries = {key: value for key, value in config.items() if key not in ("matrix", "overrides")}
+    alone = merged(registries, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")))
+    text = rendered(ROOT / "workflow/report/workflow.rst", alone)
+    assert f"{runs} runs" in text
+    if name == "paper":
+        assert "Task **math**" in text
+        assert "Task **logic**" in text
+        assert "* rlcsd-no_anchor: rlcsd with ``objective.anchor: false``" in text
+    else:
+        assert "* grpo-verl: grpo under a name of its own" in text
