@@ -182,7 +182,7 @@ COMMON: dict[str, Read] = {
     "thinking": boolean("data.apply_chat_template_kwargs.enable_thinking"),
     "rollout_importance_sampling.level": lambda run: "token" if run["rollout.old_logprobs"] == "recompute" else "off",
     "rollout_importance_sampling.threshold": setting("rollout.importance_threshold"),
-    "reference_policy": lambda run: worker(run, REF, ("param",)),
+    "reference_policy": lambda run: f"{worker(run, REF, ())}, param offload",  # verl always does: it has no gradient
     "actor": actor,
     "vllm.gpu_memory_utilization": setting("verl.rollout_memory"),
     "vllm.tensor_parallel_size": setting("verl.rollout_tensor_parallel"),

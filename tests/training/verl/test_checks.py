@@ -53,6 +53,13 @@ def test_a_tokenizer_with_ids_that_the_model_does_not_know(model):
                 check_model(str(model))
 
 
+def test_fewer_positions_than_tokens(model):
+    positions = json.loads((model / "config.json").read_text())["max_position_embeddings"]
+    check_model(str(model), positions)
+    with pytest.raises(UserError, match=rf"{positions} positions, but .* {positions + 1} tokens"):
+        check_model(str(model), positions + 1)
+
+
 def test_an_unreadable_tokenizer(model):
     (model / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):

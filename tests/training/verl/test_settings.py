@@ -1,5 +1,8 @@
 """verl's configuration with our tree as settings: what is read from where, and what is refused by name."""
 
+import shlex
+from pathlib import Path
+
 import pytest
 
 verl = pytest.importorskip("verl")
@@ -46,9 +49,8 @@ def test_each_setting_comes_from_its_own_key():
     assert [step.rate(number) for number in (1, 5, 10, 11)] == pytest.approx([2e-6, 1e-5, 2e-5, 2e-5])
     assert step.max_sequence_tokens == 20 + 50 + 70
     assert (step.teacher.kind, step.teacher.sync_interval) == ("snapshot", 3)
-    assert (settings.steps, settings.validation_every, settings.validation_draws) == (7, 5, 3)
+    assert (settings.validation_every, settings.validation_draws) == (5, 3)
     assert str(settings.state) == "/tmp/somewhere"
-    assert not settings.reads_initial
 
 
 def test_the_training_limit_may_be_below_that_of_validation():
@@ -74,6 +76,13 @@ def test_the_training_limit_may_be_below_that_of_validation():
         ("actor_rollout_ref.rollout.temperature=0.7", "full distribution"),
         ("selfdistill.teacher.kind=trust_region", "trust_region"),
         ("data.shuffle=True", "data.shuffle must be False"),
+        ("actor_rollout_ref.actor.ulysses_sequence_parallel_size=2", "ulysses_sequence_parallel_size must be 1"),
+        ("actor_rollout_ref.model.use_fused_kernels=True", "use_fused_kernels must be False"),
+        ("actor_rollout_ref.actor.optim.lr_scheduler_type=cosine", "lr_scheduler_type constant"),
+        ("actor_rollout_ref.actor.optim.lr_warmup_steps_ratio=0.1", "lr_warmup_steps_ratio 0"),
+        ("algorithm.filter_groups.enable=True", "filter_groups.enable must be False"),
+        ("trainer.resume_mode=resume_path", "resume_mode must be auto"),
+        ("actor_rollout_ref.actor.use_kl_loss=True", "use_kl_loss must be False"),
         ("data.truncation=left", "data.truncation must be error"),
         ("+selfdistill.kl_coef=0.01", "use_kl_loss must be True"),
         ("selfdistill.teacher.kind=initial", "use_kl_loss must be True"),
@@ -111,3 +120,26 @@ def test_the_wiring_is_complete_and_spares_parts_of_the_users_own():
     wire_up(own)
     assert (own.reward.custom_reward_function.path, own.reward.custom_reward_function.name) == ("/own.py", "mine")
     assert own.data.selfdistill.need_solution is False
+
+
+def test_the_command_of_the_documentation_is_taken():
+    page = (Path(__file__).parents[3] / "docs" / "verl.md").read_text(encoding="utf-8")
+    block = next(part for part in page.split("```") if "python -m selfdistill.training.verl" in part)
+    words = shlex.split(block.partition("selfdistill.training.verl")[2].replace("\\\n", " "))
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", overrides=words)
+    settings = VerlSettings.from_hydra(config)
+    wire_up(config)
+    assert (settings.step.implementation, settings.step.teacher.kind) == ("rlcsd", "snapshot")
+    assert (settings.step.prompts_per_step, settings.step.group_size, settings.step.warmup_steps) == (64, 8, 50)
+
+
+def test_workers_of_a_running_cluster_get_what_they_need(monkeypatch):
+    monkeypatch.setenv("VERL_ENGINE_VENDOR", "selfdistill")
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    monkeypatch.delenv("SELFDISTILL_REASON_FILE", raising=False)
+    config = composed("+ray_kwargs.ray_init.runtime_env.env_vars.OWN=1")
+    wire_up(config)
+    variables = config.ray_kwargs.ray_init.runtime_env.env_vars
+    assert (variables.VERL_ENGINE_VENDOR, variables.PYTHONPATH, variables.OWN) == ("selfdistill", "/somewhere", 1)
+    assert "SELFDISTILL_REASON_FILE" not in variables

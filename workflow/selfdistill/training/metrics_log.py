@@ -13,15 +13,15 @@ from selfdistill.errors import UserError
 class MetricsLog:
     """The metrics of one run. Survives kills: no step is written twice, none is lost, a torn last line is mended.
 
-    After a resume from an earlier checkpoint the steps in between are computed again, with the same numbers; they are
-    already in the file and are left as they are.
+    After a resume from an earlier checkpoint the steps in between are computed again (with the same numbers, or nearly
+    so, as the trainer can); they are already in the file and are left as they are.
     """
 
     def __init__(self, folder: Path):
         """`folder` holds metrics.jsonl and events/."""
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "metrics.jsonl"
-        self._last = self._mend()
+        self.last = self._mend()  #: step of the last line, -1 if there is none
         self._events = SummaryWriter(str(folder / "events"), flush_secs=10)
 
     def _mend(self) -> int:
@@ -42,7 +42,7 @@ class MetricsLog:
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Append one step, durably, unless it is there already. NaN and infinity become null (JSON has neither)."""
-        if step <= self._last:
+        if step <= self.last:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         with open(self.path, "a", encoding="utf-8") as file:
@@ -51,7 +51,7 @@ class MetricsLog:
             os.fsync(file.fileno())
         for name, value in metrics.items():
             self._events.add_scalar(name, value, step)
-        self._last = step
+        self.last = step
 
     def close(self) -> None:
         self._events.close()

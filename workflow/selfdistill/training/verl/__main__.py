@@ -41,7 +41,8 @@ def main(words: Sequence[str]) -> int:
             config = compose("ppo_trainer", overrides=list(words))
         VerlSettings.from_hydra(config)
         wire_up(config)
-        check_model(config.actor_rollout_ref.model.path)
+        longest = config.data.max_prompt_length + config.data.max_response_length
+        check_model(config.actor_rollout_ref.model.path, longest)
         if config.trainer.device == "cuda":
             check_gpus(config.trainer.n_gpus_per_node, config.trainer.nnodes)
         validate_config(config, need_reference_policy(config), need_critic(config))

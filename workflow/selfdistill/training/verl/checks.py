@@ -9,8 +9,9 @@ import torch
 from selfdistill.errors import UserError
 
 
-def check_model(path: str) -> None:
-    """Raises UserError where a local model folder is not one, or its tokenizer has ids that the model does not know.
+def check_model(path: str, longest: int = 0) -> None:
+    """Raises UserError where a local model folder is not one, its tokenizer has ids that the model does not know, or
+    the model fewer positions than the `longest` prompt and response have tokens.
 
     A model may know more ids than its tokenizer (rows of padding, as Qwen3's): those are never drawn.
     """
@@ -25,7 +26,8 @@ def check_model(path: str) -> None:
     from transformers import AutoTokenizer
 
     try:
-        vocabulary = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        vocabulary = config["vocab_size"]
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
@@ -34,6 +36,12 @@ def check_model(path: str) -> None:
         raise UserError(
             f"{folder}: the tokenizer has {len(tokenizer)} ids, but the model knows {vocabulary} (vocab_size in "
             "config.json); they belong to different models, or the embeddings were not resized"
+        )
+    positions = config.get("max_position_embeddings")
+    if positions is not None and longest > positions:
+        raise UserError(
+            f"{folder}: the model has {positions} positions, but a prompt and its response may have {longest} tokens; "
+            "lower data.max_prompt_length or the response limits"
         )
 
 

@@ -24,7 +24,8 @@ def export(module: torch.nn.Module, model: HFModelConfig, folder: Path) -> None:
         if (Path(model.local_path) / "generation_config.json").exists():
             shell.generation_config = GenerationConfig.from_pretrained(model.local_path)
         with atomic_path(folder) as temporary:
-            cast = {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
+            tied = shell.all_tied_weights_keys if model.hf_config.tie_word_embeddings else ()
+            kept = {name: value for name, value in weights.items() if name not in tied}
+            cast = {name: value.to(dtype) if value.is_floating_point() else value for name, value in kept.items()}
             shell.save_pretrained(temporary, state_dict=cast)
             model.tokenizer.save_pretrained(temporary)
-    torch.distributed.barrier()

@@ -18,6 +18,8 @@ from selfdistill.errors import UserError
 from selfdistill.sampling.head import Read, read
 from selfdistill.training.verl.wire import ENTROPY, LOGPROBS, READ_IDS, SUPPORT, SUPPORT_IDS, reads_full_vocabulary
 
+#: The name under which verl finds the engine.
+VENDOR = "selfdistill"
 _HEAD_ROWS = 1024  # where a request names none
 
 
@@ -129,7 +131,7 @@ class SelfDistillEngine(FSDPEngineWithLMHead):
 @functools.cache
 def register() -> None:
     """Make verl find the engine: VERL_ENGINE_VENDOR=selfdistill."""
-    EngineRegistry.register("language_model", backend=["fsdp", "fsdp2"], device=["cuda", "cpu"], vendor="selfdistill")(
+    EngineRegistry.register("language_model", backend=["fsdp", "fsdp2"], device=["cuda", "cpu"], vendor=VENDOR)(
         SelfDistillEngine
     )
 

@@ -122,7 +122,6 @@ def _workers(config: Mapping[str, Any]) -> dict[str, Any]:
         f"{ref}.log_prob_max_token_len_per_gpu": verl["score_tokens"],
         f"{ref}.use_torch_compile": False,
         f"{ref}.fsdp_config.model_dtype": master,
-        f"{ref}.fsdp_config.param_offload": verl["offload_reference"],
         f"{ref}.fsdp_config.use_torch_compile": False,
         f"+{ref}.fsdp_config.mixed_precision": compute,
     }

@@ -19,7 +19,16 @@ from selfdistill.sampling.scoring import Scores, Sequences
 from selfdistill.signals.teachers import TeacherSchedule, TeacherSettings
 from selfdistill.training.step import rows_of
 from selfdistill.training.update import Sums
-from selfdistill.training.verl.wire import pack_scores_request, pack_update, sums_of, unpack_scores
+from selfdistill.training.verl.wire import (
+    ENTROPY,
+    LOGPROBS,
+    SUPPORT,
+    SUPPORT_IDS,
+    pack_scores_request,
+    pack_update,
+    sums_of,
+    unpack_scores,
+)
 
 _PARTITION = "selfdistill"  # of TransferQueue, beside verl's "train" and "val"
 
@@ -83,17 +92,21 @@ class RayEngine:
     def score(self, who: str, sequences: Sequences, width: int, *, alone: bool = False, **what: Any) -> Scores:
         """Scores (N, width) under one of WHO; see sampling.scoring.Scorer."""
         order, real = shared_out(sequences.lengths, self._ranks)
+        options: dict[str, Any] = {}
+        if alone:
+            # Beside a copy of itself, not quite alone: a long row has a micro-batch to itself otherwise too.
+            order, real = ([each for row in rows for each in (row, row)] for rows in (order, real))
+            options = {"use_dynamic_bsz": False, "micro_batch_size_per_gpu": 2}
         rows, ids = rows_of(sequences, order), what.pop("ids")
         fields = pack_scores_request(rows, None if ids is None else ids[order])
-        options = {"use_dynamic_bsz": False, "micro_batch_size_per_gpu": 1} if alone else {}
         meta = self._put(fields, rows, **{f"read_{name}": value for name, value in what.items()}, **options)
-        wanted = ["prompts", "responses", "log_probs"]
+        wanted = [LOGPROBS]
         if ids is not None or what["top_k"] is not None:
-            wanted.append("support")
+            wanted.append(SUPPORT)
         if ids is None and what["top_k"]:
-            wanted.append("support_ids")
+            wanted.append(SUPPORT_IDS)
         if what["entropy"]:
-            wanted.append("entropy")
+            wanted.append(ENTROPY)
         try:
             getattr(self._workers, f"score_{who}")(meta)
             found = tq.kv_batch_get(keys=meta.keys, partition_id=_PARTITION, select_fields=wanted)

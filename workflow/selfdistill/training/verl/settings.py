@@ -42,7 +42,6 @@ class VerlSettings:
 
     Attributes:
         step: of a training step.
-        steps: training steps of the whole run.
         temperature: of rollouts; divides the logits of every score.
         validation_draws: responses a validation problem.
         validation_every, checkpoint_every: training steps; 0 or less is never.
@@ -52,7 +51,6 @@ class VerlSettings:
     """
 
     step: StepSettings
-    steps: int | None
     temperature: float
     max_response_tokens: int
     validation_draws: int
@@ -102,7 +100,6 @@ class VerlSettings:
         )
         return cls(
             step=step,
-            steps=trainer.total_training_steps,
             temperature=rollout.temperature,
             max_response_tokens=response_tokens,
             validation_draws=rollout.val_kwargs.n,
@@ -112,11 +109,6 @@ class VerlSettings:
             stall_seconds=tree["stall_seconds"],
             state=Path(tree["state"] or trainer.default_local_dir).absolute(),
         )
-
-    @property
-    def reads_initial(self) -> bool:
-        """Whether the initial weights are scored: verl then needs its reference worker."""
-        return self.step.kl_coef > 0 or self.step.teacher.kind == "initial"
 
 
 def _refuse(config: DictConfig, tree: dict[str, Any]) -> None:
@@ -138,6 +130,24 @@ def _refuse(config: DictConfig, tree: dict[str, Any]) -> None:
         (actor.entropy_coeff == 0, "actor_rollout_ref.actor.entropy_coeff must be 0: no method has an entropy term"),
         (actor.ppo_epochs == 1, "actor_rollout_ref.actor.ppo_epochs must be 1"),
         (actor.strategy == "fsdp2", "actor_rollout_ref.actor.strategy must be fsdp2"),
+        (
+            actor.fsdp_config.ulysses_sequence_parallel_size == 1 and actor.ulysses_sequence_parallel_size == 1,
+            "actor_rollout_ref.actor.ulysses_sequence_parallel_size must be 1: the output layer is read row by row",
+        ),
+        (
+            not model.use_fused_kernels,
+            "actor_rollout_ref.model.use_fused_kernels must be False: the output layer is ours",
+        ),
+        (
+            actor.optim.lr_scheduler_type == "constant" and actor.optim.lr_warmup_steps_ratio <= 0,
+            "actor_rollout_ref.actor.optim must have lr_scheduler_type constant and lr_warmup_steps_ratio 0: the rate "
+            "is lr, after a linear rise over lr_warmup_steps",
+        ),
+        (not config.algorithm.filter_groups.enable, "algorithm.filter_groups.enable must be False"),
+        (
+            config.trainer.resume_mode != "resume_path",
+            "trainer.resume_mode must be auto or disable: a run resumes from trainer.default_local_dir",
+        ),
         (model.get("lora_rank", 0) == 0, "actor_rollout_ref.model.lora_rank must be 0: adapters are not supported"),
         (
             tree["old_logprobs"] == "recompute",
@@ -161,10 +171,10 @@ def _refuse(config: DictConfig, tree: dict[str, Any]) -> None:
         if not fine:
             raise UserError(said)
     needed = tree["kl_coef"] > 0 or tree["teacher"].get("kind") == "initial"
-    if needed and not actor.use_kl_loss:
+    if needed != actor.use_kl_loss:
         raise UserError(
-            "actor_rollout_ref.actor.use_kl_loss must be True: selfdistill.kl_coef or teacher.kind initial needs "
-            "verl's reference worker (the loss is ours in any case)"
+            f"actor_rollout_ref.actor.use_kl_loss must be {needed}: it starts verl's reference worker, which "
+            "selfdistill.kl_coef and teacher.kind initial need and nothing else; the coefficient is selfdistill.kl_coef"
         )
 
 

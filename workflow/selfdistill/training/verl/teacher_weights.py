@@ -1,4 +1,4 @@
-"""A teacher's own weights beside a model in training: float32 copies of this rank's share of each parameter."""
+"""A teacher's own weights beside a model in training: copies of this rank's share of each parameter."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,20 +18,21 @@ class TeacherWeights:
     """Weights of a snapshot or of a moving average, for a module that is whole or sharded by FSDP2.
 
     They are where the parameters were when they were made: on the CPU where parameters are offloaded between steps.
-    float32 whatever the parameters are: moving averages in bfloat16 barely move (spec D5).
+    Their precision is that of the parameters (optimizer.master_dtype, spec D5); averages are taken in float32.
     """
 
     def __init__(self, module: nn.Module):
         """`module` holds the teacher's first weights now, and is the live source of later blends."""
         self._module = module
-        self._own = {name: local.float().clone() for name, local in self._locals().items()}
+        self._own = {name: local.clone() for name, local in self._locals().items()}
 
     @torch.no_grad()
     def blend(self, decay: float) -> None:
         """own <- decay * own + (1 - decay) * the module's; a plain copy at 0."""
         for name, live in self._locals().items():
             own = self._own[name]
-            own.copy_(own * decay + live.to(own) * (1 - decay) if decay else live)
+            # The student's share is no larger than the move: bfloat16 would round it away before it is added.
+            own.copy_(own.float() * decay + live.float() * (1 - decay) if decay else live)
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
@@ -83,6 +84,8 @@ class TeacherWeights:
         for each in self._module.modules():
             if isinstance(each, FSDPModule):
                 each.reshard()  # whole parameters, if a forward left any, would be taken for parts, and used again
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # verl moves offloaded parameters to the CPU without waiting for them
         return {
             name: parameter.to_local() if isinstance(parameter, DTensor) else parameter.detach()
             for name, parameter in self._module.named_parameters()

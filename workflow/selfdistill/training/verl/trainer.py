@@ -111,7 +111,7 @@ class SelfDistillTrainer(PPOTrainerSync):
         log = MetricsLog(settings.state)
         done, began = self.global_steps, time.monotonic()
         if self.config.trainer.val_before_train and not done:
-            self._record(log, 0, self._validate())
+            self._record(log, 0, self._validate(log.last))
         for number in range(done + 1, self.total_training_steps + 1):
             self.global_steps, self.timing_raw = number, {}
             metrics = self._train(number)
@@ -119,7 +119,7 @@ class SelfDistillTrainer(PPOTrainerSync):
             metrics["timing_s/weights_to_sampler"] = self.timing_raw["update_weights"]
             last = number == self.total_training_steps
             if _due(number, settings.validation_every, last):
-                metrics |= self._validate()
+                metrics |= self._validate(log.last)
             self._record(log, number, metrics)
             seconds = (time.monotonic() - began) / (number - done)
             left = seconds * (self.total_training_steps - number)
@@ -194,8 +194,11 @@ class SelfDistillTrainer(PPOTrainerSync):
             truncated=[_truncated(each["responses"], limit, end) for each in drawn],
         )
 
-    def _validate(self) -> dict[str, float]:
-        """Accuracy on each benchmark, as val/<benchmark>/mean@<draws>; the draws go into the state's folder."""
+    def _validate(self, recorded: int = -1) -> dict[str, float]:
+        """Accuracy on each benchmark, as val/<benchmark>/mean@<draws>; the draws go into the state's folder.
+
+        `recorded`: up to this step metrics are in the log already, before the run was interrupted; so are the draws.
+        """
         began, count = time.monotonic(), self._settings.validation_draws
         rows = [self.val_dataset[i] for i in range(len(self.val_dataset))]
         drawn = self._sample(rows, [f"{self.global_steps:06d}-v{i:06d}" for i in range(len(rows))], "val", count)
@@ -220,7 +223,8 @@ class SelfDistillTrainer(PPOTrainerSync):
         folder.mkdir(parents=True, exist_ok=True)
         metrics = {}
         for benchmark, each in draws.items():
-            write_draws(folder / f"{benchmark}.parquet", each)
+            if self.global_steps > recorded:
+                write_draws(folder / f"{benchmark}.parquet", each)
             metrics[f"val/{benchmark}/mean@{count}"] = float(np.mean([draw.correct for draw in each]))
         return metrics | {"timing_s/validation": time.monotonic() - began}
 

@@ -1,5 +1,6 @@
 """Our parts in verl's configuration: the same for every run, so that nobody has to write them on a command line."""
 
+import os
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -8,6 +9,15 @@ from selfdistill.training.verl.settings import DEFAULTS
 
 _PACKAGE = "pkg://selfdistill.training.verl"
 _AGENT_LOOPS = Path(__file__).with_name("agent_loops.yaml")
+#: Variables that every worker needs; one of a Ray cluster that is running already has none of this process's.
+_FOR_WORKERS = (
+    "VERL_USE_EXTERNAL_MODULES",
+    "VERL_ENGINE_VENDOR",
+    "VERL_ENGINE_DEVICE",
+    "VERL_PLATFORM",
+    "PYTHONPATH",
+    "SELFDISTILL_REASON_FILE",
+)
 
 
 def wire_up(config: DictConfig) -> None:
@@ -19,7 +29,6 @@ def wire_up(config: DictConfig) -> None:
         tree = OmegaConf.create(DEFAULTS | OmegaConf.to_container(config.get("selfdistill") or OmegaConf.create({})))
         config.selfdistill = tree
         config.trainer.v1.trainer_mode = "selfdistill"
-        config.algorithm.adv_estimator = "grpo"
         data, agent, reward = config.data, config.actor_rollout_ref.rollout.agent, config.reward.custom_reward_function
         if not data.custom_cls.path:
             data.custom_cls.path, data.custom_cls.name = f"{_PACKAGE}.dataset", "ProblemDataset"
@@ -37,3 +46,7 @@ def wire_up(config: DictConfig) -> None:
         if not reward.path:
             reward.path, reward.name = f"{_PACKAGE}.reward", "compute_score"
             reward.reward_kwargs = {"grader": tree.grader, "first_role_counts": tree.first_role_counts}
+        given = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
+        ray_init = config.ray_kwargs.setdefault("ray_init", {})
+        runtime = ray_init.setdefault("runtime_env", {})
+        runtime.env_vars = given | dict(runtime.get("env_vars") or {})

@@ -1,5 +1,6 @@
 """What a worker of verl does for self-distillation: scores under three sets of weights, and updates."""
 
+import os
 from pathlib import Path
 
 from tensordict import TensorDict
@@ -85,6 +86,7 @@ class SelfDistillWorker(ActorRolloutRefWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def init_model(self) -> None:
+        os.environ["VERL_ENGINE_VENDOR"] = head_engine.VENDOR  # without it, verl would take its own engine
         head_engine.register()
         super().init_model()
         self._models = Models(self.actor, self.ref)
