@@ -46,8 +46,8 @@ demo-verl: venv-verl  ## grpo and rlcsd through verl for a few steps: results/re
 test-verl: venv-verl  ## verl's tests
 	OMP_NUM_THREADS=1 timeout 1200 $(VERL_BIN)/python -m pytest -m "verl and not verl_full"
 
-test-verl-full: venv-verl  ## all eight methods through verl, end to end
-	OMP_NUM_THREADS=1 timeout 7200 $(VERL_BIN)/python -m pytest -m verl_full
+test-verl-full: venv-verl  ## every method through verl end to end, on one rank; rlcsd on two
+	OMP_NUM_THREADS=1 timeout 7200 $(VERL_BIN)/python -m pytest -m verl tests/integration/test_verl.py
 
 gc: venv  ## remove finished states of settings that no run has any more
 	$(BIN)/python -m selfdistill.training.clean_states results

@@ -37,7 +37,7 @@ JOB = textwrap.dedent(
     files = {name: pathlib.Path(path) for name, path in job["files"].items()}
     outputs = {name: pathlib.Path(path) for name, path in job["outputs"].items()}
     try:
-        train(job["config"], **files, outputs=outputs, threads=1, gpus=0, nodes=1, report=print)
+        train(job["config"], **files, outputs=outputs, threads=1, gpus=job["ranks"], nodes=1, report=print)
     except UserError as error:
         sys.exit(f"UserError: {error}")
     """
@@ -47,7 +47,7 @@ JOB = textwrap.dedent(
 class Job:
     """One training run in a folder, as its rule would start it; may be started again."""
 
-    def __init__(self, folder: Path, config: dict, results: Path):
+    def __init__(self, folder: Path, config: dict, results: Path, ranks: int = 1):
         self.folder, self.state = folder, folder / "state"
         data = {name: next(results.glob(f"data/*/{name}.parquet")) for name in ("train", "val")}
         files = {
@@ -59,7 +59,8 @@ class Job:
         outputs = {part: folder / "out" / name for part, name in PARTS.items()}
         folder.mkdir(parents=True)
         (folder / "job.json").write_text(
-            json.dumps({"config": config, "files": files, "outputs": outputs}, default=str), encoding="utf-8"
+            json.dumps({"config": config, "files": files, "outputs": outputs, "ranks": ranks}, default=str),
+            encoding="utf-8",
         )
         (folder / "job.py").write_text(JOB)
 
@@ -196,14 +197,7 @@ def test_a_sigkill_costs_no_step_and_repeats_none(workflow, tmp_path):
     assert after.startswith(before)
     resumed, uninterrupted = (records_of(f) for f in (tmp_path / "job/out/metrics.jsonl", whole / "metrics.jsonl"))
     assert_sound(resumed, steps=4)
-    compared = 0
-    for one, other in zip(resumed, uninterrupted, strict=True):
-        assert one.keys() == other.keys()
-        for name in one:
-            if not name.startswith(("timing_s/", "memory/")):
-                assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-4), (one["step"], name)
-                compared += name.startswith(("teacher/", "hints/", "signal/"))
-    assert compared > 20
+    assert_alike(resumed, uninterrupted)
     assert not (job.state / "checkpoints").exists()
     assert job.finish(seconds=60) == 0  # published again, not trained again
     assert "complete in" in job.log
@@ -247,6 +241,28 @@ def test_other_methods_end_to_end(workflow, tmp_path, variant):
     assert_sound(job.records, steps=config["steps"])
     assert any("signal/evidence_abs_mean" in r or "signal/divergence_mean" in r for r in job.records)
     assert_trained(tmp_path / "job/out/model", workflow / "results/models/tiny_qwen3/arithmetic")
+
+
+@pytest.mark.verl_full
+def test_two_ranks_with_a_sampler_each_do_what_one_does(workflow, tmp_path):
+    """Rows shared out, gradients averaged, teachers in shards: the same numbers."""
+    whole = workflow / RUNS / "rlcsd-verl/seed0"
+    config = yaml.safe_load((whole / "config.yaml").read_text())
+    job = Job(tmp_path / "job", config, workflow / "results", ranks=2)
+    assert job.finish() == 0, job.log[-3000:]
+    assert_alike(job.records, records_of(whole / "metrics.jsonl"))
+
+
+def assert_alike(records: list[dict], others: list[dict]) -> None:
+    """All but times and memory, up to rounding."""
+    compared = 0
+    for one, other in zip(records, others, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            if not name.startswith(("timing_s/", "memory/")):
+                assert one[name] == pytest.approx(other[name], rel=1e-3, abs=1e-4), (one["step"], name)
+                compared += name.startswith(("teacher/", "hints/", "signal/"))
+    assert compared > 20
 
 
 def resolved(workflow: Path, variant: str) -> dict:

@@ -109,7 +109,8 @@ def _finish(
         shutil.copyfile(state.path / "metrics.jsonl", folder / "metrics.jsonl")
         files = RunInputs(train_file, val_file, base_model, folder / "model")
         times = Clock(clock.started, time.time(), clock.seconds)
-        facts = build_provenance(config, files, times, sys.argv, gpus=gpus * nodes)
+        used = gpus * nodes if config["verl"]["device"] == "cuda" else 0
+        facts = build_provenance(config, files, times, sys.argv, gpus=used)
         write_json(folder / "provenance.json", facts | {"attention": chosen})
     for name in ("checkpoints", "export"):
         shutil.rmtree(state.path / name, ignore_errors=True)
