@@ -149,7 +149,7 @@ def test_small_moves_add_up_in_float32_and_are_lost_in_bfloat16(dtype, reached):
     for _ in range(200):
         teacher.blend(0.99)  # by 0.0006 at first: less than half a step of bfloat16 above 1
     with teacher.swapped_in():
-        assert net.weight.item() == pytest.approx(reached, rel=1e-6)
+        assert net.weight.item() == pytest.approx(reached, rel=1e-5)
 
 
 def test_a_decay_of_zero_copies(module):
