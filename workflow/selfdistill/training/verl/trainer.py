@@ -22,7 +22,7 @@ from verl.utils.tracking import Tracking
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, write_draws
-from selfdistill.sampling.chat import encode_chat
+from selfdistill.sampling.chat import encode_chat, end_ids_of
 from selfdistill.signals.teachers import TeacherSchedule
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.prompts import student_prompt
@@ -72,7 +72,8 @@ class SelfDistillTrainer(PPOTrainerSync):
     def on_init_end(self) -> None:
         super().on_init_end()
         settings, step = self._settings, self._settings.step
-        self._model = omega_conf_to_dataclass(self.config.actor_rollout_ref.model).hf_config
+        model = omega_conf_to_dataclass(self.config.actor_rollout_ref.model)
+        self._model, self._ends = model.hf_config, end_ids_of(model.generation_config, self.tokenizer)
         self.actor_rollout_wg.set_loss_fn(Loss(step.implementation, step.objective))
         self._engine = RayEngine(
             self.actor_rollout_wg,
@@ -182,7 +183,7 @@ class SelfDistillTrainer(PPOTrainerSync):
 
     def _rollouts(self, drawn: list[dict[str, Any]]) -> StepRollouts:
         texts = [self.tokenizer.decode(each["responses"], skip_special_tokens=True) for each in drawn]
-        limit, end = self._settings.max_response_tokens, self.tokenizer.eos_token_id
+        limit = self._settings.max_response_tokens
         return StepRollouts(
             problems=[_problem(each) for each in drawn],
             prompts=[each["prompts"] for each in drawn],
@@ -191,7 +192,7 @@ class SelfDistillTrainer(PPOTrainerSync):
             answers=[last_boxed(text) for text in texts],
             correct=[each["rm_scores"] > 0 for each in drawn],
             logprobs=[each["rollout_log_probs"] for each in drawn],
-            truncated=[_truncated(each["responses"], limit, end) for each in drawn],
+            truncated=[self._truncated(each["responses"], limit) for each in drawn],
         )
 
     def _validate(self, recorded: int = -1) -> dict[str, float]:
@@ -207,7 +208,7 @@ class SelfDistillTrainer(PPOTrainerSync):
             problem, response = _problem(each), each["responses"]
             text = self.tokenizer.decode(response, skip_special_tokens=True)
             limit = rows[number // count]["max_response_tokens"]
-            truncated = _truncated(response, limit, self.tokenizer.eos_token_id)
+            truncated = self._truncated(response, limit)
             draws[problem.data_source].append(
                 Draw(
                     problem_id=problem.id,
@@ -229,6 +230,9 @@ class SelfDistillTrainer(PPOTrainerSync):
         return metrics | {"timing_s/validation": time.monotonic() - began}
 
     # ---------------------------------------------------------------------------------------------------------- helpers
+
+    def _truncated(self, response: list[int], limit: int) -> bool:
+        return len(response) >= limit and response[-1] not in self._ends
 
     def _record(self, log: MetricsLog, step: int, metrics: dict[str, float]) -> None:
         log.write(step, metrics)
@@ -275,10 +279,6 @@ def _problem(drawn: dict[str, Any]) -> Problem:
         index=about["index"],
         split="",
     )
-
-
-def _truncated(response: list[int], limit: int, end: int) -> bool:
-    return len(response) >= limit and response[-1] != end
 
 
 def _due(step: int, every: int, last: bool) -> bool:
