@@ -220,7 +220,10 @@ def test_a_dead_rollout_engine_ends_the_run_and_says_so(workflow, tmp_path):
     said = job.log.strip().splitlines()[-1]
     assert said.startswith("UserError: ")
     assert "resumes from its last checkpoint" in said
-    assert "drawn" in said or "died" in said
+    # By what noticed first: the watchdog, the sampling of responses, or a call to the dead engine itself.
+    assert any(
+        words in said for words in ("a rollout engine died", "could not be drawn", "could be drawn", "EngineCore")
+    )
 
 
 @pytest.mark.parametrize(

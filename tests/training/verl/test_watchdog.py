@@ -91,6 +91,15 @@ def test_a_buffer_that_nothing_fills_gives_up(monkeypatch):
         buffer._wait_for_next_poll("train", 0.0)
 
 
+def test_where_not_one_response_came_the_message_says_where_to_look(monkeypatch):
+    def nothing(self):
+        raise RuntimeError("No trajectories. Enable something of verl's.")
+
+    monkeypatch.setattr(rollouts.ReplayBuffer, "sample", nothing)
+    with pytest.raises(UserError, match=r"no response could be drawn \(No trajectories\); .*Error in _run_prompt"):
+        ImpatientBuffer(stall_seconds=100).sample()
+
+
 def test_failed_prompts_are_not_replaced():
     with pytest.raises(UserError, match="responses to 3 prompts could not be drawn"):
         ImpatientBuffer(stall_seconds=100).refill_fn(3)

@@ -30,7 +30,13 @@ class ImpatientBuffer(ReplayBuffer):
     def sample(self, *args: Any, **kwargs: Any) -> Any:
         """As verl's. Raises UserError where responses failed, or nothing moved for too long."""
         self._finished, self._moved = -1, time.monotonic()
-        return super().sample(*args, **kwargs)
+        try:
+            return super().sample(*args, **kwargs)
+        except RuntimeError as error:  # verl's, where not one response came
+            reason = str(error).partition(". ")[0]
+            raise UserError(
+                f"no response could be drawn ({reason}); the cause is in the log above, at 'Error in _run_prompt'"
+            ) from error
 
     def _wait_for_next_poll(self, partition_id: str, last_debug_time: float) -> float:
         finished = len(self.finished_keys[partition_id]) + len(self.failure_keys[partition_id])
