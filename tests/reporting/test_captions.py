@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from docutils import nodes
 from docutils.core import publish_doctree
 from jinja2 import Environment, StrictUndefined
 
@@ -28,12 +29,16 @@ def config():
 
 
 def rendered(caption: Path, config) -> str:
-    """The caption's text; a warning of docutils fails."""
+    """The caption's text, as Snakemake's templates have it; a warning of docutils fails."""
+    return " ".join(source_of(caption, config).split())
+
+
+def source_of(caption: Path, config) -> str:
     snakemake = SimpleNamespace(config=config, wildcards=SimpleNamespace(task="knights"))
-    source = Environment(undefined=StrictUndefined).from_string(caption.read_text(encoding="utf-8"))
-    text = source.render(snakemake=snakemake)
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    text = environment.from_string(caption.read_text(encoding="utf-8")).render(snakemake=snakemake)
     publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
-    return " ".join(text.split())
+    return text
 
 
 @pytest.mark.parametrize("caption", CAPTIONS, ids=lambda path: path.stem)
@@ -69,6 +74,8 @@ def test_variants_stand_with_their_changes(config):
     assert "* rlcsd-x: rlcsd with ``objective.anchor: false``, ``objective.tau: 0.05``, ``steps: 7`` *" in text
     assert "* rlcsd-y: rlcsd with ``hints.source: gt_cot`` **What it shows.**" in text
     assert "24 runs" in text
+    lists = publish_doctree(source_of(ROOT / "workflow/report/workflow.rst", changed)).findall(nodes.bullet_list)
+    assert [len(each) for each in lists if "rlcsd-x: rlcsd" in each[0].astext().partition("\n")[0]] == [2]
 
 
 @pytest.mark.parametrize(("name", "runs"), [("paper", 92), ("verl_cpu", 3)])
