@@ -11,10 +11,17 @@ HAVE_PYTHON = @test -n "$(PYTHON)" || \
 	{ echo "No Python 3.11 or 3.12 found on the PATH: install one, or make PYTHON=/path/to/it" >&2; exit 1; }
 # More for Snakemake, for example: make demo ARGS="--config 'matrix={seeds: [0, 1, 2]}'"
 ARGS ?=
+# What is planned, locked or resumed: make plan CONFIG=config/paper.yaml; several, separated by spaces. The demo without.
+CONFIG ?=
+CONFIGFILES = $(if $(CONFIG),--configfile $(CONFIG))
+# Of make resume; CANCEL=1 ends jobs that still run, in place of waiting for them.
+PROFILE ?= profiles/slurm
+CANCEL ?=
 # One run at a time: each takes all cores by itself.
 VERL_DEMO := --profile profiles/local --cores 1 --configfile config/verl_cpu.yaml
 
-.PHONY: help venv demo report test lint gc clean venv-verl demo-verl test-verl test-verl-full
+.PHONY: help venv demo report lock plan profile resume test test-slurm lint gc clean bench-matrix venv-verl demo-verl test-verl \
+	test-verl-full
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -28,8 +35,25 @@ demo: venv  ## the whole chain on two cores, ten minutes or so: results/report.h
 report: venv  ## results/report.html from what has been run
 	$(BIN)/snakemake --profile profiles/local $(ARGS) --report results/report.html
 
-test: $(VENV)/ready-dev  ## all tests but those of verl
+lock: venv  ## hold what CONFIG takes from the hub to commits and hashes: config/hub.lock.yaml
+	$(BIN)/snakemake lock --cores 1 $(CONFIGFILES) $(ARGS)
+
+plan: venv  ## jobs, GPU-hours and disk of CONFIG before anything is submitted
+	@$(BIN)/python -m selfdistill.planning --snakemake --cores 1 $(CONFIGFILES) $(ARGS)
+
+profile: venv  ## snakemake --profile slurm: links profiles/slurm into the user's Snakemake folder
+	$(BIN)/python -m selfdistill.cluster.link_profile profiles/slurm
+
+resume: venv  ## after a killed Snakemake: waits for its Slurm jobs (CANCEL=1 ends them), and goes on with CONFIG
+	$(BIN)/python -m selfdistill.cluster.leftovers $(if $(CANCEL),--cancel)
+	$(BIN)/snakemake --profile $(PROFILE) $(CONFIGFILES) $(ARGS) --unlock
+	$(BIN)/snakemake --profile $(PROFILE) $(CONFIGFILES) $(ARGS)
+
+test: $(VENV)/ready-dev  ## all tests but those of Slurm and verl
 	$(BIN)/python -m pytest
+
+test-slurm: $(VENV)/ready-dev  ## the workflow on a real Slurm of one node (root; Debian's packages, installed if missing)
+	OMP_NUM_THREADS=1 timeout 1200 $(BIN)/python -m pytest -m slurm tests/integration/test_slurm.py
 
 lint: $(VENV)/ready-dev  ## ruff, snakefmt, snakemake --lint
 	$(BIN)/ruff check .
@@ -48,6 +72,9 @@ test-verl: venv-verl  ## verl's tests
 
 test-verl-full: venv-verl  ## every method through verl end to end, on one rank; rlcsd on two
 	OMP_NUM_THREADS=1 timeout 7200 $(VERL_BIN)/python -m pytest -m verl tests/integration/test_verl.py
+
+bench-matrix: venv  ## how planning time grows with the matrix, up to 10,000 jobs
+	$(BIN)/python benchmarks/matrix.py
 
 gc: venv  ## remove finished states of settings that no run has any more
 	$(BIN)/python -m selfdistill.training.clean_states results

@@ -13,6 +13,7 @@ from selfdistill.provenance import (
     git_state,
     hardware,
     package_versions,
+    peak_memory_gib,
     weights_digest,
 )
 
@@ -52,6 +53,24 @@ def test_provenance_of_a_trained_run(files, monkeypatch):
     assert (made["wall_seconds"], made["gpu_hours"]) == (1800.0, 0.0)
     assert made["command"] == ["train.py", "--seed", "3"]
     assert "hf_secret_value" not in json.dumps(made)
+
+
+def test_memory_and_steps_of_a_run(files):
+    inputs = RunInputs(None, files["val"], files["base"], files["weights"])
+    made = build_provenance(CONFIG, inputs, Clock(0.0, 1.0, 1.0), [], gpus=0)
+    assert made["steps"] == 40
+    # This process has libraries and so more than 50 MiB; the unit is GiB, so no process of a test comes near 1000.
+    assert 0.05 < made["peak_memory_gib"]["host"] < 1000
+    assert made["peak_memory_gib"]["device"] is None
+    known = build_provenance(CONFIG, inputs, Clock(0.0, 1.0, 1.0), [], device_peak_gib=61.5)
+    assert known["peak_memory_gib"]["device"] == 61.5
+
+
+def test_peak_memory_grows_with_what_is_held():
+    before = peak_memory_gib()["host"]
+    held = bytearray(int((before + 0.25) * 2**30))  # more than the whole process ever had
+    assert peak_memory_gib()["host"] >= before + 0.2
+    del held
 
 
 def test_provenance_of_a_base_model_has_no_training_data(files):

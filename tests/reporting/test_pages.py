@@ -9,6 +9,7 @@ import pytest
 
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
+from selfdistill.reporting.costs import costs_table
 from selfdistill.reporting.pages import results_page
 from selfdistill.reporting.tables import gains_table, main_table, read_groups, write_csv
 
@@ -61,7 +62,13 @@ class Page(HTMLParser):
 def page_of(study, **options) -> tuple[str, Page]:
     groups = read_groups(study.runs, study.tasks)
     options = {"demonstration": True} | options
-    html = results_page(study.runs, main_table(groups, study.tasks), gains_table(groups, study.tasks), **options)
+    html = results_page(
+        study.runs,
+        main_table(groups, study.tasks),
+        gains_table(groups, study.tasks),
+        costs_table(study.runs),
+        **options,
+    )
     return html, Page(html)
 
 
@@ -97,10 +104,10 @@ def test_every_number_of_the_tables_links_to_its_origin(study, page):
 
 def test_tables_read_back_from_csv_give_the_same_page(study, page, tmp_path):
     groups = read_groups(study.runs, study.tasks)
-    tables = [main_table(groups, study.tasks), gains_table(groups, study.tasks)]
+    tables = [main_table(groups, study.tasks), gains_table(groups, study.tasks), costs_table(study.runs)]
     for number, table in enumerate(tables):
         write_csv(tmp_path / f"{number}.csv", table)
-    back = [pd.read_csv(tmp_path / f"{number}.csv") for number in range(2)]
+    back = [pd.read_csv(tmp_path / f"{number}.csv") for number in range(3)]
     assert results_page(study.runs, *back, demonstration=True) == page[0]
 
 

@@ -225,10 +225,10 @@ def test_a_file_of_the_hub_is_imported_like_any_other(tmp_path, monkeypatch):
     cached, asked = tmp_path / "cache" / "val.parquet", []
     write_problems(cached, problems(["a", "b"], "val"))
     monkeypatch.setattr(datasets, "fetch_data", lambda *what: asked.append(what) or cached)
-    hub = {"id": "owner/name", "revision": "main"}
-    assert import_from_hub(hub, "x+y/val.parquet", tmp_path / "val.parquet") == read_problems(cached)
-    assert asked == [(hub, "x+y/val.parquet")]
+    recipe = {"hub": {"id": "owner/name", "revision": "main", "commit": "0" * 40}, "file": "x+y/val.parquet"}
+    assert import_from_hub(recipe, tmp_path / "val.parquet", print) == read_problems(cached)
+    assert asked == [(recipe, print)]
     cached.write_text("<html>")
     with pytest.raises(UserError, match="not a readable parquet"):
-        import_from_hub(hub, "x+y/val.parquet", tmp_path / "other.parquet")
+        import_from_hub(recipe, tmp_path / "other.parquet", print)
     assert not (tmp_path / "other.parquet").exists()

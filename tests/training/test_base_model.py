@@ -105,12 +105,13 @@ def test_files_are_copied_where_they_cannot_be_linked(pretrained, tmp_path, monk
 
 
 def test_the_hubs_model_is_taken_over_from_its_cache(pretrained, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(base_model, "fetch_model", lambda hub: asked.append(hub) or pretrained)
-    hub = {"id": "owner/name", "revision": "main"}
-    fetch({"source": "hub", "hub": hub}, tmp_path / "model", lambda line: None)
-    assert asked == [hub]
-    assert (tmp_path / "model" / WEIGHTS).exists()
+    asked, files = [], {path.name: path for path in pretrained.iterdir() if path.suffix != ".py"}
+    monkeypatch.setattr(base_model, "fetch_model", lambda *what: asked.append(what) or files)
+    settings = {"source": "hub", "hub": {"id": "owner/name", "revision": "main", "commit": "0" * 40}, "files": {}}
+    fetch(settings, tmp_path / "model", print)
+    assert asked == [(settings, print)]
+    assert {path.name for path in (tmp_path / "model").iterdir()} == files.keys()
+    assert not any(path.is_symlink() for path in (tmp_path / "model").iterdir())
 
 
 @pytest.mark.parametrize("missing", [WEIGHTS, "config.json", "tokenizer_config.json"])

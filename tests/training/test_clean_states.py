@@ -26,3 +26,13 @@ def test_the_hash_of_a_published_config_is_the_name_of_its_state(tmp_path):
     """YAML must give back what was hashed: numbers as numbers, null as null."""
     config = {"a": 1.0e-6, "b": None, "c": [1, 2.5], "d": "0", "e": True}
     assert config_hash(yaml.safe_load(yaml.safe_dump(config, sort_keys=False))) == config_hash(config)
+
+
+def test_the_state_of_a_published_evaluation_stays_and_that_of_a_former_one_goes(tmp_path):
+    draws = tmp_path / "draws/arithmetic/tiny/base/seed0"
+    draws.mkdir(parents=True)
+    (draws / "evaluation.json").write_text('{"state": "0abc"}')
+    for name in ("0abc", "0def"):
+        (tmp_path / "state" / name / "final").mkdir(parents=True)
+    clean_states(tmp_path)
+    assert [folder.name for folder in (tmp_path / "state").iterdir()] == ["0abc"]

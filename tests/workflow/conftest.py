@@ -33,6 +33,7 @@ class Workshop:
         shutil.copytree(ROOT / "config", folder / "config")
         shutil.copytree(ROOT / "profiles", folder / "profiles")
         shutil.copytree(ROOT / "envs", folder / "envs")
+        shutil.copytree(ROOT / "resources" / "published", folder / "resources" / "published")
         shutil.copytree(ROOT / "workflow", folder / "workflow", ignore=lambda *_: ["selfdistill", ".snakemake"])
         (folder / "workflow" / "selfdistill").symlink_to(ROOT / "workflow" / "selfdistill")
         for script in (folder / "workflow" / "scripts").glob("*.py"):

@@ -805,6 +805,7 @@ def test_an_edited_file_of_ones_own_changes_the_runs_of_its_method_and_no_others
     before = [study.resolve("knights", "tiny_qwen3", variant, 0) for variant in ("mine", "grpo")]
     assert before[0]["implementation_sha256"] == sha256_file(module)
     module.write_text("# edited: longer than before\n" * 3)
+    study = load_study(merged(text))  # a study keeps what it has worked out: it is one moment's plan
     after = [study.resolve("knights", "tiny_qwen3", variant, 0) for variant in ("mine", "grpo")]
     assert config_hash(before[0]) != config_hash(after[0])
     assert before[1] == after[1]
@@ -949,12 +950,12 @@ def test_a_folder_in_place_of_the_hub_is_known_by_its_files_not_by_its_place(tmp
     ("text", "said"),
     [
         ("models: {qwen3_4b: {source: no/such}}", "no/such: no config.json; a model's `source` is 'hub' or a folder"),
-        ("models: {mine: {source: hub}}", "models.mine: source 'hub' needs `hub` with id and revision"),
-        ("models: {mine: {source: hub, hub: {id: a/b}}}", "models.mine.hub: key 'revision' is missing"),
+        ("models: {mine: {parameters: 1, source: hub}}", "models.mine: source 'hub' needs `hub` with id and revision"),
+        ("models: {mine: {parameters: 1, source: hub, hub: {id: a/b}}}", "models.mine.hub: key 'revision' is missing"),
         ("models: {qwen3_4b: {hub: {id: Qwen}}}", "expected owner/name of a repository on the hub, found 'Qwen'"),
         ("models: {qwen3_4b: {hub: {revision: ../x}}}", "expected a branch, tag or commit of it, found '../x'"),
         ("models: {qwen3_4b: {rebuild: true}}", "unknown key 'rebuild'"),
-        ("models: {mine: {folder: x}}", "models.mine: key 'sha256' is missing"),
+        ("models: {mine: {parameters: 1, folder: x}}", "models.mine: key 'sha256' is missing"),
         ("models: {qwen3_4b: {datasets: {maths: x}}}", "models.qwen3_4b.datasets: unknown task 'maths'; the nearest"),
         ("tasks: {arithmetic: {data: {source: hub}}}", "tasks.arithmetic.data: source 'hub' needs `hub` with id"),
     ],
@@ -984,7 +985,7 @@ def test_the_machine_is_no_part_of_a_run():
     assert load_study(merged(VERL)).machine(*cell) == {"nodes": 1, "gpus": 8}
     assert load_study(merged(VERL, more)).machine(*cell) == {"nodes": 2, "gpus": 4}
     assert load_study(merged(more)).machine(*cell) == {"nodes": 1, "gpus": 0}
-    assert load_study(merged(VERL, more, "defaults: {verl: {device: cpu}}")).machine(*cell) == {"nodes": 1, "gpus": 0}
+    assert load_study(merged(VERL, more, "defaults: {verl: {device: cpu}}")).machine(*cell) == {"nodes": 2, "gpus": 0}
 
 
 def test_a_models_layer_may_ask_for_more_machines():

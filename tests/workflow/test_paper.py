@@ -14,7 +14,7 @@ import yaml
 from snakemake.utils import update_config
 
 from selfdistill.config import BASE, HUB, Run, load_study
-from selfdistill.training.verl.overrides import hydra_overrides
+from selfdistill.verl_overrides import hydra_overrides
 
 ROOT = Path(__file__).parents[2]
 PAPER = yaml.safe_load((ROOT / "tests/data/paper_settings.yaml").read_text())
@@ -369,7 +369,9 @@ def test_the_whole_matrix_is_planned_without_data_models_or_network(furnished, m
         "signals": 2,
         "benchmarks": 2,
         "tables": 1,
+        "costs": 1,
         "page": 1,
+        "data_report": 1,
         "all": 1,
     }
     assert trained == 84

@@ -11,7 +11,7 @@ DEMO = yaml.safe_load((Path(__file__).parents[2] / "config/demo.yaml").read_text
 TRAINED = [variant for variant in DEMO["variants"] if variant != "base"]
 ALL = Counter({"all": 1})
 TABLES_ON = Counter(
-    {"tables": 1, "benchmarks arithmetic": 1, "benchmarks knights": 1, "page": 1},
+    {"tables": 1, "costs": 1, "benchmarks arithmetic": 1, "benchmarks knights": 1, "page": 1},
 )
 CURVES_OF_KNIGHTS = Counter(["dynamics knights", "signals knights"])
 RUN = "results/runs/{}/tiny_qwen3/{}/seed0"
@@ -33,8 +33,8 @@ def test_a_fresh_clone_plans_every_job_once(furnished):
     jobs = furnished.planned()
     runs = 2 * len(TRAINED)
     assert runs == 16
-    # Base models, data, trained, evaluated, curves, signals, tables, bars, page, all.
-    assert sum(jobs.values()) == 2 + 4 + runs + (runs + 2) + 2 + 2 + 1 + 2 + 1 + 1
+    # Base models, data and their report, trained, evaluated, curves, signals, tables, costs, bars, page, all.
+    assert sum(jobs.values()) == 2 + 4 + 1 + runs + (runs + 2) + 2 + 2 + 1 + 1 + 2 + 1 + 1
     assert set(jobs.values()) == {1}
 
 
@@ -75,14 +75,14 @@ def test_rewriting_a_value_as_it_is_changes_nothing(finished):
 def test_new_data_retrain_their_task_only(finished):
     word = "tasks={knights: {data: {generator: {train: {problems: 1200}}}}}"
     jobs = finished.planned("--config", word)
-    assert jobs == Counter(["data knights_3/train"]) + task_retrained("knights")
+    assert jobs == Counter(["data knights_3/train", "data_report"]) + task_retrained("knights")
 
 
 def test_new_evaluation_problems_reevaluate_the_base_too(finished):
     word = "tasks={knights: {benchmarks: {knights-5: {problems: 201}}}}"
     jobs = finished.planned("--config", word)
-    data = Counter(["data knights-2+knights-3+knights-4+knights-5/val", "evaluate_knights knights/base"])
-    assert jobs == data + task_retrained("knights")
+    others = ["data knights-2+knights-3+knights-4+knights-5/val", "data_report", "evaluate_knights knights/base"]
+    assert jobs == Counter(others) + task_retrained("knights")
 
 
 def test_other_sampling_reevaluates_and_trains_nothing(finished):
@@ -130,7 +130,7 @@ def test_data_that_nothing_needs_any_more_stay_deleted(changed):
 
 
 def test_forcing_the_tables_redoes_them_and_what_follows(finished):
-    assert finished.planned("--forcerun", "tables") == TABLES_ON + ALL
+    assert finished.planned("--forcerun", "tables") == TABLES_ON + ALL - Counter(["costs"])
 
 
 def test_an_edited_script_retrains_nothing(changed):

@@ -27,6 +27,29 @@ rule tables:
         "../scripts/tables.py"
 
 
+rule costs:
+    input:
+        files_of_runs("metrics.jsonl", "provenance.json"),
+        accounts(),
+    output:
+        csv=report(
+            "results/tables/costs.csv",
+            category="Costs",
+            caption="../report/costs.rst",
+            labels={"table": "time, GPU-hours, tokens, memory", "format": "CSV"},
+        ),
+        markdown="results/tables/costs.md",
+    log:
+        "results/logs/costs.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        runs=cells(RUNS),
+        tasks=TASKS,
+    script:
+        "../scripts/costs.py"
+
+
 rule dynamics:
     input:
         metrics_of_task,

@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 from selfdistill.config import BASE, DRAWS_FOLDER, RUN_FOLDER, config_hash, load_study
 from selfdistill.errors import UserError
+from selfdistill.planning.requests import evaluation_request, training_request
 
 try:
     # Snakemake lists the files of the command line first, and they are the stronger ones.
@@ -48,8 +49,10 @@ def figures():
 def final_outputs():
     return [
         "results/tables/main.csv",
+        "results/tables/costs.csv",
         *figures(),
         "results/pages/results.html",
+        "results/data/report.csv",
         # Snakemake makes a deleted file again only where a target asks for it, and every number should keep its origin.
         *files_of_runs("config.yaml", "metrics.jsonl", "provenance.json"),
         *draws(),
@@ -64,6 +67,38 @@ def data_source(wildcards):
 def data_recipe(wildcards):
     task, model = DATASETS[wildcards.dataset, wildcards.split]
     return STUDY.split(task, wildcards.split, model)
+
+
+def data_of_matrix():
+    # Task, split and model of each file, which several tasks and models may share.
+    found = {}
+    for run in TRAINED:
+        found.setdefault((STUDY.dataset(run.task, "train", run.model), "train"), (run.task, "train", run.model))
+    for run in RUNS:
+        found.setdefault((STUDY.dataset(run.task, "val"), "val"), (run.task, "val", None))
+    return list(found.values())
+
+
+def reported_files():
+    return [STUDY.data_file(*each) for each in data_of_matrix()]
+
+
+def reported_data():
+    return [
+        {
+            "dataset": STUDY.dataset(task, split, model),
+            "split": split,
+            "path": STUDY.data_file(task, split, model),
+            "grader": STUDY.config["tasks"][task]["grader"],
+            "recipe": STUDY.split(task, split, model),
+        }
+        for task, split, model in data_of_matrix()
+    ]
+
+
+def trained_and_evaluated():
+    pairs = [(STUDY.dataset(run.task, "train", run.model), STUDY.dataset(run.task, "val")) for run in TRAINED]
+    return [list(pair) for pair in dict.fromkeys(pairs)]
 
 
 def train_file(wildcards):
@@ -91,16 +126,19 @@ def run_settings(wildcards):
     return STUDY.resolve(wildcards.task, wildcards.model, wildcards.variant, int(wildcards.seed))
 
 
-def machine(wildcards):
-    return STUDY.machine(wildcards.task, wildcards.model, wildcards.variant)
+# What jobs ask of a cluster. A profile may ask for something else: set-resources.
+def training(what):
+    def asked(wildcards, attempt):
+        return getattr(training_request(STUDY, wildcards.task, wildcards.model, wildcards.variant, attempt), what)
+
+    return asked
 
 
-def training_gpus(wildcards):
-    return machine(wildcards)["gpus"]
+def evaluation(what):
+    def asked(wildcards, attempt):
+        return getattr(evaluation_request(STUDY, wildcards.task, wildcards.model, attempt), what)
 
-
-def training_nodes(wildcards):
-    return machine(wildcards)["nodes"]
+    return asked
 
 
 def training_environment(wildcards):
@@ -111,10 +149,6 @@ def training_environment(wildcards):
 
 def evaluation_engine(wildcards):
     return evaluation_settings(wildcards)["evaluation"]["engine"]
-
-
-def evaluation_gpus(wildcards):
-    return int(evaluation_engine(wildcards) == "vllm")
 
 
 def evaluation_environment(wildcards):
@@ -135,12 +169,22 @@ def evaluation_settings(wildcards):
     return STUDY.evaluation(wildcards.task)
 
 
+def evaluation_state(wildcards):
+    trained = wildcards.variant != BASE
+    weights = run_settings(wildcards) if trained else base_model_settings(wildcards)
+    return f"results/state/{config_hash([dict(wildcards.items()), weights, evaluation_settings(wildcards)])}"
+
+
 def files_of_runs(*names):
     return [f"{run.folder}/{name}" for run in TRAINED for name in names]
 
 
 def draws():
     return [f"{run.draws_folder}/{benchmark}.parquet" for run in RUNS for benchmark in TASKS[run.task]["benchmarks"]]
+
+
+def accounts():
+    return [f"{run.draws_folder}/evaluation.json" for run in RUNS]
 
 
 def cells(runs):

@@ -15,3 +15,41 @@ rule data:
         recipe=data_recipe,
     script:
         "../scripts/data.py"
+
+
+rule data_report:
+    input:
+        reported_files(),
+    output:
+        csv="results/data/report.csv",
+        html=report(
+            "results/data/report.html",
+            category="Data",
+            caption="../report/data.rst",
+            labels={"table": "what is known of the data"},
+        ),
+    log:
+        "results/logs/data/report.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        files=reported_data(),
+        pairs=trained_and_evaluated(),
+    script:
+        "../scripts/data_report.py"
+
+
+# Asks the hub, so it is no part of any other rule: snakemake lock --configfile <yours>, or make lock CONFIG=<yours>.
+localrules:
+    lock,
+
+
+rule lock:
+    log:
+        "results/logs/lock.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        files=STUDY.hub_files(),
+    script:
+        "../scripts/lock.py"

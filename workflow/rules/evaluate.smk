@@ -8,7 +8,8 @@ for name in STUDY.config["tasks"]:
             model=evaluated_model,
             val=val_file,
         output:
-            [f"{DRAWS_FOLDER}/{benchmark}.parquet" for benchmark in STUDY.config["tasks"][name]["benchmarks"]],
+            draws=[f"{DRAWS_FOLDER}/{benchmark}.parquet" for benchmark in STUDY.config["tasks"][name]["benchmarks"]],
+            account=f"{DRAWS_FOLDER}/evaluation.json",
         log:
             "results/logs/evaluate/{task}/{model}/{variant}/seed{seed}.log",
         wildcard_constraints:
@@ -17,8 +18,14 @@ for name in STUDY.config["tasks"]:
             evaluation_environment
         threads: 1
         resources:
-            gpus=evaluation_gpus,
+            gpus=evaluation("gpus"),
+            gres=evaluation("gres"),
+            nodes=evaluation("nodes"),
+            cpus_per_task=evaluation("cpus"),
+            mem_mb=evaluation("mem_mb"),
+            runtime=evaluation("runtime_minutes"),
         params:
             task=evaluation_settings,
+            state=evaluation_state,
         script:
             "../scripts/evaluate.py"

@@ -2,6 +2,7 @@ rule page:
     input:
         main="results/tables/main.csv",
         gains="results/tables/gains.csv",
+        costs="results/tables/costs.csv",
         draws=draws(),
         origins=files_of_runs("config.yaml", "provenance.json"),
     output:

@@ -19,8 +19,12 @@ rule train:
         training_environment
     threads: 1
     resources:
-        gpus=training_gpus,  # of each node
-        nodes=training_nodes,
+        gpus=training("gpus"),  # of each node, as is the next
+        gres=training("gres"),
+        nodes=training("nodes"),
+        cpus_per_task=training("cpus"),
+        mem_mb=training("mem_mb"),
+        runtime=training("runtime_minutes"),
     params:
         run=run_settings,
         state=state_folder,

@@ -9,7 +9,7 @@ with job(snakemake.log[0]) as report:
     if snakemake.input:
         problems = import_file(snakemake.input[0], output)
     elif "hub" in recipe:
-        problems = import_from_hub(recipe["hub"], recipe["file"], output)
+        problems = import_from_hub(recipe, output, report)
     else:
         problems = write_generated(recipe, snakemake.wildcards.split, output)
     report(f"{output}: {len(problems)} problems")

@@ -1,19 +1,24 @@
-"""Evaluate one run on all benchmarks of its task."""
+"""Evaluate one run on all benchmarks of its task, or go on with it, or publish it again."""
 
 from job import job
 
 with job(snakemake.log[0]) as report:
     import torch
 
-    from selfdistill.evaluation.evaluate import evaluate_run
+    from selfdistill.cluster.time_limit import requeued_before_limit
+    from selfdistill.evaluation.job import evaluate_job
 
     torch.set_num_threads(snakemake.threads)
-    task = snakemake.params.task
-    evaluate_run(
-        snakemake.input.model,
-        snakemake.input.val,
-        task,
-        int(snakemake.wildcards.seed),
-        dict(zip(task["benchmarks"], snakemake.output, strict=True)),
-        report,
-    )
+    task, state = snakemake.params.task, snakemake.params.state
+    with requeued_before_limit(state, ["draws/*.parquet"], report):
+        evaluate_job(
+            {**snakemake.wildcards, "seed": int(snakemake.wildcards.seed)},
+            snakemake.input.model,
+            snakemake.input.val,
+            task,
+            state_dir=state,
+            outputs=dict(zip(task["benchmarks"], snakemake.output.draws, strict=True)),
+            account=snakemake.output.account,
+            gpus=snakemake.resources.gpus,
+            report=report,
+        )

@@ -51,7 +51,10 @@ def run_files(cells: Sequence[Mapping[str, Any]], tasks: Mapping[str, Any]) -> l
                 "provenance": folder / "provenance.json",
             }
         )
-        found.append(RunFiles(run.task, run.model, run.variant, run.seed, run.method, draws, **trained))
+        account = Path(run.draws_folder) / "evaluation.json"
+        found.append(
+            RunFiles(run.task, run.model, run.variant, run.seed, run.method, draws, account=account, **trained)
+        )
     return found
 
 

@@ -10,6 +10,6 @@ with job(snakemake.log[0]) as report:
 
     params = snakemake.params
     runs = run_files(params.runs, params.tasks)
-    tables = [pd.read_csv(snakemake.input[name]) for name in ("main", "gains")]
+    tables = [pd.read_csv(snakemake.input[name]) for name in ("main", "gains", "costs")]
     write_text(snakemake.output[0], results_page(runs, *tables, demonstration=params.demonstration))
     report(f"{len(runs)} runs")

@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import itertools
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import yaml
 
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file, sha256_json
+from selfdistill.hub_lock import DATASETS, LOCK_FILE, MODELS, Lock, entry_name, locked_file, locked_model, read_lock
 from selfdistill.schemas import KeyPath, canonical, checked, nearest, parsed, schema
-from selfdistill.training.verl.overrides import hydra_overrides
+from selfdistill.verl_overrides import hydra_overrides
 
 #: Where a run's files are; both are also the patterns of the rules' outputs.
 RUN_FOLDER = "results/runs/{task}/{model}/{variant}/seed{seed}"
@@ -46,15 +47,15 @@ class Run:
     @property
     def folder(self) -> str:
         """What training left: config, metrics, provenance, model."""
-        return RUN_FOLDER.format(**dataclasses.asdict(self))
+        return RUN_FOLDER.format(**vars(self))
 
     @property
     def draws_folder(self) -> str:
         """What evaluation left: <benchmark>.parquet."""
-        return DRAWS_FOLDER.format(**dataclasses.asdict(self))
+        return DRAWS_FOLDER.format(**vars(self))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # known by identity, so that what is computed of it can be kept
 class Study:
     """A checked configuration. Make it with `load_study`.
 
@@ -62,10 +63,12 @@ class Study:
         config: the merged configuration.
         files: the files that it was merged from, those of the command line before the registries. Read again for
             messages, and for what an entry was before something was merged over it.
+        lock: what files of the hub are held to (see `selfdistill.hub_lock`).
     """
 
     config: Mapping[str, Any]
     files: Sequence[str | os.PathLike]
+    lock: Lock = dataclasses.field(default_factory=lambda: {DATASETS: {}, MODELS: {}})
 
     @functools.cached_property
     def variants(self) -> dict[str, str]:
@@ -102,6 +105,14 @@ class Study:
         Raises UserError for an unknown name, for an unknown or ill-typed objective key in any layer, and for sizes that
         do not divide.
         """
+        return {**self._cell(task, model, variant), "seed": int(seed)}
+
+    @functools.cached_property
+    def _cell(self) -> Callable[[str, str, str], dict[str, Any]]:
+        """Settings but for the seed, worked out once: planning asks for those of every run again and again."""
+        return functools.cache(self._resolved_cell)
+
+    def _resolved_cell(self, task: str, model: str, variant: str) -> dict[str, Any]:
         for axis, name in (("tasks", task), ("models", model), ("variants", variant)):
             self._known(axis, name, ("matrix", axis))
         method = self.variants[variant]
@@ -126,7 +137,7 @@ class Study:
             "method": method,
             "implementation": implementation,
             **({"implementation_sha256": _source_sha256(implementation)} if ":" in implementation else {}),
-            "seed": int(seed),
+            "seed": 0,  # in its place; `resolve` gives the run's own
             "data": {
                 "digest": self.data_digest(task, model),
                 "allow_overlap": self.config["tasks"][task]["data"].get("allow_overlap", False),
@@ -141,7 +152,12 @@ class Study:
 
     def machine(self, task: str, model: str, variant: str) -> dict[str, int]:
         """What a run asks of a cluster: `nodes`, and `gpus` of each (0 on a CPU and with the local trainer)."""
-        return _machine(self._merged_layers(task, model, variant))
+        return dict(self._machines(task, model, variant))
+
+    @functools.cached_property
+    def _machines(self) -> Callable[[str, str, str], dict[str, int]]:
+        """`machine`, worked out once a cell."""
+        return functools.cache(lambda *cell: _machine(self._merged_layers(*cell)))
 
     def evaluation(self, task: str) -> dict[str, Any]:
         """What decides the draws of a task: all that makes an evaluation stale, and nothing that does not."""
@@ -217,10 +233,10 @@ class Study:
 
     def split(self, task: str, split: str, model: str | None = None) -> dict[str, Any]:
         """What the content of one split depends on: the generator's recipe, the source file's sha256, or its place on
-        the hub."""
+        the hub, with commit, size and hash where the lock has them."""
         entry, dataset = self.config["tasks"][task], self.dataset(task, split, model)
         if entry["data"]["source"] == HUB:
-            return {HUB: dict(entry["data"][HUB]), "file": f"{dataset}/{split}.parquet"}
+            return locked_file(self.lock, entry["data"][HUB], f"{dataset}/{split}.parquet")
         source = self.source_file(task, split, model)
         if source is not None:
             if not os.path.isfile(source):
@@ -239,8 +255,23 @@ class Study:
         return {**recipe, "benchmarks": benchmarks}
 
     def data_digest(self, task: str, model: str | None = None) -> str:
-        """Changes when, and only when, the content of the task's data does (on the hub: when its revision does)."""
+        """Changes when, and only when, the content of the task's data does (on the hub: its revision or lock)."""
         return sha256_json(self.data(task, model))
+
+    def hub_files(self) -> dict[str, dict[str, list[str]]]:
+        """What the matrix takes from the hub: "datasets" and "models", each name of a lock's entry -> files that are
+        known by name (of a model none: they are those that its repository has)."""
+        found: dict[str, dict[str, list[str]]] = {DATASETS: {}, MODELS: {}}
+        for run in self.runs():
+            data, model = self.config["tasks"][run.task]["data"], self.config["models"][run.model]
+            if data["source"] == HUB:
+                files = found[DATASETS].setdefault(entry_name(data[HUB]), [])
+                for split in ("val",) if run.variant == BASE else ("train", "val"):
+                    if (file := f"{self.dataset(run.task, split, run.model)}/{split}.parquet") not in files:
+                        files.append(file)
+            if model.get("source") == HUB:
+                found[MODELS].setdefault(entry_name(model[HUB]), [])
+        return found
 
     def for_all_tasks(self, model: str) -> bool:
         """Whether a model has one base model for all tasks: it comes from the hub, or from such a folder."""
@@ -255,7 +286,8 @@ class Study:
         entry = self.config["models"][model]
         if self.for_all_tasks(model):
             source = entry["source"]
-            return {"source": source, **({HUB: dict(entry[HUB])} if source == HUB else {"files": _listing(source)})}
+            known = locked_model(self.lock, entry[HUB]) if source == HUB else {"files": _listing(source)}
+            return {"source": source, **known}
         key = "warm_start" if entry["rebuild"] else "sha256"
         if task not in entry.get(key, {}):
             raise UserError(
@@ -269,7 +301,7 @@ class Study:
 
     def base_model_digest(self, model: str, task: str) -> str:
         """sha256 of the shipped weights, or the hash of what they come from: the recipe that rebuilds them, repository
-        and revision on the hub, the files of a folder."""
+        and revision on the hub (commit and hashes where the lock has them), the files of a folder."""
         settings = self.base_model(model, task)
         if self.for_all_tasks(model):
             return sha256_json({key: settings[key] for key in (HUB, "files") if key in settings})
@@ -483,7 +515,9 @@ class Study:
                 )
 
 
-def load_study(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = ()) -> Study:
+def load_study(
+    config: Mapping[str, Any], files: Sequence[str | os.PathLike] = (), lock_file: str | os.PathLike = LOCK_FILE
+) -> Study:
     """Check a merged configuration.
 
     Args:
@@ -491,6 +525,7 @@ def load_study(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = (
         files: the files that it was merged from, those of the command line before the registries; only read again,
             for messages, for the types of an own method's published values, and to find keys that a file gives twice
             (YAML keeps the last without a word).
+        lock_file: what files of the hub are held to; it need not be there.
 
     Raises:
         UserError: for whatever is wrong, naming place, key and the nearest valid one.
@@ -500,7 +535,7 @@ def load_study(config: Mapping[str, Any], files: Sequence[str | os.PathLike] = (
     _refuse_odd_keys(config, ())
     config = _ordered({"variants": {}, "overrides": {}, **config}, files)
     config = checked(config, schema("config"), origin=Study(config, files).origin)
-    study = Study(config, files)
+    study = Study(config, files, read_lock(lock_file))
     study.check()
     return study
 
@@ -552,9 +587,9 @@ def _check_divergence(implementation: str, objective: Mapping[str, Any], where: 
 
 def _machine(settings: Mapping[str, Any]) -> dict[str, int]:
     verl = settings["verl"]
-    if settings["trainer"] != "verl" or verl["device"] == "cpu":
+    if settings["trainer"] != "verl":
         return {"nodes": 1, "gpus": 0}
-    return {"nodes": int(verl["nodes"]), "gpus": int(verl["gpus_per_node"])}
+    return {"nodes": int(verl["nodes"]), "gpus": 0 if verl["device"] == "cpu" else int(verl["gpus_per_node"])}
 
 
 def _check_engine(settings: Mapping[str, Any], machine: Mapping[str, int], where: str) -> None:

@@ -33,6 +33,17 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
+def link_or_copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Make `target` the same file where both share a file system (weights take no space twice), else a copy.
+
+    For files that are replaced as a whole, never changed in place.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write a text file as a whole (UTF-8)."""
     with atomic_path(path) as temporary:

@@ -3,6 +3,7 @@ of the environment's variables."""
 
 import os
 import platform
+import resource
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,12 +61,18 @@ class Clock:
 
 
 def build_provenance(
-    config: Mapping[str, Any], files: RunInputs, clock: Clock, command: Sequence[str], gpus: int = 0
+    config: Mapping[str, Any],
+    files: RunInputs,
+    clock: Clock,
+    command: Sequence[str],
+    gpus: int = 0,
+    device_peak_gib: float | None = None,
 ) -> dict[str, Any]:
     """The provenance of one run, JSON-able.
 
-    config: the resolved run config, with task, model, variant and seed; command: the words of the command line, written
-    as they are, so they must hold no secrets; gpus: how many the run used.
+    config: the resolved run config, with task, model, variant, seed and steps; command: the words of the command line,
+    written as they are, so they must hold no secrets; gpus: how many the run used; device_peak_gib: the most memory of
+    one of them, where it was other processes than this one that used it.
     Raises OSError or UserError for a file that is not there.
     """
     return {
@@ -82,10 +89,12 @@ def build_provenance(
         "python": platform.python_version(),
         "seeds": {"run": config["seed"]},
         "hardware": hardware(gpus),
+        "steps": int(config["steps"]),
+        "peak_memory_gib": peak_memory_gib(gpus) | ({} if device_peak_gib is None else {"device": device_peak_gib}),
         "wall_seconds": round(clock.wall_seconds, 3),
         "gpu_hours": round(gpus * clock.wall_seconds / 3600, 4),
-        "started": _moment(clock.started),
-        "finished": _moment(clock.finished),
+        "started": moment(clock.started),
+        "finished": moment(clock.finished),
         "command": list(command),
     }
 
@@ -132,6 +141,14 @@ def hardware(gpus: int = 0) -> dict[str, Any]:
     }
 
 
+def peak_memory_gib(gpus: int = 0) -> dict[str, float | None]:
+    """The most memory that this job has held, in GiB: on the host, of its largest process, and on the GPU, if it used
+    one and torch in this very process knows of it (a vLLM engine in another process does not count)."""
+    usages = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    device = torch.cuda.max_memory_allocated() if gpus and torch.cuda.is_initialized() else None
+    return {"host": round(max(usages) / 2**20, 3), "device": device and round(device / 2**30, 3)}
+
+
 def _git(folder: Path, *words: str) -> str | None:
     try:
         done = subprocess.run(
@@ -151,5 +168,6 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """A time in seconds since the epoch, as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -19,9 +19,9 @@ from verl.utils.config import omega_conf_to_dataclass, validate_config
 
 from selfdistill.config import BASE, Study, load_study
 from selfdistill.errors import UserError
-from selfdistill.training.verl.overrides import hydra_overrides
 from selfdistill.training.verl.settings import VerlSettings
 from selfdistill.training.verl.wiring import wire_up
+from selfdistill.verl_overrides import hydra_overrides
 
 ROOT = Path(__file__).parents[3]
 TINY = ROOT / "resources/base_models/tiny_qwen3/arithmetic"

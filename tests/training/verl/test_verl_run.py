@@ -1,5 +1,6 @@
 """The job around verl, for which a script stands in: its processes, its reason for failing, its clock."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,8 @@ import pytest
 
 from selfdistill.errors import UserError
 from selfdistill.training.verl import run
-from selfdistill.training.verl.run import _ClockFile, _run, attention
+from selfdistill.training.verl.cluster import RayCluster
+from selfdistill.training.verl.run import _ClockFile, _ended_by_sigterm, _run, attention
 
 
 def script(folder: Path, text: str) -> list[str]:
@@ -97,6 +99,86 @@ def test_it_dies_with_its_job(tmp_path):
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(pid)
+
+
+def test_sigterm_ends_all_of_it_in_seconds_and_in_order(tmp_path):
+    """As scancel and preemption send it, to the job's script alone."""
+    library = Path(run.__file__).parents[3]
+    stand_in = script(
+        tmp_path, f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
+    )
+    job = (
+        "import os, pathlib\n"
+        "from selfdistill.training.verl.run import _ClockFile, _ended_by_sigterm, _run\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "with _ended_by_sigterm():\n"
+        f"    _run({stand_in!r}, dict(os.environ), folder / 'reason.txt', _ClockFile(folder / 'clock.json'))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", job], env=os.environ | {"PYTHONPATH": str(library)}) as parent:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        parent.terminate()
+        assert parent.wait(timeout=10) == 128 + signal.SIGTERM
+    assert not is_running(int((tmp_path / "pid").read_text()))
+    assert (tmp_path / "clock.json").exists()
+
+
+def test_a_handler_of_somebody_else_stays():
+    mine = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        before = signal.getsignal(signal.SIGTERM)
+        with _ended_by_sigterm():
+            assert signal.getsignal(signal.SIGTERM) is before
+    finally:
+        signal.signal(signal.SIGTERM, mine)
+    with _ended_by_sigterm():
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+class _Enough(Exception):  # noqa: N818
+    """In place of the training."""
+
+
+@pytest.mark.parametrize(("nodes", "address", "folder"), [(1, None, True), (2, "ours:1", False)])
+def test_a_run_joins_its_own_cluster_or_none(tmp_path, monkeypatch, nodes, address, folder):
+    seen = {}
+
+    def stand_in(command, environment, *rest):
+        seen.update(command=command, environment=environment)
+        raise _Enough
+
+    @contextlib.contextmanager
+    def its_own(asked, gpus, *, environment, report):
+        assert (asked, gpus) == (nodes, 1)
+        yield RayCluster({"RAY_ADDRESS": "ours:1"}, {})
+
+    monkeypatch.setenv("RAY_ADDRESS", "somebody.elses:6379")
+    monkeypatch.setattr(run, "_run", stand_in)
+    monkeypatch.setattr(run, "ray_cluster", its_own)
+    monkeypatch.setattr(run, "hydra_overrides", lambda config, **places: ["a=b"])
+    files = {name: tmp_path / name for name in ("train_file", "val_file", "base_model", "state_dir")}
+    config = {"verl": {"device": "cpu", "attention": "sdpa"}}
+    with pytest.raises(_Enough):
+        run.train(config, **files, outputs={}, threads=1, gpus=0, nodes=nodes, report=print)
+    assert seen["environment"].get("RAY_ADDRESS") == address
+    assert any("_temp_dir={folder}" in word for word in seen["command"]) == folder
+
+
+def test_a_cluster_that_falls_apart_ends_the_run(tmp_path):
+    def check():
+        raise UserError("a node is gone")
+
+    with pytest.raises(UserError, match="a node is gone"):
+        _run(
+            script(tmp_path, "import time\ntime.sleep(600)"),
+            dict(os.environ),
+            tmp_path / "reason.txt",
+            _ClockFile(tmp_path / "clock.json"),
+            check,
+        )
 
 
 def test_the_clock_goes_on_over_attempts(tmp_path):

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import read_draws, to_matrix
 from selfdistill.files import sha256_file
+from selfdistill.reporting.costs import cost_blocks, total_line
 from selfdistill.reporting.descriptions import describe
 from selfdistill.reporting.runs import RunFiles, check_unique
 from selfdistill.reporting.tables import AVERAGES, blocks
@@ -48,6 +49,7 @@ def results_page(
     runs: Sequence[RunFiles],
     main: pd.DataFrame,
     gains: pd.DataFrame,
+    costs: pd.DataFrame,
     *,
     demonstration: bool,
     remake: str = REMAKE,
@@ -58,8 +60,9 @@ def results_page(
     that remakes them, for each seed the resolved config and the provenance. The page opens with what was run, what each
     variant is and how its settings differ from its method's, and with what the page does and does not show.
 
-    main, gains: `tables.main_table` and `tables.gains_table` of just these runs; demonstration: whether the tasks are
-    the toy ones (the page then says what that means); remake: shell command with {path}.
+    main, gains, costs: `tables.main_table`, `tables.gains_table` and `costs.costs_table` of just these runs;
+    demonstration: whether the tasks are the toy ones (the page then says what that means); remake: shell command with
+    {path}.
     Raises UserError: a run listed twice, a file that cannot be read.
     """
     check_unique(runs)
@@ -80,6 +83,8 @@ def results_page(
             variants=_variants(runs, settings),
             main=blocks(main),
             gains=blocks(gains),
+            costs=cost_blocks(costs),
+            total=total_line(costs),
             averages=averages,
             sections=[_section(members, runs, settings, main, averages, remake) for members in variants.values()],
         )

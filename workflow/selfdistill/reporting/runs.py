@@ -15,8 +15,8 @@ from selfdistill.errors import UserError
 class RunFiles:
     """One run (task x model x variant x seed), the method of its variant, and where its files are.
 
-    draws: benchmark -> parquet of draws. metrics, config (the resolved one, YAML) and provenance (JSON) are None where
-    there is none: a base model has no training and so no metrics.
+    draws: benchmark -> parquet of draws. metrics, config (the resolved one, YAML), provenance and account (JSON, of the
+    training and of the evaluation) are None where there is none: a base model has no training and so no metrics.
     """
 
     task: str
@@ -28,6 +28,7 @@ class RunFiles:
     metrics: Path | None = None
     config: Path | None = None
     provenance: Path | None = None
+    account: Path | None = None
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from selfdistill.errors import UserError
@@ -64,20 +64,25 @@ def generate_problems(recipe: Mapping[str, Any], split: str) -> list[Problem]:
 def import_file(source: str | os.PathLike, target: str | os.PathLike, *, need_solution: bool = False) -> list[Problem]:
     """Check a parquet of the user's (see `read_problems`), copy it byte for byte, and return its problems.
 
-    Raises UserError for what `read_problems` refuses; nothing is written then.
+    Raises UserError for what `read_problems` refuses, and where it cannot be written; nothing is left then.
     """
     problems = read_problems(source, need_solution=need_solution)
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
+    try:
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror}); make room there, and run again") from error
     return problems
 
 
-def import_from_hub(hub: Mapping[str, str], file: str, target: str | os.PathLike) -> list[Problem]:
-    """Fetch a parquet of a dataset repository (see `selfdistill.hub`), and import it as one of the user's.
+def import_from_hub(
+    recipe: Mapping[str, Any], target: str | os.PathLike, report: Callable[[str], None]
+) -> list[Problem]:
+    """Fetch a parquet of a dataset repository (see `selfdistill.hub.fetch_data`), and import it as one of the user's.
 
     Raises UserError where it cannot be had, and for what `read_problems` refuses; nothing is written then.
     """
-    return import_file(fetch_data(hub, file), target)
+    return import_file(fetch_data(recipe, report), target)
 
 
 def check_disjoint(train: str | os.PathLike, val: str | os.PathLike, *, allow_overlap: bool = False) -> int:

@@ -12,6 +12,9 @@ from selfdistill.tasks.schema import Problem
 #: Whether an answer equals a reference.
 Grader = Callable[[str, str], bool]
 
+#: By grader: whether it can read a reference answer.
+READABLE: dict[str, Callable[[str], bool]] = {"maths": maths.readable, "knights": knights.readable}
+
 GRADERS: dict[str, Grader] = {"maths": maths.grade, "knights": knights.grade}
 
 

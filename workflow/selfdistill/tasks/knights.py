@@ -221,3 +221,8 @@ def grade(answer: str, reference: str, *, first_role_counts: bool = False) -> bo
     """Whether an answer names exactly the reference's people with exactly its roles, in any order."""
     expected = parse_roles(reference)
     return bool(expected) and parse_roles(answer, first_role_counts=first_role_counts) == expected
+
+
+def readable(reference: str) -> bool:
+    """Whether a reference names people with one role each; no answer equals any other."""
+    return bool(parse_roles(reference))

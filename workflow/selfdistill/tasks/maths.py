@@ -58,6 +58,13 @@ def grade(answer: str, reference: str, *, time_limit: float = TIME_LIMIT) -> boo
     return _plain(answer) == _plain(reference) if verdict is None else verdict
 
 
+def readable(reference: str, *, time_limit: float = TIME_LIMIT) -> bool:
+    """Whether a reference is a number or expression to the grader; others are compared as strings."""
+    if _decimal(reference) is not None:
+        return True
+    return len(reference) <= MAX_CHARACTERS and _verified(reference, reference, time_limit) is not None
+
+
 def _decimal(text: str) -> Decimal | None:
     """The exact value of a plain number, or None. Exponents do not count: 1e999999999 is no number to expand."""
     text = _DEGREES.sub("", _WRAPPING.sub("", text)).replace("\N{MINUS SIGN}", "-")

@@ -6,7 +6,7 @@ problem, solution}. Generated, local and downloaded data all come through here.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +31,13 @@ SCHEMA = pa.schema(
         ),
     ]
 )
+_EXTRA = ("index", "split", "problem", "solution")
 #: What every file must have; everything else has a stand-in (an index: the row number; a problem: the prompt's text).
 _REQUIRED = ("data_source", "prompt.content", "reward_model.ground_truth")
 _TEXTS = (*_REQUIRED, "ability", "extra_info.split", "extra_info.problem", "extra_info.solution")
+#: What is read; a file may hold much more beside it, and the paper's training sets of maths do.
+_READ = ("data_source", "prompt", "ability", "reward_model.ground_truth", *(f"extra_info.{name}" for name in _EXTRA))
+_BATCH = 512  # rows that are Python objects at a time, before they are boiled down
 _SHOWN = 8  # row numbers in a message
 
 
@@ -78,22 +82,21 @@ def read_problems(path: str | os.PathLike, *, need_solution: bool = False) -> li
             and for rows (counted from 0) without data source, question, ground truth or needed solution, or that
             repeat an earlier row.
     """
-    table = _read_table(path)
-    _check_columns(path, table.schema, (*_REQUIRED, "extra_info.solution") if need_solution else _REQUIRED)
-    rows = table.to_pylist()
+    needed = (*_REQUIRED, "extra_info.solution") if need_solution else _REQUIRED
+    rows = list(_read_rows(path, needed))
     if not rows:
         raise UserError(f"{path}: no rows; problems were expected, one a row")
-    sources = [row["data_source"] or "" for row in rows]
-    questions = [_question(row) for row in rows]
-    answers = [_inner(row, "reward_model", "ground_truth") for row in rows]
-    solutions = [_inner(row, "extra_info", "solution") for row in rows]
+    sources = [row.data_source for row in rows]
+    questions = [row.question for row in rows]
+    answers = [row.answer for row in rows]
+    solutions = [row.solution for row in rows]
     _refuse_blank(path, sources, "an empty data_source", "name the benchmark or dataset of each row")
     _refuse_blank(path, questions, "no problem, neither in extra_info.problem nor in prompt", "fill or drop them")
     _refuse_blank(path, answers, "an empty reward_model.ground_truth", "fill or drop them")
     if need_solution:
         advice = "fill or drop them, or take a method or hint source that needs no dataset solutions"
         _refuse_blank(path, solutions, "an empty extra_info.solution, which this run needs", advice)
-    indices = _indices(path, rows, sources, questions)
+    indices = _indices(path, [row.index for row in rows], sources, questions)
     return [
         Problem(
             id=f"{sources[i]}/{indices[i]}",
@@ -101,9 +104,9 @@ def read_problems(path: str | os.PathLike, *, need_solution: bool = False) -> li
             problem=questions[i],
             answer=answers[i],
             solution=solutions[i],
-            ability=row.get("ability") or "",
+            ability=row.ability,
             index=indices[i],
-            split=_inner(row, "extra_info", "split"),
+            split=row.split,
         )
         for i, row in enumerate(rows)
     ]
@@ -125,10 +128,49 @@ def write_problems(path: str | os.PathLike, problems: Sequence[Problem]) -> None
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
 
 
-def _read_table(path: str | os.PathLike) -> pa.Table:
+def column_differences(path: str | os.PathLike) -> tuple[list[str], list[str]]:
+    """Columns of SCHEMA that a file lacks, and those that it has beside them, by dotted names."""
+    ours, theirs = _leaves(pa.struct(list(SCHEMA))), _leaves(pa.struct(list(pq.read_schema(path))))
+    return [name for name in ours if name not in theirs], [name for name in theirs if name not in ours]
+
+
+def count_empty_prompts(path: str | os.PathLike) -> int:
+    """Rows of a file that `read_problems` takes whose prompt has no message, or a blank last one."""
+    with pq.ParquetFile(path) as file:
+        batches = (batch.to_pylist() for batch in file.iter_batches(_BATCH, columns=["prompt"]))
+        return sum(not _last_message(row).strip() for rows in batches for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What is kept of a row, as it is in the file; an index may be missing or of any type."""
+
+    data_source: str
+    question: str
+    answer: str
+    solution: str
+    ability: str
+    index: Any
+    split: str
+
+
+def _read_rows(path: str | os.PathLike, needed: Iterable[str]) -> Iterator[_Row]:
+    """The rows of a file whose columns are right, boiled down batch by batch: whole ones would take many times the
+    file's size in memory. Raises UserError."""
     try:
         with pq.ParquetFile(path) as file:  # not read_table: that would read columns out of folder names such as a=1
-            return file.read()
+            _check_columns(path, file.schema_arrow, needed)
+            for batch in file.iter_batches(_BATCH, columns=list(_READ)):
+                for row in batch.to_pylist():
+                    yield _Row(
+                        data_source=row["data_source"] or "",
+                        question=_question(row),
+                        answer=_inner(row, "reward_model", "ground_truth"),
+                        solution=_inner(row, "extra_info", "solution"),
+                        ability=row.get("ability") or "",
+                        index=(row.get("extra_info") or {}).get("index"),
+                        split=_inner(row, "extra_info", "split"),
+                    )
     except (pa.ArrowException, OSError) as error:
         if not os.path.exists(path):
             raise UserError(f"{path}: no such file; expected a parquet of problems") from error
@@ -177,19 +219,19 @@ def _inner(row: dict[str, Any], column: str, field: str) -> str:
     return (row.get(column) or {}).get(field) or ""
 
 
+def _last_message(row: dict[str, Any]) -> str:
+    return ((row["prompt"][-1] or {}).get("content") or "") if row["prompt"] else ""
+
+
 def _question(row: dict[str, Any]) -> str:
     """The raw question of a row, or an empty string."""
     problem = _inner(row, "extra_info", "problem")
     if problem.strip() or not row["prompt"]:
         return problem
-    text = (row["prompt"][-1] or {}).get("content") or ""
-    return text.strip().removesuffix(INSTRUCTION).removeprefix(PROBLEM_PREFIX).strip()
+    return _last_message(row).strip().removesuffix(INSTRUCTION).removeprefix(PROBLEM_PREFIX).strip()
 
 
-def _indices(
-    path: str | os.PathLike, rows: list[dict[str, Any]], sources: list[str], questions: list[str]
-) -> list[int]:
-    given = [(row.get("extra_info") or {}).get("index") for row in rows]
+def _indices(path: str | os.PathLike, given: list[Any], sources: list[str], questions: list[str]) -> list[int]:
     repeats = _later(zip(sources, given, questions, strict=True))
     repeats = [i for i in repeats if given[i] is not None]
     if repeats:

@@ -1,9 +1,8 @@
 """A run's initial weights: the checkpoint that ships with the project, the same recipe from scratch, or the hub's."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 import torch
 
 from selfdistill.errors import UserError
-from selfdistill.files import atomic_path, sha256_file
+from selfdistill.files import atomic_path, link_or_copy, sha256_file
 from selfdistill.hub import MODEL_FILES, fetch_model
+from selfdistill.hub_lock import entry_name
 from selfdistill.tasks.demonstrations import Demonstration, Mix, demonstrate
 from selfdistill.tasks.exercises import Exercise, exercise_kind, is_training
 from selfdistill.training.tiny_model import TinyModel, build_model, build_tokenizer
@@ -47,35 +47,40 @@ def fetch(settings: dict[str, Any], output_dir: Path, report: Callable[[str], No
     Files are linked where cache or folder and `output_dir` share a file system, else copied.
 
     Args:
-        settings: the model's entry in config/models.yaml: source ("hub" or a folder), hub (id, revision).
+        settings: source ("hub" or a folder), and for the hub what the lock says of the model: hub, files.
         output_dir: folder to make.
         report: takes one line of progress.
 
     Raises:
-        UserError: for what cannot be had from the hub, and for a folder that lacks configuration, tokenizer or weights.
+        UserError: for what cannot be had from the hub, for a folder that lacks configuration, tokenizer or weights, and
+            where `output_dir` cannot be written.
     """
-    source = fetch_model(settings["hub"]) if settings["source"] == "hub" else Path(settings["source"])
-    files = sorted({path for pattern in MODEL_FILES for path in source.glob(pattern) if path.is_file()})
-    _check_files(source, {path.name for path in files})
-    with atomic_path(output_dir) as temporary:
-        temporary.mkdir()
-        for path in files:
-            whole = path.resolve()  # the cache's are links to what it keeps by digest
-            try:
-                os.link(whole, temporary / path.name)
-            except OSError:
-                shutil.copyfile(whole, temporary / path.name)
-    size = sum(path.stat().st_size for path in files)
+    if settings["source"] == "hub":
+        source = entry_name(settings["hub"])
+        files = fetch_model(settings, report)
+    else:
+        source = settings["source"]
+        found = (path for pattern in MODEL_FILES for path in Path(source).glob(pattern))
+        files = {path.name: path for path in sorted(found) if path.is_file()}
+    _check_files(source, files)
+    try:
+        with atomic_path(output_dir) as temporary:
+            temporary.mkdir()
+            for name, path in files.items():
+                link_or_copy(path.resolve(), temporary / name)  # the cache's are links to what it keeps by digest
+    except OSError as error:
+        raise UserError(f"{output_dir}: cannot be written ({error.strerror}); make room there, run again") from error
+    size = sum(path.stat().st_size for path in files.values())
     report(f"{source}: {len(files)} files, {size / 1e9:.1f} GB, taken over")
 
 
-def _check_files(source: Path, names: set[str]) -> None:
+def _check_files(source: str, files: Mapping[str, Path]) -> None:
     needed = {"config.json", "tokenizer_config.json"}
-    if _INDEX in names:
-        needed |= set(json.loads((source / _INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    if _INDEX in files:
+        needed |= set(json.loads(files[_INDEX].read_text(encoding="utf-8"))["weight_map"].values())
     else:
         needed.add(WEIGHTS)
-    if missing := sorted(needed - names):
+    if missing := sorted(needed - files.keys()):
         raise UserError(
             f"{source}: no {', '.join(missing)}; expected a model as transformers saves it, weights as safetensors: "
             "complete the folder, or fetch it again"

@@ -1,9 +1,11 @@
 """Remove finished states that no published run stands for any more: `python -m selfdistill.training.clean_states`.
 
-A state is keyed by the hash of a run's settings. After a change of settings the old one is only of use if the change is
-taken back. Unfinished states are left alone: they hold work that a later run may go on with.
+A state is keyed by the hash of the settings of a run, or of an evaluation. After a change of settings the old one is
+only of use if the change is taken back. Unfinished states are left alone: they hold work that a later run may go on
+with.
 """
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from selfdistill.training.state_folder import StateFolder
 def clean_states(results: Path) -> list[str]:
     """Remove such states under results/state/; return one line for each state that was removed or left unfinished."""
     published = {config_hash(yaml.safe_load(file.read_text())) for file in results.glob("runs/*/*/*/seed*/config.yaml")}
+    published |= {json.loads(file.read_text())["state"] for file in results.glob("draws/*/*/*/seed*/evaluation.json")}
     said = []
     for folder in sorted((results / "state").glob("*")):
         if folder.name in published:

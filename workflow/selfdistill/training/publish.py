@@ -3,18 +3,21 @@
 import shutil
 from pathlib import Path
 
-from selfdistill.files import atomic_path
+from selfdistill.files import atomic_path, link_or_copy
 from selfdistill.training.state_folder import StateFolder
 
 _NAMES = {"config": "config.yaml", "metrics": "metrics.jsonl", "provenance": "provenance.json", "model": "model"}
 
 
 def publish(state: StateFolder, outputs: dict[str, Path]) -> None:
-    """Copy what is in `state.final` to `outputs`: config, metrics, provenance (files) and model (folder)."""
+    """Put what is in `state.final` into `outputs`: config, metrics, provenance (files) and model (a folder).
+
+    Weights are linked where they can be, else copied.
+    """
     for key, name in _NAMES.items():
         source = state.final / name
         with atomic_path(outputs[key]) as temporary:
             if source.is_dir():
-                shutil.copytree(source, temporary)
+                shutil.copytree(source, temporary, copy_function=link_or_copy)
             else:
                 shutil.copyfile(source, temporary)

@@ -5,10 +5,8 @@ workflow loses what was computed (design.md, Contracts).
 """
 
 import contextlib
-import fcntl
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from selfdistill.files import atomic_path
-
-_LOCK_POLL_SECONDS = 1.0
+from selfdistill.folder_lock import folder_lock
 
 
 class StateFolder:
@@ -31,22 +28,8 @@ class StateFolder:
 
     @contextlib.contextmanager
     def locked(self, report: Callable[[str], None]) -> Iterator[None]:
-        """Hold the folder. While another process does (a trainer whose workflow was killed), wait for it to end.
-
-        The lock is the kernel's and falls with its process, so a killed trainer leaves none behind.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "lock", "w") as file:
-            waiting = False
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if not waiting:
-                        report(f"{self.path}: another process is training this run; waiting for it")
-                    waiting = True
-                    time.sleep(_LOCK_POLL_SECONDS)
+        """Hold the folder (see `folder_lock`): another process may be a trainer whose workflow was killed."""
+        with folder_lock(self.path, report, "training this run"):
             yield
 
     def save_checkpoint(self, step: int, tensors: dict[str, dict[str, torch.Tensor]], facts: dict[str, Any]) -> None:

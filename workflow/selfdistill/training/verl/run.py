@@ -1,17 +1,14 @@
 """One training run with verl, from config to published result, resumable at any point."""
 
 import contextlib
-import ctypes
 import importlib.util
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +19,13 @@ from selfdistill.files import atomic_path, write_json
 from selfdistill.provenance import Clock, RunInputs, build_provenance
 from selfdistill.training.publish import publish
 from selfdistill.training.state_folder import StateFolder
-from selfdistill.training.verl.overrides import hydra_overrides
+from selfdistill.training.verl.cluster import ray_cluster
+from selfdistill.training.verl.guard import FOLDER, end_guarded, start_guarded
+from selfdistill.verl_overrides import hydra_overrides
 
 Report = Callable[[str], None]
 _LIBRARY = Path(__file__).resolve().parents[3]  # the folder of the package
 _CLOCK_SECONDS = 10.0
-_PR_SET_PDEATHSIG = 1
 
 
 def train(
@@ -67,6 +65,13 @@ def train(
         publish(state, outputs)
 
 
+def _device_peak_gib(metrics: Path) -> float | None:
+    """The most memory of one GPU that any step of verl's workers logged."""
+    with open(metrics, encoding="utf-8") as lines:
+        peaks = [peak for line in lines if (peak := json.loads(line).get("memory/peak_gib")) is not None]
+    return round(max(peaks), 3) if peaks else None
+
+
 def attention(setting: str) -> str:
     """The attention that `verl.attention` stands for here: "auto" is flash-attn where it is installed, else sdpa."""
     if setting != "auto":
@@ -97,11 +102,17 @@ def _finish(
         attention=chosen,
     )
     clock = _ClockFile(state.path / "clock.json")
-    with tempfile.TemporaryDirectory(prefix="sd", ignore_cleanup_errors=True) as temporary:
-        # Of this job alone: jobs may share a machine. Short, for the names of sockets have a limit.
-        words.append(f"+ray_kwargs.ray_init._temp_dir={temporary}")
-        command = [sys.executable, "-m", "selfdistill.training.verl", *words]
-        _run(command, _environment(config, threads), state.path / "reason.txt", clock)
+    command, environment = [sys.executable, "-m", "selfdistill.training.verl", *words], _environment(config, threads)
+    reason = state.path / "reason.txt"
+    with _ended_by_sigterm():
+        if nodes > 1:
+            workers = max(gpus, 1) if config["verl"]["device"] == "cpu" else gpus
+            with ray_cluster(nodes, workers, environment=environment, report=report) as cluster:
+                _run(command, environment | cluster.variables, reason, clock, cluster.check)
+        else:
+            # A Ray of this run alone, whatever else runs on the machine: its own folder, and no cluster's address.
+            environment.pop("RAY_ADDRESS", None)
+            _run([*command, f"+ray_kwargs.ray_init._temp_dir={FOLDER}"], environment, reason, clock)
     with atomic_path(state.final) as folder:
         folder.mkdir()
         shutil.copytree(state.path / "export", folder / "model")
@@ -110,7 +121,8 @@ def _finish(
         files = RunInputs(train_file, val_file, base_model, folder / "model")
         times = Clock(clock.started, time.time(), clock.seconds)
         used = gpus * nodes if config["verl"]["device"] == "cuda" else 0
-        facts = build_provenance(config, files, times, sys.argv, gpus=used)
+        peak = _device_peak_gib(folder / "metrics.jsonl") if used else None
+        facts = build_provenance(config, files, times, sys.argv, gpus=used, device_peak_gib=peak)
         write_json(folder / "provenance.json", facts | {"attention": chosen})
     for name in ("checkpoints", "export"):
         shutil.rmtree(state.path / name, ignore_errors=True)
@@ -135,44 +147,51 @@ def _environment(config: Mapping[str, Any], threads: int) -> dict[str, str]:
     return {**os.environ, **added}
 
 
-def _run(command: list[str], environment: dict[str, str], reason: Path, clock: "_ClockFile") -> None:
-    """Run verl until it ends, as a group of processes that ends with this one.
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM (scancel, preemption) ends the block in order, unless somebody else handles it already."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _stop(number: int, frame: object) -> None:
+    sys.exit(128 + number)
+
+
+def _run(
+    command: list[str],
+    environment: dict[str, str],
+    reason: Path,
+    clock: "_ClockFile",
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Run verl until it ends, under a guard that ends with this process; `check` raises where it is to be given up.
 
     Raises UserError with the reason that it left, or the signal that ended it.
     """
     reason.unlink(missing_ok=True)
     environment = environment | {"SELFDISTILL_REASON_FILE": str(reason.absolute())}
-    child = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_die_with_parent)
+    guard = start_guarded(command, environment)
     try:
-        while child.poll() is None:
+        while guard.poll() is None:
             time.sleep(1.0)
             clock.tick()
+            check()
     finally:
-        _end(child)
+        end_guarded([guard])
         clock.tick(now=True)
-    if child.returncode == 0:
+    status = guard.returncode
+    if status == 0:
         return
-    ended = f"signal {-child.returncode}" if child.returncode < 0 else f"exit status {child.returncode}"
+    ended = f"signal {status - 128}" if status > 128 else f"exit status {status}"
     said = reason.read_text(encoding="utf-8") if reason.exists() else f"verl ended with {ended} and left no reason"
     raise UserError(f"{said} (the run resumes from its last checkpoint when it is started again)")
-
-
-def _die_with_parent() -> None:
-    """In the child: be killed when the parent is, so that no run goes on that nobody waits for (Linux)."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _end(child: subprocess.Popen) -> None:
-    """Whatever is left of the child and its group. Ray's own processes end with the one that started them."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        if child.poll() is None:
-            os.killpg(child.pid, sent)
-            try:
-                child.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                continue
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
 
 
 class _ClockFile:

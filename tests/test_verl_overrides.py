@@ -10,9 +10,9 @@ import yaml
 
 from selfdistill.config import load_study
 from selfdistill.errors import UserError
-from selfdistill.training.verl.overrides import hydra_overrides
+from selfdistill.verl_overrides import hydra_overrides
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
 PLACES = {"train_file": "train.parquet", "val_file": "val.parquet", "model": "model", "state": "state"}
 GPUS = {"gpus": 8, "nodes": 2, "attention": "flash_attention_2"}
 
@@ -40,7 +40,8 @@ def words(config: dict, **changes) -> dict[str, str]:
 
 def test_sizes_are_those_of_the_run_whatever_the_machine(paper):
     one, two = words(paper, gpus=1, nodes=1), words(paper)
-    differing = {key for key in one if one[key] != two[key]}
+    assert one.keys() ^ two.keys() == {"+ray_kwargs.ray_init.include_dashboard"}
+    differing = {key for key in two if one[key] != two[key]}
     assert differing == {"trainer.n_gpus_per_node", "trainer.nnodes"}
     assert (two["trainer.n_gpus_per_node"], two["trainer.nnodes"]) == ("8", "2")
     assert two["data.train_batch_size"] == "64"
@@ -138,8 +139,25 @@ def test_the_run_config_is_left_as_it_was(paper):
 
 def test_nothing_heavy_is_imported():
     heavy = "{'torch', 'verl', 'hydra', 'ray'}"
-    code = f"import sys, selfdistill.training.verl.overrides; print(*({heavy} & set(sys.modules)))"
+    code = f"import sys, selfdistill.verl_overrides; print(*({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "workflow"
     )
     assert done.stdout.strip() == ""
+
+
+def test_only_a_run_of_one_node_starts_a_ray_of_its_own(cpu):
+    """A cluster that runs already refuses to be told its size."""
+    one, two = (
+        {word.partition("=")[0] for word in hydra_overrides(cpu, **PLACES, gpus=0, nodes=n, attention="sdpa")}
+        for n in (1, 2)
+    )
+    assert {word for word in one if "ray_init" in word} == one - two
+    assert "+ray_kwargs.ray_init.num_gpus" in one
+    assert two < one
+
+
+def test_no_run_opens_a_dashboard(cpu, paper):
+    """It would have a fixed port, and show a run to whoever asks."""
+    for given in (words(cpu, gpus=0, nodes=1, attention="sdpa"), words(paper, nodes=1)):
+        assert given["+ray_kwargs.ray_init.include_dashboard"] == "false"

@@ -56,7 +56,8 @@ def hydra_overrides(
         **_workers(config),
         **_rollout(config),
         **_trainer(config, state, gpus, nodes),
-        **(_cpu(gpus * nodes) if cpu else {}),
+        **(_cpu() if cpu else {}),
+        **(_own_ray(gpus if cpu else None) if nodes == 1 else {}),
         **_own(config, state),
     }
     own = config["verl"]["overrides"]
@@ -176,9 +177,9 @@ def _trainer(config: Mapping[str, Any], state: str | os.PathLike, gpus: int, nod
     }
 
 
-def _cpu(workers: int) -> dict[str, Any]:
-    """What tests and toys on a CPU need beside selfdistill.training.verl.cpu: processes that pose as GPUs, a rollout
-    engine without what only GPUs have, and few helpers."""
+def _cpu() -> dict[str, Any]:
+    """What tests and toys on a CPU need beside selfdistill.training.verl.cpu: a rollout engine without what only GPUs
+    have, and few helpers."""
     rollout = "actor_rollout_ref.rollout"
     return {
         f"{rollout}.enforce_eager": True,
@@ -189,12 +190,22 @@ def _cpu(workers: int) -> dict[str, Any]:
         f"{rollout}.agent.num_workers": 1,
         f"+{rollout}.engine_kwargs.vllm.worker_extension_cls": "selfdistill.training.verl.vllm_cpu.CpuWorkerExtension",
         "reward.num_workers": 1,
-        "ray_kwargs.ray_init.num_cpus": 16,  # more than there are: helpers wait for each other more than they compute
-        "+ray_kwargs.ray_init.num_gpus": workers,
-        "+ray_kwargs.ray_init.include_dashboard": False,
-        "+ray_kwargs.ray_init.object_store_memory": 500_000_000,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
     }
+
+
+def _own_ray(workers: int | None) -> dict[str, Any]:
+    """Of the Ray that a run on one node starts for itself; on a CPU with `workers` processes that pose as GPUs.
+
+    A cluster that runs already has its own, and Ray refuses these keys there.
+    """
+    at = "ray_kwargs.ray_init"
+    posing = {
+        f"{at}.num_cpus": 16,  # more than there are: helpers wait for each other more than they compute
+        f"+{at}.num_gpus": workers,
+        f"+{at}.object_store_memory": 500_000_000,
+    }
+    return {f"+{at}.include_dashboard": False, **(posing if workers else {})}
 
 
 def _own(config: Mapping[str, Any], state: str | os.PathLike) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""An evaluation as a job: what it resumes, what it never draws twice, and the account that it leaves."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from selfdistill.evaluation import job as evaluation_job
+from selfdistill.evaluation.draws import Draw, write_draws
+from selfdistill.evaluation.job import evaluate_job
+from selfdistill.files import sha256_file
+
+BENCHMARKS = ("chain-3", "chain-5", "chain-8")
+RUN = {"task": "arithmetic", "model": "tiny", "variant": "grpo", "seed": 3}
+
+
+class KilledError(Exception):
+    pass
+
+
+class Evaluation:
+    """A place for the job, with a stand-in for the drawing itself that can be killed before a benchmark."""
+
+    def __init__(self, folder: Path, monkeypatch):
+        self.folder, self.drawn, self.dies_before, self.lines = folder, [], None, []
+        (folder / "model").mkdir()
+        self.train("weights")
+        monkeypatch.setattr(evaluation_job, "evaluate_run", self._draw)
+
+    def train(self, weights: str) -> None:
+        (self.folder / "model" / "model.safetensors").write_text(weights)
+
+    def _draw(self, model, val, task, seed, outputs, report):
+        report("engine own, float32 on cpu")
+        for name, path in outputs.items():
+            if name == self.dies_before:
+                raise KilledError
+            self.drawn.append(name)
+            write_draws(path, [Draw(f"{name}/0", 0, f"seed {seed}", 7, "stop", "1", True)])
+            report(f"{name}: drawn")
+
+    def run(self) -> dict:
+        self.lines.clear()
+        outputs = {name: self.folder / "draws" / f"{name}.parquet" for name in BENCHMARKS}
+        account = self.folder / "draws" / "evaluation.json"
+        where = {"state_dir": self.folder / "state" / "0abc", "outputs": outputs, "account": account, "gpus": 0}
+        val = self.folder / "val.parquet"
+        evaluate_job(RUN, self.folder / "model", val, {"draws": 1}, **where, report=self.lines.append)
+        assert all(pq.read_table(path).num_rows == 1 for path in outputs.values())
+        return json.loads(account.read_text())
+
+
+@pytest.fixture
+def evaluation(tmp_path, monkeypatch):
+    return Evaluation(tmp_path, monkeypatch)
+
+
+def test_draws_and_their_account_are_published_together(evaluation):
+    account = evaluation.run()
+    assert evaluation.drawn == list(BENCHMARKS)
+    assert account["run"] == RUN
+    assert account["tokens"] == 21
+    assert account["engine"] == "own, float32 on cpu"
+    assert account["weights_sha256"] == sha256_file(evaluation.folder / "model" / "model.safetensors")
+    assert (account["gpus"], account["gpu_hours"]) == (0, 0)
+    assert account["peak_memory_gib"]["host"] > 0
+    assert account["state"] == "0abc"
+
+
+def test_after_a_kill_only_what_is_missing_is_drawn_and_the_time_of_all_attempts_counts(evaluation, monkeypatch):
+    evaluation.dies_before = "chain-8"
+    with pytest.raises(KilledError):
+        evaluation.run()
+    assert not (evaluation.folder / "draws").exists()
+    progress = evaluation.folder / "state" / "0abc" / "progress.json"
+    facts = json.loads(progress.read_text())
+    progress.write_text(json.dumps(facts | {"seconds": 1000.0}))
+    evaluation.dies_before = None
+    account = evaluation.run()
+    assert evaluation.drawn == list(BENCHMARKS)
+    assert "2 of 3 benchmarks are drawn already" in evaluation.lines
+    assert account["wall_seconds"] >= 1000
+
+
+def test_a_complete_one_is_published_again_and_not_drawn(evaluation):
+    account = evaluation.run()
+    for file in (evaluation.folder / "draws").iterdir():
+        file.unlink()
+    assert evaluation.run() == account
+    assert evaluation.drawn == list(BENCHMARKS)
+
+
+def test_other_weights_under_the_same_settings_are_drawn_anew(evaluation):
+    first = evaluation.run()
+    evaluation.train("other weights")
+    second = evaluation.run()
+    assert evaluation.drawn == [*BENCHMARKS, *BENCHMARKS]
+    assert second["weights_sha256"] != first["weights_sha256"]
+
+
+def test_half_of_other_weights_draws_is_no_start_either(evaluation):
+    evaluation.dies_before = "chain-8"
+    with pytest.raises(KilledError):
+        evaluation.run()
+    evaluation.train("other weights")
+    evaluation.dies_before = None
+    evaluation.run()
+    assert evaluation.drawn == ["chain-3", "chain-5", *BENCHMARKS]

@@ -1,0 +1,119 @@
+"""Data of the hub through the real rules, from a server on the loopback: the lock, the faults, and their end."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from selfdistill.tasks.schema import Problem, read_problems, write_problems
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+_spec = importlib.util.spec_from_file_location("hub_server", ROOT / "tests" / "hub_server.py")
+hub_server = sys.modules["hub_server"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(hub_server)
+
+FILE = "arithmetic_3to8/train.parquet"
+VAL = "chain-3+chain-5+chain-8+chain-10/val.parquet"
+CONFIG = """
+matrix: {tasks: [arithmetic], models: [tiny_qwen3, small], variants: [base, grpo], seeds: [0]}
+tasks: {arithmetic: {data: {source: hub, hub: {id: owner/data, revision: main}}}}
+models: {small: {parameters: 2.3e5, source: hub, hub: {id: owner/model, revision: main}}}
+"""
+TOKEN = "hf_secretsecretsecret"
+SHIPPED = ROOT / "resources" / "base_models" / "tiny_qwen3" / "arithmetic"
+
+
+class Place:
+    """A copy of the workflow that fetches from a hub of its own."""
+
+    def __init__(self, folder: Path, endpoint: str):
+        self.folder = folder
+        for name in ("config", "envs", "workflow"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".snakemake"))
+        (folder / "config" / "hub.lock.yaml").unlink(missing_ok=True)
+        (folder / "mine.yaml").write_text(CONFIG)
+        self.environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "cache"), "HF_TOKEN": TOKEN}
+        self.environment |= {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}
+        for name in ("HF_HUB_OFFLINE", "SELFDISTILL_HUB_MIRROR", "HF_HUB_CACHE"):
+            self.environment.pop(name, None)
+        self.said = ""
+
+    def snakemake(self, target: str, success: bool = True) -> str:
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "--configfile", "mine.yaml"]
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(
+            [*command, "--", target], cwd=self.folder, env=self.environment, timeout=120, check=False, **output
+        )
+        assert (done.returncode == 0) == success, done.stdout + self.logs()
+        self.said += done.stdout
+        return done.stdout
+
+    def logs(self) -> str:
+        return "\n".join(file.read_text() for file in (self.folder / "results" / "logs").rglob("*.log"))
+
+
+@pytest.fixture
+def hub(tmp_path):
+    path = tmp_path / "made.parquet"
+    write_problems(path, [Problem(f"a/{i}", "chain-3", f"question {i}", "1", "", "", i, "train") for i in range(2000)])
+    data = {FILE: path.read_bytes(), VAL: path.read_bytes()}
+    model = {file.name: file.read_bytes() for file in SHIPPED.iterdir()}
+    files = {"datasets/owner/data": data, "models/owner/model": {**model, "modeling_own.py": b"raise SystemExit"}}
+    with hub_server.serving(hub_server.Hub(files, needs=TOKEN)) as hub:
+        yield hub
+
+
+def test_data_and_model_are_locked_fetched_and_every_fault_is_one_line(hub, tmp_path):
+    place = Place(tmp_path / "clone", hub.endpoint)
+    target = f"results/data/{FILE}"
+    # Without a lock: planned, but refused by the job.
+    refused = place.snakemake(target, success=False)
+    assert f"config/hub.lock.yaml: nothing for {FILE} of owner/data@main" in refused
+    assert "make lock CONFIG=" in refused
+    # The lock.
+    place.snakemake("lock")
+    lock = yaml.safe_load((place.folder / "config" / "hub.lock.yaml").read_text())
+    assert lock["datasets"]["owner/data@main"]["files"].keys() == {FILE, VAL}
+    assert "model.safetensors" in lock["models"]["owner/model@main"]["files"]
+    assert "modeling_own.py" not in lock["models"]["owner/model@main"]["files"]
+    written = (place.folder / "config" / "hub.lock.yaml").read_bytes()
+    place.snakemake("lock")
+    assert (place.folder / "config" / "hub.lock.yaml").read_bytes() == written
+    # Each fault: one line on the terminal and in the log, nothing left; then all is well.
+    for fault, cause in (
+        ("404", "no such file (404)"),
+        ("wrong bytes", "not what was locked (sha256 "),
+        ("html", "a web page (HTML) came in place of the file"),
+    ):
+        hub.faults[FILE] = fault
+        said = place.snakemake(target, success=False)
+        lines = [line for line in said.splitlines() if cause in line]
+        assert len(lines) == 1, said
+        assert FILE in lines[0]
+        log = place.folder / f"results/logs/data/{FILE.removesuffix('.parquet')}.log"
+        assert lines[0] in log.read_text()
+        assert "Traceback" not in said + log.read_text()
+        assert not [path for path in (place.folder / "results" / "data").rglob("*") if path.is_file()]
+        assert not list((place.folder / "cache").rglob("*.incomplete"))
+    hub.faults[FILE] = ["cut", 2]
+    place.snakemake(target)
+    assert len(read_problems(place.folder / target)) == 2000
+    (place.folder / target).unlink()
+    shutil.rmtree(place.folder / "cache")
+    hub.faults[FILE] = ["503", 2]
+    place.snakemake(target)
+    assert (place.folder / target).read_bytes() == hub.files["datasets/owner/data"][FILE]
+    place.snakemake("results/models/small")
+    found = {path.name: path.read_bytes() for path in (place.folder / "results" / "models" / "small").iterdir()}
+    found.pop(".snakemake_timestamp", None)
+    assert found == {file.name: file.read_bytes() for file in SHIPPED.iterdir()}
+    assert TOKEN not in place.said + place.logs()
+    for file in (path for part in ("results", ".snakemake") for path in (place.folder / part).rglob("*")):
+        assert not file.is_file() or TOKEN.encode() not in file.read_bytes(), file

@@ -1,0 +1,72 @@
+"""Snakemake's words: what it would run, what it says is wrong, and the study that it makes of them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from selfdistill.errors import UserError
+from selfdistill.planning import dry_run
+from selfdistill.planning.dry_run import Job, listed_jobs, refusal, study_of
+
+ROOT = Path(__file__).parents[2]
+LISTED = """Building DAG of jobs...
+Job stats:
+job      count
+-----  -------
+train        1
+all          1
+total        2
+
+
+[Sat Nov 21 14:33:01 2026]
+rule train:
+    input: results/a
+    reason: Params have changed: before: 'rule x: y' now: z
+    wildcards: task=math, model=qwen3_4b, variant=rlcsd-gt_cot, seed=2
+    resources: gpus=8
+[Sat Nov 21 14:33:01 2026]
+localrule all:
+    input: results/b
+Job stats:
+job      count
+-----  -------
+train        1
+all          1
+total        2
+"""
+
+
+def test_jobs_are_read_with_their_wildcards():
+    named = {"task": "math", "model": "qwen3_4b", "variant": "rlcsd-gt_cot", "seed": "2"}
+    assert listed_jobs(LISTED) == [Job("train", named), Job("all", {})]
+    assert listed_jobs("Nothing to be done (all requested files are present and up to date).\n") == []
+
+
+def test_a_quiet_dry_run_lists_nothing_and_is_refused():
+    with pytest.raises(UserError, match=r"counts 2 jobs and lists 0: leave --quiet out"):
+        listed_jobs(LISTED.partition("[Sat")[0])
+
+
+def test_the_one_line_that_says_what_is_wrong():
+    said = 'Config file x.\nWorkflowError in file "/a/common.smk", line 15:\n--config: matrix: bad\n  File "/a"'
+    assert refusal(said) == "--config: matrix: bad"
+    trace = "Traceback (most recent call last):\n  File x\n\nFileNotFoundError: no such file: 'x.yaml'\n"
+    assert refusal(trace) == "FileNotFoundError: no such file: 'x.yaml'"
+    assert refusal("") == "snakemake ended without a word"
+
+
+def test_words_make_the_study_that_snakemake_makes_of_them(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert study_of(["--cores", "1"]).axis("models") == ["tiny_qwen3"]  # the demo
+    words = ["--cores", "1", "--configfile", "config/paper.yaml", "--config", "matrix={seeds: [0, 4]}"]
+    study = study_of(words)
+    assert study.axis("seeds") == [0, 4]
+    assert len(study.runs()) == 2 * len(study_of(words[:4]).runs())
+    with pytest.raises(UserError, match=r"config/nowhere\.yaml"):
+        study_of(["--cores", "1", "--configfile", "config/nowhere.yaml"])
+
+
+def test_the_files_are_those_of_the_snakefile():
+    named = re.findall(r'configfile: "(.*)"', (ROOT / "workflow/Snakefile").read_text())
+    assert named == [str(file) for file in (*dry_run.REGISTRIES, dry_run.DEFAULT)]

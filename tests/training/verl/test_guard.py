@@ -1,0 +1,120 @@
+"""Nothing of a guarded command outlives it, its caller, or the guard's patience."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from selfdistill.training.verl import guard
+from selfdistill.training.verl.guard import FOLDER, descendants, end_guarded, start_guarded
+
+LIBRARY = Path(guard.__file__).parents[3]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(LIBRARY)}
+#: Leaves its group and its parent, as Ray's agents do, and does not care for SIGTERM.
+STUBBORN = """
+import os, signal, sys, time
+if os.fork():
+    {then}
+os.setsid()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open(sys.argv[1], "w").write(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+def stubborn(folder: Path, then: str) -> tuple[list[str], Path]:
+    script, pid = folder / "stubborn.py", folder / "pid"
+    script.write_text(STUBBORN.format(then=then))
+    return [sys.executable, str(script), str(pid)], pid
+
+
+def wait_for(condition, seconds: float = 20):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def written(file: Path) -> int:
+    return int(wait_for(lambda: file.exists() and file.read_text()))
+
+
+@pytest.mark.parametrize(("ending", "status"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 128 + 9), ("", 0)])
+def test_its_status_is_that_of_the_command(ending, status):
+    process = start_guarded([sys.executable, "-c", f"import os, sys\n{ending}"], ENVIRONMENT)
+    assert process.wait(timeout=20) == status
+
+
+def test_an_orphan_with_a_session_of_its_own_ends_with_the_command(tmp_path):
+    command, pid = stubborn(tmp_path, then="time.sleep(0.3); sys.exit(0)")
+    process = start_guarded(command, ENVIRONMENT)
+    orphan = written(pid)
+    assert process.wait(timeout=20) == 0
+    assert not is_running(orphan)
+
+
+def test_all_end_when_the_input_ends(tmp_path):
+    command, pid = stubborn(tmp_path, then="time.sleep(600)")
+    process = start_guarded(command, ENVIRONMENT)
+    orphan = written(pid)
+    began = time.monotonic()
+    end_guarded([process])
+    assert time.monotonic() - began < guard.PATIENCE_SECONDS + 10
+    assert not is_running(orphan)
+    assert process.returncode == 128 + 15
+
+
+def test_all_end_when_the_caller_is_killed(tmp_path):
+    """SIGKILL: nothing of the caller can help."""
+    command, pid = stubborn(tmp_path, then="time.sleep(600)")
+    caller = textwrap.dedent(
+        f"""
+        import os, time
+        from selfdistill.training.verl.guard import start_guarded
+        process = start_guarded({command!r}, os.environ)
+        time.sleep(600)
+        """
+    )
+    with subprocess.Popen([sys.executable, "-c", caller], env=ENVIRONMENT) as process:
+        orphan = written(pid)
+        process.kill()
+    wait_for(lambda: not is_running(orphan))
+
+
+def test_a_folder_is_the_commands_own_and_goes_with_it(tmp_path):
+    code = "import os, sys; open(sys.argv[1] + '/x', 'w'); open(sys.argv[2], 'w').write(sys.argv[1])"
+    command = [sys.executable, "-c", code, FOLDER, str(tmp_path / "name")]
+    given = tmp_path / "given"
+    given.mkdir()
+    assert start_guarded(command, ENVIRONMENT, folder=str(given)).wait(timeout=20) == 0
+    assert (tmp_path / "name").read_text() == str(given)
+    assert not given.exists()
+    # Without one: where the guard runs, in its TMPDIR.
+    (tmp_path / "node").mkdir()
+    environment = ENVIRONMENT | {"TMPDIR": str(tmp_path / "node")}
+    assert start_guarded(command, environment).wait(timeout=20) == 0
+    assert Path((tmp_path / "name").read_text()).parent == tmp_path / "node"
+    assert not any((tmp_path / "node").iterdir())
+
+
+def test_descendants_are_all_generations_and_no_zombies():
+    code = "import subprocess; subprocess.run(['sleep', '600'])"
+    with subprocess.Popen([sys.executable, "-c", code]) as child:
+        found = wait_for(lambda: (each := descendants(os.getpid())) and len(each) == 2 and each)
+        assert child.pid in found
+        for pid in found:
+            os.kill(pid, 9)
+        wait_for(lambda: not is_running(child.pid))
+        assert child.pid not in descendants(os.getpid())

@@ -1,0 +1,91 @@
+"""What a job asks of a cluster: GPUs, nodes, memory, time. Read by the rules while the workflow is planned."""
+
+import functools
+import math
+from dataclasses import dataclass
+
+from selfdistill.config import Study
+from selfdistill.planning import estimates
+
+#: The longest that any job asks for, in minutes: partitions rarely allow more than a day. A run that takes longer puts
+#: itself back into the queue before this is over, and goes on from its checkpoint.
+LONGEST = 24 * 60
+#: The shortest: of a job on GPUs, and without any, where a busy core or a slow file system makes ten minutes of one.
+SHORTEST = 10
+SHORTEST_TOY = 60
+#: Estimates are rough: one and a half times as long, and half as much again with every attempt after the first.
+MARGIN = 1.5
+GROWTH = 1.5
+
+#: Cores for each GPU: its worker, its vLLM engine and their input; on a CPU a job has one thread.
+CPUS_PER_GPU = 8
+
+_MIB_PER_GIB = 1024
+
+
+@dataclass(frozen=True)
+class Request:
+    """Of one job. gpus: of each node; gres: "gpu:<gpus>" or ""; cpus: of each node; mem_mb: of each node, in MiB;
+    runtime_minutes: wall time."""
+
+    gpus: int
+    nodes: int
+    gres: str
+    cpus: int
+    mem_mb: int
+    runtime_minutes: int
+
+
+@functools.cache
+def training_request(study: Study, task: str, model: str, variant: str, attempt: int = 1) -> Request:
+    """Of one training run; attempt 1 is the first.
+
+    Host memory of a node, all reasoned, none measured on GPUs:
+    * verl on GPUs: 24 GiB for the trainer's process (a step's tensors of 2.3 GiB and a few copies, docs/verl.md) and
+      Ray's own; 12 GiB for each GPU, which has a worker and a vLLM engine (libraries, CUDA contexts, pinned buffers);
+      12 bytes a parameter for what some process holds as a whole: the float32 weights that one rank loads and shards
+      or gathers for the export, the file cache of the weights that vLLM maps, the bfloat16 copy on its way to vLLM;
+      and this node's share of what is offloaded (4 bytes a parameter of weights and as much of a teacher, 8 of AdamW).
+    * verl on a CPU: 10 GiB, for Ray, vLLM and the trainer's processes, and 48 bytes a parameter.
+    * local: 3 GiB of libraries, activations and data, and 32 bytes a parameter: weights, gradient, AdamW, teacher, and
+      a checkpoint on its way.
+    """
+    settings, machine = study.resolve(task, model, variant, 0), study.machine(task, model, variant)
+    parameters, gpus, nodes = float(study.config["models"][model]["parameters"]), machine["gpus"], machine["nodes"]
+    if gpus:
+        verl, own_teacher = settings["verl"], settings["teacher"]["kind"] in ("snapshot", "ema")
+        offloaded = (4 + 4 * own_teacher) * verl["offload_parameters"] + 8 * verl["offload_optimizer"]
+        memory = 24 + 12 * gpus + (12 + offloaded / nodes) * parameters / 2**30
+    elif settings["trainer"] == "verl":
+        memory = 10 + 48 * parameters / 2**30
+    else:
+        memory = 3 + 32 * parameters / 2**30
+    seconds = estimates.training(study, task, model, variant).seconds
+    return _request(gpus, nodes, memory, seconds, attempt)
+
+
+@functools.cache
+def evaluation_request(study: Study, task: str, model: str, attempt: int = 1) -> Request:
+    """Of the evaluation of one run on all benchmarks of its task; attempt 1 is the first.
+
+    Host memory, reasoned: with vLLM 32 GiB for libraries, CUDA context, pinned buffers and all draws of a benchmark,
+    and 4 bytes a parameter for loading; else 3 GiB and 8 bytes a parameter.
+    """
+    parameters = float(study.config["models"][model]["parameters"])
+    estimate = estimates.evaluation(study, task, model)
+    memory = 32 + 4 * parameters / 2**30 if estimate.gpus else 3 + 8 * parameters / 2**30
+    return _request(estimate.gpus, 1, memory, estimate.seconds, attempt)
+
+
+def _request(gpus: int, nodes: int, memory_gib: float, seconds: float, attempt: int) -> Request:
+    grown = GROWTH ** (attempt - 1)
+    shortest = SHORTEST if gpus else SHORTEST_TOY
+    minutes = max(math.ceil(seconds * MARGIN / 60), shortest) * grown
+    return Request(
+        gpus=gpus,
+        nodes=nodes,
+        gres=f"gpu:{gpus}" if gpus else "",
+        cpus=CPUS_PER_GPU * gpus or 1,
+        mem_mb=math.ceil(memory_gib * _MIB_PER_GIB * grown),
+        runtime_minutes=min(math.ceil(minutes), LONGEST),
+    )

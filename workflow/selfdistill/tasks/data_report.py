@@ -1,0 +1,140 @@
+"""What is worth knowing of data files: counts, lengths, what a grader cannot read, duplicates, overlap, origin.
+
+Rows that cannot be used at all are refused when a file is imported (see `schema.read_problems`), and are not met here.
+"""
+
+import hashlib
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selfdistill.tasks.graders import READABLE
+from selfdistill.tasks.schema import Problem, column_differences, count_empty_prompts, read_problems
+
+_SHOWN = 8  # ids in a note
+_NO_WORD = re.compile(r"[^\w+\-*/^=<>|]+")  # operators tell formulas apart
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of the matrix.
+
+    Attributes:
+        dataset: name of the training set, or the benchmarks joined by "+".
+        split: "train" or "val".
+        path: the parquet.
+        grader: name of its task's grader.
+        recipe: what its content depends on, as `Study.split` has it.
+    """
+
+    dataset: str
+    split: str
+    path: str
+    grader: str
+    recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the report: a number, or a text in `note`, about a file or (data_source) a part of it."""
+
+    dataset: str
+    split: str
+    data_source: str
+    finding: str
+    value: int | None
+    note: str = ""
+
+
+def data_report(files: Sequence[DataFile], pairs: Iterable[tuple[str, str]]) -> list[Finding]:
+    """All findings, file by file.
+
+    Args:
+        files: each file once.
+        pairs: (training set, validation dataset) names of what is trained and evaluated together.
+    """
+    exact: dict[tuple[str, str], dict[bytes, str]] = {}
+    near: dict[tuple[str, str], dict[bytes, str]] = {}
+    findings: dict[tuple[str, str], list[Finding]] = {}
+    for file in files:
+        key = file.dataset, file.split
+        problems = read_problems(file.path)
+        findings[key] = _of_file(file, problems)
+        exact[key] = {digest(p.problem): p.id for p in reversed(problems)}
+        near[key] = {near_digest(p.problem): p.id for p in reversed(problems)}
+    for train, val in pairs:
+        for name, known in (("exactly", exact), ("but for case and punctuation", near)):
+            shared = _shared(known[train, "train"], known[val, "val"])
+            findings[val, "val"].append(
+                Finding(val, "val", "", f"problems also in {train}, {name}", len(shared), _listed(shared))
+            )
+    return [finding for each in findings.values() for finding in each]
+
+
+def origin(recipe: Mapping[str, Any]) -> str:
+    """Where a file's content comes from, in words."""
+    if "hub" in recipe:
+        hub = recipe["hub"]
+        kind = "sha256" if "sha256" in recipe else "git_sha1"
+        held = f"commit {hub['commit']}, {kind} {recipe[kind]}" if "commit" in hub else "not locked"
+        return f"hub: {recipe['file']} of {hub['id']}@{hub['revision']}, {held}"
+    if "sha256" in recipe:
+        return f"a folder's file, sha256 {recipe['sha256']}"
+    return f"generated: {recipe['exercise']}, seed {recipe['seed']}"
+
+
+def digest(text: str) -> bytes:
+    """Equal for texts that are equal up to white space."""
+    return _hash(" ".join(text.split()))
+
+
+def near_digest(text: str) -> bytes:
+    """Equal for texts that are equal up to white space, case and punctuation."""
+    return _hash(_NO_WORD.sub(" ", text).casefold().strip())
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+def _of_file(file: DataFile, problems: Sequence[Problem]) -> list[Finding]:
+    def finding(name: str, value: int | None, note: str = "", source: str = "") -> Finding:
+        return Finding(file.dataset, file.split, source, name, value, note)
+
+    missing, more = column_differences(file.path)
+    readable = READABLE[file.grader]
+    answers = {answer: readable(answer) for answer in {p.answer for p in problems}}
+    unread = [f"{p.id} ({_short(p.answer)})" for p in problems if not answers[p.answer]]
+    first = {digest(p.problem): p for p in reversed(problems)}
+    repeated = [f"{p.id} (= {was.id})" for p in problems if (was := first[digest(p.problem)]) is not p]
+    found = [
+        finding("origin", None, origin(file.recipe)),
+        finding("rows", len(problems)),
+        *(finding("rows", n, source=name) for name, n in Counter(p.data_source for p in problems).items()),
+        finding("columns missing", len(missing), ", ".join(missing)),
+        finding("columns beside", len(more), ", ".join(more)),
+        finding("empty prompts", count_empty_prompts(file.path)),
+        finding("empty solutions", sum(not p.solution.strip() for p in problems)),
+        finding("answers that the grader cannot read", len(unread), _listed(unread)),
+        finding("problems that repeat an earlier one", len(repeated), _listed(repeated)),
+    ]
+    for name in ("problem", "solution", "answer"):
+        lengths = [len(getattr(p, name)) for p in problems]
+        found.append(finding(f"characters per {name}, median", round(statistics.median(lengths))))
+        found.append(finding(f"characters per {name}, longest", max(lengths)))
+    return found
+
+
+def _shared(train: Mapping[bytes, str], val: Mapping[bytes, str]) -> list[str]:
+    return [f"{name} (= {train[key]})" for key, name in val.items() if key in train]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (" and more" if len(names) > _SHOWN else "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."
