@@ -64,7 +64,7 @@ def test_editing_one_variant_retrains_that_variant_only(changed):
     after = after.replace("hints: {source: gt_cot}", "hints: {source: gt_cot, k_max: 2}", 1)
     methods.write_text(before + name + after)
     jobs = Counter(["train knights/rlcsd-gt_cot", "evaluate_knights knights/rlcsd-gt_cot"])
-    jobs += CURVES_OF_KNIGHTS + Counter(["tables", "benchmarks knights", "page", "all"])
+    jobs += CURVES_OF_KNIGHTS + Counter(["tables", "costs", "benchmarks knights", "page", "all"])
     assert changed.planned("--config", matrix) == jobs
 
 
