@@ -68,7 +68,7 @@ demo-verl: venv-verl  ## grpo and rlcsd through verl for a few steps: results/re
 	$(VERL_BIN)/snakemake $(VERL_DEMO) $(ARGS) --report results/report-verl.html
 
 test-verl: venv-verl  ## verl's tests
-	OMP_NUM_THREADS=1 timeout 1200 $(VERL_BIN)/python -m pytest -m "verl and not verl_full"
+	OMP_NUM_THREADS=1 timeout 1800 $(VERL_BIN)/python -m pytest -m "verl and not verl_full"
 
 test-verl-full: venv-verl  ## every method through verl end to end, on one rank; rlcsd on two
 	OMP_NUM_THREADS=1 timeout 7200 $(VERL_BIN)/python -m pytest -m verl tests/integration/test_verl.py
