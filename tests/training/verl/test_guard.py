@@ -1,6 +1,7 @@
 """Nothing of a guarded command outlives it, its caller, or the guard's patience."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -110,11 +111,18 @@ def test_a_folder_is_the_commands_own_and_goes_with_it(tmp_path):
 
 
 def test_descendants_are_all_generations_and_no_zombies():
-    code = "import subprocess; subprocess.run(['sleep', '600'])"
-    with subprocess.Popen([sys.executable, "-c", code]) as child:
-        found = wait_for(lambda: (each := descendants(os.getpid())) and len(each) == 2 and each)
-        assert child.pid in found
-        for pid in found:
-            os.kill(pid, 9)
+    # Asked of the child, not of this process: pytest and its libraries have children of their own.
+    code = "import subprocess; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    inner = "import subprocess; subprocess.run(['sleep', '600'])"
+    child = subprocess.Popen([sys.executable, "-c", f"import sys; {code}", inner])
+    found: list[int] = []
+    try:
+        found = wait_for(lambda: len(each := descendants(child.pid)) == 2 and each)
+        assert child.pid in descendants(os.getpid())
+        os.kill(child.pid, signal.SIGKILL)
         wait_for(lambda: not is_running(child.pid))
-        assert child.pid not in descendants(os.getpid())
+        assert child.pid not in descendants(os.getpid())  # a zombie until it is waited for
+    finally:
+        for pid in [child.pid, *found]:
+            os.kill(pid, signal.SIGKILL)
+        child.wait(timeout=20)
