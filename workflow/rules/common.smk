@@ -16,7 +16,9 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 RUNS = STUDY.runs()
-TRAINED = [run for run in RUNS if run.variant != BASE]
+#: What tables, figures and pages take, and what the matrix has beside it, with the reason.
+REPORTED, MISSING = RUNS, []
+TRAINED = [run for run in REPORTED if run.variant != BASE]
 TASKS = STUDY.reporting()
 #: (dataset, split) -> a task that it belongs to, and a model that is trained on it.
 DATASETS = STUDY.datasets()
