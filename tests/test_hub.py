@@ -2,14 +2,13 @@
 
 import errno
 import hashlib
-import importlib.util
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import hub_server
 import pytest
 from huggingface_hub import constants, file_download
 
@@ -19,10 +18,6 @@ from selfdistill.hub import MIRROR, fetch_data, fetch_model, resolve
 from selfdistill.hub_lock import locked_file, locked_model
 from selfdistill.tasks.datasets import import_from_hub
 from selfdistill.tasks.schema import Problem, write_problems
-
-_spec = importlib.util.spec_from_file_location("hub_server", Path(__file__).parent / "hub_server.py")
-hub_server = sys.modules["hub_server"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(hub_server)
 
 DATA, MODEL = {"id": "owner/data", "revision": "main"}, {"id": "owner/model", "revision": "main"}
 FILE = "kk/train.parquet"

@@ -1,23 +1,21 @@
 """Data of the hub through the real rules, from a server on the loopback: the lock, the faults, and their end."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import hub_server
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from repository import ROOT, copy_repository
 
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
-
-_spec = importlib.util.spec_from_file_location("hub_server", ROOT / "tests" / "hub_server.py")
-hub_server = sys.modules["hub_server"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(hub_server)
 
 FILE = "arithmetic_3to8/train.parquet"
 VAL = "chain-3+chain-5+chain-8+chain-10/val.parquet"
@@ -35,9 +33,7 @@ class Place:
 
     def __init__(self, folder: Path, endpoint: str):
         self.folder = folder
-        for name in ("config", "envs", "workflow"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".snakemake"))
-        (folder / "config" / "hub.lock.yaml").unlink(missing_ok=True)
+        copy_repository(folder)
         (folder / "mine.yaml").write_text(CONFIG)
         self.environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "cache"), "HF_TOKEN": TOKEN}
         self.environment |= {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}
@@ -117,3 +113,40 @@ def test_data_and_model_are_locked_fetched_and_every_fault_is_one_line(hub, tmp_
     assert TOKEN not in place.said + place.logs()
     for file in (path for part in ("results", ".snakemake") for path in (place.folder / part).rglob("*")):
         assert not file.is_file() or TOKEN.encode() not in file.read_bytes(), file
+
+
+def without_prompts(parquet: bytes) -> bytes:
+    table = pq.read_table(pa.BufferReader(parquet))
+    out = pa.BufferOutputStream()
+    pq.write_table(table.drop_columns(["prompt"]), out)
+    return out.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    ("broken", "cause"),
+    [
+        (lambda parquet: parquet[: len(parquet) // 2], "not a readable parquet"),
+        (without_prompts, "missing column prompt"),
+    ],
+    ids=["truncated", "missing column"],
+)
+def test_a_file_that_is_broken_on_the_hub_itself_is_named_and_a_new_lock_takes_the_repaired_one(
+    hub, tmp_path, broken, cause
+):
+    """Size and hash are as locked, so only reading it tells."""
+    place = Place(tmp_path / "clone", hub.endpoint)
+    target = f"results/data/{FILE}"
+    repaired = hub.files["datasets/owner/data"][FILE]
+    hub.files["datasets/owner/data"][FILE] = broken(repaired)
+    place.snakemake("lock")
+    said = place.snakemake(target, success=False)
+    [line] = [line for line in said.splitlines() if FILE in line and cause in line]
+    log = (place.folder / f"results/logs/data/{FILE.removesuffix('.parquet')}.log").read_text()
+    assert line in log
+    assert "Traceback" not in said + log
+    assert not [path for path in (place.folder / "results" / "data").rglob("*") if path.is_file()]
+    hub.files["datasets/owner/data"][FILE] = repaired
+    (place.folder / "config" / "hub.lock.yaml").unlink()
+    place.snakemake("lock")
+    place.snakemake(target)
+    assert len(read_problems(place.folder / target)) == 2000

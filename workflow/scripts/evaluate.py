@@ -2,15 +2,15 @@
 
 from job import job
 
-with job(snakemake.log[0]) as report:
+with job(snakemake.log[0], snakemake.params.state) as report:
     import torch
 
     from selfdistill.cluster.time_limit import requeued_before_limit
-    from selfdistill.evaluation.job import evaluate_job
+    from selfdistill.evaluation.job import CHECKPOINTS, evaluate_job
 
     torch.set_num_threads(snakemake.threads)
     task, state = snakemake.params.task, snakemake.params.state
-    with requeued_before_limit(state, ["draws/*.parquet"], report):
+    with requeued_before_limit(state, CHECKPOINTS, report):
         evaluate_job(
             {**snakemake.wildcards, "seed": int(snakemake.wildcards.seed)},
             snakemake.input.model,

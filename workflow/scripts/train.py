@@ -2,24 +2,22 @@
 
 from job import job
 
-with job(snakemake.log[0]) as report:
+with job(snakemake.log[0], snakemake.params.state) as report:
     from selfdistill.cluster.time_limit import requeued_before_limit
     from selfdistill.tasks.datasets import check_disjoint
 
     data, run = snakemake.input, snakemake.params.run
     if run["trainer"] == "verl":
-        from selfdistill.training.verl.run import train
+        from selfdistill.training.verl.run import CHECKPOINTS, train
 
         machine = {"gpus": snakemake.resources.gpus, "nodes": snakemake.resources.nodes}
     else:
-        from selfdistill.training.local.run import train
+        from selfdistill.training.local.run import CHECKPOINTS, train
 
         machine = {}
     shared = check_disjoint(data.train, data.val, allow_overlap=run["data"]["allow_overlap"])
     report(f"{shared} of the evaluation problems are also trained on")
-    # Of the local trainer, and of verl's.
-    checkpoints = ["checkpoints/step_*", "checkpoints/latest_checkpointed_iteration.txt"]
-    with requeued_before_limit(snakemake.params.state, checkpoints, report):
+    with requeued_before_limit(snakemake.params.state, CHECKPOINTS, report):
         train(
             run,
             train_file=data.train,

@@ -7,7 +7,7 @@ a killed workflow loses what was drawn: a job that was preempted goes on, one th
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from selfdistill.files import atomic_path, link_or_copy, write_json
 from selfdistill.folder_lock import folder_lock
 from selfdistill.provenance import hardware, moment, package_versions, peak_memory_gib, weights_digest
 
+#: What of its state says that something was saved: patterns of files.
+CHECKPOINTS = ("draws/*.parquet",)
 #: The account's file, beside the draws.
 ACCOUNT = "evaluation.json"
 _PROGRESS = "progress.json"
@@ -50,86 +52,101 @@ def evaluate_job(
     Raises:
         UserError: as `evaluate_run` does.
     """
-    state, final = Path(state_dir), Path(state_dir) / "final"
+    state = Path(state_dir)
     with folder_lock(state, report, "evaluating this run"):
-        weights = weights_digest(Path(model_dir))
-        _drop_those_of_other_weights(state, weights, report)
-        if final.exists():
+        evaluation = _Evaluation(run, Path(model_dir), Path(val_file), task, state, list(outputs), gpus, report)
+        evaluation.drop_draws_of_other_weights()
+        if evaluation.final.exists():
             report(f"complete in {state}: publishing it again")
         else:
-            _finish(run, model_dir, val_file, task, state, list(outputs), weights, gpus, report)
+            evaluation.finish()
         for name, target in {**{f"{b}.parquet": path for b, path in outputs.items()}, ACCOUNT: account}.items():
             with atomic_path(target) as temporary:
-                link_or_copy(final / name, temporary)
+                link_or_copy(evaluation.final / name, temporary)
 
 
-def _drop_those_of_other_weights(state: Path, weights: str, report: Callable[[str], None]) -> None:
-    """A run that was trained once more under the same settings may have other weights (on a GPU it will)."""
-    progress = _read(state)
-    if progress and progress["weights_sha256"] != weights:
-        report(f"{state}: draws of other weights, removed")
-        for name in ("final", "draws"):
-            shutil.rmtree(state / name, ignore_errors=True)
-        (state / _PROGRESS).unlink()
+class _Evaluation:
+    """What is done under the lock; arguments as of `evaluate_job`, benchmarks in its order of outputs."""
 
+    def __init__(
+        self,
+        run: Mapping[str, Any],
+        model_dir: Path,
+        val_file: Path,
+        task: Mapping[str, Any],
+        state: Path,
+        benchmarks: Sequence[str],
+        gpus: int,
+        report: Callable[[str], None],
+    ):
+        self._run, self._model_dir, self._val_file, self._task = run, model_dir, val_file, task
+        self._state, self._gpus, self._report = state, gpus, report
+        self._weights = weights_digest(model_dir)
+        self._draws = {name: state / "draws" / f"{name}.parquet" for name in benchmarks}
+        self.final = state / "final"
 
-def _finish(
-    run: Mapping[str, Any],
-    model_dir: Path,
-    val_file: Path,
-    task: Mapping[str, Any],
-    state: Path,
-    benchmarks: list[str],
-    weights: str,
-    gpus: int,
-    report: Callable[[str], None],
-) -> None:
-    draws = {name: state / "draws" / f"{name}.parquet" for name in benchmarks}
-    progress = _read(state) or {"weights_sha256": weights, "started": time.time(), "seconds": 0.0, "engine": None}
-    write_json(state / _PROGRESS, progress)
-    left = {name: path for name, path in draws.items() if not path.exists()}
-    if len(left) < len(draws):
-        report(f"{len(draws) - len(left)} of {len(draws)} benchmarks are drawn already")
-    began, before = time.monotonic(), progress["seconds"]
+    def drop_draws_of_other_weights(self) -> None:
+        """A run that was trained once more under the same settings may have other weights (on a GPU it will)."""
+        progress = self._progress()
+        if progress and progress["weights_sha256"] != self._weights:
+            self._report(f"{self._state}: draws of other weights, removed")
+            for name in ("final", "draws"):
+                shutil.rmtree(self._state / name, ignore_errors=True)
+            (self._state / _PROGRESS).unlink()
 
-    def note(line: str) -> None:
-        """Every line is also a moment to write the time down: a later attempt counts what this one took."""
+    def finish(self) -> None:
+        """Draw what is not drawn yet, and put all of it and the account into `final`."""
+        progress = self._progress() or {
+            "weights_sha256": self._weights,
+            "started": time.time(),
+            "seconds": 0.0,
+            "engine": None,
+        }
+        write_json(self._state / _PROGRESS, progress)
+        left = {name: path for name, path in self._draws.items() if not path.exists()}
+        if len(left) < len(self._draws):
+            self._report(f"{len(self._draws) - len(left)} of {len(self._draws)} benchmarks are drawn already")
+        began, before = time.monotonic(), progress["seconds"]
+
+        def note(line: str) -> None:
+            """Every line is also a moment to write the time down: a later attempt counts what this one took."""
+            progress["seconds"] = before + time.monotonic() - began
+            if line.startswith("engine "):
+                progress["engine"] = line.removeprefix("engine ")
+            write_json(self._state / _PROGRESS, progress)
+            self._report(line)
+
+        if left:
+            evaluate_run(self._model_dir, self._val_file, dict(self._task), self._run["seed"], left, note)
         progress["seconds"] = before + time.monotonic() - began
-        if line.startswith("engine "):
-            progress["engine"] = line.removeprefix("engine ")
-        write_json(state / _PROGRESS, progress)
-        report(line)
+        with atomic_path(self.final) as folder:
+            folder.mkdir()
+            for path in self._draws.values():
+                link_or_copy(path, folder / path.name)
+            write_json(folder / ACCOUNT, self._account(progress))
+        shutil.rmtree(self._state / "draws", ignore_errors=True)
 
-    if left:
-        evaluate_run(model_dir, val_file, dict(task), run["seed"], left, note)
-    seconds = before + time.monotonic() - began
-    with atomic_path(state / "final") as folder:
-        folder.mkdir()
-        for path in draws.values():
-            link_or_copy(path, folder / path.name)
-        facts = {
-            "run": {key: run[key] for key in ("task", "model", "variant", "seed")},
+    def _account(self, progress: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "run": {key: self._run[key] for key in ("task", "model", "variant", "seed")},
             "engine": progress["engine"],
-            "wall_seconds": round(seconds, 3),
-            "gpus": gpus,
-            "gpu_hours": round(gpus * seconds / 3600, 4),
-            "tokens": sum(_tokens(path) for path in draws.values()),
-            "peak_memory_gib": peak_memory_gib(gpus),
-            "hardware": hardware(gpus),
-            "weights_sha256": weights,
+            "wall_seconds": round(progress["seconds"], 3),
+            "gpus": self._gpus,
+            "gpu_hours": round(self._gpus * progress["seconds"] / 3600, 4),
+            "tokens": sum(map(_tokens, self._draws.values())),
+            "peak_memory_gib": peak_memory_gib(self._gpus),
+            "hardware": hardware(self._gpus),
+            "weights_sha256": self._weights,
             "packages": package_versions(),
             "started": moment(progress["started"]),
             "finished": moment(time.time()),
-            "state": state.name,
+            "state": self._state.name,
         }
-        write_json(folder / ACCOUNT, facts)
-    shutil.rmtree(state / "draws", ignore_errors=True)
+
+    def _progress(self) -> dict[str, Any] | None:
+        file = self._state / _PROGRESS
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 def _tokens(file: Path) -> int:
     return int(pq.read_table(file, columns=["n_tokens"])["n_tokens"].to_numpy().sum())
-
-
-def _read(state: Path) -> dict[str, Any] | None:
-    file = state / _PROGRESS
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
