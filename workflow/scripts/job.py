@@ -11,20 +11,29 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the library, also where it is not installed
 
-from selfdistill.config import BASE, Run
 from selfdistill.errors import UserError
+from selfdistill.reported import FAILED_LINE
 from selfdistill.reporting.runs import RunFiles
+
+_LOG = "log.txt"
 
 
 @contextlib.contextmanager
-def job(log: str) -> Iterator[Callable[[str], None]]:
+def job(log: str, state: str | None = None) -> Iterator[Callable[[str], None]]:
     """Send all output of the block, that of libraries and subprocesses included, to the log; yield a progress report.
 
     An error ends the script with status 1 and one line on the terminal; the log has it too, with a traceback unless it
-    is a UserError.
+    is a UserError. A job with a state goes on in its log when it is resumed: Snakemake removes the log of a job that it
+    starts again, so the state holds a second link to it.
     """
     terminal = os.dup(2)
-    with open(log, "a", buffering=1, encoding="utf-8") as file:  # a resumed job goes on in its log
+    kept = None if state is None else Path(state) / _LOG
+    if kept is not None and kept.exists() and not os.path.exists(log):
+        _link(kept, log)
+    with open(log, "a", buffering=1, encoding="utf-8") as file:
+        if kept is not None and not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            _link(log, kept)
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
         try:
@@ -36,26 +45,20 @@ def job(log: str) -> Iterator[Callable[[str], None]]:
             _fail(terminal, f"{type(error).__name__}: {error} (traceback in {log})")
 
 
-def run_files(cells: Sequence[Mapping[str, Any]], tasks: Mapping[str, Any]) -> list[RunFiles]:
+def run_files(cells: Sequence[Mapping[str, Any]]) -> list[RunFiles]:
     """The runs of a rule's params, with their files."""
-    found = []
-    for run in (Run(**cell) for cell in cells):
-        folder = Path(run.folder)
-        draws = {name: Path(run.draws_folder) / f"{name}.parquet" for name in tasks[run.task]["benchmarks"]}
-        trained = (
-            {}
-            if run.variant == BASE
-            else {
-                "metrics": folder / "metrics.jsonl",
-                "config": folder / "config.yaml",
-                "provenance": folder / "provenance.json",
-            }
-        )
-        account = Path(run.draws_folder) / "evaluation.json"
-        found.append(
-            RunFiles(run.task, run.model, run.variant, run.seed, run.method, draws, account=account, **trained)
-        )
-    return found
+    return [_with_paths(**cell) for cell in cells]
+
+
+def _with_paths(files: Mapping[str, Any], **run: Any) -> RunFiles:
+    draws = {benchmark: Path(file) for benchmark, file in files["draws"].items()}
+    others = {name: Path(file) for name, file in files.items() if name != "draws" and file}
+    return RunFiles(**run, draws=draws, **others)
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    with contextlib.suppress(OSError):  # a file system without links: the log is of the last attempt only
+        os.link(source, target)
 
 
 def _report(line: str) -> None:
@@ -64,6 +67,6 @@ def _report(line: str) -> None:
 
 def _fail(terminal: int, message: str) -> None:
     sys.stdout.flush()
-    print(message, file=sys.stderr, flush=True)
+    print(FAILED_LINE + message, file=sys.stderr, flush=True)
     os.write(terminal, f"{message}\n".encode())
     sys.exit(1)

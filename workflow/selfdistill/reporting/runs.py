@@ -16,7 +16,8 @@ class RunFiles:
     """One run (task x model x variant x seed), the method of its variant, and where its files are.
 
     draws: benchmark -> parquet of draws. metrics, config (the resolved one, YAML), provenance and account (JSON, of the
-    training and of the evaluation) are None where there is none: a base model has no training and so no metrics.
+    training and of the evaluation) and records (of what a teacher said, parquet) are None where there is none: a base
+    model has no training and so no metrics.
     """
 
     task: str
@@ -29,6 +30,7 @@ class RunFiles:
     config: Path | None = None
     provenance: Path | None = None
     account: Path | None = None
+    records: Path | None = None
 
     @property
     def name(self) -> str:

@@ -1,0 +1,138 @@
+"""What reporting takes of a matrix that is not complete, or of draws from elsewhere."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from selfdistill.config import BASE, Run, config_hash, load_study
+from selfdistill.errors import UserError
+from selfdistill.reported import Reported
+
+ROOT = Path(__file__).parents[1]
+CELL = ("arithmetic", "tiny_qwen3")
+
+
+def a_study(*texts: str):
+    config: dict = {}
+    for file in ("defaults", "models", "methods", "tasks", "demo"):
+        update_config(config, yaml.safe_load((ROOT / f"config/{file}.yaml").read_text()))
+    for text in ("matrix: {tasks: [arithmetic], variants: [base, grpo, rlcsd]}", *texts):
+        update_config(config, yaml.safe_load(text))
+    return load_study(config)
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path, monkeypatch):
+    (tmp_path / "resources").symlink_to(ROOT / "resources")
+    monkeypatch.chdir(tmp_path)
+
+
+def leave(file: str, text: str = "left") -> None:
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    Path(file).write_text(text)
+
+
+def leave_results(study, run: Run) -> None:
+    """All files of a run that is complete."""
+    files = Reported(a_study()).files(run)
+    for file in [*files.draws.values(), files.account]:
+        leave(file)
+    if run.variant != BASE:
+        for file in (files.metrics, files.config, files.records):
+            leave(file)
+        settings = study.resolve(run.task, run.model, run.variant, run.seed)
+        leave(files.provenance, json.dumps({"config_hash": config_hash(settings)}))
+
+
+def run_of(variant: str, seed: int = 0) -> Run:
+    return Run(*CELL, variant, seed, variant)
+
+
+def test_all_of_the_matrix_is_taken_whatever_is_there():
+    taken = Reported(a_study())
+    assert [run.variant for run in taken.runs] == ["base", "grpo", "rlcsd"]
+    assert [run.variant for run in taken.trained] == ["grpo", "rlcsd"]
+    assert taken.missing == []
+
+
+def test_only_what_is_complete_is_available_and_the_rest_is_named_with_its_reason():
+    study = a_study("{aggregate: available, matrix: {seeds: [0, 1]}}")
+    for run in (run_of("base"), run_of("grpo"), run_of("grpo", 1), run_of("rlcsd", 1)):
+        leave_results(study, run)
+    Path(Reported(study).files(run_of("rlcsd", 1)).draws["chain-8"]).unlink()
+    leave("results/logs/train/arithmetic/tiny_qwen3/rlcsd/seed0.log", "10:00:00 step 3/30\nfailed: no such token\n\n")
+    leave("results/logs/evaluate/arithmetic/tiny_qwen3/rlcsd/seed1.log", "10:00:00 chain-3: 100 problems\n")
+    taken = Reported(study)
+    assert [(run.variant, run.seed) for run in taken.runs] == [("base", 0), ("grpo", 0), ("grpo", 1)]
+    reasons = {(each["variant"], each["seed"]): (each["status"], each["why"]) for each in taken.missing}
+    assert reasons[BASE, 1] == ("not run", "")
+    assert reasons["rlcsd", 0] == ("failed", "no such token")
+    status, why = reasons["rlcsd", 1]
+    assert status == "not finished"
+    assert why.endswith("rlcsd/seed1.log ends with: 10:00:00 chain-3: 100 problems")
+    assert taken.missing[0]["method"] == BASE
+
+
+def test_results_of_other_settings_are_not_available():
+    study = a_study("aggregate: available")
+    for run in (run_of("base"), run_of("grpo"), run_of("rlcsd")):
+        leave_results(study, run)
+    changed = a_study("aggregate: available", "overrides: {methods: {rlcsd: {objective: {tau: 0.03}}}}")
+    assert [run.variant for run in Reported(study).runs] == ["base", "grpo", "rlcsd"]
+    [missing] = Reported(changed).missing
+    assert (missing["variant"], missing["status"]) == ("rlcsd", "not run")
+    assert "other settings" in missing["why"]
+
+
+def test_a_provenance_that_cannot_be_read_is_named():
+    study = a_study("aggregate: available")
+    leave_results(study, run_of("grpo"))
+    leave(Reported(a_study()).files(run_of("grpo")).provenance, "[]")
+    with pytest.raises(UserError, match=r"grpo/seed0/provenance\.json: cannot read its config_hash"):
+        Reported(study)
+
+
+def test_nothing_available_is_refused():
+    with pytest.raises(UserError, match="none of the 3 runs of the matrix is complete"):
+        Reported(a_study("aggregate: available"))
+
+
+def leave_draws(folder: str, variant: str, *others: str) -> None:
+    for name in ("chain-3", "chain-5", "chain-8", "chain-10"):
+        leave(f"{folder}/arithmetic/tiny_qwen3/{variant}/seed0/{name}.parquet")
+    for name in others:
+        leave(f"{folder}/arithmetic/tiny_qwen3/{variant}/seed0/{name}")
+
+
+def test_draws_of_a_folder_are_read_where_they_are():
+    leave_draws("mine", "base", "evaluation.json")
+    leave_draws("mine", "grpo", "metrics.jsonl")
+    leave_draws("mine", "rlcsd")
+    taken = Reported(a_study("draws: {source: mine}"))
+    assert taken.files(run_of("rlcsd")).draws["chain-3"] == "mine/arithmetic/tiny_qwen3/rlcsd/seed0/chain-3.parquet"
+    assert [run.variant for run in taken.trained] == ["grpo"]
+    assert taken.files(run_of("grpo")).provenance is None
+    assert taken.files(run_of("base")).account == "mine/arithmetic/tiny_qwen3/base/seed0/evaluation.json"
+    assert taken.data() == []
+
+
+def test_draws_that_a_folder_lacks_are_named_or_left_out():
+    leave_draws("mine", "base")
+    leave_draws("mine", "grpo")
+    with pytest.raises(UserError, match=r"draws\.source mine: .*rlcsd/seed0/chain-3\.parquet is not there"):
+        Reported(a_study("draws: {source: mine}"))
+    taken = Reported(a_study("{aggregate: available, draws: {source: mine}}"))
+    assert [run.variant for run in taken.runs] == ["base", "grpo"]
+    assert [each["variant"] for each in taken.missing] == ["rlcsd"]
+
+
+def test_data_of_the_reported_runs_are_listed_once():
+    taken = Reported(a_study("matrix: {seeds: [0, 1]}"))
+    assert [(each["dataset"], each["split"]) for each in taken.data()] == [
+        ("arithmetic_3to8", "train"),
+        ("chain-3+chain-5+chain-8+chain-10", "val"),
+    ]
+    assert taken.data_pairs() == [["arithmetic_3to8", "chain-3+chain-5+chain-8+chain-10"]]

@@ -1,0 +1,167 @@
+"""Which runs of the matrix tables, figures and pages take, and where the files of each are.
+
+Imported while Snakemake reads the Snakefile, so nothing heavy is imported here and nothing is written.
+"""
+
+import functools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from selfdistill.config import BASE, Run, Study, config_hash
+from selfdistill.errors import UserError
+
+#: Why a run has no results. Not finished: it was begun, and neither ended nor failed by an error of its own.
+NOT_RUN, NOT_FINISHED, FAILED = "not run", "not finished", "failed"
+#: Begins the last line of the log of a job that ended by an error.
+FAILED_LINE = "failed: "
+#: What training leaves beside the weights.
+_OF_TRAINING = {
+    "metrics": "metrics.jsonl",
+    "config": "config.yaml",
+    "provenance": "provenance.json",
+    "records": "records.parquet",
+}
+_ACCOUNT = {"account": "evaluation.json"}
+
+
+@dataclass(frozen=True)
+class Files:
+    """Paths of a run's files. draws: benchmark -> parquet; None: there is none (a base model is not trained).
+
+    account is what the evaluation cost; the others are what training leaves.
+    """
+
+    draws: dict[str, str]
+    metrics: str | None = None
+    config: str | None = None
+    provenance: str | None = None
+    records: str | None = None
+    account: str | None = None
+
+
+class Reported:
+    """The runs that reporting takes.
+
+    With `aggregate: all` those of the matrix; whatever is not there yet is made. With `aggregate: available` those that
+    are complete, and of their present settings, when this is made; the others are `missing`.
+
+    With `draws.source: <folder>` nothing is trained or evaluated: files are read where they are, as
+    <folder>/<task>/<model>/<variant>/seed<seed>/<benchmark>.parquet, beside them what there is of _OF_TRAINING and
+    _ACCOUNT. Raises UserError where draws are not there and not said to be optional by `aggregate: available`.
+    """
+
+    def __init__(self, study: Study):
+        self._study = study
+        available = study.config.get("aggregate", "all") == "available"
+        lacking = {run: self._lacks(run) for run in study.runs()} if available or self.source else {}
+        if not available:
+            for lack in filter(None, lacking.values()):
+                raise UserError(
+                    f"draws.source {self.source}: {lack['why']}; add it, leave the run out of the matrix, or set "
+                    "aggregate: available"
+                )
+        self.runs = [run for run in study.runs() if not lacking.get(run)]
+        self.missing = [{**asdict(run), **lack} for run, lack in lacking.items() if lack]
+        if not self.runs:
+            raise UserError(
+                f"aggregate: available: none of the {len(self.missing)} runs of the matrix is complete; nothing to "
+                "report: run some first (aggregate: all)"
+            )
+
+    @property
+    def source(self) -> str | None:
+        """The folder that draws are taken from; None: they are made."""
+        return self._study.config.get("draws", {}).get("source")
+
+    @property
+    def trained(self) -> list[Run]:
+        """Those that have metrics of their training."""
+        return [run for run in self.runs if self.files(run).metrics]
+
+    @functools.cached_property
+    def files(self):
+        """Run -> Files."""
+        return functools.cache(self._files)
+
+    def cells(self, runs: list[Run]) -> list[dict[str, Any]]:
+        """Runs with their files, as JSON."""
+        return [{**asdict(run), "files": asdict(self.files(run))} for run in runs]
+
+    def data(self) -> list[dict[str, Any]]:
+        """What is known of each file of data that they are trained or evaluated on, each once: dataset, split, path,
+        grader, recipe. Several tasks and models may share one."""
+        if self.source:
+            return []
+        study, found = self._study, {}
+        for run in self.trained:
+            found.setdefault((study.dataset(run.task, "train", run.model), "train"), (run.task, run.model))
+        for run in self.runs:
+            found.setdefault((study.dataset(run.task, "val"), "val"), (run.task, None))
+        return [
+            {
+                "dataset": dataset,
+                "split": split,
+                "path": study.data_file(task, split, model),
+                "grader": study.config["tasks"][task]["grader"],
+                "recipe": study.split(task, split, model),
+            }
+            for (dataset, split), (task, model) in found.items()
+        ]
+
+    def data_pairs(self) -> list[list[str]]:
+        """Dataset that a run is trained on, and the one that it is evaluated on, each pair once."""
+        study = self._study
+        pairs = [(study.dataset(run.task, "train", run.model), study.dataset(run.task, "val")) for run in self.trained]
+        return [list(pair) for pair in dict.fromkeys(pairs)]
+
+    def _files(self, run: Run) -> Files:
+        benchmarks = self._study.config["tasks"][run.task]["benchmarks"]
+        if self.source:
+            folder = Path(self.source, *run.draws_folder.split("/")[2:])
+            found = {name: str(folder / file) for name, file in (_OF_TRAINING | _ACCOUNT).items()}
+            beside = {name: file for name, file in found.items() if os.path.isfile(file)}
+            return Files({name: str(folder / f"{name}.parquet") for name in benchmarks}, **beside)
+        trained = {} if run.variant == BASE else {name: f"{run.folder}/{file}" for name, file in _OF_TRAINING.items()}
+        account = {name: f"{run.draws_folder}/{file}" for name, file in _ACCOUNT.items()}
+        return Files({name: f"{run.draws_folder}/{name}.parquet" for name in benchmarks}, **trained, **account)
+
+    def _lacks(self, run: Run) -> dict[str, str] | None:
+        """Status and reason of a run that is not complete."""
+        files = self.files(run)
+        if self.source:
+            absent = [file for file in files.draws.values() if not os.path.isfile(file)]
+            return {"status": NOT_RUN, "why": f"{absent[0]} is not there"} if absent else None
+        for stage, wanted in self._stages(run, files):
+            if not all(map(os.path.isfile, wanted)):
+                return _told_by(f"results/logs/{stage}/{run.task}/{run.model}/{run.variant}/seed{run.seed}.log")
+        if files.provenance and self._is_of_other_settings(run, files.provenance):
+            return {"status": NOT_RUN, "why": f"{run.folder} is of other settings"}
+        return None
+
+    def _stages(self, run: Run, files: Files) -> Iterator[tuple[str, list[str]]]:
+        if run.variant != BASE:
+            yield "train", [getattr(files, name) for name in _OF_TRAINING]
+        yield "evaluate", [*files.draws.values(), files.account]
+
+    def _is_of_other_settings(self, run: Run, provenance: str) -> bool:
+        try:
+            made_with = json.loads(Path(provenance).read_text(encoding="utf-8"))["config_hash"]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{provenance}: cannot read its config_hash; make this run again") from None
+        return made_with != config_hash(self._study.resolve(run.task, run.model, run.variant, run.seed))
+
+
+def _told_by(log: str) -> dict[str, str]:
+    """What a job's log says of a job that left no results."""
+    try:
+        lines = Path(log).read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return {"status": NOT_RUN, "why": ""}
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    if last.startswith(FAILED_LINE):
+        return {"status": FAILED, "why": last.removeprefix(FAILED_LINE)}
+    return {"status": NOT_FINISHED, "why": f"{log} ends with: {last}" if last else ""}
