@@ -47,6 +47,17 @@ def test_equal_draws_give_equal_bytes(tmp_path):
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
+def test_numbers_are_read_without_the_texts(tmp_path):
+    path = tmp_path / "draws.parquet"
+    write_draws(path, make_draws())
+    frame, whole = read_draws(path, texts=False), read_draws(path)
+    assert frame.equals(whole.drop(columns=["response", "answer"]))
+    assert to_matrix(frame).problems == to_matrix(whole).problems
+    pq.write_table(as_table().drop_columns(["response"]), path)
+    with pytest.raises(UserError, match=r"draws.parquet: column 'response' is missing"):
+        read_draws(path, texts=False)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.permutations(range(6)))
 def test_the_order_of_rows_does_not_matter(order):

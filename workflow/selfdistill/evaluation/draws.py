@@ -26,6 +26,8 @@ SCHEMA = pa.schema(
     }
 )
 _NULLABLE = {"answer"}
+#: Columns that no number is made of, and nearly all of a file.
+_TEXTS = ("response", "answer")
 
 
 @dataclass(frozen=True)
@@ -67,25 +69,30 @@ def write_draws(path: str | os.PathLike, draws: Iterable[Draw]) -> None:
         pq.write_table(table, temporary)
 
 
-def read_draws(path: str | os.PathLike) -> pd.DataFrame:
+def read_draws(path: str | os.PathLike, *, texts: bool = True) -> pd.DataFrame:
     """Read the draws of one benchmark: the columns of SCHEMA, rows as in the file. Other columns are left out.
 
+    texts: with the responses and answers; without them a file of long responses is read in milliseconds.
     Raises UserError naming the file and the column: unreadable file, missing column, wrong type, empty value, unknown
     finish reason, a draw that is there twice, problems with unlike numbers of draws.
     """
+    fields = [field for field in SCHEMA if texts or field.name not in _TEXTS]
     try:
-        table = pq.ParquetFile(path).read()
+        file = pq.ParquetFile(path)
+        names = file.schema_arrow.names
+        table = file.read([field.name for field in fields])
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(
             f"{path}: cannot be read as a parquet file of draws ({error}); evaluate this run again"
         ) from None
     columns = {}
     for field in SCHEMA:
-        if field.name not in table.column_names:
+        if field.name not in names:
             raise UserError(
                 f"{path}: column {field.name!r} is missing; a file of draws has the columns {', '.join(SCHEMA.names)}"
             )
-        columns[field.name] = _cast(table[field.name], field, path)
+        if field in fields:
+            columns[field.name] = _cast(table[field.name], field, path)
     frame = pa.table(columns).to_pandas()
     _check(frame, path)
     return frame
@@ -149,7 +156,7 @@ def _cast(column: pa.ChunkedArray, field: pa.Field, path: str | os.PathLike) -> 
 def _check(frame: pd.DataFrame, path: str | os.PathLike) -> None:
     if frame.empty:
         raise UserError(f"{path}: no draws; expected one row a draw")
-    for column in SCHEMA.names:
+    for column in frame.columns:
         if column not in _NULLABLE:
             _refuse(path, column, frame[column].isna(), frame, "has no value")
     _refuse(path, "n_tokens", frame["n_tokens"] < 0, frame, "is negative")

@@ -1,0 +1,296 @@
+"""interval and paired_difference against plain loops, and what they must and must not depend on."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from selfdistill.evaluation.estimators import interval, paired_difference, score_variances, scores_by_seed
+from selfdistill.evaluation.variance import Term, total
+from selfdistill.randomness import generator
+
+
+def studies(seeds: int, *problems: int, key: str = "studies", low: float = 0.0, high: float = 1.0) -> list[np.ndarray]:
+    """Scores with effects of seeds and of problems."""
+    rng = generator(key, seeds, *problems)
+    shift = 0.1 * rng.standard_normal((seeds, 1))
+    return [np.clip(rng.uniform(low, high, p) + shift + 0.1 * rng.random((seeds, p)), 0, 1) for p in problems]
+
+
+def mean(numbers) -> float:
+    numbers = list(numbers)
+    return sum(numbers) / len(numbers)
+
+
+def variance(numbers) -> float:
+    numbers = list(numbers)
+    return sum((x - mean(numbers)) ** 2 for x in numbers) / (len(numbers) - 1)
+
+
+def slow_seed_terms(benchmarks: list[np.ndarray]) -> list[tuple[float, float]]:
+    """(variance, degrees of freedom) of the seeds' macro averages, then, with a minus, of what is left in each cell."""
+    seeds, count = len(benchmarks[0]), len(benchmarks)
+    if seeds == 1:
+        return []
+    macro = [mean(mean(b[s]) for b in benchmarks) for s in range(seeds)]
+    terms = [(variance(macro) / seeds, seeds - 1)]
+    for b in benchmarks:
+        problems = b.shape[1]
+        squares = 0.0
+        for s in range(seeds):
+            for p in range(problems):
+                squares += (b[s, p] - mean(b[s]) - mean(b[:, p]) + mean(b.ravel())) ** 2
+        freedom = (seeds - 1) * (problems - 1)
+        terms.append((-squares / freedom / (seeds * problems) / count**2, freedom))
+    return terms
+
+
+def slow_spread(by_problem: list[list[float]], sides: list[list[np.ndarray]]) -> tuple[float, float]:
+    """Variance and degrees of freedom of a macro average, problems sampled."""
+    terms = [(variance(row) / len(row) / len(by_problem) ** 2, len(row) - 1) for row in by_problem]
+    seed_terms = [term for side in sides for term in slow_seed_terms(side)]
+    if sum(value for value, _ in seed_terms) > 0:
+        terms += seed_terms
+    total = sum(value for value, _ in terms)
+    freedom = total**2 / sum(value**2 / df for value, df in terms)
+    return total, max(freedom, min(df for value, df in terms if value > 0))
+
+
+def slow_wilson(value: float, error: float, quantile: float) -> tuple[float, float]:
+    """The bounds of { m: |value - m| <= quantile * error * sqrt(m (1 - m) / (value (1 - value))) }, by bisection."""
+
+    def outside(m: float) -> bool:
+        return abs(value - m) > quantile * error * math.sqrt(m * (1 - m) / (value * (1 - value)))
+
+    bounds = []
+    for edge in (0.0, 1.0):
+        out, within = edge, value
+        for _ in range(60):
+            middle = (out + within) / 2
+            out, within = (middle, within) if outside(middle) else (out, middle)
+        bounds.append(within)
+    return bounds[0], bounds[1]
+
+
+SHAPES = [(1, (12,)), (2, (12,)), (3, (8, 5)), (5, (6, 9, 4)), (3, (40, 2))]
+
+
+@pytest.mark.parametrize(("seeds", "problems"), SHAPES)
+@pytest.mark.parametrize("level", [0.95, 0.8])
+def test_interval_equals_plain_loops(seeds, problems, level):
+    scores = studies(seeds, *problems)
+    total, freedom = slow_spread([[mean(b[:, p]) for p in range(b.shape[1])] for b in scores], [scores])
+    value = mean(mean(b.ravel()) for b in scores)
+    estimate = interval(scores, level=level)
+    assert estimate.value == pytest.approx(value)
+    low, high = slow_wilson(value, math.sqrt(total), stats.t.ppf((1 + level) / 2, freedom))
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("seeds", "problems"), SHAPES)
+@pytest.mark.parametrize("other_seeds", [1, 3])
+def test_paired_difference_equals_plain_loops(seeds, problems, other_seeds):
+    ours, theirs = studies(seeds, *problems, key="ours"), studies(other_seeds, *problems, key="theirs")
+    gaps = [[mean(a[:, p]) - mean(b[:, p]) for p in range(a.shape[1])] for a, b in zip(ours, theirs, strict=True)]
+    total, freedom = slow_spread(gaps, [ours, theirs])
+    value, error = mean(mean(row) for row in gaps), math.sqrt(total)
+    found = paired_difference(ours, theirs)
+    half = stats.t.ppf(0.975, freedom) * error
+    assert (found.value, found.low, found.high) == pytest.approx((value, max(value - half, -1), min(value + half, 1)))
+    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(value) / error, freedom))
+
+
+def test_problems_fixed_is_the_t_interval_of_the_seeds():
+    ours, theirs = studies(4, 9, 7, key="ours", high=0.8), studies(3, 9, 7, key="theirs")
+    macro = [[mean(mean(b[s]) for b in side) for s in range(len(side[0]))] for side in (ours, theirs)]
+    estimate = interval(ours, problems="fixed")
+    error = math.sqrt(variance(macro[0]) / 4)
+    low, high = slow_wilson(mean(macro[0]), error, stats.t.ppf(0.975, 3))
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-9)
+    welch = stats.ttest_ind(*macro, equal_var=False)
+    found = paired_difference(ours, theirs, problems="fixed")
+    assert found.p_value == pytest.approx(welch.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(welch.confidence_interval(0.95)))
+
+
+def test_one_seed_on_fixed_problems_speaks_of_draws():
+    correct = [generator("one seed", p).random((1, p, 12)) < 0.6 for p in (20, 10)]
+    scores = [scores_by_seed(c, "mean@12") for c in correct]
+    variances = [score_variances(c, "mean@12") for c in correct]
+    total = sum(sum(s * (1 - s) / 11 for s in b[0]) / b.shape[1] ** 2 for b in scores) / 4
+    estimate = interval(scores, problems="fixed", variances=variances)
+    low, high = slow_wilson(estimate.value, math.sqrt(total), stats.norm.ppf(0.975))
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), abs=1e-6)
+    other = [s[:, ::-1] for s in scores], [v[:, ::-1] for v in variances]
+    found = paired_difference(scores, other[0], problems="fixed", variances=(variances, other[1]))
+    assert found.high - found.low == pytest.approx(2 * stats.norm.ppf(0.975) * math.sqrt(2 * total))
+
+
+def test_where_nothing_can_be_said_the_bounds_are_nan():
+    one_draw = np.array([[1.0, 0, 1]])
+    for estimate in (
+        interval([one_draw], problems="fixed"),
+        interval([one_draw], problems="fixed", variances=[score_variances(np.array([[1], [0], [1]]), "pass@1")]),
+        interval([np.array([0.5])]),
+        paired_difference([one_draw], [studies(3, 3)[0]], problems="fixed"),
+        paired_difference([np.array([0.5])], [np.array([0.25])]),
+    ):
+        assert math.isnan(estimate.low)
+        assert math.isnan(estimate.high)
+        assert not math.isnan(estimate.value)
+    assert math.isnan(paired_difference([np.array([0.5])], [np.array([0.25])]).p_value)
+
+
+score_arrays = st.tuples(st.integers(1, 3), st.integers(2, 6)).flatmap(
+    lambda shape: st.lists(
+        st.lists(st.integers(0, 4).map(lambda c: c / 4), min_size=shape[1], max_size=shape[1]),
+        min_size=shape[0],
+        max_size=shape[0],
+    ).map(np.array)
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(score_arrays, st.sampled_from(["sampled", "fixed"]))
+def test_interval_holds_the_value_and_lies_in_range(scores, problems):
+    estimate = interval([scores, scores[:, :2]], problems=problems)
+    if problems == "fixed" and len(scores) == 1:
+        assert math.isnan(estimate.low)
+        return
+    assert -1e-9 <= estimate.low <= estimate.value + 1e-9
+    assert estimate.value - 1e-9 <= estimate.high <= 1 + 1e-9
+    assert estimate.high - estimate.low > 1e-3  # nothing is certain after six problems
+    assert estimate == interval([scores, scores[:, :2]], problems=problems)
+
+
+def test_a_vector_is_one_seed():
+    scores = studies(1, 9)[0]
+    assert interval([scores]) == interval([scores[0]])
+    assert paired_difference([scores], [1 - scores]) == paired_difference([scores[0]], [1 - scores[0]])
+
+
+def test_seeds_weigh_the_same_and_their_order_does_not_matter():
+    scores = studies(4, 10, 6)
+    turned = [b[::-1] for b in scores]
+    first, second = interval(scores), interval(turned)
+    assert (first.low, first.high) == pytest.approx((second.low, second.high))
+    # Turning one benchmark alone breaks runs apart: what a seed does to both is no longer seen.
+    apart = [scores[0], scores[1][::-1]]
+    assert interval(apart).high - interval(apart).low != pytest.approx(first.high - first.low)
+
+
+def test_interval_is_wider_for_draws_that_agree_within_a_problem():
+    rng = generator("clusters")
+    split = np.repeat(rng.random((50, 1)) < 0.5, 12, axis=1)  # every problem all right or all wrong
+    mixed = rng.permutation(split.ravel()).reshape(split.shape)
+    clustered, spread = interval([split.mean(axis=1)]), interval([mixed.mean(axis=1)])
+    assert clustered.value == pytest.approx(spread.value)
+    assert clustered.high - clustered.low > 2.5 * (spread.high - spread.low)
+
+
+def test_seeds_that_differ_widen_the_interval_and_seeds_that_agree_do_not_narrow_it():
+    problems = np.linspace(0.2, 0.8, 40)
+    alike = interval([np.stack([problems] * 3)])
+    unlike = interval([np.stack([problems - 0.1, problems, problems + 0.1])])
+    assert unlike.high - unlike.low > 1.5 * (alike.high - alike.low)
+    assert (alike.low, alike.high) == pytest.approx((interval([problems]).low, interval([problems]).high))
+
+
+def test_seeds_that_agree_by_chance_are_no_certainty():
+    """Two seeds, one draw a problem, equally many right: on fixed problems a plain t-interval has no width at all."""
+    scores = np.array([[1.0] * 70 + [0] * 30, [0] * 30 + [1.0] * 70])
+    estimate = interval([scores], problems="fixed")
+    rounded = stats.t.ppf(0.975, 1) * 0.01 / math.sqrt(12) / math.sqrt(2)  # equal up to one step of 1 / 100
+    assert (estimate.low, estimate.high) == pytest.approx(slow_wilson(0.7, rounded / stats.t.ppf(0.975, 1), 12.7062))
+    almost = scores.copy()
+    almost[0, :2] = 1 - 1e-15  # what is less than a step is rounding, and no finer step
+    assert interval([almost], problems="fixed").low == pytest.approx(estimate.low)
+
+
+def test_seeds_that_agree_better_than_chance_take_nothing_away():
+    """Each seed right where the other is wrong: the seeds' averages agree, and the problems' variance stays whole."""
+    problems = np.linspace(0.2, 0.8, 40)
+    turned = np.where(np.arange(40) % 2, 0.1, -0.1)
+    both = interval([np.stack([problems + turned, problems - turned])])
+    alone = interval([problems])
+    assert (both.low, both.high) == pytest.approx((alone.low, alone.high))
+
+
+def test_a_sum_is_never_surer_than_its_least_certain_term_allows():
+    assert total([Term(2.0, 4), Term(1.0, 10)]) == Term(3.0, pytest.approx(9 / (1 + 0.1)))
+    assert total([Term(1.0, 1), Term(-0.5, 2)]) == Term(0.5, 1)  # Satterthwaite's own would be 0.22
+    assert total([Term(1.0, 1), Term(-1.0, 2), Term(0.1, 30)]).freedom == 1
+    assert total([]).freedom == math.inf
+
+
+def test_no_variation_is_not_certainty():
+    perfect = interval([np.ones(100)])
+    assert (perfect.value, perfect.high) == (1, 1)
+    assert perfect.low == pytest.approx(100 / (100 + 1.959964**2))  # Wilson's interval for 100 of 100
+    assert interval([np.zeros(100)]).high == pytest.approx(1 - perfect.low)
+    assert interval([np.ones((3, 100))], problems="fixed") == perfect
+    pooled = interval([np.ones(50), np.ones(50)])
+    assert pooled.low == pytest.approx(perfect.low)
+    tied = paired_difference([np.ones(100)], [np.ones(100)])
+    assert tied.low == pytest.approx(-tied.high)
+    assert tied.high > 0
+    assert tied.p_value == 1
+
+
+def test_the_p_value_without_variation_agrees_with_the_interval():
+    """All problems gained by 0.02: the level at which the interval just reaches 0 is 1 - p."""
+    first, second = np.full(100, 0.52), np.full(100, 0.5)
+    found = paired_difference([first], [second])
+    assert 0 < found.p_value < 1
+    at_its_level = paired_difference([first], [second], level=1 - found.p_value)
+    assert at_its_level.low == pytest.approx(0, abs=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=10))
+def test_paired_difference_changes_sign_with_its_order(pairs):
+    first, second = np.array(pairs).T
+    ahead, behind = paired_difference([first], [second]), paired_difference([second], [first])
+    assert ahead.value == pytest.approx(first.mean() - second.mean())
+    assert (ahead.value, ahead.low, ahead.high) == pytest.approx((-behind.value, -behind.high, -behind.low))
+    assert ahead.p_value == pytest.approx(behind.p_value)
+
+
+def test_the_p_value_is_small_exactly_where_the_interval_leaves_zero_out():
+    for gap in np.linspace(-0.1, 0.1, 41):
+        first = studies(3, 30, key="p", low=0.3, high=0.6)[0]
+        found = paired_difference([first], [np.clip(studies(2, 30, key="p", low=0.3, high=0.6)[0] + gap, 0, 1)])
+        assert (found.p_value < 0.05) == (found.low > 0 or found.high < 0)
+
+
+def test_pairing_removes_what_problems_share():
+    rng = generator("pairs")
+    base = rng.random(80)
+    better = np.clip(base + 0.05 + 0.02 * rng.standard_normal(80), 0, 1)
+    paired = paired_difference([better], [base])
+    assert paired.low > 0
+    alone = interval([better])
+    assert paired.high - paired.low < 0.2 * (alone.high - alone.low)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="cannot be paired"):
+        paired_difference([np.ones(3)], [np.ones(4)])
+    with pytest.raises(ValueError, match="cannot be paired"):
+        paired_difference([np.ones(3)], [np.ones(3), np.ones(3)])
+    for bad in ([], [np.ones((2, 2, 2))], [np.array([])]):
+        with pytest.raises(ValueError, match="list of benchmarks"):
+            interval(bad)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        interval([np.array([50.0])])
+    with pytest.raises(ValueError, match="same seeds"):
+        interval([np.ones((2, 3)), np.ones((3, 3))])
+    with pytest.raises(ValueError, match="problems is 'some': expected one of sampled, fixed"):
+        interval([np.ones(3)], problems="some")
+    with pytest.raises(ValueError, match="problems is 'some'"):
+        paired_difference([np.ones(3)], [np.ones(3)], problems="some")
+    with pytest.raises(ValueError, match="shapes of the scores"):
+        interval([np.ones(3)], problems="fixed", variances=[np.ones(4)])

@@ -1,0 +1,120 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from selfdistill.evaluation.estimators import paired_difference
+from selfdistill.evaluation.power import Design, Variances, detectable, estimate, needed
+from selfdistill.randomness import generator
+
+GIVEN = Variances(problem=(0.02, 0.03), run=(0.01, 0.0), draw=(0.16, 0.2), seed=0.0004)
+DESIGN = Design(benchmarks=(60, 30), draws=12, seeds=3)
+
+
+def simulated(key, problems, seeds, draws, *, gap=0.0, problem=0.0, run=0.0, seed=0.0):
+    """Draws of two methods around chances of 1/2: normal effects, small enough to stay within 0 and 1."""
+    rng = generator("power", *key)
+    shared = rng.uniform(0.4, 0.6, problems)
+    own = math.sqrt(problem) * rng.standard_normal(problems)
+    found = []
+    for sign in (1, -1):
+        chances = shared + sign * (gap + own) / 2 + math.sqrt(seed / 2) * rng.standard_normal((seeds, 1))
+        chances = chances + math.sqrt(run / 2) * rng.standard_normal((seeds, problems))
+        assert chances.min() > 0
+        assert chances.max() < 1
+        found.append(rng.random((seeds, problems, draws)) < chances[:, :, None])
+    return found
+
+
+def test_variances_are_found_again():
+    first, second = simulated((0,), 4000, 12, 8, problem=0.004, run=0.003, seed=0.0004)
+    found = estimate([first], [second], "mean@8")
+    assert found.problem[0] == pytest.approx(0.004, rel=0.15)
+    assert found.run[0] == pytest.approx(0.003, rel=0.15)
+    assert found.draw[0] == pytest.approx(2 * 0.25, rel=0.05)
+    seeds = [
+        estimate(*([side] for side in simulated((1, i), 300, 4, 8, seed=0.0004)), "mean@8").seed for i in range(60)
+    ]
+    assert np.mean(seeds) == pytest.approx(0.0004, rel=0.3)
+
+
+def test_what_one_seed_cannot_tell_apart_is_kept_together():
+    first, second = simulated((2,), 8000, 1, 32, problem=0.004, run=0.003)
+    found = estimate([first], [second], "mean@32")
+    assert found.problem[0] == pytest.approx(0.007, rel=0.15)
+    assert found.run == (0.0,)
+    assert math.isnan(found.seed)
+    by_one_draw = estimate([first[:, :, :1]], [second[:, :, :1]], "pass@1")
+    assert by_one_draw.draw[0] == pytest.approx(0.4 * 2 * 0.25, rel=0.05)  # what the protocol says of draws
+
+
+def test_the_detectable_difference_by_hand():
+    """Two methods of three seeds: 2 x 2 degrees of freedom between seeds, 4 (P - 1) of what is left."""
+    sampled, fixed = [], []
+    for problem, run, draw, size in zip(GIVEN.problem, GIVEN.run, GIVEN.draw, DESIGN.benchmarks, strict=True):
+        by_chance = (run + draw / 12) / 3
+        sampled.append((problem + by_chance) / size / 4)
+        fixed.append(by_chance / size / 4)
+    seed = GIVEN.seed / 3
+    error = sum(sampled) + seed
+    uncertain = sampled[0] ** 2 / 59 + sampled[1] ** 2 / 29 + fixed[0] ** 2 / (4 * 59) + fixed[1] ** 2 / (4 * 29)
+    freedom = error**2 / (uncertain + (seed + sum(fixed)) ** 2 / 4)
+    by_hand = (stats.t.ppf(0.975, freedom) + stats.t.ppf(0.8, freedom)) * math.sqrt(error)
+    assert detectable(GIVEN, DESIGN) == pytest.approx(by_hand)
+    by_hand = (stats.t.ppf(0.975, 4) + stats.t.ppf(0.8, 4)) * math.sqrt(sum(fixed) + seed)
+    assert detectable(GIVEN, DESIGN, problems="fixed") == pytest.approx(by_hand)
+    by_hand = (stats.t.ppf(0.95, 4) + stats.t.ppf(0.9, 4)) * math.sqrt(sum(fixed) + seed)
+    assert detectable(GIVEN, DESIGN, problems="fixed", level=0.9, power=0.9) == pytest.approx(by_hand)
+
+
+def test_one_seed_leaves_the_seeds_out_and_more_need_them_known():
+    one, two = Design((60, 30), 12, 1), Design((60, 30), 12, 2)
+    unknown = Variances(GIVEN.problem, GIVEN.run, GIVEN.draw, math.nan)
+    for problems in ("sampled", "fixed"):
+        assert detectable(unknown, one, problems=problems) == detectable(GIVEN, one, problems=problems)
+        assert math.isnan(detectable(unknown, two, problems=problems))
+        assert needed(0.05, unknown, one, problems=problems).seeds == math.inf
+
+
+@pytest.mark.parametrize("problems", ["sampled", "fixed"])
+@pytest.mark.parametrize("difference", [0.03, 0.05, 0.08, 0.2])
+def test_needed_is_the_first_that_is_enough(problems, difference):
+    found = needed(difference, GIVEN, DESIGN, problems=problems)
+
+    def seen(draws, seeds):
+        return detectable(GIVEN, Design(DESIGN.benchmarks, draws, seeds), problems=problems) <= difference
+
+    tried = [seeds for seeds in range(2, 200) if seen(12, seeds)]
+    assert found.seeds == min(tried, default=math.inf)
+    tried = [draws for draws in range(1, 500) if seen(draws, 3)]
+    assert found.draws == min(tried, default=math.inf)
+
+
+def test_what_no_number_of_seeds_or_draws_can_see():
+    found = needed(0.01, GIVEN, DESIGN)
+    assert (found.seeds, found.draws) == (math.inf, math.inf)
+    assert needed(0.01, GIVEN, DESIGN, problems="fixed").seeds < math.inf
+
+
+@pytest.mark.parametrize(("problems", "seeds"), [("sampled", 1), ("sampled", 4), ("fixed", 4)])
+def test_four_of_five_studies_see_the_detectable_difference(problems, seeds):
+    parts = {"problem": 0.004, "run": 0.002, "seed": 0.0002}
+    variances = Variances((parts["problem"],), (parts["run"],), (2 * 0.25,), parts["seed"])
+    if seeds == 1:  # the interval of one seed speaks of its runs, whose own chances belong to the problems
+        variances = Variances((parts["problem"] + parts["run"],), (0.0,), (2 * 0.25,), math.nan)
+        parts["seed"] = 0.0
+    gap = detectable(variances, Design((80,), 8, seeds), problems=problems)
+    seen, studies = 0, 300
+    for study in range(studies):
+        if problems == "fixed":
+            parts["problem"] = 0.0
+        first, second = simulated((3, problems, seeds, study), 80, seeds, 8, gap=gap, **parts)
+        found = paired_difference([first.mean(axis=2)], [second.mean(axis=2)], problems=problems)
+        seen += found.p_value < 0.05
+    assert seen / studies == pytest.approx(0.8, abs=0.09)
+
+
+def test_another_word_for_problems_is_refused():
+    with pytest.raises(ValueError, match="problems is 'some'"):
+        detectable(GIVEN, DESIGN, problems="some")

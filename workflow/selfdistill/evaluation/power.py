@@ -1,0 +1,159 @@
+"""How small a difference a study can see, and how many seeds or draws a given difference would need.
+
+Differences of two methods with equally many seeds, compared as `estimators.paired_difference` does. Variances are
+taken from two methods' draws (`estimate`) or given.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from selfdistill.evaluation.estimators import LEVEL, PROBLEMS, score_variances, scores_by_seed
+from selfdistill.evaluation.variance import Term, rest_terms, seed_terms, total
+
+#: Chance of seeing a difference that is there.
+POWER = 0.8
+
+#: Share of a draw's variance p (1 - p) between problems, where one draw a problem cannot tell: spec/evaluation.md.
+BETWEEN = 0.6
+
+#: No more than so many seeds, or draws a problem, are considered.
+MOST = 10_000
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Variances of a difference of two methods, in squared shares.
+
+    problem: of the gap of their chances on a problem, one a benchmark; run: of a run's own chances on a problem around
+    its method's, both methods together; draw: of one draw around the run's chance, both together; seed: of a run's
+    macro average around its method's, both together, the draws and `run` aside (nan: not known).
+    """
+
+    problem: tuple[float, ...]
+    run: tuple[float, ...]
+    draw: tuple[float, ...]
+    seed: float
+
+
+@dataclass(frozen=True)
+class Design:
+    """Problems of each benchmark, draws a problem and seed, seeds of each method."""
+
+    benchmarks: tuple[int, ...]
+    draws: int
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Seeds at the design's draws, and draws at the design's seeds, that a difference needs (inf: no number does)."""
+
+    seeds: float
+    draws: float
+
+
+def estimate(first: Sequence[np.ndarray], second: Sequence[np.ndarray], metric: str) -> Variances:
+    """Variances from two methods' draws: 0/1 arrays [S x] P x D of the same benchmarks and problems.
+
+    What one seed cannot tell apart stays together: a run's own chances count as the problem's, and `seed` is nan unless
+    both methods have two seeds or more. From one draw a problem, `draw` is the share 1 - BETWEEN of m (1 - m) of the
+    mean m. No estimate is below 0.
+    """
+    problem, run, draw = [], [], []
+    for pair in zip(first, second, strict=True):
+        scores = [scores_by_seed(correct, metric) for correct in pair]
+        drawn = [_of_a_score(correct, s, metric) for correct, s in zip(pair, scores, strict=True)]
+        kept = [max(_rest(s) - d, 0.0) for s, d in zip(scores, drawn, strict=True)]
+        gaps = scores[0].mean(axis=0) - scores[1].mean(axis=0)
+        by_chance = sum((k + d) / len(s) for k, d, s in zip(kept, drawn, scores, strict=True))
+        problem.append(max(float(gaps.var(ddof=1)) - by_chance, 0.0) if len(gaps) > 1 else math.nan)
+        run.append(sum(kept))
+        draw.append(sum(d * np.shape(correct)[-1] for d, correct in zip(drawn, pair, strict=True)))
+    seed = sum(seed_variance([scores_by_seed(correct, metric) for correct in side]) for side in (first, second))
+    return Variances(tuple(problem), tuple(run), tuple(draw), seed)
+
+
+def seed_variance(scores: Sequence[np.ndarray]) -> float:
+    """Variance of a run's macro average around its method's, from scores [S, P] of each benchmark; nan for one seed."""
+    seeds = len(scores[0])
+    terms = seed_terms(scores, shared=True)
+    return max(seeds * sum(term.value for term in terms), 0.0) if terms else math.nan
+
+
+def detectable(
+    variances: Variances, design: Design, *, problems: str = "sampled", level: float = LEVEL, power: float = POWER
+) -> float:
+    """The least difference, as a share, that the interval tells from none with the chance `power`.
+
+    (t of the level + t of the power) standard errors. With one seed it speaks of these two runs, as the interval does:
+    the seeds' variance is left out; else it is nan where that is not known.
+    Raises ValueError for other `problems`.
+    """
+    if problems not in PROBLEMS:
+        raise ValueError(f"problems is {problems!r}: expected one of {', '.join(PROBLEMS)}")
+    error = _error(variances, design, problems)
+    quantiles = [float(stdtrit(min(error.freedom, 1e9), chance)) for chance in ((1 + level) / 2, power)]
+    return sum(quantiles) * math.sqrt(error.value)
+
+
+def needed(
+    difference: float,
+    variances: Variances,
+    design: Design,
+    *,
+    problems: str = "sampled",
+    level: float = LEVEL,
+    power: float = POWER,
+) -> Needed:
+    """How many seeds (two or more), or else how many draws, would make a difference of this share detectable."""
+
+    def enough(**changed: int) -> bool:
+        other = Design(design.benchmarks, **({"draws": design.draws, "seeds": design.seeds} | changed))
+        return detectable(variances, other, problems=problems, level=level, power=power) <= difference
+
+    return Needed(_least(2, lambda n: enough(seeds=n)), _least(1, lambda n: enough(draws=n)))
+
+
+def _error(variances: Variances, design: Design, problems: str) -> Term:
+    """Variance of the macro average of a difference, and its degrees of freedom: what `paired_difference` would see."""
+    parts = list(zip(design.benchmarks, variances.problem, variances.run, variances.draw, strict=True))
+    scale = [1 / size / len(parts) ** 2 for size, *_ in parts]
+    rest = [(run + draw / design.draws) / design.seeds * s for (_, _, run, draw), s in zip(parts, scale, strict=True)]
+    freedom = 2 * (design.seeds - 1)
+    terms = []
+    if problems == "sampled":
+        for (size, between, *_), s, chance in zip(parts, scale, rest, strict=True):
+            terms.append(Term(between * s + chance, size - 1))
+            if freedom:
+                terms.append(Term(-chance, freedom * (size - 1)))  # which is in the seeds' term too
+    if freedom:
+        terms.append(Term(variances.seed / design.seeds + sum(rest), freedom))
+    return total(terms) if terms else Term(sum(rest), math.inf)
+
+
+def _least(start: int, enough: Callable[[int], bool]) -> float:
+    """The least number from `start` to MOST that is enough, given that more is never worse; inf where none is."""
+    if not enough(MOST):
+        return math.inf
+    low, high = start, MOST
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low
+
+
+def _of_a_score(correct: np.ndarray, scores: np.ndarray, metric: str) -> float:
+    """Mean variance of a score over other draws."""
+    spread = float(score_variances(correct, metric).mean())
+    mean = float(scores.mean())
+    return (1 - BETWEEN) * mean * (1 - mean) if math.isnan(spread) else spread
+
+
+def _rest(scores: np.ndarray) -> float:
+    """Variance of a score that neither its seed nor its problem explains; 0 for one seed or problem."""
+    terms = rest_terms([scores])
+    return -terms[0].value * scores.size if terms else 0.0
