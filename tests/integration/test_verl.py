@@ -25,7 +25,13 @@ from selfdistill.sampling.models import load_model
 
 ROOT = Path(__file__).parents[2]
 RUNS = "results/runs/arithmetic/tiny_qwen3"
-PARTS = {"config": "config.yaml", "metrics": "metrics.jsonl", "provenance": "provenance.json", "model": "model"}
+PARTS = {
+    "config": "config.yaml",
+    "metrics": "metrics.jsonl",
+    "provenance": "provenance.json",
+    "records": "records.parquet",
+    "model": "model",
+}
 pytestmark = [pytest.mark.verl, pytest.mark.timeout(1500)]
 
 JOB = textwrap.dedent(

@@ -60,6 +60,7 @@ CONFIG = {
     },
     "checkpoint": {"every": 1},
     "guards": {"null_contrast_rollouts": 2},
+    "records": {"every": 2, "rollouts": 3},
     "objective": {},
     "teacher": {"kind": "snapshot", "sync_interval": 2},
     "hints": {"source": "self_rollout", "k_max": 2, "max_tokens": 64},

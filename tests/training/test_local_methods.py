@@ -2,15 +2,13 @@
 
 import copy
 import math
-import zlib
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
+from registered_methods import REGISTRY, coin, registered
 
 from selfdistill.errors import UserError
 from selfdistill.objectives.batch import Batch
@@ -26,7 +24,6 @@ from selfdistill.tasks.prompts import student_prompt
 from selfdistill.training import step as step_module
 from selfdistill.training.step import TrainingStep
 
-REGISTRY = yaml.safe_load((Path(__file__).parents[2] / "config" / "methods.yaml").read_text())["methods"]
 DISTILLED = {"signal/divergence_mean", "signal/teacher_gap_abs_mean"}
 WEIGHED = {"signal/weight_mean", "signal/weight_clipped_share"}
 EVIDENCE = {"signal/evidence_mean", "signal/evidence_abs_mean"}
@@ -48,23 +45,6 @@ GUARDS = {
     "guard/alignment_gain",
     "guard/teacher_over_uniform",
 }
-
-
-def registered(method, **changes):
-    """A method's entry in the registry, for a vocabulary of some hundred ids; `changes` go into its sections."""
-    entry = {key: REGISTRY[method][key] for key in ("implementation", "objective", "optimizer", "update")}
-    entry |= {key: REGISTRY[method][key] for key in ("teacher", "hints") if key in REGISTRY[method]}
-    if "top_k" in entry["objective"]:
-        entry["objective"] = entry["objective"] | {"top_k": 8}
-    return {key: {**entry.get(key, {}), **changes.get(key, {})} for key in {*entry, *changes} - {"implementation"}} | {
-        "implementation": entry["implementation"]
-    }
-
-
-def coin(response, problem):
-    """As good as tossed, but the same for equal responses: nearly every group has both outcomes."""
-    answer = last_boxed(response)
-    return Graded(answer, answer is not None and zlib.crc32(response.encode()) % 2 == 0)
 
 
 def never(response, problem):
@@ -343,7 +323,7 @@ def test_a_one_sided_contrast_is_relative_to_the_student_right_before_its_update
 
 @pytest.mark.parametrize(("method", "objective"), [("srpo", {}), ("sdpo", {}), ("rlcsd", {"one_sided": True})])
 def test_the_student_is_asked_about_hinted_rollouts_only(make, seen, monkeypatch, method, objective):
-    trainer = make(coin, **still(method, objective=objective))
+    trainer = make(coin, **still(method, objective=objective, records={"every": 0}))  # records ask once more
     asked, original = [], ModelScorer.__call__
 
     def watched(self, rows, *arguments, **options):

@@ -21,6 +21,7 @@ from selfdistill.files import sha256_file
 from selfdistill.sampling.models import load_model
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
 from selfdistill.training.local import run
+from selfdistill.training.records import read_records
 from selfdistill.training.state_folder import StateFolder
 
 
@@ -33,6 +34,7 @@ def go(config, files, folder, report=lambda line: None):
         "config": folder / "out" / "config.yaml",
         "metrics": folder / "out" / "metrics.jsonl",
         "provenance": folder / "out" / "provenance.json",
+        "records": folder / "out" / "records.parquet",
         "model": folder / "out" / "model",
     }
     run.train(config, **files, state_dir=folder / "state", outputs=outputs, threads=1, report=report)
@@ -77,6 +79,12 @@ def test_publishes_config_metrics_provenance_and_a_loadable_model(uninterrupted,
     assert moved
 
 
+def test_publishes_the_rollouts_that_were_to_be_recorded(uninterrupted):
+    steps = read_records(uninterrupted["records"], ["step"])["step"].to_pylist()
+    assert steps == [1, 1, 1, 2, 2, 2, 4, 4, 4]
+    assert not list((uninterrupted["records"].parents[1] / "state").glob("records/*"))  # the result has them
+
+
 @pytest.mark.parametrize("stop_at", [1, 2, 3])
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_run_stopped_at_any_step_ends_the_same(small_run, config, uninterrupted, tmp_path, stop_at, every):
@@ -92,6 +100,7 @@ def test_a_run_stopped_at_any_step_ends_the_same(small_run, config, uninterrupte
     outputs = go(config, small_run, tmp_path)
     assert weights_hash(outputs) == weights_hash(uninterrupted)
     assert metrics_of(outputs["metrics"]) == metrics_of(uninterrupted["metrics"])
+    assert sha256_file(outputs["records"]) == sha256_file(uninterrupted["records"])
 
 
 #: Teacher kinds, each with a method whose signal needs something else of it.
@@ -125,6 +134,7 @@ def test_a_resumed_run_has_the_teacher_of_an_uninterrupted_one(small_run, config
     resumed = go(config, small_run, tmp_path / "stopped", said.append)
     assert any(line.startswith("resumed from step 2") for line in said)
     assert weights_hash(resumed) == weights_hash(whole)
+    assert sha256_file(resumed["records"]) == sha256_file(whole["records"])
     records = metrics_of(resumed["metrics"])
     assert records == metrics_of(whole["metrics"])
     assert all(record["guard/alignment_gain"] > 1 for record in records[1:])
@@ -155,6 +165,7 @@ def test_sigkill_in_the_middle_of_a_step(small_run, config, uninterrupted, tmp_p
     )
     out = tmp_path / "out"
     names = {"config": "config.yaml", "metrics": "metrics.jsonl", "provenance": "provenance.json", "model": "model"}
+    names["records"] = "records.parquet"
     job = {
         "config": config,
         "files": {k: str(v) for k, v in small_run.items()},
@@ -176,6 +187,7 @@ def test_sigkill_in_the_middle_of_a_step(small_run, config, uninterrupted, tmp_p
     subprocess.run(command, check=True, timeout=120, capture_output=True)
     assert sha256_file(out / "model" / "model.safetensors") == weights_hash(uninterrupted)
     assert metrics_of(out / "metrics.jsonl") == metrics_of(uninterrupted["metrics"])
+    assert sha256_file(out / "records.parquet") == sha256_file(uninterrupted["records"])
 
 
 def test_a_complete_run_is_published_again_without_training(small_run, config, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ rule train:
         config=f"{RUN_FOLDER}/config.yaml",
         metrics=f"{RUN_FOLDER}/metrics.jsonl",
         provenance=f"{RUN_FOLDER}/provenance.json",
+        records=f"{RUN_FOLDER}/records.parquet",
         model=directory(f"{RUN_FOLDER}/model"),
     log:
         "results/logs/train/{task}/{model}/{variant}/seed{seed}.log",

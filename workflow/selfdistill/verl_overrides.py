@@ -223,6 +223,7 @@ def _own(config: Mapping[str, Any], state: str | os.PathLike) -> dict[str, Any]:
         "teacher": teacher,
         "hints": config["hints"],
         "null_contrast_rollouts": config["guards"]["null_contrast_rollouts"],
+        "records": config["records"],
         "grader": config["grader"],
         "first_role_counts": config["reward"]["first_role_counts"],
         "shuffle_rewards": config["reward"]["shuffle"],

@@ -26,7 +26,7 @@ from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.local.engine import LocalEngine
 from selfdistill.training.local.settings import OptimizerSettings
-from selfdistill.training.settings import StepSettings
+from selfdistill.training.settings import RecordSettings, StepSettings
 from selfdistill.training.step import StepRollouts, TrainingStep
 from selfdistill.training.verl.loss import Loss
 
@@ -97,6 +97,7 @@ def settings(method, **changes):
         ),
         "hints": HintSettings(**entry.get("hints", {}), max_tokens=100),
         "null_contrast_rollouts": 1,
+        "records": RecordSettings(every=2, rollouts=3),
     }
     return StepSettings(**fields | changes)
 
@@ -128,6 +129,11 @@ def test_three_steps_of_both_trainers_are_the_same(group, drawn, method):
             if not name.startswith("timing_s/"):
                 assert other[name] == pytest.approx(one[name], rel=2e-3, abs=2e-5), (number, name)
         assert one["actor/skipped_updates"] < 2
+        for kept, remote_kept in zip(*(step.recorded or [] for step in steps), strict=True):
+            assert kept.keys() == remote_kept.keys()
+            for name in ("student_logprobs", "correct_logprobs", "weights"):
+                assert remote_kept[name] == pytest.approx(kept[name], abs=2e-3), (number, name)
+        assert [bool(step.recorded) for step in steps] == [number < 3 and method != "grpo"] * 2
     trained = dict(models.student.engine.module.named_parameters())
     moved = []
     for before, (name, after) in zip(initial, model.named_parameters(), strict=True):

@@ -5,6 +5,7 @@ which two distributions are compared. Log-probabilities are in nats, float32, un
 temperature, and of the sampled tokens unless a support is named. Behind a response they are finite and mean nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
 import torch
@@ -105,17 +106,26 @@ class Targets:
         weights: (B, T) factor of each token's loss, global denominators and path coefficients included; the loss of
             the batch is the plain sum of weights times token losses, whatever the micro-batching.
         metrics: scalars about the signal, for the log.
+        marked: (B, T) bool, the tokens that the signal picks out or that a clip of it changes; None where there is no
+            such thing, or only the loss can tell. No loss reads it: it is for a run's records, as is the next.
+        distilled: (B,) bool, rows whose loss is a divergence, in nats, and has no advantage; None for no row.
     """
 
     advantages: Tensor
     weights: Tensor
     metrics: dict[str, float]
+    marked: Tensor | None = None
+    distilled: Tensor | None = None
 
     def rows(self, index: Tensor) -> "Targets":
-        return replace(self, advantages=self.advantages[index], weights=self.weights[index])
+        return self._each(lambda value: value[index])
 
     def narrowed(self, width: int) -> "Targets":
-        return replace(self, advantages=self.advantages[:, :width], weights=self.weights[:, :width])
+        return self._each(lambda value: value[:, :width] if value.ndim > 1 else value)
+
+    def _each(self, part: Callable[[Tensor], Tensor]) -> "Targets":
+        names = ("advantages", "weights", "marked", "distilled")
+        return replace(self, **{name: None if (v := getattr(self, name)) is None else part(v) for name in names})
 
 
 @dataclass(frozen=True)
@@ -139,10 +149,12 @@ class TokenLoss:
         values: (B, T) nats or advantage units, with gradient, unweighted.
         watched: what the log should know, detached; logged as means over the rows of the global batch that
             carry a loss, whatever the micro-batching.
+        advantages: (B, T) that the loss took, where they depend on the student and are not those of the targets.
     """
 
     values: Tensor
     watched: Watched = field(default_factory=dict)
+    advantages: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def distillation_targets(batch: Batch, aggregation: str) -> Targets:
     mask = batch.hinted_mask
     present = batch.hinted if batch.kept is None else batch.hinted & batch.kept
     weights = token_weights(mask, aggregation, int(present.sum()))
-    return Targets(torch.zeros_like(weights), weights, {})
+    return Targets(torch.zeros_like(weights), weights, {}, distilled=present)
 
 
 def support_divergence(

@@ -35,12 +35,16 @@ def interpolated(advantages: Tensor, weight: Tensor, lam: float) -> Tensor:
     return advantages * ((1 - lam) + lam * weight)
 
 
+def clip_changed(weight: Tensor, epsilon_w: float) -> Tensor:
+    """Which weights the clip changes, bool."""
+    return clipped_weight(weight, epsilon_w) != weight
+
+
 def weight_watched(weight: Tensor, epsilon_w: float, mask: Tensor) -> Watched:
     """Mean clipped weight and share of weights that the clip changed, as TokenLoss.watched."""
-    clipped = clipped_weight(weight, epsilon_w)
     return {
-        "signal/weight_mean": (clipped, mask),
-        "signal/weight_clipped_share": ((clipped != weight).to(weight), mask),
+        "signal/weight_mean": (clipped_weight(weight, epsilon_w), mask),
+        "signal/weight_clipped_share": (clip_changed(weight, epsilon_w).to(weight), mask),
     }
 
 
@@ -79,4 +83,5 @@ class AgainstStudent:
         evidence = torch.where(mask, batch.correct_logprobs - student.logprobs.detach(), 0.0)
         advantages = self.advantages(targets.advantages, evidence, batch.step)
         loss = clipped_surrogate(student.logprobs, batch.old_logprobs, advantages, self.epsilon_low, self.epsilon_high)
-        return TokenLoss(loss, evidence_watched(evidence, mask) | self.watched(targets.advantages, evidence, mask))
+        watched = evidence_watched(evidence, mask) | self.watched(targets.advantages, evidence, mask)
+        return TokenLoss(loss, watched, advantages)

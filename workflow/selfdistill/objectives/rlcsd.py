@@ -88,7 +88,7 @@ class RLCSD:
         }
         if self.anchor:
             watched["signal/sign_clamped_share"] = ((anchored != shifted).float(), selected)
-        return Targets(modulated, weights, means(watched))
+        return Targets(modulated, weights, means(watched), marked=selected)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
         """The clipped surrogate, without dual clip."""

@@ -10,6 +10,7 @@ from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLo
 from selfdistill.objectives.contrast import contrastive_evidence
 from selfdistill.objectives.modulation import (
     annealed,
+    clip_changed,
     clipped_weight,
     evidence_watched,
     evidence_weight,
@@ -43,6 +44,7 @@ class RLSDECTR:
             interpolated(advantages, clipped_weight(weight, self.epsilon_w), lam),
             token_weights(batch.token_mask, aggregation, batch.rollouts),
             means(watched) | {"signal/lam": lam},
+            marked=mask & clip_changed(weight, self.epsilon_w),
         )
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:

@@ -57,8 +57,8 @@ class SRPO:
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
         """One mean over the tokens of both branches, distilled ones weighted by the teacher's confidence."""
-        mask = batch.token_mask
-        distilled = mask & self.distilled(batch)[:, None]
+        mask, rows = batch.token_mask, self.distilled(batch)
+        distilled = mask & rows[:, None]
         weights = token_weights(mask, aggregation, batch.rollouts)
         confidence = self._confidence(batch.teacher_entropy, torch.where(distilled, weights, 0.0))
         metrics = means(
@@ -70,7 +70,8 @@ class SRPO:
         if distilled.any():
             metrics["signal/entropy_weight_max"] = float(confidence[distilled].max())
         advantages = batch.advantages[:, None].expand(mask.shape)
-        return Targets(advantages, torch.where(distilled, weights * confidence, weights), metrics)
+        weights = torch.where(distilled, weights * confidence, weights)
+        return Targets(advantages, weights, metrics, distilled=rows)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
         """The branch's loss of each token."""

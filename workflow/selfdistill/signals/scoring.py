@@ -90,6 +90,11 @@ class ContextBuilder:
         wrong = [[context(p, hint, length) for hint in a.wrong] for p, a, length in rows]
         return TeacherContexts(correct, wrong, sum(truncated) / max(len(truncated), 1))
 
+    def shown(self, hint: Hint) -> Hint:
+        """What a teacher reads of a hint, where the prompt as a whole is not cut."""
+        within, _ = self._within_budget(hint)
+        return Hint("", within.answer) if self._settings.mode == "answer_only" else within
+
     def template_ids(self) -> list[int]:
         """The context of an empty problem and hint: what the template alone takes."""
         return self._encode("", Hint("", ""))[0]

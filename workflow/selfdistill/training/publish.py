@@ -6,11 +6,17 @@ from pathlib import Path
 from selfdistill.files import atomic_path, link_or_copy
 from selfdistill.training.state_folder import StateFolder
 
-_NAMES = {"config": "config.yaml", "metrics": "metrics.jsonl", "provenance": "provenance.json", "model": "model"}
+_NAMES = {
+    "config": "config.yaml",
+    "metrics": "metrics.jsonl",
+    "provenance": "provenance.json",
+    "records": "records.parquet",
+    "model": "model",
+}
 
 
 def publish(state: StateFolder, outputs: dict[str, Path]) -> None:
-    """Put what is in `state.final` into `outputs`: config, metrics, provenance (files) and model (a folder).
+    """Put what is in `state.final` into `outputs`: config, metrics, provenance, records (files) and model (a folder).
 
     Weights are linked where they can be, else copied.
     """

@@ -11,6 +11,18 @@ from selfdistill.tasks.prompts import FRAMINGS, HINT_MODES
 
 
 @dataclass(frozen=True)
+class RecordSettings:
+    """Which rollouts are kept token by token: so many of step 1 and of every so many steps; `every` 0 is never."""
+
+    every: int = 50
+    rollouts: int = 8
+
+    def due(self, step: int) -> bool:
+        """Whether a training step, counted from 1, is one of them."""
+        return self.every > 0 and self.rollouts > 0 and (step == 1 or step % self.every == 0)
+
+
+@dataclass(frozen=True)
 class StepSettings:
     """Settings of a training step; keys and their meaning are those of a run's config (config/README.md).
 
@@ -36,6 +48,7 @@ class StepSettings:
     teacher: TeacherSettings
     hints: HintSettings
     null_contrast_rollouts: int
+    records: RecordSettings
 
     def __post_init__(self) -> None:
         one_of("rollout.old_logprobs", self.old_logprobs, ("sampler", "recompute"))

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from selfdistill.errors import UserError
 from selfdistill.objectives.advantages import group_advantages
 from selfdistill.objectives.aggregation import token_weights
-from selfdistill.objectives.batch import Batch, mean_over
+from selfdistill.objectives.batch import Batch, Targets, mean_over
 from selfdistill.objectives.methods import build_method
 from selfdistill.objectives.policy_gradient import importance_weights
 from selfdistill.randomness import generator
@@ -24,6 +25,7 @@ from selfdistill.signals.scoring import ContextBuilder, TeacherContexts, score_c
 from selfdistill.tasks.prompts import Hint
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.engine import Engine
+from selfdistill.training.recorder import chosen_rows, rollout_facts, token_facts
 from selfdistill.training.settings import StepSettings
 from selfdistill.training.update import update_metrics
 
@@ -64,19 +66,26 @@ class StepRollouts:
 
 
 class TrainingStep:
-    """Turns the rollouts of a step into updates of an engine's model. It has no state of its own."""
+    """Turns the rollouts of a step into updates of an engine's model. No step depends on what it keeps of the last."""
 
     def __init__(self, settings: StepSettings, tokenizer: PreTrainedTokenizerBase, engine: Engine):
         """Raises UserError where the method cannot be had with the other settings."""
-        self.settings, self._engine = settings, engine
+        self.settings, self._engine, self._tokenizer = settings, engine, tokenizer
         self.method = build_method(settings.implementation, settings.objective)
         self.contexts = ContextBuilder(tokenizer, settings.hints, settings.max_sequence_tokens)
         self._timings: dict[str, float] = {}
+        #: Of the last step that was run: rows for records.parquet by row of the batch; None where none were due.
+        self._recorded: dict[int, dict[str, Any]] | None = None
         self._check_method()
+
+    @property
+    def recorded(self) -> list[dict[str, Any]] | None:
+        """What the last step that was run adds to the run's records; None where none were due."""
+        return None if self._recorded is None else [row for row in self._recorded.values() if "weights" in row]
 
     def run(self, number: int, rollouts: StepRollouts) -> dict[str, float]:
         """Training step `number`, counted from 1; returns its metrics."""
-        self._timings, engine = {}, self._engine
+        self._timings, self._recorded, engine = {}, None, self._engine
         rewards = self._rewards(rollouts, number)
         groups = torch.arange(len(rewards), device=engine.device) // self.settings.group_size
         metrics = _rollout_metrics(rollouts, rewards)
@@ -93,6 +102,8 @@ class TrainingStep:
             contexts = self.contexts.build([p.problem for p in rollouts.problems], assignments, rollouts.lengths)
             metrics |= hint_metrics(assignments) | {"hints/truncated_share": contexts.truncated_share}
             batch = batch.extended(kept=torch.tensor([a.kept for a in assignments], device=engine.device))
+            if self.settings.records.due(number):
+                self._begin_records(number, rollouts, rewards, assignments)
         metrics |= self._update(rollouts.sequences, batch, contexts, number)
         engine.tick("training_steps")
         return metrics | {f"timing_s/{name}": seconds for name, seconds in self._timings.items()}
@@ -146,15 +157,15 @@ class TrainingStep:
             rows = list(range(begin, begin + share))
             part = batch.rows(torch.tensor(rows, device=batch.advantages.device))
             part_contexts = None if contexts is None else contexts.rows(rows)
-            record, updated = self._optimizer_step(rows_of(sequences, rows), part, part_contexts, rate)
+            record, updated = self._optimizer_step(rows_of(sequences, rows), part, part_contexts, rate, begin)
             records.append(record)
             skipped += not updated
         return _combined(records) | {"actor/learning_rate": rate, "actor/skipped_updates": skipped}
 
     def _optimizer_step(
-        self, sequences: Sequences, batch: Batch, contexts: TeacherContexts | None, rate: float
+        self, sequences: Sequences, batch: Batch, contexts: TeacherContexts | None, rate: float, begin: int
     ) -> tuple[dict[str, float], bool]:
-        """Metrics of one update from one global batch, and whether it was made.
+        """Metrics of one update from one global batch, the step's rows from `begin` on, and whether it was made.
 
         It is skipped, the optimizer's state untouched, where no token carries a loss of the method's own (a
         KL term alone is no reason to move), and where the gradient is not finite.
@@ -167,6 +178,8 @@ class TrainingStep:
         targets = self.method.targets(batch, settings.aggregation)
         if not targets.weights.any():
             return metrics, False
+        if self._recorded is not None:
+            self._record(sequences, batch, targets, begin)
         kl_weights = settings.kl_coef * token_weights(kept, settings.aggregation, batch.rollouts)
         # Rows without any weight are not forwarded: they left the batch, or the method wants nothing of them.
         live = ((targets.weights != 0) | (kl_weights != 0)).any(dim=1).nonzero()[:, 0]
@@ -240,6 +253,36 @@ class TrainingStep:
             rollouts = self.settings.null_contrast_rollouts
             guards = teacher_guards(teacher, contexts, sequences.responses, scores, rollouts)
         return batch, metrics | guards
+
+    def _begin_records(
+        self, number: int, rollouts: StepRollouts, rewards: Tensor, assignments: Sequence[Assignment]
+    ) -> None:
+        """Choose what is recorded of this step, and note what is known of it before any update."""
+        settings = self.settings
+        chosen = chosen_rows([a.hinted for a in assignments], settings.records.rollouts, settings.seed, number)
+        shown = self.contexts.shown
+        with self.timed("records"):
+            self._recorded = {
+                i: rollout_facts(
+                    step=number,
+                    place=divmod(i, settings.group_size),
+                    problem=rollouts.problems[i],
+                    response=rollouts.responses[i],
+                    correct=rollouts.correct[i],
+                    reward=float(rewards[i]),
+                    hints=(shown(assignments[i].correct), [shown(hint) for hint in assignments[i].wrong]),
+                    tokenizer=self._tokenizer,
+                )
+                for i in chosen
+            }
+
+    def _record(self, sequences: Sequences, batch: Batch, targets: Targets, begin: int) -> None:
+        """Add what teacher and method say of the chosen rows among those of an optimizer step."""
+        rows = [i - begin for i in self._recorded if begin <= i < begin + len(sequences.responses)]
+        with self.timed("records"):
+            found = token_facts(self._engine.scorer("student"), self.method, sequences, batch, targets, rows)
+        for row, facts in zip(rows, found, strict=True):
+            self._recorded[begin + row] |= facts
 
     def _check_method(self) -> None:
         needs, settings = self.method.needs, self.settings

@@ -20,9 +20,12 @@ from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.local.trainer import LocalTrainer
 from selfdistill.training.metrics_log import MetricsLog
 from selfdistill.training.publish import publish
+from selfdistill.training.records import StepRecords
 from selfdistill.training.state_folder import StateFolder
 
 Report = Callable[[str], None]
+#: What of its state says that something was saved: patterns of files.
+CHECKPOINTS = ("checkpoints/step_*",)
 
 
 def train(
@@ -43,7 +46,7 @@ def train(
         train_file, val_file: parquets of the task.
         base_model: folder of the initial weights.
         state_dir: where state lives while the run lasts, keyed by the config's hash.
-        outputs: where to publish: config, metrics, provenance (files) and model (folder).
+        outputs: where to publish: config, metrics, provenance, records (files) and model (folder).
         threads: CPU threads; results are bit-exact for equal numbers of threads.
         report: takes one line of progress.
 
@@ -72,7 +75,7 @@ def _finish(
     torch.use_deterministic_algorithms(not torch.cuda.is_available())
     settings = LocalSettings.from_config(config)
     trainer = _build(settings, config, train_file, val_file, base_model, report)
-    log = MetricsLog(state.path)
+    log, records = MetricsLog(state.path), StepRecords(state.path)
     done, before, started = 0, 0.0, time.time()
     if (saved := state.load_checkpoint()) is not None:
         tensors, facts = saved
@@ -86,6 +89,8 @@ def _finish(
         metrics = trainer.step(step)
         if step % settings.validation.every == 0 or step == settings.steps:
             metrics |= trainer.validate()
+        if trainer.recorded is not None and step > log.last:
+            records.write(step, trainer.recorded)
         log.write(step, metrics)
         report(_progress(step, done, settings.steps, metrics, time.monotonic() - began))
         if step % settings.checkpoint.every == 0 and step < settings.steps:
@@ -97,12 +102,14 @@ def _finish(
         trainer.save(folder / "model")
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         shutil.copyfile(log.path, folder / "metrics.jsonl")
+        records.collect(folder / "records.parquet")
         files = RunInputs(train_file, val_file, base_model, folder / "model")
         clock = Clock(started, time.time(), before + time.monotonic() - began)
         write_json(
             folder / "provenance.json", build_provenance(config, files, clock, sys.argv, gpus=torch.cuda.is_available())
         )
     state.drop_checkpoints()
+    records.drop()
 
 
 def _build(

@@ -8,7 +8,7 @@ from selfdistill.errors import UserError
 from selfdistill.sampling.interface import SamplingSettings
 from selfdistill.signals.hints import HintSettings
 from selfdistill.signals.teachers import TeacherSettings
-from selfdistill.training.settings import StepSettings, one_of
+from selfdistill.training.settings import RecordSettings, StepSettings, one_of
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ class LocalSettings:
     validation: ValidationSettings
     checkpoint: CheckpointSettings
     guards: GuardSettings
+    records: RecordSettings
     objective: dict[str, Any]
     teacher: TeacherSettings
     hints: HintSettings
@@ -157,6 +158,7 @@ class LocalSettings:
             teacher=self.teacher,
             hints=self.hints,
             null_contrast_rollouts=self.guards.null_contrast_rollouts,
+            records=self.records,
         )
 
     def _check(self) -> None:

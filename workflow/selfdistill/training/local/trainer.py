@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -67,6 +68,11 @@ class LocalTrainer:
         drawn = time.monotonic()
         metrics = self._step.run(number, rollouts)
         return metrics | {"timing_s/rollout": drawn - began, "timing_s/step": time.monotonic() - began}
+
+    @property
+    def recorded(self) -> list[dict[str, Any]] | None:
+        """See TrainingStep."""
+        return self._step.recorded
 
     def _roll_out(self, number: int) -> StepRollouts:
         rollout = self.settings.rollout

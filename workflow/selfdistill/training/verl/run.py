@@ -18,12 +18,15 @@ from selfdistill.errors import UserError
 from selfdistill.files import atomic_path, write_json
 from selfdistill.provenance import Clock, RunInputs, build_provenance
 from selfdistill.training.publish import publish
+from selfdistill.training.records import StepRecords
 from selfdistill.training.state_folder import StateFolder
 from selfdistill.training.verl.cluster import ray_cluster
 from selfdistill.training.verl.guard import FOLDER, end_guarded, start_guarded
 from selfdistill.verl_overrides import hydra_overrides
 
 Report = Callable[[str], None]
+#: What of its state says that something was saved: patterns of files.
+CHECKPOINTS = ("checkpoints/latest_checkpointed_iteration.txt",)
 _LIBRARY = Path(__file__).resolve().parents[3]  # the folder of the package
 _CLOCK_SECONDS = 10.0
 
@@ -48,7 +51,7 @@ def train(
         train_file, val_file: parquets of the task.
         base_model: folder of the initial weights.
         state_dir: where checkpoints, metrics and validation draws live while the run lasts.
-        outputs: where to publish: config, metrics, provenance (files) and model (folder).
+        outputs: where to publish: config, metrics, provenance, records (files) and model (folder).
         threads: CPU threads of each worker.
         gpus, nodes: GPUs a node, and nodes.
         report: takes one line of progress.
@@ -113,11 +116,13 @@ def _finish(
             # A Ray of this run alone, whatever else runs on the machine: its own folder, and no cluster's address.
             environment.pop("RAY_ADDRESS", None)
             _run([*command, f"+ray_kwargs.ray_init._temp_dir={FOLDER}"], environment, reason, clock)
+    records = StepRecords(state.path)
     with atomic_path(state.final) as folder:
         folder.mkdir()
         shutil.copytree(state.path / "export", folder / "model")
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         shutil.copyfile(state.path / "metrics.jsonl", folder / "metrics.jsonl")
+        records.collect(folder / "records.parquet")
         files = RunInputs(train_file, val_file, base_model, folder / "model")
         times = Clock(clock.started, time.time(), clock.seconds)
         used = gpus * nodes if config["verl"]["device"] == "cuda" else 0
@@ -126,6 +131,7 @@ def _finish(
         write_json(folder / "provenance.json", facts | {"attention": chosen})
     for name in ("checkpoints", "export"):
         shutil.rmtree(state.path / name, ignore_errors=True)
+    records.drop()
     report(f"trained in {clock.seconds:.0f} s")
 
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from selfdistill.errors import UserError
 from selfdistill.signals.hints import HintSettings
 from selfdistill.signals.teachers import TeacherSettings
-from selfdistill.training.settings import StepSettings
+from selfdistill.training.settings import RecordSettings, StepSettings
 
 #: Keys of the `selfdistill` tree that may be left out, with the values that they then have.
 DEFAULTS: dict[str, Any] = {
@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "teacher": {},
     "hints": {},
     "null_contrast_rollouts": 2,
+    "records": {},
     "shuffle_rewards": False,
     "head_rows": 1024,
     "stall_seconds": 3600,
@@ -97,6 +98,7 @@ class VerlSettings:
             teacher=_section(TeacherSettings, tree["teacher"], "teacher"),
             hints=hints,
             null_contrast_rollouts=tree["null_contrast_rollouts"],
+            records=_section(RecordSettings, tree["records"], "records"),
         )
         return cls(
             step=step,

@@ -28,6 +28,7 @@ from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.metrics_log import MetricsLog
+from selfdistill.training.records import StepRecords
 from selfdistill.training.step import StepRollouts, TrainingStep
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.ray_engine import RayEngine
@@ -109,7 +110,7 @@ class SelfDistillTrainer(PPOTrainerSync):
             default_backend=self.config.trainer.logger,
             config=OmegaConf.to_container(self.config, resolve=True),
         )
-        log = MetricsLog(settings.state)
+        log, records = MetricsLog(settings.state), StepRecords(settings.state)
         done, began = self.global_steps, time.monotonic()
         if self.config.trainer.val_before_train and not done:
             self._record(log, 0, self._validate(log.last))
@@ -121,6 +122,8 @@ class SelfDistillTrainer(PPOTrainerSync):
             last = number == self.total_training_steps
             if _due(number, settings.validation_every, last):
                 metrics |= self._validate(log.last)
+            if self._step.recorded is not None and number > log.last:
+                records.write(number, self._step.recorded)
             self._record(log, number, metrics)
             seconds = (time.monotonic() - began) / (number - done)
             left = seconds * (self.total_training_steps - number)

@@ -1,0 +1,120 @@
+"""What one training step keeps of some of its rollouts, token by token (schema: training.records)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from selfdistill.objectives.batch import Batch, Student, Targets, TokenLoss
+from selfdistill.objectives.methods import Method
+from selfdistill.randomness import generator
+from selfdistill.sampling.scoring import Scorer, Sequences
+from selfdistill.tasks.prompts import Hint
+from selfdistill.tasks.schema import Problem
+from selfdistill.training.token_texts import token_texts
+
+#: What a loss watches of the tokens that a clip of its signal changes, as 0 and 1.
+_CLIPPED = ("signal/clipped_share", "signal/weight_clipped_share", "signal/evidence_clipped_share")
+
+
+def chosen_rows(hinted: Sequence[bool], count: int, seed: int, step: int) -> list[int]:
+    """Up to `count` of the rows that have hints, at random but the same for equal seed and step; in order."""
+    rows = [i for i, has_hints in enumerate(hinted) if has_hints]
+    order = generator(seed, "records", step).permutation(len(rows))
+    return sorted(rows[i] for i in order[:count])
+
+
+def rollout_facts(
+    *,
+    step: int,
+    place: tuple[int, int],
+    problem: Problem,
+    response: Sequence[int],
+    correct: bool,
+    reward: float,
+    hints: tuple[Hint, Sequence[Hint]],
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, Any]:
+    """The part of a record that is known before the teacher is asked.
+
+    place: prompt and rollout; hints: the correct and the wrong ones as the teacher reads them.
+    """
+    right, wrong = hints
+    return {
+        "step": step,
+        "prompt": place[0],
+        "rollout": place[1],
+        "problem_id": problem.id,
+        "problem": problem.problem,
+        "answer": problem.answer,
+        "correct": bool(correct),
+        "reward": reward,
+        "tokens": token_texts(tokenizer, response),
+        "token_ids": list(response),
+        "correct_solution": right.solution,
+        "correct_answer": right.answer,
+        "wrong_solutions": [hint.solution for hint in wrong],
+        "wrong_answers": [hint.answer for hint in wrong],
+    }
+
+
+@torch.no_grad()
+def token_facts(
+    student: Scorer, method: Method, sequences: Sequences, batch: Batch, targets: Targets, rows: Sequence[int]
+) -> list[dict[str, Any]]:
+    """The part of a record that teacher and method give, for the given rows of an optimizer step's batch.
+
+    It costs one forward of the student over these rows and changes nothing: some methods take their signal from the
+    student's forward of the update, of which this is a copy.
+    """
+    if not rows:
+        return []
+    # Of the whole global batch: 1 is the mean of what carries a loss.
+    live = targets.weights != 0
+    scale = float(live.sum() / targets.weights.sum()) if live.any() else 0.0
+    index = torch.tensor(rows, device=batch.advantages.device)
+    batch, targets = batch.rows(index), targets.rows(index)
+    responses = [sequences.responses[i] for i in rows]
+    support = method.needs.support
+    found = student(
+        Sequences([sequences.prompts[i] for i in rows], responses),
+        batch.response_mask.shape[1],
+        top_k=0 if support is not None and support.top_k == 0 else None,  # else at the ids that were chosen
+        ids=batch.support_ids,
+    )
+    loss = method.token_loss(Student(found.logprobs, found.support), batch, targets)
+    advantages = targets.advantages if loss.advantages is None else loss.advantages
+    marked = _marked(loss, targets)
+    facts = []
+    for row, response in enumerate(responses):
+        length = len(response)
+
+        def cut(values: Tensor, row: int = row, length: int = length) -> np.ndarray:
+            return values[row, ..., :length].detach().cpu().numpy()
+
+        distilled = targets.distilled is not None and bool(targets.distilled[row])
+        hints = batch.wrong_mask[row].cpu().numpy()
+        facts.append(
+            {
+                "advantage": float(batch.advantages[row]),
+                "old_logprobs": cut(batch.old_logprobs),
+                "student_logprobs": cut(found.logprobs),
+                "correct_logprobs": cut(batch.correct_logprobs),
+                "wrong_logprobs": list(cut(batch.wrong_logprobs)[hints]),
+                "advantages_after": None if distilled else cut(advantages),
+                "divergences": cut(loss.values) if distilled else None,
+                "weights": cut(targets.weights) * np.float32(scale),
+                "marked": None if marked is None else cut(marked),
+            }
+        )
+    return facts
+
+
+def _marked(loss: TokenLoss, targets: Targets) -> Tensor | None:
+    """(B, T) bool, or None where the method neither selects nor clips."""
+    found = [] if targets.marked is None else [targets.marked]
+    found += [(values > 0) & mask for values, mask in (loss.watched[name] for name in _CLIPPED if name in loss.watched)]
+    return torch.stack(found).any(dim=0) if found else None

@@ -1,0 +1,94 @@
+"""Rollouts kept token by token: what the teacher said of each token, and what the method made of it. As parquet.
+
+While a run lasts, each recorded step is a file in the run's state; a finished run has one file of all.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfdistill.errors import UserError
+from selfdistill.files import atomic_path
+
+_NATS = pa.list_(pa.float32())
+#: One row a rollout; lists have one entry a token of the response (T), wrong_logprobs one list a wrong hint (K x T).
+#: Log-probs are nats of the sampled tokens at the rollout temperature.
+SCHEMA = pa.schema(
+    {
+        "step": pa.int32(),
+        "prompt": pa.int32(),  # number in the step, from 0
+        "rollout": pa.int32(),  # number in its group, from 0
+        "problem_id": pa.string(),
+        "problem": pa.string(),
+        "answer": pa.string(),  # the dataset's
+        "correct": pa.bool_(),  # the verifier's verdict
+        "reward": pa.float32(),
+        "advantage": pa.float32(),  # of the rollout, before the teacher
+        "tokens": pa.list_(pa.string()),  # joined: the response, special tokens included
+        "token_ids": pa.list_(pa.int32()),
+        "old_logprobs": _NATS,  # as of the ratio: the sampler's, or recomputed
+        "student_logprobs": _NATS,  # before the optimizer step
+        "correct_logprobs": _NATS,  # the teacher's under the correct hint
+        "wrong_logprobs": pa.list_(_NATS),  # the teacher's under each wrong hint
+        "advantages_after": _NATS,  # of each token; null where the method distils the rollout
+        "divergences": _NATS,  # of each token, before its weight; null where the rollout has advantages
+        "weights": _NATS,  # in the loss; 1 is the mean of those in the optimizer step that are not 0
+        "marked": pa.list_(pa.bool_()),  # selected, or changed by a clip of the signal; null without such a thing
+        "correct_solution": pa.string(),
+        "correct_answer": pa.string(),
+        "wrong_solutions": pa.list_(pa.string()),
+        "wrong_answers": pa.list_(pa.string()),
+    }
+)
+
+
+def write_records(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of SCHEMA as a whole; there may be none."""
+    _write(path, pa.Table.from_pylist(list(rows), schema=SCHEMA))
+
+
+def read_records(path: str | os.PathLike, columns: Sequence[str] | None = None) -> pa.Table:
+    """Rows of a file of records, of all columns of SCHEMA or the given ones, ordered by step, prompt and rollout.
+
+    Raises UserError for a file that cannot be read or lacks a column.
+    """
+    wanted = list(SCHEMA.names if columns is None else columns)
+    schema = pa.schema([SCHEMA.field(name) for name in wanted])
+    try:
+        return pq.ParquetFile(path).read(columns=wanted).select(wanted).cast(schema)
+    except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read as records of a run ({error}); expected parquet with the columns "
+            f"{', '.join(wanted)}: train this run again"
+        ) from None
+
+
+class StepRecords:
+    """The records of a run that is not finished: a file for each recorded step."""
+
+    def __init__(self, state: Path):
+        """`state`: the run's state folder."""
+        self._folder = Path(state) / "records"
+
+    def write(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep the rows of a step in place of what an interrupted attempt may have left of it."""
+        write_records(self._folder / f"step_{step:06d}.parquet", rows)
+
+    def collect(self, path: str | os.PathLike) -> None:
+        """Write all of them as one file, by step."""
+        parts = [read_records(file) for file in sorted(self._folder.glob("step_*.parquet"))]
+        _write(path, pa.concat_tables([SCHEMA.empty_table(), *parts]))
+
+    def drop(self) -> None:
+        """Free the space of a finished run's."""
+        for file in self._folder.glob("step_*.parquet"):
+            file.unlink()
+
+
+def _write(path: str | os.PathLike, table: pa.Table) -> None:
+    with atomic_path(path) as temporary:
+        pq.write_table(table.combine_chunks(), temporary, compression="zstd")
