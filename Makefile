@@ -20,8 +20,8 @@ CANCEL ?=
 # One run at a time: each takes all cores by itself.
 VERL_DEMO := --profile profiles/local --cores 1 --configfile config/verl_cpu.yaml
 
-.PHONY: help venv demo report lock plan profile resume test test-slurm lint gc clean bench-matrix venv-verl demo-verl test-verl \
-	test-verl-full
+.PHONY: help venv demo report lock plan profile resume test test-slurm test-browser lint gc clean bench-matrix \
+	bench-reporting coverage venv-verl demo-verl test-verl test-verl-full
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -49,8 +49,11 @@ resume: venv  ## after a killed Snakemake: waits for its Slurm jobs (CANCEL=1 en
 	$(BIN)/snakemake --profile $(PROFILE) $(CONFIGFILES) $(ARGS) --unlock
 	$(BIN)/snakemake --profile $(PROFILE) $(CONFIGFILES) $(ARGS)
 
-test: $(VENV)/ready-dev  ## all tests but those of Slurm and verl
+test: $(VENV)/ready-dev  ## all tests but those of the browser, Slurm and verl
 	$(BIN)/python -m pytest
+
+test-browser: $(VENV)/ready-dev  ## report and site in headless Chromium; screenshots in tests/browser/screenshots
+	OMP_NUM_THREADS=1 timeout 900 $(BIN)/python -m pytest -m browser tests/browser
 
 test-slurm: $(VENV)/ready-dev  ## the workflow on a real Slurm of one node (root; Debian's packages, installed if missing)
 	OMP_NUM_THREADS=1 timeout 1200 $(BIN)/python -m pytest -m slurm tests/integration/test_slurm.py
@@ -75,6 +78,12 @@ test-verl-full: venv-verl  ## every method through verl end to end, on one rank;
 
 bench-matrix: venv  ## how planning time grows with the matrix, up to 10,000 jobs
 	$(BIN)/python benchmarks/matrix.py
+
+bench-reporting: venv  ## how long tables, figures and pages of the paper's matrix take
+	$(BIN)/python benchmarks/reporting.py
+
+coverage: venv  ## coverage of every interval, by simulation: docs/coverage.csv, docs/statistics.md
+	$(BIN)/python benchmarks/coverage.py
 
 gc: venv  ## remove finished states of settings that no run has any more
 	$(BIN)/python -m selfdistill.training.clean_states results

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from repository import copy_repository
 
 from selfdistill.files import sha256_file
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 SMALL = """
@@ -100,8 +100,7 @@ class Clone:
 
     def __init__(self, folder: Path, more: str = ""):
         self.folder = folder
-        for name in ("config", "profiles", "envs", "resources", "workflow"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".snakemake"))
+        copy_repository(folder)
         (folder / "small.yaml").write_text(SMALL)
         (folder / "more.yaml").write_text(more or "{}")
         self.command = [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", "more.yaml"]
@@ -193,6 +192,7 @@ def test_after_a_sigkill_the_same_command_gives_the_same_results(whole, tmp_path
         subprocess.run([*clone.command, "--unlock"], cwd=clone.folder, check=True, capture_output=True, timeout=100)
     clone.finish()
     assert clone.results() == whole.results()
+    assert all("step 1/6" in clone.log(variant) for variant in ("grpo", "rlcsd"))  # of the attempt that was killed
 
 
 def test_a_finished_run_is_not_trained_again(whole, tmp_path):
@@ -205,6 +205,26 @@ def test_a_finished_run_is_not_trained_again(whole, tmp_path):
     assert "step 1/6" not in log.split("publishing it again")[-1]
     run = "results/runs/arithmetic/tiny_qwen3/grpo/seed0/metrics.jsonl"
     assert (clone.folder / run).read_bytes() == (whole.folder / run).read_bytes()
+
+
+def test_what_is_complete_is_reported_and_nothing_is_trained_for_it(whole, tmp_path):
+    """One run of the matrix failed, and one seed of each was never begun."""
+    clone = Clone(tmp_path / "clone")
+    shutil.copytree(whole.folder / "results", clone.folder / "results")
+    shutil.copytree(whole.folder / ".snakemake", clone.folder / ".snakemake")
+    shutil.rmtree(clone.run("rlcsd"))
+    with (clone.folder / "results/logs/train/arithmetic/tiny_qwen3/rlcsd/seed0.log").open("a") as log:
+        log.write("failed: the disk is full\n")
+    words = ["--config", "aggregate=available", "matrix={seeds: [0, 1]}"]
+    said = clone.finish(*words)
+    assert "rule tables:" in said
+    assert "rule train:" not in said
+    assert "rule evaluate" not in said
+    table = (clone.folder / "results/tables/main.csv").read_text()
+    assert "tiny_qwen3,grpo,chain-3" in table
+    assert "rlcsd" not in table
+    assert "the disk is full" in (clone.folder / "results/pages/overview.html").read_text()
+    assert "Nothing to be done" in clone.finish("--dry-run", *words)
 
 
 def test_every_other_method_of_the_demo_goes_through(tmp_path):

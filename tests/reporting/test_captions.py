@@ -9,6 +9,7 @@ import yaml
 from docutils import nodes
 from docutils.core import publish_doctree
 from jinja2 import Environment, StrictUndefined
+from snakemake.iocontainers import Wildcards
 
 ROOT = Path(__file__).parents[2]
 CAPTIONS = sorted((ROOT / "workflow/report").glob("*.rst"))
@@ -34,7 +35,7 @@ def rendered(caption: Path, config) -> str:
 
 
 def source_of(caption: Path, config) -> str:
-    snakemake = SimpleNamespace(config=config, wildcards=SimpleNamespace(task="knights"))
+    snakemake = SimpleNamespace(config=config, wildcards=Wildcards(fromdict={"task": "knights"}))
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = environment.from_string(caption.read_text(encoding="utf-8")).render(snakemake=snakemake)
     publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})

@@ -12,10 +12,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from selfdistill.errors import UserError
-from selfdistill.reporting.figures import benchmarks_figure, dynamics_figure, signals_figure, smooth, write_figure
+from selfdistill.reporting.bars import benchmarks_figure
+from selfdistill.reporting.figures import smooth, write_figure
 from selfdistill.reporting.palette import METHODS, styles
 from selfdistill.reporting.runs import read_metrics, series
 from selfdistill.reporting.tables import main_table, read_groups
+from selfdistill.reporting.training_figures import contrast_figure, dynamics_figure, signals_figure
 
 TITLES = ["Actor entropy (nats per token)", "Response length (tokens)", "Training reward", "Validation accuracy (%)"]
 
@@ -60,7 +62,7 @@ def texts_of_svg(path):
 
 def test_dynamics_show_the_logged_values_raw_and_smoothed(study):
     runs = runs_of(study, "arithmetic")
-    figure = dynamics_figure(runs, study.tasks["arithmetic"])
+    figure = dynamics_figure(runs, study.tasks)
     assert [axis.get_title() for axis in figure.axes] == TITLES
     metrics = read_metrics(runs[2].metrics)
     keys = ("actor/entropy", "response/length_mean", "reward/mean")
@@ -73,12 +75,12 @@ def test_dynamics_show_the_logged_values_raw_and_smoothed(study):
 
 def test_validation_is_the_macro_mean_of_counted_benchmarks_in_distribution(study):
     runs = runs_of(study, "knights")
-    (line,) = lines_of(dynamics_figure(runs, study.tasks["knights"]).axes[3], "grpo")
+    (line,) = lines_of(dynamics_figure(runs, study.tasks).axes[3], "grpo")
     steps, values = line.get_data()
     expected = series(read_metrics(runs[1].metrics), "val/knights-3/mean@4")  # neither knights-2 nor 4 and 5
     assert dict(zip(steps, values, strict=True)) == pytest.approx({s: 100 * v for s, v in expected.items()})
     runs = runs_of(study, "arithmetic")
-    (line,) = lines_of(dynamics_figure(runs, study.tasks["arithmetic"]).axes[3], "grpo")
+    (line,) = lines_of(dynamics_figure(runs, study.tasks).axes[3], "grpo")
     metrics = read_metrics(runs[1].metrics)
     last = [series(metrics, f"val/chain-{n}/mean@4")[40] for n in (3, 5, 8)]
     assert line.get_ydata()[-1] == pytest.approx(100 * np.mean(last))
@@ -90,14 +92,99 @@ def test_seeds_are_averaged_over_the_steps_they_share(seeded_study, tmp_path):
     short = tmp_path / "metrics.jsonl"
     short.write_text("".join(json.dumps(record) + "\n" for record in read_metrics(runs[1].metrics)[:31]))
     runs[1] = dataclasses.replace(runs[1], metrics=short)
-    raw, _ = lines_of(dynamics_figure(runs, seeded_study.tasks["arithmetic"]).axes[2], "grpo")
-    steps, values = raw.get_data()
+    axis = dynamics_figure(runs, seeded_study.tasks).axes[2]
+    (line,) = lines_of(axis, "grpo")  # values as logged are those of one seed, and left out
+    steps, values = line.get_data()
     assert list(steps) == list(range(1, 31))
-    np.testing.assert_allclose(values, [(both[0][s] + both[1][s]) / 2 for s in steps])
+    smoothed = [smooth(np.array([curve[step] for step in steps])) for curve in both]
+    np.testing.assert_allclose(values, np.mean(smoothed, axis=0))
+    (band,) = axis.collections
+    corners = band.get_paths()[0].vertices
+    for step, *seeds in zip(steps, *smoothed, strict=True):
+        assert {min(seeds), max(seeds)} <= set(corners[corners[:, 0] == step, 1])
+
+
+def test_one_seed_has_no_band(study):
+    assert not any(axis.collections for axis in dynamics_figure(runs_of(study, "knights"), study.tasks).axes)
+
+
+def test_tasks_of_one_model_share_a_figure_row_by_row(study, seeded_study):
+    figure = dynamics_figure(study.runs, study.tasks)
+    assert [figure.axes[i].get_ylabel() for i in (0, 4)] == ["arithmetic", "knights"]
+    assert [axis.get_title() for axis in figure.axes] == TITLES * 2
+    figure = dynamics_figure(seeded_study.runs, seeded_study.tasks)
+    assert figure.axes[4].get_ylabel() == "arithmetic\ntiny-b"
+
+
+def point(method="rlcsd", metric="actor/entropy", step=20, value=0.33):
+    return {"task": "knights", "model": "tiny-qwen3", "method": method, "metric": metric, "step": step, "value": value}
+
+
+def diamonds(axis):
+    return [(*line.get_xydata()[0], line.get_color()) for line in axis.get_lines() if line.get_marker() == "D"]
+
+
+def test_published_points_are_marked_on_their_own_panel(study):
+    elsewhere = point() | {"task": "arithmetic"}
+    points = [point(), point(metric="response/length_mean", step=None, value=31), point(method="opsd"), elsewhere]
+    axes = dynamics_figure(runs_of(study, "knights"), study.tasks, points).axes
+    assert diamonds(axes[0]) == [(20, 0.33, METHODS["rlcsd"].colour)]
+    assert diamonds(axes[1]) == [(40, 31, METHODS["rlcsd"].colour)]  # a step that is not said: at the end
+    assert not diamonds(axes[2])
+    assert legend_of(axes[3]) == ["grpo", "rlcsd", "published"]
+    axes = dynamics_figure(runs_of(study, "knights"), study.tasks, points[2:]).axes
+    assert legend_of(axes[3]) == ["grpo", "rlcsd"]
+
+
+def test_the_contrast_has_a_panel_for_each_pair_that_was_run(crowded_study):
+    variants = ("opsd", "opsd_ectr", "rlsd", "rlsd-own_rollout", "rlsd_ectr", "rlcsd")
+    runs = [run for run in runs_of(crowded_study, "knights") if run.variant in variants]
+    axes = contrast_figure(runs, [point(method="opsd", value=1.2), point(method="rlcsd")]).axes
+    assert [axis.get_title().replace(", log)", ")") for axis in axes] == [TITLES[0], TITLES[2], TITLES[1]]
+    assert [legend_of(axis) for axis in axes] == [
+        ["opsd", "opsd_ectr", "published"],
+        ["opsd", "opsd_ectr"],
+        ["rlsd", "rlsd-own_rollout", "rlsd_ectr"],
+    ]
+    assert len(diamonds(axes[0])) == 1
+    drawn_plainly = [line for line in axes[2].get_lines() if line.get_marker() == "None" and not line.get_alpha()]
+    (line,) = [line for line in drawn_plainly if line.get_linestyle() == "--"]
+    metrics = read_metrics(next(run for run in runs if run.variant == "rlsd_ectr").metrics)
+    np.testing.assert_allclose(
+        line.get_ydata(), smooth(np.array(list(series(metrics, "response/length_mean").values())))
+    )
+
+
+def test_a_contrast_needs_both_sides(study):
+    with pytest.raises(UserError, match="one-sided variant was run beside its contrastive one"):
+        contrast_figure(study.runs)
+    with pytest.raises(UserError, match="listed twice"):
+        contrast_figure([study.runs[2], study.runs[2]])
+
+
+def test_published_values_stand_in_the_bars(study):
+    table = main_table(read_groups(study.runs, study.tasks), study.tasks)
+    table = table[table["task"] == "knights"].assign(published=np.nan)
+    assert not benchmarks_figure(table, study.methods).legends
+    table.loc[(table["variant"] == "rlcsd") & (table["benchmark"] == "knights-3"), "published"] = 87.5
+    figure = benchmarks_figure(table, study.methods)
+    marked = [line for axis in figure.axes for line in axis.get_lines() if line.get_marker() == "D"]
+    places = [[tuple(xy) for xy in line.get_xydata() if np.isfinite(xy).all()] for line in marked]
+    assert [place for place in places if place] == [[(87.5, 2)]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["published"]
+
+
+def test_tasks_with_other_benchmarks_have_rows_of_their_own(study):
+    table = main_table(read_groups(study.runs, study.tasks), study.tasks)
+    figure = benchmarks_figure(table, study.methods)
+    assert [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()] == ["arithmetic", "knights"]
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[:4] == ["chain-3", "chain-5", "chain-8", "chain-10 (out)"]
+    assert titles[7:9] == ["knights-2 (not counted)", "knights-3"]
 
 
 def test_each_model_has_a_row_and_each_variant_one_entry(seeded_study):
-    figure = dynamics_figure(runs_of(seeded_study, "arithmetic"), seeded_study.tasks["arithmetic"])
+    figure = dynamics_figure(runs_of(seeded_study, "arithmetic"), seeded_study.tasks)
     assert len(figure.axes) == 8
     assert [figure.axes[i].get_ylabel() for i in (0, 4)] == ["tiny-a", "tiny-b"]
     for last in (3, 7):
@@ -107,7 +194,7 @@ def test_each_model_has_a_row_and_each_variant_one_entry(seeded_study):
 
 def test_nine_variants_share_a_row_without_raw_curves(new_study, tmp_path):
     study = new_study(tmp_path, ["base", *METHODS][1:10])
-    figure = dynamics_figure(runs_of(study, "knights"), study.tasks["knights"])
+    figure = dynamics_figure(runs_of(study, "knights"), study.tasks)
     assert len(figure.axes) == 4
     for axis in figure.axes:
         assert len(axis.get_lines()) == 8
@@ -116,7 +203,7 @@ def test_nine_variants_share_a_row_without_raw_curves(new_study, tmp_path):
 
 def test_a_crowd_gets_a_row_for_each_family_in_the_order_of_the_config(crowded_study):
     runs = runs_of(crowded_study, "arithmetic")
-    figure = dynamics_figure(runs, crowded_study.tasks["arithmetic"])
+    figure = dynamics_figure(runs, crowded_study.tasks)
     rows = {figure.axes[i].get_ylabel(): legend_of(figure.axes[i + 3]) for i in range(0, len(figure.axes), 4)}
     trained = [variant for variant in crowded_study.methods if variant != "base"]
     assert list(rows) == ["opsd", "rlsd", "rlcsd"]
@@ -135,37 +222,37 @@ def test_methods_alone_in_their_family_share_a_row(crowded_study):
     """sdpo and srpo beside the crowd; the model's name stands with the family's where there are two."""
     runs = [run for run in runs_of(crowded_study, "arithmetic") if run.metrics]
     more = [dataclasses.replace(runs[0], variant=name, method=name) for name in ("sdpo", "srpo")]
-    figure = dynamics_figure([*runs, *more], crowded_study.tasks["arithmetic"])
+    figure = dynamics_figure([*runs, *more], crowded_study.tasks)
     assert [figure.axes[i].get_ylabel() for i in range(0, 16, 4)] == ["opsd", "rlsd", "rlcsd", "others"]
     assert legend_of(figure.axes[-1]) == ["grpo", "sdpo", "srpo"]
     other = [dataclasses.replace(run, model="other") for run in runs[:2]]
-    figure = dynamics_figure([*runs, *other], crowded_study.tasks["arithmetic"])
+    figure = dynamics_figure([*runs, *other], crowded_study.tasks)
     labels = [figure.axes[i].get_ylabel() for i in range(0, len(figure.axes), 4)]
     assert labels == [*(f"tiny-qwen3\n{family}" for family in ("opsd", "rlsd", "rlcsd")), "other"]
 
 
 def test_one_method_that_explodes_does_not_press_the_others_flat(crowded_study, study):
     """Entropies from 0.02 to 0.4 get a logarithmic axis with readable ticks; those within a factor of five do not."""
-    axis = dynamics_figure(runs_of(crowded_study, "knights"), crowded_study.tasks["knights"]).axes[0]
+    axis = dynamics_figure(runs_of(crowded_study, "knights"), crowded_study.tasks).axes[0]
     assert axis.get_title() == "Actor entropy (nats per token, log)"
     assert axis.get_yscale() == "log"
     low, high = axis.get_ylim()
     ticks = [tick for tick in axis.get_yticks() if low <= tick <= high]
     assert len(ticks) >= 3
     assert axis.yaxis.get_major_formatter()(0.2) == "0.2"
-    axes = dynamics_figure(runs_of(study, "knights"), study.tasks["knights"]).axes
+    axes = dynamics_figure(runs_of(study, "knights"), study.tasks).axes
     assert [axis.get_yscale() for axis in axes] == ["linear"] * 4
 
 
 def test_an_entropy_of_zero_keeps_the_axis_linear(study, tmp_path):
     run = rewritten(runs_of(study, "knights")[1], tmp_path / "metrics.jsonl", lambda r: r | {"actor/entropy": 0.0})
-    figure = dynamics_figure([run, runs_of(study, "knights")[2]], study.tasks["knights"])
+    figure = dynamics_figure([run, runs_of(study, "knights")[2]], study.tasks)
     assert figure.axes[0].get_yscale() == "linear"
 
 
 def test_legends_and_panels_stay_inside_the_figure_and_apart(crowded_study):
     runs = runs_of(crowded_study, "arithmetic")
-    for figure in (dynamics_figure(runs, crowded_study.tasks["arithmetic"]), signals_figure(runs)):
+    for figure in (dynamics_figure(runs, crowded_study.tasks), signals_figure(runs)):
         renderer = drawn(figure)
         panels = [axis.get_window_extent(renderer) for axis in figure.axes]
         assert min(panel.width for panel in panels) > 1.5 * figure.dpi
@@ -228,7 +315,7 @@ def test_files_are_drawn_and_equal_bytes_come_again(study, tmp_path):
     groups = read_groups(study.runs, study.tasks)
     table = main_table(groups, study.tasks)
     figures = {
-        "dynamics": lambda: dynamics_figure(runs_of(study, "knights"), study.tasks["knights"]),
+        "dynamics": lambda: dynamics_figure(runs_of(study, "knights"), study.tasks),
         "signals": lambda: signals_figure(runs_of(study, "knights")),
         "bars": lambda: benchmarks_figure(table[table["task"] == "knights"], study.methods),
     }
@@ -332,12 +419,12 @@ def test_a_metric_that_is_nowhere_is_named(study, tmp_path):
     records = [{k: v for k, v in r.items() if k != "actor/entropy"} for r in read_metrics(run.metrics)]
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     with pytest.raises(UserError, match=r"metrics\.jsonl: no step has a number for 'actor/entropy'"):
-        dynamics_figure([dataclasses.replace(run, metrics=path)], study.tasks["arithmetic"])
+        dynamics_figure([dataclasses.replace(run, metrics=path)], study.tasks)
 
 
 def test_base_models_alone_have_no_dynamics(study):
     with pytest.raises(UserError, match="at least one trained run"):
-        dynamics_figure(study.runs[:1], study.tasks["arithmetic"])
+        dynamics_figure(study.runs[:1], study.tasks)
 
 
 def test_a_run_without_validation_leaves_that_panel_empty(study, tmp_path):
@@ -345,6 +432,6 @@ def test_a_run_without_validation_leaves_that_panel_empty(study, tmp_path):
     path = tmp_path / "metrics.jsonl"
     records = [{k: v for k, v in r.items() if not k.startswith("val/")} for r in read_metrics(run.metrics)]
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    figure = dynamics_figure([dataclasses.replace(run, metrics=path)], study.tasks["arithmetic"])
+    figure = dynamics_figure([dataclasses.replace(run, metrics=path)], study.tasks)
     (line,) = figure.axes[3].get_lines()
     assert len(line.get_xdata()) == 0

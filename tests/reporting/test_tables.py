@@ -7,19 +7,14 @@ import pandas as pd
 import pytest
 
 from selfdistill.errors import UserError
+from selfdistill.evaluation.comparisons import holm
 from selfdistill.evaluation.draws import Draw, read_draws, write_draws
-from selfdistill.reporting.tables import (
-    blocks,
-    gains_markdown,
-    gains_table,
-    main_markdown,
-    main_table,
-    read_groups,
-    write_csv,
-)
+from selfdistill.evaluation.estimators import paired_difference
+from selfdistill.reporting.tables import blocks, gains_table, main_table, read_groups, write_csv
 
 CONTRACT = ["task", "model", "variant", "benchmark", "metric", "value", "low", "high"]
 CONTRACT += ["n_problems", "n_draws", "n_seeds"]
+PUBLISHED = ["published", "published_version", "published_difference", "published_within"]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +45,8 @@ def slow_percent(runs, benchmark: str) -> float:
 def test_columns_begin_as_the_contract_says(tables):
     assert list(tables[0].columns)[: len(CONTRACT)] == CONTRACT
     assert list(tables[1].columns)[:9] == [*CONTRACT[:3], "reference", *CONTRACT[3:8]]
+    assert list(tables[0].columns)[-7:] == ["low_fixed", "high_fixed", "best", *PUBLISHED]
+    assert list(tables[1].columns)[-4:] == ["low_fixed", "high_fixed", "p_value", "p_holm"]
 
 
 def test_every_cell_is_counted_from_its_files(study, tables):
@@ -150,7 +147,7 @@ def test_csv_has_equal_bytes_and_reads_back(study, tables, tmp_path):
     write_csv(tmp_path / "b.csv", again)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     back = pd.read_csv(io.BytesIO((tmp_path / "a.csv").read_bytes()))
-    pd.testing.assert_frame_equal(back, tables[0], check_exact=True, check_dtype=False)
+    pd.testing.assert_frame_equal(back.fillna({"best": ""}), tables[0], check_exact=True, check_dtype=False)
 
 
 def test_tables_without_a_reference_have_no_gains(study):
@@ -158,37 +155,151 @@ def test_tables_without_a_reference_have_no_gains(study):
     gains = gains_table(read_groups(runs, study.tasks), study.tasks)
     assert gains.empty
     assert "reference" in gains.columns
-    assert gains_markdown(gains) == ""
+    assert blocks(gains) == []
 
 
-def test_markdown_is_shaped_like_the_paper(tables):
-    text = main_markdown(tables[0])
-    assert text.count("### ") == 2
-    table = text.split("### knights, tiny-qwen3: pass@1")[1].splitlines()[2:7]
-    header = [cell.strip() for cell in table[0].split("|")[1:-1]]
-    assert header == [
-        "",
-        "knights-2 (not counted)",
-        "knights-3",
-        "knights-4 (out)",
-        "knights-5 (out)",
-        "Average",
-        "Average in",
-        "Average out",
+def test_by_problem_is_the_mean_over_seeds(seeded_study):
+    group = read_groups(seeded_study.runs, seeded_study.tasks)[0]
+    for result in group.results.values():
+        assert result.scores.shape == (2, 60)
+        assert result.by_problem == pytest.approx(result.draws.correct.mean(axis=(0, 2)))
+
+
+def test_fixed_intervals_speak_of_draws_at_one_seed_and_of_seeds_from_two_on(tables, seeded_tables):
+    """mean@12 at one seed: only draws vary, so it is the narrower; pass@1 of one draw says nothing of other draws."""
+    for table in tables:
+        maths, knights = (table[table["task"] == task] for task in ("arithmetic", "knights"))
+        fixed, sampled = maths["high_fixed"] - maths["low_fixed"], maths["high"] - maths["low"]
+        assert fixed.median() < 0.9 * sampled.median()
+        assert knights[["low_fixed", "high_fixed"]].isna().all(axis=None)
+    for table in seeded_tables:
+        assert table[["low_fixed", "high_fixed"]].notna().all(axis=None)
+
+
+def made_study(study, tmp_path, chances: dict[str, float], problems: int = 400):
+    """pass@1 on one benchmark: problem p is solved by the variants whose chance lies above p / problems."""
+    runs = []
+    for variant, chance in chances.items():
+        path = tmp_path / f"{variant}.parquet"
+        write_draws(path, [Draw(f"b/{p}", 0, "", 1, "stop", None, p < chance * problems) for p in range(problems)])
+        runs.append(dataclasses.replace(study.runs[0], variant=variant, draws={"b": path}))
+    tasks = {"arithmetic": {"metric": "pass@1", "benchmarks": {"b": {"distribution": "in"}}}}
+    return runs, tasks
+
+
+def test_best_and_tied_are_marked(study, tmp_path):
+    runs, tasks = made_study(study, tmp_path, {"a": 0.8, "b": 0.797, "c": 0.5, "d": 0.8})
+    table = main_table(read_groups(runs, tasks), tasks)
+    marks = dict(table.loc[table["benchmark"] == "average", ["variant", "best"]].to_numpy())
+    assert marks == {"a": "best", "b": "tied", "c": "", "d": "best"}
+
+
+def test_ties_are_corrected_for_the_number_of_variants(study, tmp_path):
+    """One of two variants is told from the best; among thirty as good as it, Holm's correction lets it tie."""
+    two = {"best": 0.8, "x": 0.788}
+    many = two | {f"x{i}": 0.788 for i in range(30)}
+    marks = []
+    for place, chances in enumerate((two, many)):
+        (tmp_path / str(place)).mkdir()
+        runs, tasks = made_study(study, tmp_path / str(place), chances)
+        table = main_table(read_groups(runs, tasks), tasks)
+        marks.append(row_of(table, variant="x", benchmark="b")["best"])
+    assert marks == ["", "tied"]
+
+
+def test_a_variant_alone_is_no_best(study):
+    runs = [run for run in study.runs if run.variant == "rlcsd"]
+    assert set(main_table(read_groups(runs, study.tasks), study.tasks)["best"]) == {""}
+
+
+def test_gains_have_p_values_corrected_within_a_column(crowded_study):
+    study = crowded_study
+    groups = read_groups([run for run in study.runs if run.task == "arithmetic"], study.tasks)
+    gains = gains_table(groups, study.tasks)
+    by_variant = {group.variant: group for group in groups}
+    part = gains[(gains["reference"] == "grpo") & (gains["benchmark"] == "chain-5")]
+    scores = {v: [by_variant[v].results["chain-5"].scores] for v in [*part["variant"], "grpo"]}
+    raw = [paired_difference(scores[v], scores["grpo"]).p_value for v in part["variant"]]
+    assert len(raw) == len(by_variant) - 2
+    assert part["p_value"].to_numpy() == pytest.approx(raw, abs=1e-4)
+    assert part["p_holm"].to_numpy() == pytest.approx(holm(raw), abs=1e-4)
+    assert (part["p_holm"] > part["p_value"] + 1e-4).any()
+
+
+def published_study(study, tmp_path, model: str, variant: str, right: int):
+    runs, _ = made_study(study, tmp_path, {variant: right / 100}, problems=100)
+    names = {"metric": "pass@1", "benchmarks": {"kk_9": {"distribution": "out"}}}
+    run = dataclasses.replace(runs[0], task="logic", model=model, draws={"kk_9": runs[0].draws["b"]})
+    return [run], {"logic": names}
+
+
+@pytest.mark.parametrize(("right", "within"), [(73, True), (79, True), (50, False)])
+def test_the_paper_stands_beside(study, tmp_path, right, within):
+    """72.0 since 14 June 2026, 73.0 before (rlsd, Qwen3-4B)."""
+    runs, tasks = published_study(study, tmp_path, "qwen3_4b", "rlsd", right)
+    row = row_of(main_table(read_groups(runs, tasks), tasks), benchmark="kk_9")
+    assert (row["published"], row["published_version"]) == (72.0, "upstream-readme-2026-08-17")
+    assert row["published_difference"] == pytest.approx(right - 72)
+    assert row["published_within"] is within
+
+
+def test_averages_are_compared_with_those_of_their_task(study, tmp_path):
+    """The tables of rlsd, Qwen3-4B, have an average of mathematics, 75.0, and one of logic, 65.0."""
+    (run,), tasks = published_study(study, tmp_path, "qwen3_4b", "rlsd", 70)
+    found = []
+    for task in ("math", "logic"):
+        settings = {task: tasks["logic"]}
+        table = main_table(read_groups([dataclasses.replace(run, task=task)], settings), settings)
+        found.append(row_of(table, benchmark="average")["published"])
+    assert found == [75.0, 65.0]
+
+
+def test_only_the_papers_models_and_variants_have_the_paper_beside_them(study, tmp_path, tables):
+    assert tables[0]["published"].isna().all()
+    runs, tasks = published_study(study, tmp_path, "qwen3_4b", "rlsd-own_rollout", 70)
+    table = main_table(read_groups(runs, tasks), tasks)
+    assert table[["published", "published_version", "published_within"]].isna().all(axis=None)
+
+
+def missing(variant: str, seed: int, status: str, why: str = "", **cell) -> dict:
+    run = {"task": "knights", "model": "tiny-a", "variant": variant, "seed": seed, "method": variant}
+    return {**run, "status": status, "why": why, **cell}
+
+
+def test_blocks_say_what_is_missing(seeded_study, seeded_tables):
+    lost = [
+        missing("grpo", 2, "not finished"),
+        missing("rlsd", 0, "failed", "out of memory"),
+        missing("rlsd", 1, "not run"),
+        missing("sdpo", 0, "not run", model="big"),
+        missing("base", 0, "not run", model="big"),
     ]
-    assert [line.split("|")[1].strip() for line in table[2:]] == ["base", "grpo", "rlcsd"]
-    row = row_of(tables[0], task="knights", variant="grpo", benchmark="knights-3")
-    expected = f"{row['value']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
-    assert table[3].split("|")[3].strip() == expected
-    assert {line.count("|") for line in table} == {9}
+    main, gains = seeded_tables
+    found = {(block.task, block.model): block for block in blocks(main, lost, seeded_study.tasks)}
+    block = found["knights", "tiny-a"]
+    assert block.absent == {"rlsd": "failed, not run"}
+    assert block.seeds == {"grpo": "2 of 3 seeds"}
+    assert block.remarks == ["rlsd, seed 0: failed: out of memory"]
+    nothing = found["knights", "big"]
+    assert nothing.rows == {}
+    assert nothing.absent == {"sdpo": "not run", "base": "not run"}
+    assert list(nothing.columns) == list(block.columns)
+    assert nothing.metric == "pass@1"
+    assert found["knights", "tiny-b"].absent == {}
+    shown = {(b.task, b.model, b.reference): b for b in blocks(gains, lost, seeded_study.tasks)}
+    assert shown["knights", "tiny-a", "base"].absent == {"rlsd": "failed, not run"}
+    assert shown["knights", "tiny-a", "grpo"].seeds == {}
+    assert shown["knights", "big", "base"].absent == {"base": "not run"}
+    assert ("knights", "big", "grpo") not in shown
 
 
-def test_markdown_of_gains_shows_signs(tables):
-    text = gains_markdown(tables[1])
-    over_base = text.split(
-        "### knights, tiny-qwen3: pass@1 minus that of base (paired difference in percentage points"
-    )[1]
-    assert "| rlcsd | +" in over_base.split("###")[0]
+def test_a_task_of_which_nothing_was_run_has_a_block(study):
+    tables_of_none = main_table([], study.tasks), gains_table([], study.tasks)
+    lost = [missing("grpo", 0, "not run")]
+    (block,) = blocks(tables_of_none[0], lost, study.tasks)
+    assert (block.task, block.absent, block.rows) == ("knights", {"grpo": "not run"}, {})
+    (gain,) = blocks(tables_of_none[1], lost, study.tasks)
+    assert (gain.reference, gain.absent) == ("grpo", {"grpo": "not run"})
 
 
 def test_blocks_split_models(seeded_tables):

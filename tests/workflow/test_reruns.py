@@ -10,18 +10,24 @@ import yaml
 DEMO = yaml.safe_load((Path(__file__).parents[2] / "config/demo.yaml").read_text())["matrix"]
 TRAINED = [variant for variant in DEMO["variants"] if variant != "base"]
 ALL = Counter({"all": 1})
-TABLES_ON = Counter(
-    {"tables": 1, "costs": 1, "benchmarks arithmetic": 1, "benchmarks knights": 1, "page": 1},
-)
-CURVES_OF_KNIGHTS = Counter(["dynamics knights", "signals knights"])
+#: What follows from any draws: everything that compares.
+TABLES_ON = Counter(["tables", "studies", "beside", "power", "claims", "costs", "page", "overview", "site"])
+TABLES_ON += Counter(["benchmarks arithmetic", "benchmarks knights", "benchmarks_of_model"])
+#: What follows from the metrics and records of one task.
+CURVES = ("dynamics {}", "signals {}", "contrast {}", "token_view {}", "dynamics_of_model", "tokens")
+CURVES += ("token_figure arithmetic", "token_figure knights")
 RUN = "results/runs/{}/tiny_qwen3/{}/seed0"
 DRAWS = "results/draws/{}/tiny_qwen3/{}/seed0"
 
 
+def curves_of(task: str) -> Counter:
+    return Counter(job.format(task) for job in CURVES)
+
+
 def retrained(task: str, variant: str) -> Counter:
     """A run, its evaluation, its task's curves, and all that aggregates it."""
-    jobs = (f"train {task}/{variant}", f"evaluate_{task} {task}/{variant}", f"dynamics {task}", f"signals {task}")
-    return Counter(jobs) + TABLES_ON + ALL
+    jobs = (f"train {task}/{variant}", f"evaluate_{task} {task}/{variant}")
+    return Counter(jobs) + curves_of(task) + TABLES_ON + ALL
 
 
 def task_retrained(task: str) -> Counter:
@@ -33,8 +39,10 @@ def test_a_fresh_clone_plans_every_job_once(furnished):
     jobs = furnished.planned()
     runs = 2 * len(TRAINED)
     assert runs == 16
-    # Base models, data and their report, trained, evaluated, curves, signals, tables, costs, bars, page, all.
-    assert sum(jobs.values()) == 2 + 4 + 1 + runs + (runs + 2) + 2 + 2 + 1 + 1 + 2 + 1 + 1
+    # Base models, data and their report, trained, evaluated, and what follows; the audit needs no run.
+    following = curves_of("arithmetic") | curves_of("knights") | TABLES_ON | ALL | Counter(["audit"])
+    assert sum(jobs.values()) == 2 + 4 + 1 + runs + (runs + 2) + sum(following.values())
+    assert following <= jobs
     assert set(jobs.values()) == {1}
 
 
@@ -64,8 +72,9 @@ def test_editing_one_variant_retrains_that_variant_only(changed):
     after = after.replace("hints: {source: gt_cot}", "hints: {source: gt_cot, k_max: 2}", 1)
     methods.write_text(before + name + after)
     jobs = Counter(["train knights/rlcsd-gt_cot", "evaluate_knights knights/rlcsd-gt_cot"])
-    jobs += CURVES_OF_KNIGHTS + Counter(["tables", "costs", "benchmarks knights", "page", "all"])
-    assert changed.planned("--config", matrix) == jobs
+    # No task of this matrix, and no pair of methods that the figure of the contrast shows.
+    others = Counter(["benchmarks arithmetic", "token_figure arithmetic", "contrast knights"])
+    assert changed.planned("--config", matrix) == jobs + curves_of("knights") + TABLES_ON + ALL - others
 
 
 def test_rewriting_a_value_as_it_is_changes_nothing(finished):
@@ -93,7 +102,7 @@ def test_other_sampling_reevaluates_and_trains_nothing(finished):
 
 def test_a_presentation_choice_redoes_tables_and_figures_only(finished):
     jobs = finished.planned("--config", "tasks={knights: {benchmarks: {knights-5: {counted: false}}}}")
-    assert jobs == CURVES_OF_KNIGHTS + TABLES_ON + ALL
+    assert jobs == Counter(["dynamics knights", "dynamics_of_model"]) + TABLES_ON + ALL - Counter(["costs"])
 
 
 def test_settings_of_the_other_trainer_and_of_the_machine_make_nothing_stale(finished):
@@ -130,7 +139,8 @@ def test_data_that_nothing_needs_any_more_stay_deleted(changed):
 
 
 def test_forcing_the_tables_redoes_them_and_what_follows(finished):
-    assert finished.planned("--forcerun", "tables") == TABLES_ON + ALL - Counter(["costs"])
+    others = Counter(["costs", "studies", "power", "claims"])
+    assert finished.planned("--forcerun", "tables") == TABLES_ON + ALL - others
 
 
 def test_an_edited_script_retrains_nothing(changed):
@@ -143,8 +153,7 @@ def test_a_new_seed_adds_its_runs_only(finished):
     jobs = finished.planned("--config", "matrix={seeds: [0, 1]}")
     added = Counter(f"train {task}/{v}" for task in ("arithmetic", "knights") for v in TRAINED)
     added += Counter(f"evaluate_{t} {t}/{v}" for t in ("arithmetic", "knights") for v in DEMO["variants"])
-    added += Counter(f"{figure} {task}" for figure in ("dynamics", "signals") for task in DEMO["tasks"])
-    assert jobs == added + TABLES_ON + ALL
+    assert jobs == added + (curves_of("arithmetic") | curves_of("knights")) + TABLES_ON + ALL
 
 
 def test_a_single_cell_can_be_asked_for(finished):

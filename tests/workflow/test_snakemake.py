@@ -136,8 +136,8 @@ def test_a_job_that_fails_by_the_users_error_says_so_in_one_line_and_in_its_log(
     assert done.returncode != 0
     log = (workshop.folder / "results/logs/data/mine/train.log").read_text()
     (line,) = log.strip().splitlines()
-    assert line.startswith("mine/mine/train.parquet")
-    assert line in done.stdout
+    assert line.startswith("failed: mine/mine/train.parquet")
+    assert line.removeprefix("failed: ") in done.stdout
     assert "Traceback" not in done.stdout
     assert not (workshop.folder / output).exists()
 
@@ -149,6 +149,6 @@ def test_the_report_opens_with_what_was_run_and_holds_captions(changed):
     assert done.returncode == 0, done.stdout
     assert "WARNING" not in done.stdout  # docutils on a caption
     html = (changed.folder / "results" / "report.html").read_text()
-    opening = ("What was run.", "What it does not show.", "knights-2 (shown, never counted)", "ranking of")
+    opening = ("The matrix.", "What it does not show.", "knights-2 (shown, never counted)", "ranking of")
     for text in (*opening, "training dynamics", "paired gains", "results and where they come from"):
         assert text in html

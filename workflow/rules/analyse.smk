@@ -1,6 +1,7 @@
 rule tables:
     input:
         draws(),
+        published="resources/published/main_results.csv",
     output:
         main=report(
             "results/tables/main.csv",
@@ -8,28 +9,147 @@ rule tables:
             caption="../report/main.rst",
             labels={"table": "main results", "format": "CSV"},
         ),
+        main_html=report(
+            "results/tables/main.html",
+            category="Tables",
+            caption="../report/main.rst",
+            labels={"table": "main results", "format": "HTML"},
+        ),
+        main_markdown="results/tables/main.md",
+        main_latex="results/tables/main.tex",
         gains=report(
             "results/tables/gains.csv",
             category="Tables",
             caption="../report/gains.rst",
             labels={"table": "paired gains", "format": "CSV"},
         ),
-        main_markdown="results/tables/main.md",
+        gains_html=report(
+            "results/tables/gains.html",
+            category="Tables",
+            caption="../report/gains.rst",
+            labels={"table": "paired gains", "format": "HTML"},
+        ),
         gains_markdown="results/tables/gains.md",
+        gains_latex="results/tables/gains.tex",
+        missing="results/tables/missing.csv",
     log:
         "results/logs/tables.log",
     conda:
         "../../envs/local.yaml"
     params:
-        runs=cells(RUNS),
+        runs=cells(REPORTED),
+        missing=MISSING,
         tasks=TASKS,
     script:
         "../scripts/tables.py"
 
 
+rule studies:
+    input:
+        draws(),
+        published=["resources/published/plugin_study.csv", "resources/published/ablations.csv"],
+    output:
+        plugin=report(
+            "results/tables/plugin.csv",
+            category="Tables",
+            caption="../report/plugin.rst",
+            labels={"table": "contrast as a plug-in", "format": "CSV"},
+        ),
+        plugin_markdown="results/tables/plugin.md",
+        hints=report(
+            "results/tables/hints.csv",
+            category="Tables",
+            caption="../report/hints.rst",
+            labels={"table": "hint settings", "format": "CSV"},
+        ),
+        hints_markdown="results/tables/hints.md",
+        ablations=report(
+            "results/tables/ablations.csv",
+            category="Tables",
+            caption="../report/ablations.rst",
+            labels={"table": "variants against their methods", "format": "CSV"},
+        ),
+        ablations_markdown="results/tables/ablations.md",
+    log:
+        "results/logs/studies.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        runs=cells(REPORTED),
+        missing=MISSING,
+        tasks=TASKS,
+    script:
+        "../scripts/studies.py"
+
+
+rule beside:
+    input:
+        files_of_runs("metrics"),
+        main="results/tables/main.csv",
+    output:
+        csv=report(
+            "results/tables/beside.csv",
+            category="Tables",
+            caption="../report/beside.rst",
+            labels={"table": "length, truncation, entropy beside accuracy", "format": "CSV"},
+        ),
+        markdown="results/tables/beside.md",
+    log:
+        "results/logs/beside.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        runs=cells(REPORTED),
+        missing=MISSING,
+        tasks=TASKS,
+    script:
+        "../scripts/beside.py"
+
+
+rule power:
+    input:
+        draws(),
+    output:
+        csv=report(
+            "results/tables/power.csv",
+            category="Tables",
+            caption="../report/power.rst",
+            labels={"table": "what these seeds and draws can see", "format": "CSV"},
+        ),
+    log:
+        "results/logs/power.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        runs=cells(REPORTED),
+        tasks=TASKS,
+    script:
+        "../scripts/power.py"
+
+
+rule audit:
+    input:
+        "resources/published/main_results.csv",
+        "resources/published/benchmark_problems.csv",
+    output:
+        csv=report(
+            "results/tables/audit.csv",
+            category="Tables",
+            caption="../report/audit.rst",
+            labels={"table": "audit of the published tables", "format": "CSV"},
+        ),
+        markdown="results/tables/audit.md",
+    log:
+        "results/logs/audit.log",
+    conda:
+        "../../envs/local.yaml"
+    script:
+        "../scripts/audit.py"
+
+
 rule costs:
     input:
-        files_of_runs("metrics.jsonl", "provenance.json"),
+        files_of_runs("metrics", "provenance"),
         accounts(),
     output:
         csv=report(
@@ -44,72 +164,101 @@ rule costs:
     conda:
         "../../envs/local.yaml"
     params:
-        runs=cells(RUNS),
-        tasks=TASKS,
+        runs=cells(REPORTED),
     script:
         "../scripts/costs.py"
 
 
-rule dynamics:
+rule claims:
     input:
-        metrics_of_task,
+        draws=draws(),
+        metrics=files_of_runs("metrics"),
+        tokens=["results/tables/tokens.csv"] if files_of_runs("records") else [],
     output:
-        svg=report(
-            "results/figures/{task}/dynamics.svg",
-            category="Figures",
-            caption="../report/dynamics.rst",
-            labels={"task": "{task}", "figure": "training dynamics"},
+        csv=report(
+            "results/tables/claims.csv",
+            category="Claims",
+            caption="../report/claims.rst",
+            labels={"table": "verdicts on the paper's claims", "format": "CSV"},
         ),
-        png="results/figures/{task}/dynamics.png",
+        markdown="results/tables/claims.md",
     log:
-        "results/logs/figures/{task}/dynamics.log",
+        "results/logs/claims.log",
     conda:
         "../../envs/local.yaml"
     params:
-        runs=cells_of_task,
-        task=settings_of_task,
+        runs=cells(REPORTED),
+        missing=MISSING,
+        tasks=TASKS,
+        graders={task: STUDY.config["tasks"][task]["grader"] for task in TASKS},
+        figures=[*figures(), *figures_of_contrast(), *figures_of_tokens()],
     script:
-        "../scripts/dynamics.py"
+        "../scripts/claims.py"
 
 
-rule signals:
+rule tokens:
     input:
-        metrics_of_task,
+        files_of_runs("records"),
     output:
-        svg=report(
-            "results/figures/{task}/signals.svg",
-            category="Figures",
-            caption="../report/signals.rst",
-            labels={"task": "{task}", "figure": "signals"},
+        tokens=report(
+            "results/tables/tokens.csv",
+            category="Tables",
+            caption="../report/tokens.rst",
+            labels={"table": "signal by class of token", "format": "CSV"},
         ),
-        png="results/figures/{task}/signals.png",
+        top=report(
+            "results/tables/top_tokens.csv",
+            category="Tables",
+            caption="../report/tokens.rst",
+            labels={"table": "tokens with the largest signal", "format": "CSV"},
+        ),
     log:
-        "results/logs/figures/{task}/signals.log",
+        "results/logs/tokens.log",
     conda:
         "../../envs/local.yaml"
     params:
-        runs=cells_of_task,
-        task=settings_of_task,
+        runs=cells(TRAINED),
     script:
-        "../scripts/signals.py"
+        "../scripts/tokens.py"
 
 
-rule benchmarks:
+rule token_figure:
     input:
-        "results/tables/main.csv",
+        tokens="results/tables/tokens.csv",
+        top="results/tables/top_tokens.csv",
     output:
         svg=report(
-            "results/figures/{task}/benchmarks.svg",
+            "results/figures/{task}/tokens.svg",
             category="Figures",
-            caption="../report/benchmarks.rst",
-            labels={"task": "{task}", "figure": "benchmarks"},
+            caption="../report/token_figure.rst",
+            labels={"task": "{task}", "figure": "tokens with the largest signal"},
         ),
-        png="results/figures/{task}/benchmarks.png",
+        png="results/figures/{task}/tokens.png",
     log:
-        "results/logs/figures/{task}/benchmarks.log",
+        "results/logs/figures/{task}/tokens.log",
     conda:
         "../../envs/local.yaml"
     params:
-        methods=methods_of_task,
+        methods=methods_shown,
     script:
-        "../scripts/benchmarks.py"
+        "../scripts/token_figure.py"
+
+
+rule token_view:
+    input:
+        records_shown,
+    output:
+        report(
+            "results/pages/tokens/{task}.html",
+            category="Tokens",
+            caption="../report/token_view.rst",
+            labels={"task": "{task}", "page": "token view"},
+        ),
+    log:
+        "results/logs/pages/tokens/{task}.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        runs=cells_shown,
+    script:
+        "../scripts/token_view.py"

@@ -1,24 +1,25 @@
 # The checked configuration, and what the rules ask of it.
 
 import re
-from dataclasses import asdict
 
 from snakemake.exceptions import WorkflowError
 
 from selfdistill.config import BASE, DRAWS_FOLDER, RUN_FOLDER, config_hash, load_study
 from selfdistill.errors import UserError
 from selfdistill.planning.requests import evaluation_request, training_request
+from selfdistill.reported import Reported
 
 try:
     # Snakemake lists the files of the command line first, and they are the stronger ones.
     STUDY = load_study(config, workflow.configfiles)
+    TAKEN = Reported(STUDY)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 RUNS = STUDY.runs()
 #: What tables, figures and pages take, and what the matrix has beside it, with the reason.
-REPORTED, MISSING = RUNS, []
-TRAINED = [run for run in REPORTED if run.variant != BASE]
+REPORTED, MISSING = TAKEN.runs, TAKEN.missing
+TRAINED = TAKEN.trained
 TASKS = STUDY.reporting()
 #: (dataset, split) -> a task that it belongs to, and a model that is trained on it.
 DATASETS = STUDY.datasets()
@@ -48,15 +49,15 @@ def figures():
     return [f"results/figures/{task}/{name}.svg" for task in TASKS for name in names]
 
 
+# Snakemake makes a deleted file again only where a target asks for it, so all are asked for, not the last of the chain.
 def final_outputs():
     return [
-        "results/tables/main.csv",
-        "results/tables/costs.csv",
+        "results/site",
+        *(page["file"] for page in pages().values()),
+        *tables_of_site(),
         *figures(),
-        "results/pages/results.html",
-        "results/data/report.csv",
-        # Snakemake makes a deleted file again only where a target asks for it, and every number should keep its origin.
-        *files_of_runs("config.yaml", "metrics.jsonl", "provenance.json"),
+        *figures_of_overview(),
+        *files_of_runs("config", "metrics", "provenance", "records"),
         *draws(),
     ]
 
@@ -69,38 +70,6 @@ def data_source(wildcards):
 def data_recipe(wildcards):
     task, model = DATASETS[wildcards.dataset, wildcards.split]
     return STUDY.split(task, wildcards.split, model)
-
-
-def data_of_matrix():
-    # Task, split and model of each file, which several tasks and models may share.
-    found = {}
-    for run in TRAINED:
-        found.setdefault((STUDY.dataset(run.task, "train", run.model), "train"), (run.task, "train", run.model))
-    for run in RUNS:
-        found.setdefault((STUDY.dataset(run.task, "val"), "val"), (run.task, "val", None))
-    return list(found.values())
-
-
-def reported_files():
-    return [STUDY.data_file(*each) for each in data_of_matrix()]
-
-
-def reported_data():
-    return [
-        {
-            "dataset": STUDY.dataset(task, split, model),
-            "split": split,
-            "path": STUDY.data_file(task, split, model),
-            "grader": STUDY.config["tasks"][task]["grader"],
-            "recipe": STUDY.split(task, split, model),
-        }
-        for task, split, model in data_of_matrix()
-    ]
-
-
-def trained_and_evaluated():
-    pairs = [(STUDY.dataset(run.task, "train", run.model), STUDY.dataset(run.task, "val")) for run in TRAINED]
-    return [list(pair) for pair in dict.fromkeys(pairs)]
 
 
 def train_file(wildcards):
@@ -177,37 +146,19 @@ def evaluation_state(wildcards):
     return f"results/state/{config_hash([dict(wildcards.items()), weights, evaluation_settings(wildcards)])}"
 
 
+# Of what is read from a folder of the user's, a run may have no more than its draws.
 def files_of_runs(*names):
-    return [f"{run.folder}/{name}" for run in TRAINED for name in names]
+    files = [getattr(TAKEN.files(run), name) for run in TRAINED for name in names]
+    return [file for file in files if file]
 
 
 def draws():
-    return [f"{run.draws_folder}/{benchmark}.parquet" for run in RUNS for benchmark in TASKS[run.task]["benchmarks"]]
+    return [file for run in REPORTED for file in TAKEN.files(run).draws.values()]
 
 
 def accounts():
-    return [f"{run.draws_folder}/evaluation.json" for run in RUNS]
+    return [file for run in REPORTED if (file := TAKEN.files(run).account)]
 
 
 def cells(runs):
-    return [asdict(run) for run in runs]
-
-
-def trained_on(wildcards):
-    return [run for run in TRAINED if run.task == wildcards.task]
-
-
-def metrics_of_task(wildcards):
-    return [f"{run.folder}/metrics.jsonl" for run in trained_on(wildcards)]
-
-
-def cells_of_task(wildcards):
-    return cells(trained_on(wildcards))
-
-
-def settings_of_task(wildcards):
-    return TASKS[wildcards.task]
-
-
-def methods_of_task(wildcards):
-    return {run.variant: run.method for run in RUNS if run.task == wildcards.task}
+    return TAKEN.cells(runs)

@@ -19,7 +19,7 @@ rule data:
 
 rule data_report:
     input:
-        reported_files(),
+        [each["path"] for each in TAKEN.data()],
     output:
         csv="results/data/report.csv",
         html=report(
@@ -33,8 +33,8 @@ rule data_report:
     conda:
         "../../envs/local.yaml"
     params:
-        files=reported_data(),
-        pairs=trained_and_evaluated(),
+        files=TAKEN.data(),
+        pairs=TAKEN.data_pairs(),
     script:
         "../scripts/data_report.py"
 

@@ -1,10 +1,11 @@
+# Pages, each a file that stands alone, and the site that joins them.
 rule page:
     input:
         main="results/tables/main.csv",
         gains="results/tables/gains.csv",
         costs="results/tables/costs.csv",
         draws=draws(),
-        origins=files_of_runs("config.yaml", "provenance.json"),
+        origins=files_of_runs("config", "provenance"),
     output:
         report(
             "results/pages/results.html",
@@ -17,8 +18,73 @@ rule page:
     conda:
         "../../envs/local.yaml"
     params:
-        runs=cells(RUNS),
-        tasks=TASKS,
+        runs=cells(REPORTED),
         demonstration=STUDY.generated_only,
     script:
         "../scripts/page.py"
+
+
+# The report's menu is sorted by category, and this page should come first.
+rule overview:
+    input:
+        files_of_runs("provenance"),
+        claims="results/tables/claims.csv",
+        main="results/tables/main.csv",
+        audit="results/tables/audit.csv",
+        costs="results/tables/costs.csv",
+        data=["results/data/report.csv"] if TAKEN.data() else [],
+        figures=figures_of_overview(),
+    output:
+        report(
+            "results/pages/overview.html",
+            category="At a glance",
+            caption="../report/overview.rst",
+            labels={"page": "overview"},
+        ),
+    log:
+        "results/logs/pages/overview.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        runs=cells(REPORTED),
+        missing=MISSING,
+        tasks=TASKS,
+        stages=stages_of_workflow,
+        demonstration=STUDY.generated_only,
+    script:
+        "../scripts/overview.py"
+
+
+rule departures:
+    input:
+        DEPARTURES,
+    output:
+        report(
+            "results/pages/departures.html",
+            category="Results",
+            caption="../report/departures.rst",
+            labels={"page": "departures from the paper"},
+        ),
+    log:
+        "results/logs/pages/departures.log",
+    conda:
+        "../../envs/local.yaml"
+    script:
+        "../scripts/departures.py"
+
+
+rule site:
+    input:
+        pages=[page["file"] for page in pages().values()],
+        figures=list(dict.fromkeys([*figures_of_overview(), *figures()])),
+        tables=tables_of_site(),
+    output:
+        directory("results/site"),
+    log:
+        "results/logs/site.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        pages=pages(),
+    script:
+        "../scripts/static_site.py"

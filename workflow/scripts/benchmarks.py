@@ -1,13 +1,15 @@
-"""Bars of one task's benchmarks."""
+"""Bars of the benchmarks of one task or of one model."""
 
 from job import job
 
 with job(snakemake.log[0]) as report:
     import pandas as pd
 
-    from selfdistill.reporting.figures import benchmarks_figure, write_figure
+    from selfdistill.reporting.bars import benchmarks_figure
+    from selfdistill.reporting.figures import write_figure
 
-    name = snakemake.wildcards.task
     table = pd.read_csv(snakemake.input[0])
-    write_figure(benchmarks_figure(table[table["task"] == name], snakemake.params.methods), *snakemake.output)
-    report(f"{name}: {len(snakemake.params.methods)} variants")
+    for axis, name in snakemake.wildcards.items():  # task or model
+        table = table[table[axis] == name]
+    write_figure(benchmarks_figure(table, snakemake.params.methods), *snakemake.output)
+    report(f"{len(snakemake.params.methods)} variants")

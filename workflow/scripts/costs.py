@@ -7,7 +7,7 @@ with job(snakemake.log[0]) as report:
     from selfdistill.reporting.costs import costs_markdown, costs_table, total_line
     from selfdistill.reporting.tables import write_csv
 
-    table = costs_table(run_files(snakemake.params.runs, snakemake.params.tasks))
+    table = costs_table(run_files(snakemake.params.runs))
     write_csv(snakemake.output.csv, table)
     write_text(snakemake.output.markdown, costs_markdown(table))
     report(total_line(table))

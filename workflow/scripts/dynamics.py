@@ -1,11 +1,15 @@
-"""Training dynamics of one task."""
+"""Training dynamics of one task or of one model."""
 
 from job import job, run_files
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.reporting.figures import dynamics_figure, write_figure
+    from selfdistill.reporting.figures import write_figure
+    from selfdistill.reporting.landmarks import landmarks
+    from selfdistill.reporting.training_figures import dynamics_figure
 
-    name, settings = snakemake.wildcards.task, snakemake.params.task
-    runs = run_files(snakemake.params.runs, {name: settings})
-    write_figure(dynamics_figure(runs, settings), *snakemake.output)
-    report(f"{name}: {len(runs)} runs")
+    tasks = snakemake.params.tasks
+    runs = run_files(snakemake.params.runs)
+    blocks = dict.fromkeys((run.model, run.task) for run in runs)
+    published = [point for block in blocks for point in landmarks(*block)]
+    write_figure(dynamics_figure(runs, tasks, published), *snakemake.output)
+    report(f"{len(runs)} runs, {len(published)} published points")

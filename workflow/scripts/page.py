@@ -9,7 +9,7 @@ with job(snakemake.log[0]) as report:
     from selfdistill.reporting.pages import results_page
 
     params = snakemake.params
-    runs = run_files(params.runs, params.tasks)
+    runs = run_files(params.runs)
     tables = [pd.read_csv(snakemake.input[name]) for name in ("main", "gains", "costs")]
     write_text(snakemake.output[0], results_page(runs, *tables, demonstration=params.demonstration))
     report(f"{len(runs)} runs")

@@ -3,9 +3,9 @@
 from job import job, run_files
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.reporting.figures import signals_figure, write_figure
+    from selfdistill.reporting.figures import write_figure
+    from selfdistill.reporting.training_figures import signals_figure
 
-    name = snakemake.wildcards.task
-    runs = run_files(snakemake.params.runs, {name: snakemake.params.task})
+    runs = run_files(snakemake.params.runs)
     write_figure(signals_figure(runs), *snakemake.output)
-    report(f"{name}: {len(runs)} runs")
+    report(f"{len(runs)} runs")

@@ -1,16 +1,24 @@
-"""Tables of all runs, from their draws."""
+"""The main results and the gains, from the draws of all runs, in every format."""
 
 from job import job, run_files
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.files import write_text
-    from selfdistill.reporting import tables
+    import pandas as pd
 
-    output, tasks = snakemake.output, snakemake.params.tasks
-    groups = tables.read_groups(run_files(snakemake.params.runs, tasks), tasks)
+    from selfdistill.files import write_text
+    from selfdistill.reporting import formats, tables, views
+
+    output, tasks, missing = snakemake.output, snakemake.params.tasks, snakemake.params.missing
+    groups = tables.read_groups(run_files(snakemake.params.runs), tasks)
     main, gains = tables.main_table(groups, tasks), tables.gains_table(groups, tasks)
-    tables.write_csv(output.main, main)
-    tables.write_csv(output.gains, gains)
-    write_text(output.main_markdown, tables.main_markdown(main))
-    write_text(output.gains_markdown, tables.gains_markdown(gains))
-    report(f"{len(groups)} variants, {len(main)} rows of results, {len(gains)} of gains")
+    for name, title, table, shown, lead, empty in (
+        ("main", "Main results", main, views.main_views, views.main_lead(main), views.NOTHING),
+        ("gains", "Gains over base and grpo", gains, views.gains_views, views.GAINS_LEAD, views.NO_REFERENCE),
+    ):
+        tables.write_csv(output[name], table)
+        found = shown(table, missing, tasks)
+        write_text(output[f"{name}_markdown"], formats.markdown(found, lead, empty))
+        write_text(output[f"{name}_latex"], formats.latex(found, lead, empty))
+        write_text(output[f"{name}_html"], formats.html_page(title, found, lead, empty))
+    tables.write_csv(output.missing, pd.DataFrame(missing, columns=list(tables.MISSING_COLUMNS)))
+    report(f"{len(groups)} variants, {len(main)} rows of results, {len(gains)} of gains; {len(missing)} runs missing")

@@ -91,12 +91,12 @@ def cost_blocks(table: pd.DataFrame) -> list[dict[str, Any]]:
     for key, rows in table.groupby(["job", "task", "model"], sort=False):
         shown = [column for column in COLUMNS if rows[column].notna().any()]
         lines = [
-            (f"{row.variant}, seed {row.seed}", [_text(column, getattr(row, column)) for column in shown])
+            (f"{row.variant}, seed {row.seed}", [cost_text(column, getattr(row, column)) for column in shown])
             for row in rows.itertuples()
         ]
         if len(rows) > 1:
             total = summed.loc[key]
-            lines.append(("all", [_text(column, total[column]) if column in total else "" for column in shown]))
+            lines.append(("all", [cost_text(column, total[column]) if column in total else "" for column in shown]))
         job, task, model = key
         titles = [COLUMNS[column] for column in shown]
         blocks.append({"title": f"{task}, {model}: {job}", "columns": titles, "rows": lines})
@@ -110,6 +110,19 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     return f"{seconds / 3600:,.1f} h"
+
+
+def cost_text(column: str, value: Any) -> str:
+    """A value of one of COLUMNS as text; a dash where it is missing."""
+    if pd.isna(value):
+        return _DASH
+    if column == "hardware":
+        return str(value)
+    if column == "wall_seconds":
+        return duration(value)
+    if column == "gpu_hours":
+        return f"{value:,.2f}"
+    return f"{value:.2f}" if column in _LARGEST else f"{value:,.0f}"
 
 
 def _row(job: str, run: RunFiles, facts: Mapping[str, Any], metrics: Path | None) -> dict[str, Any]:
@@ -149,15 +162,3 @@ def _facts(path: Path | None) -> Mapping[str, Any]:
     if not isinstance(facts, dict):
         raise UserError(f"{path}: expected a JSON object; make this run again")
     return facts
-
-
-def _text(column: str, value: Any) -> str:
-    if pd.isna(value):
-        return _DASH
-    if column == "hardware":
-        return str(value)
-    if column == "wall_seconds":
-        return duration(value)
-    if column == "gpu_hours":
-        return f"{value:,.2f}"
-    return f"{value:.2f}" if column in _LARGEST else f"{value:,.0f}"

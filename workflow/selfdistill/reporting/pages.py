@@ -9,13 +9,15 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import read_draws, to_matrix
 from selfdistill.files import sha256_file
 from selfdistill.reporting.costs import cost_blocks, total_line
 from selfdistill.reporting.descriptions import describe
+from selfdistill.reporting.html import render
+from selfdistill.reporting.limits import limits
+from selfdistill.reporting.provenance import provenance_of
 from selfdistill.reporting.runs import RunFiles, check_unique
 from selfdistill.reporting.tables import AVERAGES, blocks
 
@@ -24,9 +26,6 @@ REMAKE = "snakemake --profile profiles/local --force {path}"
 
 #: Parts of a resolved config that say which run it is, not how it differs from its method.
 _IDENTITY = ("task", "model", "variant", "method", "implementation", "seed", "data", "base_model")
-#: The methods that only distil, and the contrastive plug-ins: these may collapse, and nothing is done about it.
-_SHOWN_AS_THEY_ARE = ("opsd", "sdpo", "opsd_ectr", "rlsd_ectr")
-
 
 #: Name of a run -> its resolved config; None where it has none.
 _Settings = Mapping[str, dict[str, Any] | None]
@@ -71,41 +70,19 @@ def results_page(
         variants.setdefault((run.task, run.model, run.variant), []).append(run)
     averages = {name: title for name, title, _ in AVERAGES}
     settings = {run.name: _settings(run) for run in runs}
-    methods = {run.method for run in runs}
-    return (
-        _environment()
-        .get_template("results.html")
-        .render(
-            title="Results and where they come from",
-            demonstration=demonstration,
-            as_they_are=[method for method in _SHOWN_AS_THEY_ARE if method in methods],
-            summary=_summary(runs),
-            variants=_variants(runs, settings),
-            main=blocks(main),
-            gains=blocks(gains),
-            costs=cost_blocks(costs),
-            total=total_line(costs),
-            averages=averages,
-            sections=[_section(members, runs, settings, main, averages, remake) for members in variants.values()],
-        )
+    return render(
+        "results.html",
+        title="Results and where they come from",
+        limits=limits(runs, demonstration=demonstration),
+        summary=_summary(runs),
+        variants=_variants(runs, settings),
+        main=blocks(main),
+        gains=blocks(gains),
+        costs=cost_blocks(costs),
+        total=total_line(costs),
+        averages=averages,
+        sections=[_section(members, runs, settings, main, averages, remake) for members in variants.values()],
     )
-
-
-def anchor(*parts: object) -> str:
-    """An element id from names. Names are parts of paths, so no two lists of names give one id."""
-    return "/".join(map(str, parts))
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("selfdistill.reporting", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["anchor"] = anchor
-    return environment
 
 
 def _summary(runs: Sequence[RunFiles]) -> dict[str, Any]:
@@ -116,7 +93,7 @@ def _summary(runs: Sequence[RunFiles]) -> dict[str, Any]:
         names = {"models": [run.model], "seeds": [run.seed], "benchmarks": run.draws}
         for kind, found in names.items():
             about[kind] += [name for name in found if name not in about[kind]]
-    return {"tasks": tasks, "runs": len(runs), "most_seeds": max(len(about["seeds"]) for about in tasks.values())}
+    return {"tasks": tasks, "runs": len(runs)}
 
 
 def _variants(runs: Sequence[RunFiles], settings: _Settings) -> list[dict[str, Any]]:
@@ -244,14 +221,8 @@ def _text(path: Path | None) -> str | None:
 
 def _provenance(run: RunFiles) -> dict[str, str] | None:
     """The provenance as flat names and texts: {"data": {"train_sha256": x}} becomes {"data train_sha256": x}."""
-    text = _text(run.provenance)
-    if text is None:
-        return None
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{run.provenance}: not JSON ({error.msg}); make this run again") from None
-    return _flatten(content)
+    content = provenance_of(run)
+    return None if content is None else _flatten(content)
 
 
 def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,21 +1,29 @@
-"""Tables from draws: main.csv, gains.csv, and both as Markdown shaped like the paper's tables.
+"""Tables from draws: main.csv and gains.csv, and both cut into blocks shaped like the paper's tables.
 
 Task settings, `tasks`: task -> {metric: "mean@12" | "pass@1", benchmarks: {name: {distribution: "in" | "out",
 counted: bool (default true)}}}. Benchmarks that are not counted have rows but enter no average.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from selfdistill.errors import UserError
+from selfdistill.evaluation.comparisons import holm
 from selfdistill.evaluation.draws import DrawMatrix, check_paired, read_draws, stack_seeds, to_matrix
-from selfdistill.evaluation.estimators import Estimate, interval, paired_difference, score_by_problem
+from selfdistill.evaluation.estimators import (
+    Estimate,
+    interval,
+    paired_difference,
+    score_variances,
+    scores_by_seed,
+)
 from selfdistill.files import write_text
+from selfdistill.reporting.published import Published, published_rows
 from selfdistill.reporting.runs import RunFiles, check_unique
 
 Tasks = Mapping[str, Mapping[str, Any]]
@@ -31,12 +39,42 @@ AVERAGES = (
 )
 
 
+#: Variants of a block that Holm's correction, at this family-wise rate, cannot tell from its best are called tied.
+FAMILY_WISE = 0.05
+
+#: As in the CSV; p-values are rounded last, for corrections are made of them.
+P_DIGITS = {"p_value": 4, "p_holm": 4}
+
+_SIZES = ("n_problems", "n_draws", "n_seeds", "distribution", "counted")
+MAIN_COLUMNS = (
+    *("task", "model", "variant", "benchmark", "metric", "value", "low", "high", *_SIZES),
+    *("response_length", "truncated", "low_fixed", "high_fixed", "best"),
+    *("published", "published_version", "published_difference", "published_within"),
+)
+GAINS_COLUMNS = (
+    *("task", "model", "variant", "reference", "benchmark", "metric", "value", "low", "high", *_SIZES),
+    *("low_fixed", "high_fixed", "p_value", "p_holm"),
+)
+
+#: Of the runs that were asked for and are not in the tables.
+MISSING_COLUMNS = ("task", "model", "variant", "seed", "method", "status", "why")
+
+
 @dataclass(frozen=True)
 class Result:
-    """Draws (S seeds x P problems x D draws) of one variant on one benchmark, and the metric of each problem, [P]."""
+    """Draws (S seeds x P problems x D draws) of one variant on one benchmark.
+
+    scores: the metric of each seed and problem, [S, P]; variances: of each over other draws, [S, P], nan where unknown.
+    """
 
     draws: DrawMatrix
     scores: np.ndarray
+    variances: np.ndarray
+
+    @property
+    def by_problem(self) -> np.ndarray:
+        """The metric of each problem, averaged over seeds, [P]."""
+        return self.scores.mean(axis=0)
 
 
 @dataclass(frozen=True)
@@ -54,7 +92,8 @@ class Block:
     """A table as in the paper: one task and model, a row for each variant, a column for each benchmark.
 
     reference: what the variants are compared with, in gains; columns: benchmark -> title; rows: variant -> benchmark ->
-    row of the long table.
+    row of the long table. Of what was asked for and is not there: absent: variant -> "not run", "not finished" or
+    "failed"; seeds: variant -> "2 of 3 seeds"; remarks: a line on each missing run whose reason is known.
     """
 
     task: str
@@ -63,6 +102,9 @@ class Block:
     reference: str | None
     columns: Mapping[str, str]
     rows: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    seeds: Mapping[str, str] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
 
 def read_groups(runs: Sequence[RunFiles], tasks: Tasks) -> list[Group]:
@@ -79,7 +121,7 @@ def read_groups(runs: Sequence[RunFiles], tasks: Tasks) -> list[Group]:
         Group(task, model, variant, {b: _result(members, b, tasks[task]["metric"]) for b in tasks[task]["benchmarks"]})
         for (task, model, variant), members in seeds.items()
     ]
-    for (task, model), members in _by_block(groups).items():
+    for (task, model), members in by_block(groups).items():
         for benchmark in tasks[task]["benchmarks"]:
             check_paired({f"{task}/{model}/{g.variant}/{benchmark}": g.results[benchmark].draws for g in members})
     return groups
@@ -88,14 +130,25 @@ def read_groups(runs: Sequence[RunFiles], tasks: Tasks) -> list[Group]:
 def main_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
     """The long table of main.csv: a row for each variant and benchmark, then its averages.
 
-    value, low, high in percent (95 % interval by problem); n_problems, n_draws a problem and seed, n_seeds (in an
+    value, low, high in percent (95 % interval, other problems of the same kind; from two seeds on also other seeds);
+    low_fixed, high_fixed: the same for just these problems; n_problems, n_draws a problem and seed, n_seeds (in an
     average: problems of all its benchmarks, and the fewest draws); distribution ("in", "out", "both"); counted;
-    response_length in tokens and truncated in percent, means over all draws (in an average: of its benchmarks' means).
+    response_length in tokens and truncated in percent, means over all draws (in an average: of its benchmarks' means);
+    best: "best" for the highest value of a task, model and benchmark, "tied" for those that a paired comparison with it
+    (Holm over the variants, FAMILY_WISE) does not tell from it, and nothing where there is one variant only;
+    published, published_version: the paper's value, from the latest version of its tables that has it, and that
+    version; published_difference: value minus it; published_within: whether it lies in [low, high].
     """
+    marks: dict[tuple[str, str, str, str], str] = {}
+    for members in by_block(groups).values():
+        marks |= _marks(members, tasks[members[0].task])
     rows = []
     for group in groups:
-        for benchmark, members, about in _rows(tasks[group.task]):
+        published = {p.benchmark: p for p in published_rows(group.model, group.variant) if p.task == group.task}
+        for benchmark, members, about in benchmark_rows(tasks[group.task]):
             results = [group.results[m] for m in members]
+            scores, variances = [r.scores for r in results], [r.variances for r in results]
+            estimate = _percent(interval(scores))
             rows.append(
                 {
                     "task": group.task,
@@ -103,32 +156,46 @@ def main_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
                     "variant": group.variant,
                     "benchmark": benchmark,
                     "metric": tasks[group.task]["metric"],
-                    **_percent(interval([r.scores for r in results])),
+                    **estimate,
                     **_sizes(results),
                     **about,
                     "response_length": _rounded(np.mean([r.draws.n_tokens.mean() for r in results])),
                     "truncated": _rounded(100 * np.mean([r.draws.truncated.mean() for r in results])),
+                    **_fixed(interval(scores, problems="fixed", variances=variances)),
+                    "best": marks[group.task, group.model, group.variant, benchmark],
+                    **set_against(estimate, published.get(benchmark)),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(MAIN_COLUMNS))
 
 
 def gains_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
     """The long table of gains.csv: each variant minus each reference (base, grpo), paired on the same problems.
 
-    value, low, high in percentage points; the other columns as in `main_table`, n_seeds being those of the variant.
-    References that were not run have no rows.
+    value, low, high in percentage points; n_seeds are those of the variant; p_value: two-sided, of no difference;
+    p_holm: the same, corrected for the variants that one task, model, benchmark and reference has; the other columns as
+    in `main_table`. References that were not run have no rows.
     """
     rows = []
-    for members in _by_block(groups).values():
+    for members in by_block(groups).values():
         by_variant = {group.variant: group for group in members}
-        for group in members:
-            for reference in REFERENCES:
-                if reference in by_variant and group.variant not in ("base", reference):
-                    rows += _gain_rows(group, by_variant[reference], tasks[group.task])
-    columns = ["task", "model", "variant", "reference", "benchmark", "metric", "value", "low", "high"]
-    columns += ["n_problems", "n_draws", "n_seeds", "distribution", "counted"]
-    return pd.DataFrame(rows, columns=columns)
+        found = []
+        for reference in REFERENCES:
+            others = [group for group in members if group.variant not in ("base", reference)]
+            if reference in by_variant:
+                found += difference_rows(others, by_variant[reference], tasks)
+        rows += [row for variant in by_variant for row in found if row["variant"] == variant]
+    return pd.DataFrame(rows, columns=list(GAINS_COLUMNS)).round(P_DIGITS)
+
+
+def difference_rows(groups: Sequence[Group], reference: Group, tasks: Tasks) -> list[dict[str, Any]]:
+    """Rows of GAINS_COLUMNS: each of the groups minus the reference, all of one task and model; one family for Holm."""
+    rows = [row for group in groups for row in _gain_rows(group, reference, tasks[group.task])]
+    for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
+        family = [row for row in rows if row["benchmark"] == benchmark]
+        for row, adjusted in zip(family, holm([row["p_value"] for row in family]), strict=True):
+            row["p_holm"] = float(adjusted)
+    return rows
 
 
 def write_csv(path: str | os.PathLike, table: pd.DataFrame) -> None:
@@ -136,18 +203,32 @@ def write_csv(path: str | os.PathLike, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
 
 
-def blocks(table: pd.DataFrame) -> list[Block]:
-    """A main or gains table, cut into the paper's shape: a block for each task, model and, in gains, reference."""
+def blocks(
+    table: pd.DataFrame,
+    missing: Sequence[Mapping[str, Any]] = (),
+    tasks: Tasks | None = None,
+    references: Sequence[str] = REFERENCES,
+) -> list[Block]:
+    """A main or gains table, cut into the paper's shape: a block for each task, model and, in gains, reference.
+
+    missing: the runs that were asked for and are not in the table (task, model, variant, seed, status, why); a task and
+    model of which nothing is there then has a block too, with the columns of `tasks`, and so have those of `references`
+    that gains lack.
+    """
+    found = {cell: part.to_dict("records") for cell, part in table.groupby(["task", "model"], sort=False)}
     made = []
-    for (task, model), part in table.groupby(["task", "model"], sort=False):
-        records = part.to_dict("records")
-        for reference in dict.fromkeys(row.get("reference") for row in records):
-            columns, rows = {}, {}
-            for row in records:
-                if row.get("reference") == reference:
-                    columns[row["benchmark"]] = column_title(row)
-                    rows.setdefault(row["variant"], {})[row["benchmark"]] = row
-            made.append(Block(task, model, part["metric"].iloc[0], reference, columns, rows))
+    for cell in dict.fromkeys([*found, *((run["task"], run["model"]) for run in missing)]):
+        records, lost = found.get(cell, []), [run for run in missing if (run["task"], run["model"]) == cell]
+        named: list[str | None] = [None]
+        if "reference" in table.columns:
+            asked = {run["variant"] for run in lost}
+            named = [
+                *dict.fromkeys(row["reference"] for row in records),
+                *(name for name in references if name in asked),
+            ]
+        for reference in dict.fromkeys(named):
+            rows = [row for row in records if row.get("reference") == reference]
+            made.append(_block(*cell, reference, rows, lost, tasks))
     return made
 
 
@@ -161,61 +242,7 @@ def column_title(row: Mapping[str, Any]) -> str:
     return f"{row['benchmark']} (out)" if row["distribution"] == "out" else row["benchmark"]
 
 
-def main_markdown(table: pd.DataFrame) -> str:
-    """The main table as Markdown, one block for each task and model, `value [low, high]` in percent."""
-    return _markdown(table, "percent, 95 % interval by problem", _cell)
-
-
-def gains_markdown(table: pd.DataFrame) -> str:
-    """The gains as Markdown, one block for each task and model, `+value [low, high]` in percentage points."""
-    return _markdown(table, "paired difference in percentage points, 95 % interval by problem", _signed_cell)
-
-
-def _markdown(table: pd.DataFrame, unit: str, cell: Callable[[Mapping[str, Any]], str]) -> str:
-    parts = []
-    for block in blocks(table):
-        what = block.metric if block.reference is None else f"{block.metric} minus that of {block.reference}"
-        lines = [f"### {block.task}, {block.model}: {what} ({unit})", ""]
-        lines.append(f"| | {' | '.join(block.columns.values())} |")
-        lines.append("|---" + "|---:" * len(block.columns) + "|")
-        lines += [
-            f"| {label} | {' | '.join(cell(row[benchmark]) for benchmark in block.columns)} |"
-            for label, row in block.rows.items()
-        ]
-        parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
-
-
-def _cell(row: Mapping[str, Any]) -> str:
-    return f"{row['value']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
-
-
-def _signed_cell(row: Mapping[str, Any]) -> str:
-    return f"{row['value']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
-
-
-def _result(members: Sequence[RunFiles], benchmark: str, metric: str) -> Result:
-    matrices = {}
-    for run in members:
-        if benchmark not in run.draws:
-            raise UserError(f"run {run.name} has no draws of benchmark {benchmark!r}; evaluate it on all benchmarks")
-        path = str(run.draws[benchmark])
-        matrices[path] = to_matrix(read_draws(path))
-    draws = stack_seeds(matrices)
-    try:
-        return Result(draws, score_by_problem(draws.correct, metric))
-    except ValueError as error:
-        raise UserError(f"{next(iter(matrices))}: {error}; set the task's metric and draws to fit each other") from None
-
-
-def _by_block(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
-    found: dict[tuple[str, str], list[Group]] = {}
-    for group in groups:
-        found.setdefault((group.task, group.model), []).append(group)
-    return found
-
-
-def _rows(settings: Mapping[str, Any]) -> list[tuple[str, list[str], dict[str, Any]]]:
+def benchmark_rows(settings: Mapping[str, Any]) -> list[tuple[str, list[str], dict[str, Any]]]:
     """Rows of one variant: name, the benchmarks that enter, distribution and whether it counts."""
     about = {
         name: {"distribution": benchmark["distribution"], "counted": benchmark.get("counted", True)}
@@ -230,12 +257,99 @@ def _rows(settings: Mapping[str, Any]) -> list[tuple[str, list[str], dict[str, A
     return rows
 
 
+def by_block(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
+    """(task, model) -> its groups, all in the order given."""
+    found: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        found.setdefault((group.task, group.model), []).append(group)
+    return found
+
+
+def set_against(estimate: Mapping[str, float], published: Published | None) -> dict[str, Any]:
+    """The columns published, published_version, published_difference and published_within of a row of an estimate."""
+    if published is None:
+        return {}
+    return {
+        "published": published.value,
+        "published_version": published.version,
+        "published_difference": _rounded(estimate["value"] - published.value),
+        "published_within": bool(estimate["low"] <= published.value <= estimate["high"]),
+    }
+
+
+def _block(
+    task: str,
+    model: str,
+    reference: str | None,
+    records: Sequence[Mapping[str, Any]],
+    missing: Sequence[Mapping[str, Any]],
+    tasks: Tasks | None,
+) -> Block:
+    columns, rows = {}, {}
+    for row in records:
+        columns[row["benchmark"]] = column_title(row)
+        rows.setdefault(row["variant"], {})[row["benchmark"]] = row
+    if not columns and tasks is not None:
+        columns = {name: column_title({"benchmark": name, **about}) for name, _, about in benchmark_rows(tasks[task])}
+    absent, seeds, remarks = {}, {}, []
+    if reference is None:
+        shown = missing
+    elif rows:
+        shown = [run for run in missing if run["variant"] not in ("base", reference)]
+    else:  # nothing can be compared with it, whatever else was run
+        shown = [run for run in missing if run["variant"] == reference]
+    for variant in dict.fromkeys(run["variant"] for run in shown):
+        lost = [run for run in shown if run["variant"] == variant]
+        if variant in rows:
+            there = next(iter(rows[variant].values()))["n_seeds"]
+            seeds[variant] = f"{there} of {there + len(lost)} seeds"
+        else:
+            absent[variant] = ", ".join(dict.fromkeys(run["status"] for run in lost))
+        remarks += [f"{variant}, seed {run['seed']}: {run['status']}: {run['why']}" for run in lost if run["why"]]
+    metric = records[0]["metric"] if records else tasks[task]["metric"] if tasks is not None else ""
+    return Block(task, model, metric, reference, columns, rows, absent, seeds, remarks)
+
+
+def _result(members: Sequence[RunFiles], benchmark: str, metric: str) -> Result:
+    matrices = {}
+    for run in members:
+        if benchmark not in run.draws:
+            raise UserError(f"run {run.name} has no draws of benchmark {benchmark!r}; evaluate it on all benchmarks")
+        path = str(run.draws[benchmark])
+        matrices[path] = to_matrix(read_draws(path, texts=False))
+    draws = stack_seeds(matrices)
+    try:
+        return Result(draws, scores_by_seed(draws.correct, metric), score_variances(draws.correct, metric))
+    except ValueError as error:
+        raise UserError(f"{next(iter(matrices))}: {error}; set the task's metric and draws to fit each other") from None
+
+
+def _marks(members: Sequence[Group], settings: Mapping[str, Any]) -> dict[tuple[str, str, str, str], str]:
+    """(task, model, variant, benchmark) -> "best", "tied" or "", for the variants of one task and model."""
+    marks = {}
+    for benchmark, names, _ in benchmark_rows(settings):
+        scores = {group.variant: [group.results[name].scores for name in names] for group in members}
+        values = {variant: np.mean([s.mean() for s in found]) for variant, found in scores.items()}
+        top = max(values, key=values.get)
+        best = {variant for variant, value in values.items() if np.isclose(value, values[top], rtol=0, atol=1e-9)}
+        others = [variant for variant in values if variant not in best]
+        adjusted = holm([paired_difference(scores[top], scores[variant]).p_value for variant in others])
+        # A comparison without a p-value tells nothing apart.
+        tied = {variant for variant, p in zip(others, adjusted, strict=True) if not p <= FAMILY_WISE}
+        for group in members:
+            mark = "best" if group.variant in best else "tied" if group.variant in tied else ""
+            marks[group.task, group.model, group.variant, benchmark] = mark if len(members) > 1 else ""
+    return marks
+
+
 def _gain_rows(group: Group, reference: Group, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
-    for benchmark, members, about in _rows(settings):
+    for benchmark, members, about in benchmark_rows(settings):
         ours = [group.results[m] for m in members]
         theirs = [reference.results[m] for m in members]
-        difference = paired_difference([r.scores for r in ours], [r.scores for r in theirs])
+        scores = [[r.scores for r in side] for side in (ours, theirs)]
+        variances = tuple([r.variances for r in side] for side in (ours, theirs))
+        difference = paired_difference(*scores)
         rows.append(
             {
                 "task": group.task,
@@ -247,6 +361,8 @@ def _gain_rows(group: Group, reference: Group, settings: Mapping[str, Any]) -> l
                 **_percent(difference),
                 **_sizes(ours),
                 **about,
+                **_fixed(paired_difference(*scores, problems="fixed", variances=variances)),
+                "p_value": difference.p_value,
             }
         )
     return rows
@@ -255,6 +371,10 @@ def _gain_rows(group: Group, reference: Group, settings: Mapping[str, Any]) -> l
 def _percent(estimate: Estimate) -> dict[str, float]:
     shares = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
     return {name: _rounded(100 * share) for name, share in shares.items()}
+
+
+def _fixed(estimate: Estimate) -> dict[str, float]:
+    return {"low_fixed": _rounded(100 * estimate.low), "high_fixed": _rounded(100 * estimate.high)}
 
 
 def _rounded(number: float) -> float:

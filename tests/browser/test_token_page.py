@@ -1,0 +1,142 @@
+"""The token view in a browser: colours switch, search and keys work, sixteen thousand tokens are no burden."""
+
+import time
+
+import pytest
+from token_records import record, run_with, words
+
+from selfdistill.reporting.token_view import token_page
+
+from .conftest import LONG, SCREENSHOTS
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("view")
+    long = [record(words(LONG, key=i), step=step, prompt=i, key=i) for step in (1, 50) for i in range(2)]
+    lone = [record(words(60, key=i), prompt=i, key=i, hints=0, distilled=True, advantage=-0.7) for i in range(2)]
+    runs = [run_with(folder, long), run_with(folder, lone, variant="opsd")]
+    path = folder / "tokens.html"
+    path.write_text(token_page(runs, "sums"), encoding="utf-8")
+    return path
+
+
+def choose(tab, select, number):
+    tab.evaluate(
+        f"(() => {{ const it = document.getElementById({select!r}); it.selectedIndex = {number}; "
+        "it.dispatchEvent(new Event('change')); })()"
+    )
+
+
+def search(tab, text):
+    tab.evaluate(
+        f"(() => {{ const it = document.getElementById('query'); it.value = {text!r}; it.focus(); "
+        "it.dispatchEvent(new Event('input')); })()"
+    )
+
+
+def text_of(tab, element):
+    return tab.evaluate(f"document.getElementById({element!r}).textContent")
+
+
+def looks(tab):
+    return tab.evaluate("[...document.querySelectorAll('#text span')].map(each => each.className).join()")
+
+
+def layer(tab):
+    return tab.evaluate("document.querySelector('#layers [aria-checked=true]').textContent")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, False), (1280, True)])
+def test_it_opens_without_complaints_and_fits(chromium, page, width, dark):
+    chromium.open(page, width=width, height=844, dark=dark)
+    assert chromium.evaluate("document.querySelectorAll('#text span').length") == LONG
+    chromium.evaluate("document.querySelectorAll('#text span')[7].click()")
+    chromium.screenshot(SCREENSHOTS / f"tokens-{width}{'-dark' * dark}.png", whole=False)
+    assert chromium.complaints() == []
+    assert chromium.overflow() == []
+
+
+def test_colours_switch_by_key_and_by_button(chromium, page):
+    chromium.open(page)
+    seen = {}
+    for key in "12345":
+        chromium.press(key, f"Digit{key}")
+        seen[layer(chromium)] = looks(chromium)
+    assert list(seen) == ["Correct hint", "Wrong hints", "Contrast", "Advantage before", "After the method"]
+    assert len(set(seen.values())) == 5
+    chromium.evaluate("document.querySelectorAll('#layers button')[2].click()")
+    assert looks(chromium) == seen["Contrast"]
+    chromium.evaluate("document.querySelectorAll('#layers button')[2].focus()")
+    chromium.press("ArrowLeft")
+    assert looks(chromium) == seen["Wrong hints"]
+
+
+def test_a_token_gives_its_numbers(chromium, page):
+    chromium.open(page)
+    row = record(words(LONG, key=0), step=1, prompt=0, key=0)
+    for token in (5, 12_345):
+        chromium.evaluate(f"document.querySelectorAll('#text span')[{token}].click()")
+        gap = row["correct_logprobs"][token] - row["student_logprobs"][token]
+        expected = f"correct hint {gap:+.3f}".replace("-", "\u2212")
+        assert f"token {token + 1} of {LONG}" in text_of(chromium, "reading")
+        assert expected in text_of(chromium, "reading")
+    chromium.evaluate("document.getElementById('text').focus()")
+    chromium.press("ArrowRight")
+    assert f"token {12_347} of {LONG}" in text_of(chromium, "reading")
+    chromium.press("ArrowLeft")
+    chromium.press("ArrowLeft")
+    assert f"token {12_345} of {LONG}" in text_of(chromium, "reading")
+
+
+def test_search_goes_over_the_bounds_of_tokens(chromium, page):
+    chromium.open(page)
+    text = "".join(words(LONG, key=0))
+    search(chromium, "SO THE")
+    count = text.lower().count("so the")
+    assert text_of(chromium, "matches") == f"{count} matches"
+    assert chromium.evaluate("document.querySelectorAll('#text .h').length") == 2 * count  # " so" and " the"
+    chromium.press("Enter")
+    chromium.press("Enter")
+    assert text_of(chromium, "matches") == f"2 of {count}"
+    second = text.index(" so the", text.index(" so the") + 1)
+    token = next(i for i in range(LONG) if len("".join(words(LONG, key=0)[: i + 1])) > second)
+    assert f"token {token + 1} of" in text_of(chromium, "reading")
+    assert chromium.evaluate("document.querySelector('#text .now').getBoundingClientRect().top") < 900
+    search(chromium, "no such words")
+    assert text_of(chromium, "matches") == "0 matches"
+
+
+def test_a_method_that_distils_without_wrong_hints(chromium, page):
+    chromium.open(page)
+    chromium.press("3", "Digit3")
+    choose(chromium, "run", 1)
+    assert layer(chromium) == "Correct hint"
+    chromium.press("2", "Digit2")
+    assert layer(chromium) == "Correct hint"
+    chromium.press("5", "Digit5")
+    assert "nats and more" in text_of(chromium, "legend")
+    assert "distilled" in text_of(chromium, "facts")
+    assert "First 1, then 1: </script> 2." in text_of(chromium, "hint")
+    assert chromium.complaints() == []
+
+
+def test_another_step_shows_another_rollout(chromium, page):
+    chromium.open(page)
+    before = looks(chromium)
+    choose(chromium, "step", 1)
+    assert looks(chromium) != before
+    choose(chromium, "rollout", 1)
+    assert chromium.evaluate("document.querySelectorAll('#text span').length") == LONG
+
+
+def test_sixteen_thousand_tokens_switch_at_once(chromium, page):
+    chromium.open(page)
+    began = time.monotonic()
+    for key in "12345":
+        chromium.press(key, f"Digit{key}")
+    choose(chromium, "step", 1)
+    search(chromium, "therefore")
+    assert time.monotonic() - began < 10  # a second or less; this machine may be busy

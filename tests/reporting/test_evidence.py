@@ -1,0 +1,159 @@
+"""From files to verdicts: a whole matrix, and one of which a method failed, one was not run, and one lacks a seed."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from selfdistill.evaluation.draws import Draw, write_draws
+from selfdistill.randomness import generator
+from selfdistill.reporting.claims import INCONCLUSIVE, NOT_RUN, PARTS, claims_table
+from selfdistill.reporting.evidence import NotRunError, gather, seeds_of
+from selfdistill.reporting.runs import RunFiles
+
+TASKS = {
+    "chains": {
+        "metric": "pass@1",
+        "benchmarks": {"short": {"distribution": "in"}, "long": {"distribution": "out", "counted": True}},
+    }
+}
+GRADERS = {"chains": "knights"}
+VARIANTS = ("base", "grpo", "opsd", "sdpo", "srpo", "rlsd", "rlcsd")
+SEEDS = (0, 1, 2)
+TOKENS = pd.DataFrame(
+    [
+        {"task": task, "model": model, "variant": "rlcsd", "seed": seed, "token_class": kind}
+        | {"tokens": 9, "one_sided_abs_mean": 0.1 + place + 0.01 * seed, "contrast_abs_mean": 0.1}
+        for task, model in (("chains", "tiny"), ("chains", "other"), ("puzzles", "tiny"))
+        for seed in SEEDS
+        for place, kind in enumerate(("task", "style"))
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    return [_write(root, variant, seed) for variant in VARIANTS for seed in SEEDS]
+
+
+def _write(root, variant, seed):
+    folder = root / variant / f"seed{seed}"
+    folder.mkdir(parents=True)
+    rng = generator("run", variant, seed)
+    draws = {benchmark: folder / f"{benchmark}.parquet" for benchmark in TASKS["chains"]["benchmarks"]}
+    for benchmark, path in draws.items():
+        share = 0.9 if variant == "rlcsd" else 0.4
+        right = (rng.random(50) < share).tolist()
+        write_draws(path, [Draw(f"{benchmark}/{p}", 0, "", 9, "stop", None, r) for p, r in enumerate(right)])
+    if variant == "base":
+        return RunFiles("chains", "tiny", variant, seed, variant, draws)
+    growth = 3.0 if variant in ("opsd", "sdpo", "srpo") else 1.0
+    lines = []
+    for step in range(1, 21):
+        factor = growth ** (step / 20) * (1 + 0.02 * rng.normal())
+        record = {"step": step, "actor/entropy": 0.3 * factor, "response/length_mean": 50 * factor}
+        lines.append(json.dumps(record | {"reward/mean": 0.9 / factor, "val/short/pass@1": 0.9 / factor}))
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    return RunFiles("chains", "tiny", variant, seed, variant, draws, metrics=folder / "metrics.jsonl")
+
+
+def missing(variant, seed, status, why="", model="tiny"):
+    return {"task": "chains", "model": model, "variant": variant, "seed": seed} | {
+        "method": variant,
+        "status": status,
+        "why": why,
+    }
+
+
+def judged(runs, lost=()):
+    """(claim, part, variant) -> row."""
+    table = claims_table(gather(runs, TASKS, GRADERS, lost, TOKENS))
+    return {(row["claim"], row["part"], row["variant"]): row for row in table.to_dict("records")}
+
+
+def test_everything_that_was_run_is_gathered(runs):
+    (block,) = gather(runs, TASKS, GRADERS, tokens=TOKENS)
+    assert (block.task, block.model, block.family) == ("chains", "tiny", "knights")
+    assert list(block.groups) == list(VARIANTS)
+    assert {seeds_of(group) for group in block.groups.values()} == {3}
+    assert {variant: len(found) for variant, found in block.metrics.items()} == dict.fromkeys(VARIANTS[1:], 3)
+    assert len(block.tokens) == 2 * len(SEEDS)
+    assert [len(curve) for curve in block.curves("opsd", "actor/entropy")] == [20, 20, 20]
+    with pytest.raises(NotRunError, match=r"needs the metrics of base: there are only its draws"):
+        block.curves("base", "actor/entropy")
+
+
+def test_one_point_is_no_curve(runs):
+    (block,) = gather(runs, TASKS, GRADERS)
+    short = replace(block, metrics={"opsd": [[{"step": 1, "actor/entropy": 0.3}], *block.metrics["opsd"]]})
+    with pytest.raises(NotRunError, match="needs actor/entropy of opsd at two steps at least"):
+        short.curves("opsd", "actor/entropy")
+
+
+def test_the_base_is_not_trained_and_needs_no_seeds(runs):
+    row = judged([run for run in runs if run.variant != "base" or run.seed == 0])["C2", "base", "rlcsd"]
+    assert (row["n_seeds"], row["verdict"]) == (3, "reproduced")
+    assert "one seed" not in row["why"]
+
+
+def test_a_whole_matrix_is_judged(runs):
+    found = judged(runs)
+    wanted = {"C1": 1, "C2": 2, "C3": 2, "C4": 12, "C6": 2, "C11": 2}
+    for claim, parts in wanted.items():
+        rows = [row for row in found.values() if row["claim"] == claim]
+        assert len(rows) == parts
+        assert NOT_RUN not in {row["verdict"] for row in rows}
+        assert {row["n_seeds"] for row in rows} == {3}
+    assert found["C1", "average", "rlcsd"]["verdict"] == "reproduced"
+    assert found["C4", "entropy", "sdpo"]["verdict"] == "reproduced"
+    assert found["C7", "bounded", "opsd_ectr"]["why"] == "needs opsd_ectr (not in the matrix)"
+
+
+def test_a_partial_matrix_is_judged_as_far_as_it_goes_and_says_so(runs):
+    lost = [
+        *(missing("sdpo", seed, "failed", "RuntimeError: loss is nan") for seed in SEEDS),
+        *(missing("srpo", seed, "not run") for seed in SEEDS),
+        missing("opsd", 2, "not finished", "results/logs/opsd.log ends with: step 7"),
+    ]
+    names = {(run["variant"], run["seed"]) for run in lost}
+    whole, found = judged(runs), judged([run for run in runs if (run.variant, run.seed) not in names], lost)
+    assert list(found) == list(whole)
+
+    for part in ("entropy", "length", "reward", "validation"):
+        assert found["C4", part, "sdpo"]["verdict"] == NOT_RUN
+        assert found["C4", part, "sdpo"]["why"] == "needs sdpo (failed: RuntimeError: loss is nan)"
+        assert found["C4", part, "srpo"]["why"] == "needs srpo (not run)"
+        assert found["C4", part, "opsd"]["n_seeds"] == 2
+        assert found["C4", part, "opsd"]["why"].endswith(
+            "opsd: 2 of 3 seeds (seed 2 not finished: results/logs/opsd.log ends with: step 7)"
+        )
+    assert found["C1", "average", "rlcsd"]["verdict"] == NOT_RUN
+    assert found["C1", "average", "rlcsd"]["why"] == "needs sdpo (failed: RuntimeError: loss is nan), srpo (not run)"
+    touched = {"opsd", "sdpo", "srpo"}
+    for key, row in whole.items():
+        if key[2] not in touched and key[0] != "C1":
+            assert str(found[key]) == str(row)  # nan is unlike itself
+
+
+def test_seeds_go_from_three_to_one(runs):
+    lost = [missing("rlcsd", seed, "not run") for seed in (1, 2)]
+    found = judged([run for run in runs if run.variant != "rlcsd" or run.seed == 0], lost)
+    row = found["C2", "grpo", "rlcsd"]
+    assert (row["n_seeds"], row["verdict"]) == (1, "reproduced")
+    assert "one seed says nothing of other training runs; rlcsd: 1 of 3 seeds" in row["why"]
+    assert found["C6", "entropy", "rlcsd"]["verdict"] == INCONCLUSIVE
+
+
+def test_a_block_of_which_nothing_was_run_is_there_all_the_same(runs):
+    lost = [missing(variant, 0, "not run", model="large") for variant in VARIANTS]
+    table = claims_table(gather(runs, TASKS, GRADERS, lost))
+    asked = [part for part in PARTS if not part.families or "knights" in part.families]
+    assert table["model"].value_counts().to_dict() == {"tiny": len(asked), "large": len(asked)}
+    assert set(table.loc[table["model"] == "large", "verdict"]) == {NOT_RUN}
+
+
+def test_without_recorded_tokens_c11_is_not_run(runs):
+    table = claims_table(gather(runs, TASKS, GRADERS))
+    assert set(table.loc[table["claim"] == "C11", "why"]) == {"needs recorded tokens of rlcsd: there are none"}

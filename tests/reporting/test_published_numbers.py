@@ -1,0 +1,78 @@
+import pytest
+
+from selfdistill.errors import UserError
+from selfdistill.reporting import published
+from selfdistill.reporting.published import (
+    main_results,
+    published_ablation,
+    published_gain,
+    published_rows,
+)
+
+MODELS = ("qwen3_1_7b", "qwen3_4b", "qwen3_8b", "olmo3_7b_think")
+METHODS = ("base", "grpo", "opsd", "sdpo", "srpo", "rlsd", "rlcsd", "rlcsd-gt_cot")
+
+
+def value(model: str, variant: str, task: str, benchmark: str, version: str | None = None) -> float | None:
+    found = {(p.task, p.benchmark): p.value for p in published_rows(model, variant, version)}
+    return found.get((task, benchmark))
+
+
+def test_every_cell_of_the_last_version_has_a_place_here():
+    cells = [cell for model in MODELS for variant in METHODS for cell in published_rows(model, variant)]
+    last = [row for row in main_results() if row["source"].endswith("2026-08-17")]
+    assert len(cells) == len(set(cells)) == len(last) == 288
+    assert sorted(cell.value for cell in cells) == sorted(float(row["percent"]) for row in last)
+
+
+def test_the_latest_version_that_has_a_cell_counts():
+    assert value("qwen3_4b", "grpo", "logic", "kk_11") == 45.0
+    assert value("qwen3_4b", "grpo", "logic", "kk_11", "seed-readme-2026-06-10") == 42.0
+    assert {cell.version for cell in published_rows("qwen3_4b", "grpo")} == {"upstream-readme-2026-08-17"}
+
+
+def test_a_cell_that_left_the_tables_keeps_its_latest_version(monkeypatch):
+    rows = [row for row in main_results() if not (row["benchmark"] == "kk_11" and row["source"].endswith("2026-08-17"))]
+    monkeypatch.setattr(published, "main_results", lambda: rows)
+    versions = {cell.benchmark: cell.version for cell in published_rows("qwen3_4b", "grpo")}
+    assert versions["kk_11"] == "upstream-readme-2026-06-14"
+    assert versions["kk_10"] == "upstream-readme-2026-08-17"
+
+
+def test_the_order_of_the_file_does_not_matter(monkeypatch):
+    rows = list(reversed(main_results()))
+    monkeypatch.setattr(published, "main_results", lambda: rows)
+    assert value("qwen3_4b", "grpo", "logic", "kk_11") == 45.0
+
+
+def test_sources_of_hints_are_told_apart():
+    assert value("qwen3_8b", "rlcsd", "logic", "average") == 74.0
+    assert value("qwen3_8b", "rlcsd-gt_cot", "logic", "average") == 72.1
+    assert value("qwen3_8b", "rlcsd-gt_cot", "logic", "average", "seed-readme-2026-06-10") is None
+
+
+def test_names_of_benchmarks_are_ours():
+    assert value("qwen3_1_7b", "base", "logic", "kk_4to8_test") == 63.2
+    assert value("olmo3_7b_think", "base", "math", "average") == 77.3
+
+
+@pytest.mark.parametrize(("model", "variant"), [("tiny_qwen3", "grpo"), ("qwen3_4b", "rlcsd-no_anchor")])
+def test_nothing_is_published_of_other_models_and_variants(model, variant):
+    assert published_rows(model, variant) == []
+
+
+def test_the_studies():
+    assert published_gain("math", "qwen3_4b", "rlcsd").value == 3.0
+    assert published_gain("math", "qwen3_8b", "rlcsd") is None
+    assert published_ablation("logic", "qwen3_4b", "rlcsd-no_anchor").value == 62.4
+    assert published_ablation("logic", "qwen3_4b", "rlcsd-lr5e6") is None
+
+
+def test_a_file_that_is_not_as_shipped_is_refused(monkeypatch, tmp_path):
+    file = tmp_path / "main_results.csv"
+    monkeypatch.setattr(published, "MAIN", file)
+    with pytest.raises(UserError, match=r"main_results.csv: cannot read the published numbers"):
+        main_results()
+    file.write_text("source,model,method,benchmark,percent\na,b,c,d,1\n")
+    with pytest.raises(UserError, match=r"main_results.csv: column 'hint_source' is missing"):
+        main_results()

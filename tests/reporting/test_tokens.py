@@ -1,0 +1,119 @@
+"""Tables of tokens, against loops over the records."""
+
+import math
+from collections import defaultdict
+
+import numpy as np
+import pandas as pd
+import pytest
+from token_records import record, run_with, words
+
+from selfdistill.errors import UserError
+from selfdistill.reporting import tokens as tokens_module
+from selfdistill.reporting.token_classes import token_class
+from selfdistill.reporting.tokens import as_csv, read_top_tokens, summaries, tokens_table, top_tokens_table
+from selfdistill.training.records import read_records
+
+
+@pytest.fixture
+def runs(tmp_path):
+    rows = [record(words(40 + 30 * i, key=i), step=1 + i, prompt=i, hints=1 + i % 3, key=i) for i in range(5)]
+    more = [record(words(25, key=9), hints=3, key=9)]
+    alone = [record(words(30, key=7), hints=0, distilled=True, key=7)]
+    return [
+        run_with(tmp_path, rows),
+        run_with(tmp_path, more, seed=1),
+        run_with(tmp_path, alone, variant="opsd"),
+        run_with(tmp_path, [], variant="grpo"),
+    ]
+
+
+def sizes(row):
+    """Token by token: text, |e_c|, |e_ctr|."""
+    for t, text in enumerate(row["tokens"]):
+        wrong = [math.exp(values[t]) for values in row["wrong_logprobs"]]
+        one = row["correct_logprobs"][t] - row["student_logprobs"][t]
+        contrast = row["correct_logprobs"][t] - math.log(sum(wrong) / len(wrong)) if wrong else math.nan
+        yield text, abs(one), abs(contrast)
+
+
+def test_means_and_shares_by_class_are_those_of_a_loop(runs):
+    table = tokens_table(summaries(runs)).set_index(["variant", "seed", "token_class"])
+    assert set(table.index) == {
+        (v, s, c) for v, s in [("rlcsd", 0), ("rlcsd", 1), ("opsd", 0)] for c in ("style", "task", "other")
+    }
+    for run in runs[:3]:
+        for kind in ("style", "task", "other"):
+            found = table.loc[(run.variant, run.seed, kind)]
+            means, contrasts, here, total, count = [], [], 0.0, 0.0, 0
+            for row in read_records(run.records).to_pylist():
+                mine = [(one, c) for text, one, c in sizes(row) if token_class(text) == kind]
+                total += sum(one for _, one, _ in sizes(row))
+                here += sum(one for one, _ in mine)
+                count += len(mine)
+                means.append(np.mean([one for one, _ in mine]))
+                contrasts.append(np.mean([c for _, c in mine]))
+            assert found["tokens"] == count
+            assert found["one_sided_abs_mean"] == pytest.approx(np.mean(means), rel=1e-5)
+            assert found["contrast_abs_mean"] == pytest.approx(np.mean(contrasts), rel=1e-4, nan_ok=True)
+            assert found["one_sided_share"] == pytest.approx(here / total, rel=1e-5)
+    assert table.loc["opsd"]["contrast_abs_mean"].isna().all()
+    assert table.loc["opsd"]["contrast_share"].isna().all()
+
+
+def test_the_top_tokens_are_those_of_a_loop_over_all_seeds(runs):
+    table = top_tokens_table(summaries(runs), top=4)
+    found = defaultdict(list)
+    for run in runs[:2]:
+        for row in read_records(run.records).to_pylist():
+            for text, one, contrast in sizes(row):
+                found[text].append((one, contrast))
+    for place, signal in enumerate(("one_sided", "contrast")):
+        expected = sorted(((np.mean([each[place] for each in v]), k) for k, v in found.items()), reverse=True)[:4]
+        shown = table[(table["variant"] == "rlcsd") & (table["signal"] == signal)]
+        assert list(shown["rank"]) == [1, 2, 3, 4]
+        assert list(shown["token"]) == [tokens_module.written(text) for _, text in expected]
+        assert list(shown["abs_mean"]) == pytest.approx([mean for mean, _ in expected], rel=1e-4)
+        assert list(shown["count"]) == [len(found[text]) for _, text in expected]
+    assert set(table[table["variant"] == "opsd"]["signal"]) == {"one_sided"}
+
+
+def test_rare_tokens_are_not_ranked(tmp_path):
+    texts = ["once"] + ["four"] * 4 + ["five"] * 5
+    gap = np.array([9.0] + [5.0] * 4 + [0.1] * 5, np.float32)
+    zeros = np.zeros(10, np.float32)
+    row = record(texts, correct_logprobs=-gap, student_logprobs=zeros, wrong_logprobs=[zeros])
+    shown = top_tokens_table(summaries([run_with(tmp_path, [row])]))
+    assert list(shown["token"]) == ["five", "five"]
+
+
+def test_tokens_come_back_from_the_csv_as_they_were(tmp_path):
+    texts = [*["null"] * 5, *["NaN"] * 5, *["\n\n"] * 5, *[' "a, b'] * 5, *["答"] * 5]
+    table = top_tokens_table(summaries([run_with(tmp_path, [record(texts)])]))
+    (tmp_path / "top.csv").write_text(as_csv(table), encoding="utf-8")
+    back = read_top_tokens(tmp_path / "top.csv")
+    assert list(back["token"]) == list(table["token"])
+    assert set(back["token"]) == {"null", "NaN", "\\n\\n", ' \\"a, b', "答"}
+
+
+def test_small_sizes_survive_the_csv(tmp_path):
+    row = record(["1", "2"], correct_logprobs=np.float32([-3e-6, -3e-6]), student_logprobs=np.zeros(2, np.float32))
+    (tmp_path / "t.csv").write_text(as_csv(tokens_table(summaries([run_with(tmp_path, [row])]))))
+    table = pd.read_csv(tmp_path / "t.csv").set_index("token_class")
+    assert table.loc["task", "one_sided_abs_mean"] == pytest.approx(3e-6, rel=1e-4)
+    assert math.isnan(table.loc["style", "one_sided_abs_mean"])
+
+
+def test_nothing_recorded_gives_headers_only(tmp_path):
+    runs = [run_with(tmp_path, [], variant="grpo")]
+    assert as_csv(tokens_table(summaries(runs))).startswith(
+        "task,model,variant,seed,token_class,tokens,one_sided_abs_mean,contrast"
+    )
+    assert tokens_table(summaries(runs)).empty
+    assert top_tokens_table([]).empty
+
+
+def test_columns_of_unlike_length_are_named(tmp_path):
+    run = run_with(tmp_path, [record(["a", "b"], correct_logprobs=[0.0])])
+    with pytest.raises(UserError, match=r"records\.parquet.*'correct_logprobs'"):
+        summaries([run])

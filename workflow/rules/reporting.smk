@@ -1,0 +1,86 @@
+# What figures, pages and the site ask of the checked configuration: which of them there are, and what they show.
+
+from pathlib import Path
+
+from selfdistill.reporting.contrasts import has_contrast
+
+# A copy of the workflow without its documents has no page of departures.
+DEPARTURES = Path(workflow.basedir).parent / "docs" / "departures.md"
+
+
+def figures_of_models():
+    def files(figure, runs):
+        return [f"results/figures/{figure}/{model}.svg" for model in dict.fromkeys(run.model for run in runs)]
+
+    return [*files("benchmarks", REPORTED), *files("dynamics", TRAINED)]
+
+
+def figures_of_contrast():
+    tasks = [task for task in TASKS if has_contrast([run for run in TRAINED if run.task == task])]
+    return [f"results/figures/{task}/contrast.svg" for task in tasks]
+
+
+def figures_of_tokens():
+    return [f"results/figures/{task}/tokens.svg" for task in tasks_with_records()]
+
+
+# Of the wildcard that a figure has, task or model, what it shows.
+def shown_in(wildcards, runs):
+    return [run for run in runs if all(getattr(run, axis) == name for axis, name in wildcards.items())]
+
+
+def metrics_shown(wildcards):
+    return [TAKEN.files(run).metrics for run in shown_in(wildcards, TRAINED)]
+
+
+def records_shown(wildcards):
+    return [file for run in shown_in(wildcards, TRAINED) if (file := TAKEN.files(run).records)]
+
+
+def cells_shown(wildcards):
+    return cells(shown_in(wildcards, TRAINED))
+
+
+def tasks_shown(wildcards):
+    return {run.task: TASKS[run.task] for run in shown_in(wildcards, REPORTED)}
+
+
+def methods_shown(wildcards):
+    return {run.variant: run.method for run in shown_in(wildcards, REPORTED)}
+
+
+# The paper's figures first: of each model over its tasks.
+def figures_of_overview():
+    return [*figures_of_models(), *figures_of_contrast(), *figures_of_tokens()]
+
+
+def stages_of_workflow(wildcards):
+    stages = {}
+    for each in workflow.rules:
+        if each.name not in ("all", "lock"):
+            stages.setdefault(Path(str(each.snakefile)).stem, []).append(each.name)
+    return stages
+
+
+def tasks_with_records():
+    return list(dict.fromkeys(run.task for run in TRAINED if TAKEN.files(run).records))
+
+
+def pages():
+    found = {
+        "Overview": ("index.html", "results/pages/overview.html"),
+        "Results": ("results.html", "results/pages/results.html"),
+    }
+    for task in tasks_with_records():
+        found[f"Tokens: {task}"] = (f"tokens/{task}.html", f"results/pages/tokens/{task}.html")
+    if TAKEN.data():
+        found["Data"] = ("data.html", "results/data/report.html")
+    if DEPARTURES.exists():
+        found["Departures"] = ("departures.html", "results/pages/departures.html")
+    return {title: {"place": place, "file": file} for title, (place, file) in found.items()}
+
+
+def tables_of_site():
+    made = [rules.tables, rules.studies, rules.beside, rules.power, rules.audit, rules.costs, rules.claims]
+    made += [rules.tokens] if tasks_with_records() else []
+    return [str(file) for each in made for file in each.output]

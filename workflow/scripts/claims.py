@@ -1,0 +1,16 @@
+"""Verdicts on the paper's claims, from the draws and metrics of all runs."""
+
+from job import job, run_files
+
+with job(snakemake.log[0]) as report:
+    import pandas as pd
+
+    from selfdistill.reporting.claims import claims_table, write_claims
+    from selfdistill.reporting.evidence import gather
+
+    output, params = snakemake.output, snakemake.params
+    tokens = pd.read_csv(snakemake.input.tokens[0]) if snakemake.input.tokens else None
+    runs = run_files(params.runs)
+    table = claims_table(gather(runs, params.tasks, params.graders, params.missing, tokens), params.figures)
+    write_claims(table, output.csv, output.markdown)
+    report(", ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items()))

@@ -1,0 +1,14 @@
+"""One-sided against contrastive hints in the trainings of one task."""
+
+from job import job, run_files
+
+with job(snakemake.log[0]) as report:
+    from selfdistill.reporting.figures import write_figure
+    from selfdistill.reporting.landmarks import landmarks
+    from selfdistill.reporting.training_figures import contrast_figure
+
+    runs = run_files(snakemake.params.runs)
+    blocks = dict.fromkeys((run.model, run.task) for run in runs)
+    published = [point for block in blocks for point in landmarks(*block)]
+    write_figure(contrast_figure(runs, published), *snakemake.output)
+    report(f"{len(runs)} runs, {len(published)} published points")

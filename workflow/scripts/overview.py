@@ -1,0 +1,24 @@
+"""The first page of the report."""
+
+from job import job, run_files
+
+with job(snakemake.log[0]) as report:
+    import pandas as pd
+
+    from selfdistill.reporting.html import write_page
+    from selfdistill.reporting.overview import overview_page
+
+    given, params = snakemake.input, snakemake.params
+    tables = {name: pd.read_csv(given[name]) for name in ("claims", "main", "audit", "costs")}
+    page = overview_page(
+        run_files(params.runs),
+        params.missing,
+        params.tasks,
+        **tables,
+        findings=pd.read_csv(given.data[0]) if given.data else None,
+        figures=given.figures,
+        stages=params.stages,
+        demonstration=params.demonstration,
+    )
+    write_page(snakemake.output[0], page)
+    report(f"{len(params.runs)} runs, {len(given.figures)} figures")

@@ -1,0 +1,29 @@
+"""The paper's studies on what was run: contrast as a plug-in, hint settings, variants against their methods."""
+
+from job import job, run_files
+
+with job(snakemake.log[0]) as report:
+    from selfdistill.files import write_text
+    from selfdistill.reporting import studies
+    from selfdistill.reporting.formats import markdown
+    from selfdistill.reporting.tables import read_groups, write_csv
+
+    output, tasks, missing = snakemake.output, snakemake.params.tasks, snakemake.params.missing
+    runs = run_files(snakemake.params.runs)
+    groups = read_groups(runs, tasks)
+    plugin, hints = studies.plugin_table(groups, tasks), studies.hints_table(groups, tasks)
+    ablations = studies.ablations_table(groups, tasks, {run.variant: run.method for run in runs})
+    for name, table, views, lead, empty in (
+        ("plugin", plugin, studies.plugin_views(plugin, missing), studies.PLUGIN_LEAD, studies.NO_PLUGIN),
+        ("hints", hints, studies.hints_views(hints, missing), studies.HINTS_LEAD, studies.NO_HINTS),
+        (
+            "ablations",
+            ablations,
+            studies.ablations_views(ablations, missing, tasks),
+            studies.ABLATIONS_LEAD,
+            studies.NO_ABLATIONS,
+        ),
+    ):
+        write_csv(output[name], table)
+        write_text(output[f"{name}_markdown"], markdown(views, lead, empty))
+    report(f"rows: {len(plugin)} plug-in, {len(hints)} hint settings, {len(ablations)} variants against their methods")

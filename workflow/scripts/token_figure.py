@@ -1,0 +1,16 @@
+"""The tokens on which the signals of one task's teachers are largest."""
+
+from job import job
+
+with job(snakemake.log[0]) as report:
+    import pandas as pd
+
+    from selfdistill.reporting.figures import write_figure
+    from selfdistill.reporting.token_figure import tokens_figure
+    from selfdistill.reporting.tokens import read_top_tokens
+
+    task = snakemake.wildcards.task
+    top, tokens = read_top_tokens(snakemake.input.top), pd.read_csv(snakemake.input.tokens)
+    top, tokens = (table[table["task"] == task] for table in (top, tokens))
+    write_figure(tokens_figure(top, tokens, snakemake.params.methods), *snakemake.output)
+    report(f"{task}: {top['variant'].nunique()} variants")

@@ -1,0 +1,13 @@
+"""Recorded rollouts of one task, token by token."""
+
+from job import job, run_files
+
+with job(snakemake.log[0]) as report:
+    from selfdistill.reporting.html import write_page
+    from selfdistill.reporting.token_view import token_page
+
+    task = snakemake.wildcards.task
+    runs = run_files(snakemake.params.runs)
+    page = token_page(runs, task)
+    write_page(snakemake.output[0], page)
+    report(f"{task}: {len(page.encode()) / 1e6:.1f} MB")

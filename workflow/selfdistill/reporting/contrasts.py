@@ -1,0 +1,39 @@
+"""Which variants show what the contrast of hints does: one-sided ones beside the contrastive one of the same method.
+
+Imported while Snakemake reads the Snakefile, so nothing heavy is imported here.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from selfdistill.config import Run
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One-sided variants and the contrastive one, and the metrics that the paper shows of them (metrics.jsonl)."""
+
+    one_sided: tuple[str, ...]
+    contrastive: str
+    metrics: tuple[str, ...]
+
+    def shown(self, variants: Collection[str]) -> list[str]:
+        """The variants to draw, one-sided first; empty unless there is one of each side."""
+        found = [variant for variant in self.one_sided if variant in variants]
+        return [*found, self.contrastive] if found and self.contrastive in variants else []
+
+
+#: The paper's figure of the contrast: entropy and reward of opsd, length of rlsd and of rlcsd.
+CONTRASTS = (
+    Contrast(("opsd", "opsd-own_rollout"), "opsd_ectr", ("actor/entropy", "reward/mean")),
+    Contrast(("rlsd", "rlsd-own_rollout"), "rlsd_ectr", ("response/length_mean",)),
+    Contrast(("rlcsd-one_sided_solution", "rlcsd-one_sided_own_rollout"), "rlcsd", ("response/length_mean",)),
+)
+
+
+def has_contrast(runs: Sequence[Run]) -> bool:
+    """Whether any task and model has both sides of a contrast."""
+    blocks: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        blocks.setdefault((run.task, run.model), set()).add(run.variant)
+    return any(contrast.shown(variants) for variants in blocks.values() for contrast in CONTRASTS)

@@ -1,0 +1,36 @@
+"""What every page is made with: one template environment that escapes, and one way to write a page."""
+
+import os
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from selfdistill.files import write_text
+
+
+def environment() -> Environment:
+    """Templates of this package: everything is escaped, an unknown name is an error, `anchor` makes element ids."""
+    made = Environment(
+        loader=PackageLoader("selfdistill.reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals["anchor"] = anchor
+    return made
+
+
+def anchor(*parts: object) -> str:
+    """An element id from names. Names are parts of paths, so no two lists of names give one id."""
+    return "/".join(map(str, parts))
+
+
+def render(template: str, **content: Any) -> str:
+    """A page from a template that extends page.html."""
+    return environment().get_template(template).render(**content)
+
+
+def write_page(path: str | os.PathLike, html: str) -> None:
+    """Write one page; equal pages give equal bytes."""
+    write_text(path, html)

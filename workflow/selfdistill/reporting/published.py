@@ -1,0 +1,113 @@
+"""The paper's published numbers (resources/published), by this project's names of models, variants and benchmarks.
+
+The tables were published in three versions. Where none is asked for, the latest that has the cell counts.
+"""
+
+import csv
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfdistill.errors import UserError
+
+FOLDER = Path(__file__).parents[3] / "resources/published"
+MAIN, PLUGIN, ABLATIONS = FOLDER / "main_results.csv", FOLDER / "plugin_study.csv", FOLDER / "ablations.csv"
+PROBLEMS = FOLDER / "benchmark_problems.csv"
+
+#: Here -> in the paper.
+MODELS = {
+    "qwen3_1_7b": "Qwen3-1.7B",
+    "qwen3_4b": "Qwen3-4B",
+    "qwen3_8b": "Qwen3-8B",
+    "olmo3_7b_think": "Olmo-3-7B",
+}
+#: In the paper -> task and benchmark here; its averages are macro means, as `average` of main.csv is.
+BENCHMARKS = {
+    "amc23": ("math", "amc23"),
+    "aime24": ("math", "aime24"),
+    "aime25": ("math", "aime25"),
+    "math_avg": ("math", "average"),
+    "kk_4to8": ("logic", "kk_4to8_test"),
+    "kk_9": ("logic", "kk_9"),
+    "kk_10": ("logic", "kk_10"),
+    "kk_11": ("logic", "kk_11"),
+    "logic_avg": ("logic", "average"),
+}
+#: Variant here -> method and source of its hints in the paper, where the two names differ.
+_VARIANTS = {"rlcsd": ("rlcsd", "self_rollout"), "rlcsd-gt_cot": ("rlcsd", "gt_cot")}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published number, in percent (points in the plug-in study), and the version of the tables it is from."""
+
+    task: str
+    model: str
+    variant: str
+    benchmark: str
+    value: float
+    version: str
+
+
+def published_rows(model: str, variant: str, version: str | None = None) -> list[Published]:
+    """The main results of a model and variant: each cell's latest version, or those of the one asked for.
+
+    None but for the paper's models and variants. Averages have the benchmark "average".
+    """
+    cells: dict[str, Published] = {}
+    for row in sorted(main_results(), key=lambda row: dated(row["source"])):
+        method, source = _VARIANTS.get(variant, (variant, ""))
+        asked = (MODELS.get(model), method, source, version or row["source"])
+        if (row["model"], row["method"], row["hint_source"], row["source"]) == asked:
+            task, benchmark = BENCHMARKS[row["benchmark"]]
+            cells[row["benchmark"]] = Published(task, model, variant, benchmark, float(row["percent"]), row["source"])
+    return list(cells.values())
+
+
+def published_gain(task: str, model: str, method: str) -> Published | None:
+    """The plug-in study: what contrast adds to a method over the better of its one-sided settings, in points."""
+    for row in _read(PLUGIN, "source", "model", "method", "family", "delta_percent_points"):
+        if (row["family"], row["model"], row["method"]) == (task, MODELS.get(model), method):
+            return Published(task, model, method, "average", float(row["delta_percent_points"]), row["source"])
+    return None
+
+
+def published_ablation(task: str, model: str, variant: str) -> Published | None:
+    """The average of an ablation of rlcsd, or of rlcsd itself as it stands beside them."""
+    for row in _read(ABLATIONS, "source", "model", "variant", "task", "percent"):
+        if (row["task"], row["model"], row["variant"]) == (task, MODELS.get(model), variant):
+            return Published(task, model, variant, "average", float(row["percent"]), row["source"])
+    return None
+
+
+def main_results() -> tuple[dict[str, str], ...]:
+    """All rows of the main results, in the paper's names, as texts: source, model, method, hint_source, benchmark,
+    percent."""
+    return _read(MAIN, "source", "model", "method", "hint_source", "benchmark", "percent")
+
+
+def problems() -> dict[str, int]:
+    """Benchmark (here) -> how many problems the paper's has."""
+    return {row["benchmark"]: int(row["problems"]) for row in _read(PROBLEMS, "benchmark", "problems")}
+
+
+def dated(source: str) -> str:
+    """The date at the end of a version's name, which puts versions in order."""
+    return source[-len("2026-06-10") :]
+
+
+@functools.cache
+def _read(path: Path, *columns: str) -> tuple[dict[str, str], ...]:
+    return tuple(_rows(path, columns))
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if missing := [column for column in columns if row.get(column) is None]:
+                    raise UserError(f"{path}: column {missing[0]!r} is missing; take the file from the repository")
+                yield row
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the published numbers ({error.strerror}); they ship with it") from None
