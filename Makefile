@@ -11,7 +11,7 @@ HAVE_PYTHON = @test -n "$(PYTHON)" || \
 	{ echo "No Python 3.11 or 3.12 found on the PATH: install one, or make PYTHON=/path/to/it" >&2; exit 1; }
 # More for Snakemake, for example: make demo ARGS="--config 'matrix={seeds: [0, 1, 2]}'"
 ARGS ?=
-# What is planned, locked or resumed: make plan CONFIG=config/paper.yaml; several, separated by spaces. The demo without.
+# Of which configuration: make plan CONFIG=config/paper.yaml; several files, separated by spaces. The demo without.
 CONFIG ?=
 CONFIGFILES = $(if $(CONFIG),--configfile $(CONFIG))
 # Of make resume; CANCEL=1 ends jobs that still run, in place of waiting for them.
@@ -29,11 +29,11 @@ help:  ## this list
 venv: $(VENV)/ready  ## an environment of its own, from envs/local.lock.txt
 
 demo: venv  ## the whole chain on two cores, ten minutes or so: results/report.html
-	$(BIN)/snakemake --profile profiles/local $(ARGS)
+	$(BIN)/snakemake --profile profiles/local $(CONFIGFILES) $(ARGS)
 	$(MAKE) report
 
 report: venv  ## results/report.html from what has been run
-	$(BIN)/snakemake --profile profiles/local $(ARGS) --report results/report.html
+	$(BIN)/snakemake --profile profiles/local $(CONFIGFILES) $(ARGS) --report results/report.html
 
 lock: venv  ## hold what CONFIG takes from the hub to commits and hashes: config/hub.lock.yaml
 	$(BIN)/snakemake lock --cores 1 $(CONFIGFILES) $(ARGS)
@@ -56,7 +56,7 @@ test-browser: $(VENV)/ready-dev  ## report and site in headless Chromium; screen
 	OMP_NUM_THREADS=1 timeout 900 $(BIN)/python -m pytest -m browser tests/browser
 
 test-slurm: $(VENV)/ready-dev  ## the workflow on a real Slurm of one node (root; Debian's packages, installed if missing)
-	OMP_NUM_THREADS=1 timeout 1200 $(BIN)/python -m pytest -m slurm tests/integration/test_slurm.py
+	OMP_NUM_THREADS=1 timeout --signal=INT --kill-after=60 1800 $(BIN)/python -m pytest -m slurm tests/integration/test_slurm.py
 
 lint: $(VENV)/ready-dev  ## ruff, snakefmt, snakemake --lint
 	$(BIN)/ruff check .

@@ -35,6 +35,8 @@ BEGIN, END = "<!-- coverage: made by benchmarks/coverage.py -->", "<!-- end of c
 EXPERIMENTS = 2000
 RESAMPLES = 300
 SMALL, MATHS, LOGIC, LARGE = (30,), (83, 30, 30), (100,), (500,)
+#: The paper's average of Knights and Knaves.
+KNIGHTS = (500, 100, 100, 100)
 #: Seeds and their standard deviation.
 SEEDS = ((1, 0.0), (2, 0.02), (3, 0.0), (3, 0.02), (5, 0.0), (5, 0.02))
 #: The truth of a difference: both methods have the same accuracy.
@@ -42,18 +44,21 @@ NO_DIFFERENCE = 0.0
 
 
 def regimes() -> list[Regime]:
-    """The paper's kinds of benchmark, and the same near the upper end of the scale."""
+    """The paper's kinds of benchmark and its two averages, some of them at other accuracies too."""
     found = [
         Regime(benchmarks, draws, seeds, seed_sd=sd)
         for benchmarks in (SMALL, MATHS, LOGIC, LARGE)
         for draws in (1, 12)
         for seeds, sd in SEEDS
     ]
-    return found + [
+    found += [
         Regime(benchmarks, draws, seeds, mean=mean, seed_sd=sd)
         for mean in (0.9, 0.95)
         for benchmarks, draws in ((SMALL, 12), (MATHS, 12), (LOGIC, 1), (LARGE, 1))
         for seeds, sd in ((1, 0.0), (3, 0.01))
+    ]
+    return found + [
+        Regime(KNIGHTS, 1, seeds, mean=mean, seed_sd=sd) for mean in (0.5, 0.7) for seeds, sd in ((1, 0.0), (3, 0.02))
     ]
 
 
@@ -139,10 +144,10 @@ def tables(measured: pd.DataFrame) -> str:
     for quantity, problems in (pair for q in titles for pair in ((q, "sampled"), (q, "fixed"))):
         part = t[(t["quantity"] == quantity) & (t["problems"] == problems) & (t["mean"] == 0.7)]
         parts.append(f"**{titles[quantity]}, problems {problems}**, true accuracy 70 %\n\n{_by_regime(part)}")
-    near = t[(t["mean"] > 0.7) & (t["problems"] == "sampled")].copy()
-    near["quantity"] = near["quantity"].map(titles) + ", " + (100 * near["mean"]).map("{:.0f} %".format)
-    near = near.sort_values("quantity", kind="stable")
-    parts.append(f"**Near the end of the scale**, problems sampled\n\n{_by_regime(near, 'quantity')}")
+    other = t[(t["mean"] != 0.7) & (t["problems"] == "sampled")].copy()
+    other["quantity"] = other["quantity"].map(titles) + ", " + (100 * other["mean"]).map("{:.0f} %".format)
+    other = other.sort_values("quantity", kind="stable")
+    parts.append(f"**At other accuracies**, problems sampled\n\n{_by_regime(other, 'quantity')}")
     beside = measured[measured["mean"] == 0.7].pivot(
         index=["quantity", "problems", "benchmarks", "draws", "seeds", "seed_sd_points"],
         columns="estimator",

@@ -19,6 +19,7 @@ _MUNGE_KEY = Path("/etc/munge/munge.key")
 _CLIENT_SECONDS = 5  # with slurmctld dead a client can hang for minutes
 _GPUS = 8
 
+_OURS = "ClusterName=tests\n"
 _SLURM_CONF = """\
 ClusterName=tests
 SlurmctldHost={node}(127.0.0.1)
@@ -67,6 +68,9 @@ def install() -> str | None:
     """Install what is missing. Returns why there can be no cluster here, or None."""
     if os.geteuid() != 0:
         return "a Slurm of one's own needs root"
+    conf = _CONFIG / "slurm.conf"
+    if conf.exists() and _OURS not in conf.read_text(errors="replace"):
+        return f"{conf} is of another Slurm: this machine belongs to a cluster"
     if all(shutil.which(name) for name in ("slurmctld", "slurmd", "sbatch", "munged")):
         return None
     if not shutil.which("apt-get"):

@@ -38,8 +38,9 @@ def leave(file: str, text: str = "left") -> None:
 def leave_results(study, run: Run) -> None:
     """All files of a run that is complete."""
     files = Reported(a_study()).files(run)
-    for file in [*files.draws.values(), files.account]:
+    for file in files.draws.values():
         leave(file)
+    leave(files.account, json.dumps({"state": study.evaluation_hash(run.task, run.model, run.variant, run.seed)}))
     if run.variant != BASE:
         for file in (files.metrics, files.config, files.records):
             leave(file)
@@ -85,6 +86,15 @@ def test_results_of_other_settings_are_not_available():
     [missing] = Reported(changed).missing
     assert (missing["variant"], missing["status"]) == ("rlcsd", "not run")
     assert "other settings" in missing["why"]
+
+
+def test_draws_of_other_settings_are_not_available():
+    study = a_study("aggregate: available")
+    for run in (run_of("base"), run_of("grpo"), run_of("rlcsd")):
+        leave_results(study, run)
+    changed = a_study("aggregate: available", "tasks: {arithmetic: {evaluation: {temperature: 0.5}}}")
+    with pytest.raises(UserError, match="none of the 3 runs"):
+        Reported(changed)
 
 
 def test_a_provenance_that_cannot_be_read_is_named():

@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 from token_records import record, run_with, words
 
@@ -74,15 +75,38 @@ def test_colours_switch_by_key_and_by_button(chromium, page):
     assert looks(chromium) == seen["Wrong hints"]
 
 
+def shown(value):
+    """A number as the page writes it: three digits after the point, or three that count."""
+    half = float(np.float16(value))
+    return (f"{half:+.3f}" if abs(half) >= 0.1 else f"{half:+#.3g}").replace("-", "\u2212")
+
+
+def test_small_numbers_keep_their_digits(chromium, tmp_path):
+    """rlcsd selects tokens whose contrast is above 0.0008 nats."""
+    student = np.full(4, -1.0)
+    contrasts = np.array([0.00079, -0.00081, 0.0, 20.0])
+    row = record(list("abcd"), student_logprobs=student, correct_logprobs=student, wrong_logprobs=[student - contrasts])
+    path = tmp_path / "tokens.html"
+    path.write_text(token_page([run_with(tmp_path, [row])], "sums"), encoding="utf-8")
+    chromium.open(path)
+    for token, expected in enumerate(["+0.000790", "\u22120.000810", "0.000", "+20.000"]):
+        chromium.evaluate(f"document.querySelectorAll('#text span')[{token}].click()")
+        assert f"contrast {expected}" in text_of(chromium, "reading")
+
+
 def test_a_token_gives_its_numbers(chromium, page):
     chromium.open(page)
     row = record(words(LONG, key=0), step=1, prompt=0, key=0)
     for token in (5, 12_345):
         chromium.evaluate(f"document.querySelectorAll('#text span')[{token}].click()")
         gap = row["correct_logprobs"][token] - row["student_logprobs"][token]
-        expected = f"correct hint {gap:+.3f}".replace("-", "\u2212")
+        wrong = np.log(np.mean([np.exp(each[token]) for each in row["wrong_logprobs"]]))
         assert f"token {token + 1} of {LONG}" in text_of(chromium, "reading")
-        assert expected in text_of(chromium, "reading")
+        assert f"correct hint {shown(gap)}" in text_of(chromium, "reading")
+        assert f"contrast {shown(row['correct_logprobs'][token] - wrong)}" in text_of(chromium, "reading")
+    assert f"{sum(row['marked'])} tokens marked" in text_of(chromium, "facts")
+    marked = "[...document.querySelectorAll('#text span')].slice(0, 30).map(each => each.classList.contains('m'))"
+    assert chromium.evaluate(marked) == row["marked"][:30]
     chromium.evaluate("document.getElementById('text').focus()")
     chromium.press("ArrowRight")
     assert f"token {12_347} of {LONG}" in text_of(chromium, "reading")

@@ -48,10 +48,15 @@ def slow_seed_terms(benchmarks: list[np.ndarray]) -> list[tuple[float, float]]:
     return terms
 
 
-def slow_spread(by_problem: list[list[float]], sides: list[list[np.ndarray]]) -> tuple[float, float]:
+def slow_spread(
+    by_problem: list[list[float]], sides: list[list[np.ndarray]], trained: bool = True
+) -> tuple[float, float]:
     """Variance and degrees of freedom of a macro average, problems sampled."""
     terms = [(variance(row) / len(row) / len(by_problem) ** 2, len(row) - 1) for row in by_problem]
     seed_terms = [term for side in sides for term in slow_seed_terms(side)]
+    seeds = sorted(len(side[0]) for side in sides)
+    if trained and len(sides) == 2 and seeds[0] == 1 < seeds[1]:
+        seed_terms = [(value + seeds[1] * value, df) for value, df in seed_terms]
     if sum(value for value, _ in seed_terms) > 0:
         terms += seed_terms
     total = sum(value for value, _ in terms)
@@ -91,16 +96,33 @@ def test_interval_equals_plain_loops(seeds, problems, level):
 
 
 @pytest.mark.parametrize(("seeds", "problems"), SHAPES)
-@pytest.mark.parametrize("other_seeds", [1, 3])
-def test_paired_difference_equals_plain_loops(seeds, problems, other_seeds):
+@pytest.mark.parametrize(("other_seeds", "trained"), [(1, True), (1, False), (3, True)])
+def test_paired_difference_equals_plain_loops(seeds, problems, other_seeds, trained):
     ours, theirs = studies(seeds, *problems, key="ours"), studies(other_seeds, *problems, key="theirs")
     gaps = [[mean(a[:, p]) - mean(b[:, p]) for p in range(a.shape[1])] for a, b in zip(ours, theirs, strict=True)]
-    total, freedom = slow_spread(gaps, [ours, theirs])
+    total, freedom = slow_spread(gaps, [ours, theirs], trained)
     value, error = mean(mean(row) for row in gaps), math.sqrt(total)
-    found = paired_difference(ours, theirs)
+    found = paired_difference(ours, theirs, trained=(True, trained))
     half = stats.t.ppf(0.975, freedom) * error
     assert (found.value, found.low, found.high) == pytest.approx((value, max(value - half, -1), min(value + half, 1)))
     assert found.p_value == pytest.approx(2 * stats.t.sf(abs(value) / error, freedom))
+
+
+def test_on_fixed_problems_one_seed_varies_as_the_other_sides_do():
+    ours, theirs = studies(3, 20, key="ours"), studies(1, 20, key="theirs")
+    between = variance(mean(ours[0][s]) for s in range(3))
+    for sides in ((ours, theirs), (theirs, ours)):
+        found = paired_difference(*sides, problems="fixed")
+        half = stats.t.ppf(0.975, 2) * math.sqrt(between / 3 + between)
+        assert (found.low, found.high) == pytest.approx((max(found.value - half, -1), min(found.value + half, 1)))
+    base = paired_difference(ours, theirs, problems="fixed", trained=(True, False))
+    assert math.isnan(base.low)  # what its draws vary by was not said
+    drawn = [np.full((1, 20), 0.004)]
+    base = paired_difference(ours, theirs, problems="fixed", trained=(True, False), variances=(None, drawn))
+    terms = [(between / 3, 2), (0.004 / 20, math.inf)]
+    total = sum(value for value, _ in terms)
+    half = stats.t.ppf(0.975, total**2 / ((between / 3) ** 2 / 2)) * math.sqrt(total)
+    assert base.high - base.low == pytest.approx(2 * half)
 
 
 def test_problems_fixed_is_the_t_interval_of_the_seeds():
@@ -135,7 +157,7 @@ def test_where_nothing_can_be_said_the_bounds_are_nan():
         interval([one_draw], problems="fixed"),
         interval([one_draw], problems="fixed", variances=[score_variances(np.array([[1], [0], [1]]), "pass@1")]),
         interval([np.array([0.5])]),
-        paired_difference([one_draw], [studies(3, 3)[0]], problems="fixed"),
+        paired_difference([one_draw], [studies(3, 3)[0]], problems="fixed", trained=(False, True)),
         paired_difference([np.array([0.5])], [np.array([0.25])]),
     ):
         assert math.isnan(estimate.low)

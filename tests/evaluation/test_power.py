@@ -5,7 +5,15 @@ import pytest
 from scipy import stats
 
 from selfdistill.evaluation.estimators import paired_difference
-from selfdistill.evaluation.power import Design, Variances, detectable, estimate, needed
+from selfdistill.evaluation.power import (
+    Design,
+    Variances,
+    detectable,
+    estimate,
+    needed,
+    pooled_seed_variance,
+    seed_variance,
+)
 from selfdistill.randomness import generator
 
 GIVEN = Variances(problem=(0.02, 0.03), run=(0.01, 0.0), draw=(0.16, 0.2), seed=0.0004)
@@ -75,6 +83,29 @@ def test_one_seed_leaves_the_seeds_out_and_more_need_them_known():
         assert detectable(unknown, one, problems=problems) == detectable(GIVEN, one, problems=problems)
         assert math.isnan(detectable(unknown, two, problems=problems))
         assert needed(0.05, unknown, one, problems=problems).seeds == math.inf
+
+
+def test_one_draw_of_one_seed_sees_nothing_on_fixed_problems():
+    """There is no interval, as `paired_difference` says; on other problems, with draws or seeds, there is one."""
+    assert math.isnan(detectable(GIVEN, Design((60, 30), 1, 1), problems="fixed"))
+    for design, problems in (((1, 1), "sampled"), ((2, 1), "fixed"), ((1, 2), "fixed")):
+        assert detectable(GIVEN, Design((60, 30), *design), problems=problems) > 0
+    found = needed(0.2, GIVEN, Design((60, 30), 1, 1), problems="fixed")
+    assert (found.draws, found.seeds) == (2, 2)
+
+
+def test_spreads_of_seeds_are_pooled_by_their_degrees_of_freedom():
+    rng = generator("pooled")
+    methods = [[rng.random((seeds, 9)), rng.random((seeds, 4))] for seeds in (2, 4, 1)]
+    alone = [pooled_seed_variance([method]) for method in methods]
+    assert [term.freedom for term in alone] == [1, 3, 0]
+    assert math.isnan(alone[2].value)
+    pooled = pooled_seed_variance(methods)
+    assert pooled.freedom == 4
+    assert pooled.value == pytest.approx((alone[0].value + 3 * alone[1].value) / 4)
+    agreeing = [np.array([[1.0, 0], [0, 1]])]
+    assert pooled_seed_variance([agreeing]).value < 0
+    assert seed_variance(agreeing) == 0
 
 
 @pytest.mark.parametrize("problems", ["sampled", "fixed"])

@@ -15,7 +15,7 @@ from slurm_cluster import Cluster, install
 
 from selfdistill.files import sha256_file
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(900)]
 
 #: Two runs that take some fifteen seconds each, of which a third is training.
 SMALL = """
@@ -75,7 +75,7 @@ class Checkout:
             stderr=log,
         )
 
-    def finish(self, *words: str, status: int = 0, seconds: float = 280) -> str:
+    def finish(self, *words: str, status: int = 0, seconds: float = 420) -> str:
         """Run to the end, and return what was said."""
         before = len(self.said())
         process = self.start(*words)
@@ -105,7 +105,7 @@ class Checkout:
         ]
         return found[0] if found else ""
 
-    def wait_for(self, condition, seconds: float = 200):
+    def wait_for(self, condition, seconds: float = 300):
         end = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < end, f"timed out\n{self.said()}\n{self.logs()}\n{self.cluster.jobs('all')}"
@@ -195,7 +195,7 @@ def test_whatever_ends_jobs_and_controllers_the_results_are_those_of_an_undistur
         cluster.ask("sbatch", *whole_node)
         checkout.wait_for(lambda: cluster.jobs().get(again, {}).get("state") == "PENDING")
         cluster.ask("scontrol", "update", f"jobid={again}", "StartTime=now")
-        assert process.wait(timeout=280) == 0, checkout.said() + checkout.logs()
+        assert process.wait(timeout=420) == 0, checkout.said() + checkout.logs()
     finally:
         process.kill()
     restarts = {number: job["restarts"] for number, job in cluster.jobs("all").items()}

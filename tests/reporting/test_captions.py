@@ -13,6 +13,7 @@ from snakemake.iocontainers import Wildcards
 
 ROOT = Path(__file__).parents[2]
 CAPTIONS = sorted((ROOT / "workflow/report").glob("*.rst"))
+KNIGHTS = {"task": "knights"}
 TOY = "not evidence for the paper's ranking of methods"
 
 
@@ -23,19 +24,24 @@ def merged(weaker, stronger):
 
 @pytest.fixture(scope="module")
 def config():
+    return read("demo")
+
+
+def read(name: str):
+    """The shipped config of this name, over the defaults and the registries."""
     found = {}
-    for name in ("defaults", "models", "methods", "tasks", "demo"):
-        found = merged(found, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")))
+    for file in ("defaults", "models", "methods", "tasks", name):
+        found = merged(found, yaml.safe_load((ROOT / f"config/{file}.yaml").read_text(encoding="utf-8")))
     return found
 
 
-def rendered(caption: Path, config) -> str:
+def rendered(caption: Path, config, wildcards=KNIGHTS) -> str:
     """The caption's text, as Snakemake's templates have it; a warning of docutils fails."""
-    return " ".join(source_of(caption, config).split())
+    return " ".join(source_of(caption, config, wildcards).split())
 
 
-def source_of(caption: Path, config) -> str:
-    snakemake = SimpleNamespace(config=config, wildcards=Wildcards(fromdict={"task": "knights"}))
+def source_of(caption: Path, config, wildcards=KNIGHTS) -> str:
+    snakemake = SimpleNamespace(config=config, wildcards=Wildcards(fromdict=wildcards))
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = environment.from_string(caption.read_text(encoding="utf-8")).render(snakemake=snakemake)
     publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 2})
@@ -49,6 +55,22 @@ def test_toy_tasks_and_only_those_are_called_a_demonstration(caption, config):
     for task in real["tasks"].values():
         task["data"]["source"] = "my/data"
     assert "paper's ranking" not in rendered(caption, real)
+
+
+@pytest.mark.parametrize("caption", CAPTIONS, ids=lambda path: path.stem)
+def test_tasks_of_blocks_are_called_a_demonstration_too(caption):
+    """config/paper.yaml: a matrix of blocks, with real tasks; made toy ones, each is named once."""
+    paper = read("paper")
+    assert "tasks" not in paper["matrix"]
+    wildcards = {"task": "math"}
+    assert "paper's ranking" not in rendered(caption, paper, wildcards)
+    for task in ("math", "logic"):
+        toy = merged(paper, {"tasks": {task: {"data": {"source": "generated"}}}})
+        assert rendered(caption, toy, {"task": task}).count(f"**{TOY}**") == 1
+    both = merged(toy, {"tasks": {"math": {"data": {"source": "generated"}}}})
+    text = rendered(caption, both, wildcards)
+    assert "math, math" not in text
+    assert text.count(f"**{TOY}**") == 1
 
 
 def test_the_demo_says_which_methods_are_shown_as_they_are(config):

@@ -1,7 +1,8 @@
 import pytest
 
 from selfdistill.config import Run
-from selfdistill.reporting.contrasts import CONTRASTS, has_contrast
+from selfdistill.reporting import claims
+from selfdistill.reporting.contrasts import CONTRASTS, HINT_SETTINGS, has_contrast
 
 
 def runs(*variants, model="tiny"):
@@ -28,3 +29,9 @@ def test_sides_on_two_models_are_no_contrast():
 def test_one_sided_variants_come_first():
     shown = CONTRASTS[1].shown(["rlsd_ectr", "grpo", "rlsd-own_rollout", "rlsd"])
     assert shown == ["rlsd", "rlsd-own_rollout", "rlsd_ectr"]
+
+
+def test_contrasts_are_the_hint_settings():
+    assert [(*contrast.one_sided, contrast.contrastive) for contrast in CONTRASTS] == list(HINT_SETTINGS.values())
+    assert [contrast.metrics[0] for contrast in CONTRASTS] == ["actor/entropy", *["response/length_mean"] * 2]
+    assert claims.HINT_SETTINGS is HINT_SETTINGS

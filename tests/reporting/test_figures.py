@@ -104,6 +104,34 @@ def test_seeds_are_averaged_over_the_steps_they_share(seeded_study, tmp_path):
         assert {min(seeds), max(seeds)} <= set(corners[corners[:, 0] == step, 1])
 
 
+def test_long_curves_are_drawn_by_a_hundred_points(seeded_study, tmp_path):
+    """All of 480 steps of a paper's matrix would make a page of many megabytes. Ends and spikes stay."""
+    rng, runs = np.random.default_rng(0), []
+    for run in runs_of(seeded_study, "arithmetic"):
+        if run.model == "tiny-a" and run.variant in ("grpo", "rlcsd"):
+            first, path = read_metrics(run.metrics)[-1], tmp_path / f"{run.variant}{run.seed}.jsonl"
+            steps = [first | {"step": n, "reward/mean": n / 480 + rng.normal(0, 0.01)} for n in range(1, 481)]
+            steps[238]["reward/mean"] = 3.0
+            path.write_text("".join(json.dumps(record) + "\n" for record in steps))
+            runs.append(dataclasses.replace(run, metrics=path))
+    axis = dynamics_figure(runs, seeded_study.tasks).axes[2]
+    (line,) = lines_of(axis, "grpo")
+    values = [list(series(read_metrics(run.metrics), "reward/mean").values()) for run in runs if run.method == "grpo"]
+    smoothed = np.mean([smooth(np.array(seed)) for seed in values], axis=0)
+    assert len(line.get_xdata()) == 100
+    assert list(line.get_xdata()[[0, -1]]) == [1, 480]
+    assert np.diff(line.get_xdata()).max() == 5
+    np.testing.assert_allclose(line.get_ydata(), smoothed[line.get_xdata() - 1])
+    assert 5 <= 100 / line.get_markevery()[1] <= 6
+    assert all(len(band.get_paths()[0].vertices) <= 2 * 100 + 3 for band in axis.collections)
+    raw = dynamics_figure([run for run in runs if run.seed == 0], seeded_study.tasks).axes[2].get_lines()[0]
+    assert raw.get_alpha() < 0.5
+    assert len(raw.get_xdata()) <= 100
+    assert list(raw.get_xdata()[[0, -1]]) == [1, 480]
+    assert raw.get_ydata().max() == 3.0
+    assert raw.get_xdata()[raw.get_ydata().argmax()] == 239
+
+
 def test_one_seed_has_no_band(study):
     assert not any(axis.collections for axis in dynamics_figure(runs_of(study, "knights"), study.tasks).axes)
 

@@ -2,7 +2,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from selfdistill.reporting.formats import Cell, Row, View, html_page, html_table, latex, markdown
+from selfdistill.reporting.formats import Cell, Row, View, html_page, html_table, latex, markdown, write_views
 
 VIEW = View(
     "maths & <logic>, 50 %",
@@ -98,6 +98,16 @@ def test_the_page_holds_its_tables_and_loads_nothing():
     assert sum(tag == "script" for tag, _ in page.tags) == 1
     assert not [attrs for _, attrs in page.tags if "src" in attrs or "href" in attrs]
     assert html == html_page("Tables", [VIEW, VIEW], "How.", "none")
+
+
+def test_a_table_is_written_in_all_formats(tmp_path):
+    """A rule's outputs: with a prefix where it writes several tables."""
+    for prefix in ("", "hints_"):
+        files = {f"{prefix}{name}": str(tmp_path / f"{prefix}{name}") for name in ("markdown", "latex", "html")}
+        write_views(files, prefix, "Hints", [VIEW], "How.", "none")
+        assert (tmp_path / f"{prefix}markdown").read_text() == markdown([VIEW], "How.", "none")
+        assert (tmp_path / f"{prefix}latex").read_text() == latex([VIEW], "How.", "none")
+        assert (tmp_path / f"{prefix}html").read_text() == html_page("Hints", [VIEW], "How.", "none")
 
 
 def test_where_there_is_nothing_that_is_said():

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_points_of_one_model_and_task():
     points = landmarks("qwen3_4b", "math")
-    assert {"C4", "C5", "C6", "C8", "C9"} == {point["claim"] for point in points}
+    assert {"C4", "C5", "C6", "C8"} == {point["claim"] for point in points}
     shrunk = [p for p in points if p["method"] == "rlsd" and p["step"] == 480]
     assert [(p["metric"], p["value"]) for p in shrunk] == [("response/length_mean", 7200.0)]
     assert landmarks("tiny_qwen3", "arithmetic") == landmarks("qwen3_8b", "math") == landmarks("", "math") == []
@@ -20,6 +20,14 @@ def test_points_of_one_model_and_task():
 
 def test_a_point_may_have_no_step():
     assert [p["step"] for p in landmarks("qwen3_4b", "math") if p["value"] == 0.41] == [None]
+
+
+def test_points_are_what_the_paper_says_of_one_method():
+    """No step that is inferred; no point of several methods together, nor of one of two hint settings."""
+    points = [*landmarks("qwen3_4b", "math"), *landmarks("qwen3_4b", "logic")]
+    assert [p["step"] for p in points if p["method"] == "rlsd_ectr"] == [None]
+    assert not [p for p in points if p["method"].startswith("rlcsd-")]
+    assert {p["value"] for p in points if (p["task"], p["metric"]) == ("logic", "actor/entropy")} == {0.29, 0.38, 1.2}
 
 
 def test_callers_get_copies():

@@ -189,6 +189,7 @@ def test_figures_are_inside_the_page_no_wider_than_they_are(page):
     svgs = [base64.b64decode(source.partition("base64,")[2]).decode() for source in sources]
     assert svgs == [SVG.format("tiny-a"), SVG.format("contrast")]
     assert html.count("max-width: 96px") == 2  # 72 points
+    assert [value for tag, name, value in parsed.attributes if (tag, name) == ("img", "loading")] == ["lazy"] * 2
     assert "Training dynamics: tiny-a" in section(parsed, "figures")
     assert "What the contrast of hints does: knights" in section(parsed, "figures")
 

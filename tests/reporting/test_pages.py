@@ -13,10 +13,12 @@ from selfdistill.reporting.costs import costs_table
 from selfdistill.reporting.pages import results_page
 from selfdistill.reporting.tables import gains_table, main_table, read_groups, write_csv
 
+REMAKE = "snakemake --profile profiles/local --force {path}"
+
 
 def page_of(study, **options) -> tuple[str, Page]:
     groups = read_groups(study.runs, study.tasks)
-    options = {"demonstration": True} | options
+    options = {"demonstration": True, "remake": REMAKE} | options
     html = results_page(
         study.runs,
         main_table(groups, study.tasks),
@@ -63,7 +65,7 @@ def test_tables_read_back_from_csv_give_the_same_page(study, page, tmp_path):
     for number, table in enumerate(tables):
         write_csv(tmp_path / f"{number}.csv", table)
     back = [pd.read_csv(tmp_path / f"{number}.csv") for number in range(3)]
-    assert results_page(study.runs, *back, demonstration=True) == page[0]
+    assert results_page(study.runs, *back, demonstration=True, remake=REMAKE) == page[0]
 
 
 def test_each_run_shows_config_and_provenance_as_text(study, page):
@@ -180,6 +182,7 @@ def test_odd_names_stay_whole(study, tmp_path):
     assert {unquote(link).removeprefix("#") for link in parsed.links} <= set(parsed.ids)
     assert f"make cell FILE={shlex.quote(str(path))}" in parsed.text_of[f"from/arithmetic/tiny-qwen3/{variant}/chain-3"]
     assert "gains" not in parsed.ids  # nothing to compare with
+    assert "Make it again" not in page_of(study, remake=None)[1].text
 
 
 def test_broken_files_are_named(study, tmp_path):

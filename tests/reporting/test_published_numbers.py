@@ -4,6 +4,8 @@ from selfdistill.errors import UserError
 from selfdistill.reporting import published
 from selfdistill.reporting.published import (
     main_results,
+    plugin_study,
+    problems,
     published_ablation,
     published_gain,
     published_rows,
@@ -56,6 +58,15 @@ def test_names_of_benchmarks_are_ours():
     assert value("olmo3_7b_think", "base", "math", "average") == 77.3
 
 
+def test_the_rate_of_the_papers_rlcsd_on_logic_has_its_cells_too():
+    logic = {p.benchmark: p.value for p in published_rows("qwen3_4b", "rlcsd") if p.task == "logic"}
+    assert len(logic) == 5
+    assert {p.benchmark: p.value for p in published_rows("qwen3_4b", "rlcsd-lr5e6")} == logic
+    assert {p.variant for p in published_rows("qwen3_4b", "rlcsd-lr5e6")} == {"rlcsd-lr5e6"}
+    assert {p.task for p in published_rows("qwen3_4b", "rlcsd")} == {"math", "logic"}
+    assert published_rows("qwen3_4b", "grpo-lr5e6") == []
+
+
 @pytest.mark.parametrize(("model", "variant"), [("tiny_qwen3", "grpo"), ("qwen3_4b", "rlcsd-no_anchor")])
 def test_nothing_is_published_of_other_models_and_variants(model, variant):
     assert published_rows(model, variant) == []
@@ -68,6 +79,16 @@ def test_the_studies():
     assert published_ablation("logic", "qwen3_4b", "rlcsd-lr5e6") is None
 
 
+def test_the_plugin_gain_is_that_of_the_latest_version(monkeypatch):
+    """Edited once: rlsd on logic, 1.0 in the version of 10 June 2026."""
+    rows = plugin_study()
+    for ordered in (rows, rows[::-1]):
+        monkeypatch.setattr(published, "plugin_study", lambda ordered=ordered: ordered)
+        gain = published_gain("logic", "qwen3_4b", "rlsd")
+        assert (gain.value, gain.version) == (0.5, "upstream-readme-2026-06-14")
+        assert published_gain("logic", "qwen3_4b", "opsd").version == "seed-readme-2026-06-10"
+
+
 def test_a_file_that_is_not_as_shipped_is_refused(monkeypatch, tmp_path):
     file = tmp_path / "main_results.csv"
     monkeypatch.setattr(published, "MAIN", file)
@@ -76,3 +97,30 @@ def test_a_file_that_is_not_as_shipped_is_refused(monkeypatch, tmp_path):
     file.write_text("source,model,method,benchmark,percent\na,b,c,d,1\n")
     with pytest.raises(UserError, match=r"main_results.csv: column 'hint_source' is missing"):
         main_results()
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "text", "message"),
+    [
+        ("MAIN", main_results, "a,b,c,,kk_9,7O.1", r"line 3: percent is '7O.1': expected a number"),
+        ("MAIN", main_results, "a,b,c,,kk_9,", r"line 3: percent is '': expected a number"),
+        ("MAIN", main_results, "a,b,c,,kk_12,70.1", r"line 3: benchmark is 'kk_12': expected one of amc23, aime24, "),
+        ("PLUGIN", plugin_study, "a,b,c,math,nan,same", r"line 3: delta_percent_points is 'nan': expected a number"),
+        ("PROBLEMS", problems, "kk_9,a hundred", r"line 3: problems is 'a hundred': expected a whole number from 1 on"),
+    ],
+)
+def test_a_bad_row_is_named(monkeypatch, tmp_path, name, read, text, message):
+    header, first = getattr(published, name).read_text(encoding="utf-8").splitlines()[:2]
+    file = tmp_path / f"{name.lower()}.csv"
+    file.write_text(f"{header}\n{first}\n{text}\n")
+    monkeypatch.setattr(published, name, file)
+    with pytest.raises(UserError, match=rf"{file.name}, {message}.*; correct"):
+        read()
+
+
+def test_a_benchmark_without_its_number_of_problems_is_named(monkeypatch, tmp_path):
+    file = tmp_path / "benchmark_problems.csv"
+    file.write_text("".join(line for line in published.PROBLEMS.open() if not line.startswith("kk_10")))
+    monkeypatch.setattr(published, "PROBLEMS", file)
+    with pytest.raises(UserError, match=r"benchmark_problems.csv: has no row of benchmark 'kk_10'"):
+        problems()

@@ -1,19 +1,23 @@
 import copy
 import dataclasses
 import io
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.evaluation.comparisons import holm
+from selfdistill.evaluation.comparisons import holm, mcnemar, wilson
 from selfdistill.evaluation.draws import Draw, read_draws, write_draws
-from selfdistill.evaluation.estimators import paired_difference
-from selfdistill.reporting.tables import blocks, gains_table, main_table, read_groups, write_csv
+from selfdistill.evaluation.estimators import interval, paired_difference, score_variances, scores_by_seed
+from selfdistill.randomness import generator
+from selfdistill.reporting.published import Published
+from selfdistill.reporting.tables import blocks, gains_table, main_table, read_groups, set_against, write_csv
 
 CONTRACT = ["task", "model", "variant", "benchmark", "metric", "value", "low", "high"]
 CONTRACT += ["n_problems", "n_draws", "n_seeds"]
+P_VALUES = ["p_value", "p_holm", "p_mcnemar"]
 PUBLISHED = ["published", "published_version", "published_difference", "published_within"]
 
 
@@ -45,8 +49,9 @@ def slow_percent(runs, benchmark: str) -> float:
 def test_columns_begin_as_the_contract_says(tables):
     assert list(tables[0].columns)[: len(CONTRACT)] == CONTRACT
     assert list(tables[1].columns)[:9] == [*CONTRACT[:3], "reference", *CONTRACT[3:8]]
-    assert list(tables[0].columns)[-7:] == ["low_fixed", "high_fixed", "best", *PUBLISHED]
-    assert list(tables[1].columns)[-4:] == ["low_fixed", "high_fixed", "p_value", "p_holm"]
+    fixed = ["low_fixed", "high_fixed"]
+    assert list(tables[0].columns)[-9:] == [*fixed, "wilson_low", "wilson_high", "best", *PUBLISHED]
+    assert list(tables[1].columns)[-7:] == [*fixed, *P_VALUES, "seeds_variant", "seeds_reference"]
 
 
 def test_every_cell_is_counted_from_its_files(study, tables):
@@ -226,6 +231,114 @@ def test_gains_have_p_values_corrected_within_a_column(crowded_study):
     assert (part["p_holm"] > part["p_value"] + 1e-4).any()
 
 
+def drawn_study(study, tmp_path, draws: dict[str, dict[str, np.ndarray]], metric: str, model: str = "tiny"):
+    """Runs with these draws: variant -> benchmark -> 0/1 array, seeds x problems x draws."""
+    runs = []
+    for variant, benchmarks in draws.items():
+        for seed in range(len(next(iter(benchmarks.values())))):
+            files = {name: tmp_path / f"{variant}-{seed}-{name}.parquet" for name in benchmarks}
+            for name, path in files.items():
+                cells = np.ndenumerate(benchmarks[name][seed])
+                write_draws(path, [Draw(f"{name}/{p}", d, "", 1, "stop", None, bool(r)) for (p, d), r in cells])
+            run = dataclasses.replace(study.runs[0], task="logic", model=model, variant=variant, seed=seed, draws=files)
+            runs.append(run)
+    names = {name: {"distribution": "in"} for name in next(iter(draws.values()))}
+    return runs, {"logic": {"metric": metric, "benchmarks": names}}
+
+
+def random_draws(key: str, seeds: int, problems: int, draws: int, chance: float = 0.6) -> np.ndarray:
+    """Draws of runs that differ by some points, on problems that are equally hard for all."""
+    shift = 0.1 * generator("shift", key).standard_normal((seeds, 1, 1))
+    ease = generator("ease of all", problems).uniform(-0.2, 0.2, (1, problems, 1))
+    return (generator("right", key).random((seeds, problems, draws)) < chance + shift + ease).astype(int)
+
+
+def as_percent(estimate) -> list[float]:
+    return pytest.approx([100 * estimate.low, 100 * estimate.high], abs=1e-3)
+
+
+def test_one_seed_beside_several_is_not_taken_for_several(study, tmp_path):
+    """n_seeds is the fewer of the trained sides; the run that stands alone varies as the others do, but not base."""
+    seeds = {"base": 1, "grpo": 1, "rlsd": 3, "rlcsd": 3}
+    draws = {v: {"b": random_draws(v, n, 50, 2), "c": random_draws(f"{v} c", n, 30, 2)} for v, n in seeds.items()}
+    runs, tasks = drawn_study(study, tmp_path, draws, "mean@2")
+    gains = gains_table(read_groups(runs, tasks), tasks)
+    scores = {v: [scores_by_seed(c, "mean@2") for c in found.values()] for v, found in draws.items()}
+    drawn = {v: [score_variances(c, "mean@2") for c in found.values()] for v, found in draws.items()}
+    found = {}
+    for variant, reference in (("rlcsd", "base"), ("rlcsd", "grpo"), ("grpo", "base")):
+        row = row_of(gains, variant=variant, reference=reference, benchmark="average")
+        assert (row["seeds_variant"], row["seeds_reference"]) == (seeds[variant], 1)
+        found[variant, reference] = row["n_seeds"]
+        trained = (True, reference != "base")
+        sides, spreads = (scores[variant], scores[reference]), (drawn[variant], drawn[reference])
+        expected = paired_difference(*sides, trained=trained)
+        assert [row["low"], row["high"]] == as_percent(expected)
+        assert row["p_value"] == pytest.approx(expected.p_value, abs=1e-4)
+        fixed = paired_difference(*sides, problems="fixed", variances=spreads, trained=trained)
+        assert [row["low_fixed"], row["high_fixed"]] == as_percent(fixed)
+    assert found == {("rlcsd", "base"): 3, ("rlcsd", "grpo"): 1, ("grpo", "base"): 1}
+    narrow = paired_difference(scores["rlcsd"], scores["grpo"], trained=(True, False))
+    row = row_of(gains, variant="rlcsd", reference="grpo", benchmark="average")
+    assert row["high"] - row["low"] > 1.2 * 100 * (narrow.high - narrow.low)
+
+
+def test_ties_allow_for_a_variant_with_one_seed(study, tmp_path):
+    """Told apart from the best if its run were all that its method can give; tied if other runs of it may differ."""
+    best = np.array([np.arange(400) < right for right in (260, 240, 250)]).astype(int)[..., None]
+    other = (np.arange(400) < 220).astype(int)[None, :, None]
+    runs, tasks = drawn_study(study, tmp_path, {"x": {"b": best}, "z": {"b": other}}, "pass@1")
+    assert paired_difference([best[..., 0]], [other[..., 0]], trained=(True, False)).p_value < 0.05
+    assert paired_difference([best[..., 0]], [other[..., 0]]).p_value > 0.05
+    marks = main_table(read_groups(runs, tasks), tasks).set_index(["variant", "benchmark"])["best"]
+    assert (marks["x", "b"], marks["z", "b"]) == ("best", "tied")
+    runs = [dataclasses.replace(run, variant="base") if run.variant == "z" else run for run in runs]
+    marks = main_table(read_groups(runs, tasks), tasks).set_index(["variant", "benchmark"])["best"]
+    assert marks["base", "b"] == ""
+
+
+def test_an_average_has_the_fewest_draws_of_its_benchmarks(study, tmp_path):
+    draws = {
+        "base": {"b": random_draws("1", 1, 20, 4), "c": random_draws("2", 1, 20, 2)},
+        "grpo": {"b": random_draws("3", 1, 20, 3), "c": random_draws("4", 1, 20, 5)},
+    }
+    runs, tasks = drawn_study(study, tmp_path, draws, "pass@1")
+    groups = read_groups(runs, tasks)
+    main, gains = main_table(groups, tasks), gains_table(groups, tasks)
+    assert list(main.loc[main["variant"] == "grpo", "n_draws"]) == [3, 5, 3, 3]
+    assert list(gains["n_draws"]) == [3, 2, 2, 2]
+
+
+def test_draws_of_each_side_are_its_own(study, tmp_path):
+    """Three seeds against base: only base's draws count, and those of the variant would give other bounds."""
+    ours, theirs = random_draws("ours", 3, 40, 4, 0.6), random_draws("theirs", 1, 40, 4, 0.3)
+    runs, tasks = drawn_study(study, tmp_path, {"base": {"b": theirs}, "grpo": {"b": ours}}, "mean@4")
+    row = row_of(gains_table(read_groups(runs, tasks), tasks), benchmark="b")
+    scores = [[scores_by_seed(side, "mean@4")] for side in (ours, theirs)]
+    known = (None, [score_variances(theirs, "mean@4")])
+    expected = paired_difference(*scores, problems="fixed", variances=known, trained=(True, False))
+    assert [row["low_fixed"], row["high_fixed"]] == as_percent(expected)
+
+
+def test_one_draw_of_one_seed_has_wilsons_interval_and_mcnemars_test(study, tmp_path, tables, seeded_tables):
+    ours, theirs = random_draws("ours", 1, 60, 1, 0.6), random_draws("theirs", 1, 60, 1, 0.5)
+    draws = {"base": {"b": theirs, "c": theirs[:, :9]}, "grpo": {"b": ours, "c": ours[:, :9]}}
+    runs, tasks = drawn_study(study, tmp_path, draws, "pass@1")
+    groups = read_groups(runs, tasks)
+    row = row_of(main_table(groups, tasks), variant="grpo", benchmark="b")
+    assert [row["wilson_low"], row["wilson_high"]] == as_percent(wilson(int(ours.sum()), 60))
+    gain = row_of(gains_table(groups, tasks), benchmark="b")
+    assert gain["p_mcnemar"] == pytest.approx(mcnemar(ours[0, :, 0], theirs[0, :, 0]), abs=1e-4)
+    assert gain["p_mcnemar"] != gain["p_value"]
+    average = row_of(main_table(groups, tasks), variant="grpo", benchmark="average")
+    assert average[["wilson_low", "wilson_high"]].isna().all()  # a macro average is no count
+    assert np.isnan(row_of(gains_table(groups, tasks), benchmark="average")["p_mcnemar"])
+    for main, gains in (tables, seeded_tables):  # twelve draws, or two seeds
+        several = (main["n_draws"] > 1) | (main["n_seeds"] > 1)
+        assert main.loc[several, ["wilson_low", "wilson_high"]].isna().all(axis=None)
+        assert gains.loc[(gains["n_draws"] > 1) | (gains["n_seeds"] > 1), "p_mcnemar"].isna().all()
+
+
 def published_study(study, tmp_path, model: str, variant: str, right: int):
     runs, _ = made_study(study, tmp_path, {variant: right / 100}, problems=100)
     names = {"metric": "pass@1", "benchmarks": {"kk_9": {"distribution": "out"}}}
@@ -241,6 +354,46 @@ def test_the_paper_stands_beside(study, tmp_path, right, within):
     assert (row["published"], row["published_version"]) == (72.0, "upstream-readme-2026-08-17")
     assert row["published_difference"] == pytest.approx(right - 72)
     assert row["published_within"] is within
+
+
+MAIN_ROW = {"value": 70.0, "low": 60.0, "high": 78.0, "low_fixed": 69.0, "high_fixed": 72.0, "n_seeds": 3}
+ONE_DRAW = {**MAIN_ROW, "low_fixed": math.nan, "high_fixed": math.nan, "n_seeds": 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "least", "most"),
+    [
+        (MAIN_ROW, 68.0, 74.0),  # three runs of ours, one of the paper: twice as wide
+        ({**MAIN_ROW, "n_seeds": 1}, 70 - math.sqrt(2), 70 + 2 * math.sqrt(2)),  # draws of one run each
+        ({**MAIN_ROW, "seeds_variant": 3, "seeds_reference": 3}, 68.0, 74.0),
+        ({**MAIN_ROW, "seeds_variant": 3, "seeds_reference": 1}, 70 - math.sqrt(2.5), 70 + 2 * math.sqrt(2.5)),
+        (ONE_DRAW, 60.0, 78.0),
+    ],
+)
+def test_the_paper_fits_what_another_run_may_give_on_the_same_problems(row, least, most):
+    def fits(value: float):
+        return set_against(row, Published("logic", "m", "v", "b", value, "x"))["published_within"]
+
+    assert fits(least - 0.049) is fits(most + 0.049) is True  # it may have been rounded from within
+    assert fits(least - 0.051) is fits(most + 0.051) is False
+
+
+def test_a_row_without_an_interval_says_nothing_of_the_paper():
+    row = {**ONE_DRAW, "low": math.nan, "high": math.nan}
+    found = set_against(row, Published("logic", "m", "v", "b", 70.0, "x"))
+    assert found["published_within"] is None
+    assert found["published_difference"] == 0
+
+
+def test_the_paper_is_judged_by_the_interval_for_these_problems(study, tmp_path):
+    """Three seeds that almost agree: the interval of other problems holds the paper's 72.0, that of these does not."""
+    right = np.array([np.arange(50) < count for count in (30, 30, 31)]).astype(int)[:, :, None].repeat(4, axis=2)
+    runs, tasks = drawn_study(study, tmp_path, {"rlsd": {"kk_9": right}}, "mean@4", "qwen3_4b")
+    row = row_of(main_table(read_groups(runs, tasks), tasks), benchmark="kk_9")
+    fixed = interval([right.mean(axis=2)], problems="fixed")
+    assert [row["low_fixed"], row["high_fixed"]] == as_percent(fixed)
+    assert row["low"] < 72 < row["high"]
+    assert row["published_within"] is False
 
 
 def test_averages_are_compared_with_those_of_their_task(study, tmp_path):
@@ -291,6 +444,28 @@ def test_blocks_say_what_is_missing(seeded_study, seeded_tables):
     assert shown["knights", "tiny-a", "grpo"].seeds == {}
     assert shown["knights", "big", "base"].absent == {"base": "not run"}
     assert ("knights", "big", "grpo") not in shown
+
+
+def test_a_reference_that_lacks_seeds_is_named(seeded_study, seeded_tables):
+    """Each side is counted for itself: a variant's seeds are not those that the difference rests on."""
+    fewer = [run for run in seeded_study.runs if (run.model, run.variant, run.seed) != ("tiny-a", "grpo", 1)]
+    groups = read_groups(fewer, seeded_study.tasks)
+    lost = [missing("grpo", 1, "failed", "out of memory"), missing("rlcsd", 2, "not run")]
+    found = {
+        (b.task, b.model, b.reference): b
+        for b in blocks(gains_table(groups, seeded_study.tasks), lost, seeded_study.tasks)
+    }
+    block = found["knights", "tiny-a", "grpo"]
+    assert {cells["average"]["n_seeds"] for cells in block.rows.values()} == {1}
+    assert block.seeds == {"rlcsd": "2 of 3 seeds"}
+    assert block.remarks == [
+        "grpo, with which all are compared: 1 of 2 seeds",
+        "grpo, seed 1: failed: out of memory",
+    ]
+    block = found["knights", "tiny-a", "base"]
+    assert block.seeds == {"grpo": "1 of 2 seeds", "rlcsd": "2 of 3 seeds"}
+    assert block.remarks == ["grpo, seed 1: failed: out of memory"]
+    assert found["knights", "tiny-b", "grpo"].remarks == []
 
 
 def test_a_task_of_which_nothing_was_run_has_a_block(study):

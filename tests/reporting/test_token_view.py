@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from token_records import record, run_with, words
 
+from selfdistill.reporting import token_view
 from selfdistill.reporting.token_view import token_page
+from selfdistill.training.records import read_records
 
 
 def data_of(page):
@@ -18,8 +20,7 @@ def data_of(page):
 
 
 def numbers(packed):
-    values = np.frombuffer(base64.b64decode(packed), "<i2")
-    return np.where(values == -32768, np.nan, values / 1000)
+    return np.frombuffer(base64.b64decode(packed), "<f2").astype(float)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def runs(tmp_path):
     ]
 
 
-def test_every_number_of_a_rollout_is_there_to_a_thousandth(runs):
+def test_every_number_of_a_rollout_is_there_to_one_part_in_two_thousand(runs):
     data = data_of(token_page(runs, "sums"))
     assert [(r["run"], r["step"], r["name"]) for r in data["rollouts"]] == [
         *[("tiny, rlcsd, seed 0", step, f"prompt {prompt}, rollout 1") for step in (1, 20) for prompt in (1, 2, 3)],
@@ -48,12 +49,14 @@ def test_every_number_of_a_rollout_is_there_to_a_thousandth(runs):
         "student": student,
         "right": row["correct_logprobs"] - student,
         "wrong": wrong - student,
+        "contrast": row["correct_logprobs"] - wrong,
         "after": row["advantages_after"],
     }
     for name, values in expected.items():
-        np.testing.assert_allclose(numbers(shown[name]), values, atol=6e-4, err_msg=name)
+        np.testing.assert_allclose(numbers(shown[name]), values, rtol=2**-11, atol=1e-7, err_msg=name)
     assert shown["weights"] is None
-    assert shown["marked"] == [i for i, mark in enumerate(row["marked"]) if mark]
+    marks = np.unpackbits(np.frombuffer(base64.b64decode(shown["marked"]), np.uint8), count=30, bitorder="little")
+    assert list(marks) == row["marked"]
     assert shown["distilled"] is False
     assert shown["wrongHints"] == [["Guess 0.", "0"], ["Guess 1.", "1"]]
 
@@ -61,18 +64,29 @@ def test_every_number_of_a_rollout_is_there_to_a_thousandth(runs):
 def test_a_distilled_rollout_without_wrong_hints(runs):
     shown = data_of(token_page(runs, "sums"))["rollouts"][-1]
     assert shown["distilled"] is True
-    assert shown["wrong"] is shown["marked"] is None
+    assert shown["wrong"] is shown["contrast"] is shown["marked"] is None
     assert shown["wrongHints"] == []
     np.testing.assert_allclose(numbers(shown["weights"]), 2)
     row = record(words(20), hints=0, distilled=True, advantage=-0.5)
-    np.testing.assert_allclose(numbers(shown["after"]), row["divergences"], atol=6e-4)
+    np.testing.assert_allclose(numbers(shown["after"]), row["divergences"], rtol=2**-11, atol=1e-7)
 
 
 def test_what_is_no_number_and_what_is_too_large(tmp_path):
-    values = np.array([np.nan, -np.inf, 50.0, 0.0], np.float32)
+    values = np.array([np.nan, -np.inf, 1e5, 0.0], np.float32)
     row = record(list("abcd"), correct_logprobs=values, student_logprobs=np.zeros(4, np.float32))
     shown = data_of(token_page([run_with(tmp_path, [row])], "sums"))["rollouts"][0]
-    np.testing.assert_array_equal(numbers(shown["right"]), [np.nan, np.nan, 32.767, 0])
+    np.testing.assert_array_equal(numbers(shown["right"]), [np.nan, np.nan, 65504, 0])
+
+
+def test_contrasts_that_a_method_selects_by_are_told_apart_beside_a_large_one(tmp_path):
+    """rlcsd selects from 0.0008 nats on; rounding the two gaps, or one unit for all tokens, would blur that."""
+    contrasts = np.array([0.00079, 0.00081, -0.00081, 30.0])
+    student = np.array([-1.0, -2.0, -3.0, -40.0])
+    correct = student + np.array([0.4, 0.4, 0.4, 40])
+    row = record(list("abcd"), student_logprobs=student, correct_logprobs=correct, wrong_logprobs=[correct - contrasts])
+    shown = numbers(data_of(token_page([run_with(tmp_path, [row])], "sums"))["rollouts"][0]["contrast"])
+    np.testing.assert_allclose(shown, contrasts, rtol=1e-3)
+    np.testing.assert_array_equal(np.abs(shown) > 0.0008, [False, True, True, True])
 
 
 def test_gaps_share_one_scale_that_one_token_in_a_hundred_exceeds(tmp_path):
@@ -108,6 +122,60 @@ def test_the_page_is_capped_and_says_what_it_left_out(tmp_path):
     by_run = [[r["step"] for r in shown if v in r["run"]] for v in ("rlcsd,", "rlsd,")]
     assert abs(len(by_run[0]) - len(by_run[1])) <= 1
     assert all(set(steps) == {1, 5, 9} for steps in by_run)  # every step before a second rollout of any
+
+
+def test_models_share_a_page_and_those_without_space_are_named(tmp_path):
+    runs = [
+        run_with(tmp_path, [record(words(300, key=i), prompt=i, key=i) for i in range(3)], model=model, variant=variant)
+        for model in ("first", "second", "third")
+        for variant in ("opsd", "rlcsd", "rlcsd-gt_cot")
+    ]
+    page = token_page(runs, "sums", limit=45_000)
+    shown = {r["run"] for r in data_of(page)["rollouts"]}
+    assert shown == {f"{m}, {v}, seed 0" for m in ("first", "second", "third") for v in ("opsd", "rlcsd")}
+    assert "3 runs have no rollout here" in page
+    assert "; ".join(f"{m}, rlcsd-gt_cot, seed 0" for m in ("first", "second", "third")) in page
+    assert "6 runs have a part of their rollouts here" in page
+    assert "third, rlcsd, seed 0: 1 of 3" in page
+    assert "runs have" not in token_page(runs, "sums")
+
+
+def test_a_short_rollout_stands_in_for_a_long_one_and_none_is_cut(tmp_path):
+    rows = [record(words(4000), step=1, key=0), record(words(100), step=2, key=1)]
+    runs = [run_with(tmp_path, rows, variant=variant) for variant in ("opsd", "rlcsd")]
+    shown = data_of(token_page(runs, "sums", limit=20_000))["rollouts"]
+    assert [(r["run"], len(r["tokens"])) for r in shown] == [("tiny, opsd, seed 0", 100), ("tiny, rlcsd, seed 0", 100)]
+
+
+def test_a_file_is_read_whole_once_and_only_if_the_page_holds_some_of_it(tmp_path, monkeypatch):
+    whole = []
+
+    def counted(path, columns=None):
+        if columns is None or "wrong_logprobs" in columns:
+            whole.append(path)
+        return read_records(path, columns)
+
+    monkeypatch.setattr(token_view, "read_records", counted)
+    long = [record(words(4000))]
+    short = [record(words(100), prompt=i, key=i) for i in range(3)]
+    runs = [run_with(tmp_path, long), run_with(tmp_path, short, variant="opsd"), run_with(tmp_path, short, seed=1)]
+    assert len(data_of(token_page(runs, "sums", limit=25_000))["rollouts"]) == 6
+    assert whole == [run.records for run in runs[1:]]
+
+
+@pytest.mark.parametrize("length", [0, 1, 300])
+def test_sizes_of_rollouts_are_known_before_they_are_read(tmp_path, length):
+    rows = [
+        record([*words(length, key=0)], key=0),
+        record([*words(length, key=1)], prompt=1, key=1, hints=0, distilled=True, marked=None, weights=[2.0] * length),
+        record(['"<\\\n答'] * length, prompt=2, key=2, correct_solution="<" * 20_000, weights=[0.5] * length),
+    ]
+    run = run_with(tmp_path, rows)
+    shown = data_of(token_page([run], "sums"))["rollouts"]
+    table = read_records(run.records)
+    for row, said in zip(shown, token_view._sizes(run, table), strict=True):
+        taken = len(token_view._json(row).encode())
+        assert taken <= said <= 1.1 * taken + token_view._FRAME
 
 
 def test_long_hints_lose_their_middle(tmp_path):

@@ -6,12 +6,21 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from token_records import record, run_with, words
 
 from selfdistill.errors import UserError
+from selfdistill.objectives.contrast import mean_wrong_logprobs
 from selfdistill.reporting import tokens as tokens_module
 from selfdistill.reporting.token_classes import token_class
-from selfdistill.reporting.tokens import as_csv, read_top_tokens, summaries, tokens_table, top_tokens_table
+from selfdistill.reporting.tokens import (
+    as_csv,
+    mean_wrong,
+    read_top_tokens,
+    summaries,
+    tokens_table,
+    top_tokens_table,
+)
 from selfdistill.training.records import read_records
 
 
@@ -76,6 +85,17 @@ def test_the_top_tokens_are_those_of_a_loop_over_all_seeds(runs):
         assert list(shown["abs_mean"]) == pytest.approx([mean for mean, _ in expected], rel=1e-4)
         assert list(shown["count"]) == [len(found[text]) for _, text in expected]
     assert set(table[table["variant"] == "opsd"]["signal"]) == {"one_sided"}
+
+
+def test_the_mean_over_wrong_hints_is_that_of_training():
+    rng = np.random.default_rng(0)
+    wrong = np.log(rng.uniform(size=(3, 50)))
+    wrong[0, 1] = wrong[:, 2] = -np.inf
+    wrong[:, 3] = -800
+    expected = mean_wrong_logprobs(torch.tensor(wrong)[None], torch.ones(1, 3, dtype=torch.bool))[0]
+    np.testing.assert_allclose(mean_wrong(wrong), expected.numpy())
+    assert np.isnan(mean_wrong(np.empty((0, 4)))).all()
+    assert len(mean_wrong(np.empty((0, 4)))) == 4
 
 
 def test_rare_tokens_are_not_ranked(tmp_path):

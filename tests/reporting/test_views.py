@@ -10,6 +10,7 @@ from selfdistill.reporting.views import (
     MAIN_LEAD,
     NO_REFERENCE,
     NOTHING,
+    RATE,
     gain_cell,
     gains_views,
     main_cell,
@@ -85,6 +86,9 @@ def test_what_is_missing_is_said(study, tables):
 def test_the_paper_is_explained_only_where_it_stands_beside(tables):
     assert "Paper" not in main_lead(tables[0])
     assert main_lead(tables[0].assign(published=70.0)) == MAIN_LEAD
+    logic = main_lead(tables[0].assign(published=70.0, task="logic"))
+    assert logic == f"{MAIN_LEAD} {RATE}"
+    assert "rlcsd-lr5e6" in logic
     assert "Paper" in MAIN_LEAD
 
 
@@ -95,6 +99,8 @@ def test_cells():
     assert (cell.mark, cell.quiet, cell.order) == ("best", False, 78.04)
     cell = main_cell({**main, "published": float("nan"), "published_within": float("nan"), "counted": False})
     assert (cell.beside, cell.outside, cell.quiet) == ("", False, True)
+    cell = main_cell({**main, "published_within": None})
+    assert (cell.beside, cell.outside) == ("paper 90.1", False)  # nothing to judge it by
     gain = {"value": -0.04, "low": float("nan"), "high": float("nan"), "p_holm": float("nan"), "counted": True}
     assert (gain_cell(gain).text, gain_cell(gain).detail, gain_cell(gain).beside) == ("-0.0", "", "")
     assert [p_text(p) for p in (0.0009, 0.001, 1.0)] == ["p < 0.001", "p = 0.001", "p = 1.000"]

@@ -176,7 +176,7 @@ def test_files_come_back_as_they_were_and_in_order(make, tmp_path):
     records.write(20, [{**row, "step": 20} for row in rows])
     records.write(3, rows)
     records.write(3, [{**row, "step": 3} for row in rows])  # again, after a kill
-    records.collect(tmp_path / "all.parquet")
+    records.collect(tmp_path / "all.parquet", print)
     table = read_records(tmp_path / "all.parquet")
     assert table.schema == SCHEMA
     assert table["step"].to_pylist() == [3] * len(rows) + [20] * len(rows)
@@ -185,9 +185,21 @@ def test_files_come_back_as_they_were_and_in_order(make, tmp_path):
     np.testing.assert_array_equal(np.float32(back["wrong_logprobs"]), rows[0]["wrong_logprobs"])
     assert back["divergences"] is None
     records.drop()
-    records.collect(tmp_path / "none.parquet")
+    records.collect(tmp_path / "none.parquet", print)
     assert read_records(tmp_path / "none.parquet").num_rows == 0
     assert read_records(tmp_path / "all.parquet", ["step", "tokens"]).column_names == ["step", "tokens"]
+
+
+def test_a_step_that_a_crash_spoilt_is_reported_and_left_out(make, tmp_path):
+    rows, *_ = recorded(make, "rlcsd")
+    records, said = StepRecords(tmp_path), []
+    records.write(3, [{**row, "step": 3} for row in rows])
+    records.write(20, rows)
+    (tmp_path / "records" / "step_000020.parquet").write_bytes(b"")
+    records.collect(tmp_path / "all.parquet", said.append)
+    assert set(read_records(tmp_path / "all.parquet")["step"].to_pylist()) == {3}
+    [line] = said
+    assert "step_000020.parquet" in line
 
 
 def test_what_is_no_file_of_records_is_named(tmp_path):

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -152,3 +154,45 @@ def test_the_report_opens_with_what_was_run_and_holds_captions(changed):
     opening = ("The matrix.", "What it does not show.", "knights-2 (shown, never counted)", "ranking of")
     for text in (*opening, "training dynamics", "paired gains", "results and where they come from"):
         assert text in html
+
+
+def leave_draws(folder: Path, variant: str, *others: str) -> None:
+    """Of elsewhere: what the workflow is planned from, whatever is in it."""
+    run = folder / "draws/arithmetic/tiny_qwen3" / variant / "seed0"
+    run.mkdir(parents=True)
+    for name in ("chain-3.parquet", "chain-5.parquet", "chain-8.parquet", "chain-10.parquet", *others):
+        (run / name).write_text("left by a test")
+
+
+def test_draws_of_elsewhere_are_reported_and_no_figure_is_asked_for_that_would_be_empty(tmp_path, furnished):
+    workshop = furnished.copy_to(tmp_path)
+    words = ["--config", "draws={source: draws}", "aggregate=available"]
+    leave_draws(workshop.folder, "base")
+    jobs = workshop.planned(*words)
+    assert not [job for job in jobs if job.startswith(("train", "evaluate", "data", "base_model"))]
+    assert not [job for job in jobs if job.startswith(("dynamics", "signals", "contrast", "token")) or "knights" in job]
+    assert {"tables", "claims", "benchmarks arithmetic", "overview", "site"} <= jobs.keys()
+    leave_draws(workshop.folder, "grpo", "metrics.jsonl")
+    jobs = workshop.planned(*words)
+    assert "dynamics arithmetic" in jobs
+    assert not [job for job in jobs if job.startswith(("signals", "token")) or "knights" in job]
+    leave_draws(workshop.folder, "rlcsd", "metrics.jsonl", "records.parquet")
+    assert {"signals arithmetic", "tokens", "token_view arithmetic"} <= workshop.planned(*words).keys()
+
+
+def test_the_command_that_makes_a_number_again_has_the_configuration_that_it_was_made_with(tmp_path, furnished):
+    workshop = furnished.copy_to(tmp_path)
+    (workshop.folder / "mine.yaml").write_text((workshop.folder / "config" / "demo.yaml").read_text())
+    (workshop.folder / "workflow/scripts/page.py").write_text(
+        "from pathlib import Path\n\nPath(snakemake.output[0]).write_text(snakemake.params.remake)\n"
+    )
+    page = "results/pages/results.html"
+    words = ["--configfile", "mine.yaml", "--config", "overrides={all: {steps: 7}}", "matrix={seeds: [1]}", "--", page]
+    assert workshop.snakemake(*words).returncode == 0
+    command = (workshop.folder / page).read_text()
+    assert "matrix" not in command
+    draws = "results/draws/knights/tiny_qwen3/grpo/seed1/knights-3.parquet"
+    first, *words = shlex.split(command.replace("{path}", draws))
+    assert (first, *words[:3]) == ("snakemake", "--profile", "profiles/local", "--force")
+    assert workshop.planned(*words[3:]) == Counter()
+    assert workshop.planned(draws) != Counter()

@@ -55,21 +55,42 @@ rule studies:
             caption="../report/plugin.rst",
             labels={"table": "contrast as a plug-in", "format": "CSV"},
         ),
+        plugin_html=report(
+            "results/tables/plugin.html",
+            category="Tables",
+            caption="../report/plugin.rst",
+            labels={"table": "contrast as a plug-in", "format": "HTML"},
+        ),
         plugin_markdown="results/tables/plugin.md",
+        plugin_latex="results/tables/plugin.tex",
         hints=report(
             "results/tables/hints.csv",
             category="Tables",
             caption="../report/hints.rst",
             labels={"table": "hint settings", "format": "CSV"},
         ),
+        hints_html=report(
+            "results/tables/hints.html",
+            category="Tables",
+            caption="../report/hints.rst",
+            labels={"table": "hint settings", "format": "HTML"},
+        ),
         hints_markdown="results/tables/hints.md",
+        hints_latex="results/tables/hints.tex",
         ablations=report(
             "results/tables/ablations.csv",
             category="Tables",
             caption="../report/ablations.rst",
             labels={"table": "variants against their methods", "format": "CSV"},
         ),
+        ablations_html=report(
+            "results/tables/ablations.html",
+            category="Tables",
+            caption="../report/ablations.rst",
+            labels={"table": "variants against their methods", "format": "HTML"},
+        ),
         ablations_markdown="results/tables/ablations.md",
+        ablations_latex="results/tables/ablations.tex",
     log:
         "results/logs/studies.log",
     conda:
@@ -93,7 +114,14 @@ rule beside:
             caption="../report/beside.rst",
             labels={"table": "length, truncation, entropy beside accuracy", "format": "CSV"},
         ),
+        html=report(
+            "results/tables/beside.html",
+            category="Tables",
+            caption="../report/beside.rst",
+            labels={"table": "length, truncation, entropy beside accuracy", "format": "HTML"},
+        ),
         markdown="results/tables/beside.md",
+        latex="results/tables/beside.tex",
     log:
         "results/logs/beside.log",
     conda:
@@ -130,6 +158,7 @@ rule power:
 rule audit:
     input:
         "resources/published/main_results.csv",
+        "resources/published/plugin_study.csv",
         "resources/published/benchmark_problems.csv",
     output:
         csv=report(
@@ -138,7 +167,14 @@ rule audit:
             caption="../report/audit.rst",
             labels={"table": "audit of the published tables", "format": "CSV"},
         ),
+        html=report(
+            "results/tables/audit.html",
+            category="Tables",
+            caption="../report/audit.rst",
+            labels={"table": "audit of the published tables", "format": "HTML"},
+        ),
         markdown="results/tables/audit.md",
+        latex="results/tables/audit.tex",
     log:
         "results/logs/audit.log",
     conda:

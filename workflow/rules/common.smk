@@ -20,6 +20,7 @@ RUNS = STUDY.runs()
 #: What tables, figures and pages take, and what the matrix has beside it, with the reason.
 REPORTED, MISSING = TAKEN.runs, TAKEN.missing
 TRAINED = TAKEN.trained
+TAUGHT = [run for run in TRAINED if STUDY.has_teacher(run)]
 TASKS = STUDY.reporting()
 #: (dataset, split) -> a task that it belongs to, and a model that is trained on it.
 DATASETS = STUDY.datasets()
@@ -38,15 +39,6 @@ wildcard_constraints:
     model=any_of(STUDY.config["models"]),
     variant=any_of(STUDY.variants),
     seed="0|[1-9][0-9]*",
-
-
-def figures():
-    names = ["benchmarks"]
-    if TRAINED:
-        names.append("dynamics")
-    if any(STUDY.has_teacher(run) for run in TRAINED):
-        names.append("signals")
-    return [f"results/figures/{task}/{name}.svg" for task in TASKS for name in names]
 
 
 # Snakemake makes a deleted file again only where a target asks for it, so all are asked for, not the last of the chain.
@@ -93,8 +85,12 @@ def base_model_source(wildcards):
     return [] if settings["rebuild"] else f"{settings['folder']}/{wildcards.task}/model.safetensors"
 
 
+def wildcards_of_run(wildcards):
+    return wildcards.task, wildcards.model, wildcards.variant, int(wildcards.seed)
+
+
 def run_settings(wildcards):
-    return STUDY.resolve(wildcards.task, wildcards.model, wildcards.variant, int(wildcards.seed))
+    return STUDY.resolve(*wildcards_of_run(wildcards))
 
 
 # What jobs ask of a cluster. A profile may ask for something else: set-resources.
@@ -141,9 +137,7 @@ def evaluation_settings(wildcards):
 
 
 def evaluation_state(wildcards):
-    trained = wildcards.variant != BASE
-    weights = run_settings(wildcards) if trained else base_model_settings(wildcards)
-    return f"results/state/{config_hash([dict(wildcards.items()), weights, evaluation_settings(wildcards)])}"
+    return f"results/state/{STUDY.evaluation_hash(*wildcards_of_run(wildcards))}"
 
 
 # Of what is read from a folder of the user's, a run may have no more than its draws.

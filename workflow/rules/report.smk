@@ -20,6 +20,7 @@ rule page:
     params:
         runs=cells(REPORTED),
         demonstration=STUDY.generated_only,
+        remake=remake,
     script:
         "../scripts/page.py"
 

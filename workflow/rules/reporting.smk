@@ -1,11 +1,23 @@
 # What figures, pages and the site ask of the checked configuration: which of them there are, and what they show.
 
+import json
+import os
+import shlex
 from pathlib import Path
 
 from selfdistill.reporting.contrasts import has_contrast
 
 # A copy of the workflow without its documents has no page of departures.
-DEPARTURES = Path(workflow.basedir).parent / "docs" / "departures.md"
+DEPARTURES = "docs/departures.md"
+#: Keys of the configuration that say what is reported, not what a run is.
+OF_REPORTING = ("matrix", "aggregate", "draws")
+
+
+# Of a task those figures that have something to show.
+def figures():
+    shown = {"benchmarks": REPORTED, "dynamics": TRAINED, "signals": TAUGHT}
+    found = [(task, name) for task in TASKS for name, runs in shown.items() if any(run.task == task for run in runs)]
+    return [f"results/figures/{task}/{name}.svg" for task, name in found]
 
 
 def figures_of_models():
@@ -63,7 +75,24 @@ def stages_of_workflow(wildcards):
 
 
 def tasks_with_records():
-    return list(dict.fromkeys(run.task for run in TRAINED if TAKEN.files(run).records))
+    recorded = [run for run in TAUGHT if TAKEN.files(run).records and run_config(run)["records"]["every"]]
+    return list(dict.fromkeys(run.task for run in recorded))
+
+
+def run_config(run):
+    return STUDY.resolve(run.task, run.model, run.variant, run.seed)
+
+
+# The command that makes a file again, in place of {path}, with the configuration that this one has; none for draws that
+# were not made here.
+def remake(wildcards):
+    if TAKEN.source:
+        return None
+    given = workflow.config_settings
+    files = [os.path.relpath(file) for file in given.configfiles or ()]
+    values = [f"{key}={json.dumps(value)}" for key, value in (given.config or {}).items() if key not in OF_REPORTING]
+    words = [*(["--configfile", *files] if files else []), *(["--config", *values] if values else [])]
+    return " ".join(["snakemake --profile profiles/local --force {path}", *map(shlex.quote, words)])
 
 
 def pages():
@@ -75,7 +104,7 @@ def pages():
         found[f"Tokens: {task}"] = (f"tokens/{task}.html", f"results/pages/tokens/{task}.html")
     if TAKEN.data():
         found["Data"] = ("data.html", "results/data/report.html")
-    if DEPARTURES.exists():
+    if os.path.exists(DEPARTURES):
         found["Departures"] = ("departures.html", "results/pages/departures.html")
     return {title: {"place": place, "file": file} for title, (place, file) in found.items()}
 

@@ -5,14 +5,14 @@ from job import job, run_files
 with job(snakemake.log[0]) as report:
     import pandas as pd
 
-    from selfdistill.files import write_text
     from selfdistill.reporting import beside
-    from selfdistill.reporting.formats import markdown
+    from selfdistill.reporting.formats import write_views
     from selfdistill.reporting.tables import write_csv
 
     tasks, main = snakemake.params.tasks, pd.read_csv(snakemake.input.main)
     table = beside.beside_table(main, run_files(snakemake.params.runs))
     views = beside.beside_views(table, snakemake.params.missing, main, tasks)
     write_csv(snakemake.output.csv, table)
-    write_text(snakemake.output.markdown, markdown(views, beside.LEAD, beside.NOTHING))
+    title = "Length, truncation and entropy beside accuracy"
+    write_views(snakemake.output, "", title, views, beside.LEAD, beside.NOTHING)
     report(f"{len(table)} variants")

@@ -5,11 +5,12 @@ from job import job, run_files
 with job(snakemake.log[0]) as report:
     import pandas as pd
 
-    from selfdistill.files import write_text
+    from selfdistill.reporting.html import write_page
     from selfdistill.reporting.pages import results_page
 
     params = snakemake.params
     runs = run_files(params.runs)
     tables = [pd.read_csv(snakemake.input[name]) for name in ("main", "gains", "costs")]
-    write_text(snakemake.output[0], results_page(runs, *tables, demonstration=params.demonstration))
+    page = results_page(runs, *tables, demonstration=params.demonstration, remake=params.remake)
+    write_page(snakemake.output[0], page)
     report(f"{len(runs)} runs")

@@ -3,9 +3,8 @@
 from job import job, run_files
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.files import write_text
     from selfdistill.reporting import studies
-    from selfdistill.reporting.formats import markdown
+    from selfdistill.reporting.formats import write_views
     from selfdistill.reporting.tables import read_groups, write_csv
 
     output, tasks, missing = snakemake.output, snakemake.params.tasks, snakemake.params.missing
@@ -13,11 +12,19 @@ with job(snakemake.log[0]) as report:
     groups = read_groups(runs, tasks)
     plugin, hints = studies.plugin_table(groups, tasks), studies.hints_table(groups, tasks)
     ablations = studies.ablations_table(groups, tasks, {run.variant: run.method for run in runs})
-    for name, table, views, lead, empty in (
-        ("plugin", plugin, studies.plugin_views(plugin, missing), studies.PLUGIN_LEAD, studies.NO_PLUGIN),
-        ("hints", hints, studies.hints_views(hints, missing), studies.HINTS_LEAD, studies.NO_HINTS),
+    for name, title, table, views, lead, empty in (
+        (
+            "plugin",
+            "Contrast as a plug-in",
+            plugin,
+            studies.plugin_views(plugin, missing),
+            studies.PLUGIN_LEAD,
+            studies.NO_PLUGIN,
+        ),
+        ("hints", "Hint settings", hints, studies.hints_views(hints, missing), studies.HINTS_LEAD, studies.NO_HINTS),
         (
             "ablations",
+            "Variants against their methods",
             ablations,
             studies.ablations_views(ablations, missing, tasks),
             studies.ABLATIONS_LEAD,
@@ -25,5 +32,5 @@ with job(snakemake.log[0]) as report:
         ),
     ):
         write_csv(output[name], table)
-        write_text(output[f"{name}_markdown"], markdown(views, lead, empty))
+        write_views(output, f"{name}_", title, views, lead, empty)
     report(f"rows: {len(plugin)} plug-in, {len(hints)} hint settings, {len(ablations)} variants against their methods")

@@ -5,7 +5,6 @@ from job import job, run_files
 with job(snakemake.log[0]) as report:
     import pandas as pd
 
-    from selfdistill.files import write_text
     from selfdistill.reporting import formats, tables, views
 
     output, tasks, missing = snakemake.output, snakemake.params.tasks, snakemake.params.missing
@@ -17,8 +16,6 @@ with job(snakemake.log[0]) as report:
     ):
         tables.write_csv(output[name], table)
         found = shown(table, missing, tasks)
-        write_text(output[f"{name}_markdown"], formats.markdown(found, lead, empty))
-        write_text(output[f"{name}_latex"], formats.latex(found, lead, empty))
-        write_text(output[f"{name}_html"], formats.html_page(title, found, lead, empty))
+        formats.write_views(output, f"{name}_", title, found, lead, empty)
     tables.write_csv(output.missing, pd.DataFrame(missing, columns=list(tables.MISSING_COLUMNS)))
     report(f"{len(groups)} variants, {len(main)} rows of results, {len(gains)} of gains; {len(missing)} runs missing")

@@ -176,6 +176,11 @@ class Study:
             "data": {"digest": sha256_json(self.split(task, "val"))},
         }
 
+    def evaluation_hash(self, task: str, model: str, variant: str, seed: int) -> str:
+        """The name of the state of a run's evaluation: its weights' settings and its own."""
+        weights = self.base_model(model, task) if variant == BASE else self.resolve(task, model, variant, seed)
+        return sha256_json([[task, model, variant, int(seed)], weights, self.evaluation(task)])
+
     def reporting(self) -> dict[str, Any]:
         """Task -> what tables and figures need of it: metric and benchmarks, for the tasks of the matrix."""
         tasks = {task: self.config["tasks"][task] for task in self.axis("tasks")}

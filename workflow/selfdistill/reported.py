@@ -138,8 +138,11 @@ class Reported:
         for stage, wanted in self._stages(run, files):
             if not all(map(os.path.isfile, wanted)):
                 return _told_by(f"results/logs/{stage}/{run.task}/{run.model}/{run.variant}/seed{run.seed}.log")
-        if files.provenance and self._is_of_other_settings(run, files.provenance):
+        cell = (run.task, run.model, run.variant, run.seed)
+        if files.provenance and _fact(files.provenance, "config_hash") != config_hash(self._study.resolve(*cell)):
             return {"status": NOT_RUN, "why": f"{run.folder} is of other settings"}
+        if _fact(files.account, "state") != self._study.evaluation_hash(*cell):
+            return {"status": NOT_RUN, "why": f"{run.draws_folder} is of other settings"}
         return None
 
     def _stages(self, run: Run, files: Files) -> Iterator[tuple[str, list[str]]]:
@@ -147,12 +150,13 @@ class Reported:
             yield "train", [getattr(files, name) for name in _OF_TRAINING]
         yield "evaluate", [*files.draws.values(), files.account]
 
-    def _is_of_other_settings(self, run: Run, provenance: str) -> bool:
-        try:
-            made_with = json.loads(Path(provenance).read_text(encoding="utf-8"))["config_hash"]
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{provenance}: cannot read its config_hash; make this run again") from None
-        return made_with != config_hash(self._study.resolve(run.task, run.model, run.variant, run.seed))
+
+def _fact(file: str, name: str) -> str:
+    """What a JSON file of a run says of its settings."""
+    try:
+        return json.loads(Path(file).read_text(encoding="utf-8"))[name]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file}: cannot read its {name}; make this run again") from None
 
 
 def _told_by(log: str) -> dict[str, str]:

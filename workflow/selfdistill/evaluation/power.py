@@ -78,10 +78,28 @@ def estimate(first: Sequence[np.ndarray], second: Sequence[np.ndarray], metric: 
 
 
 def seed_variance(scores: Sequence[np.ndarray]) -> float:
-    """Variance of a run's macro average around its method's, from scores [S, P] of each benchmark; nan for one seed."""
-    seeds = len(scores[0])
-    terms = seed_terms(scores, shared=True)
-    return max(seeds * sum(term.value for term in terms), 0.0) if terms else math.nan
+    """Variance of a run's macro average around its method's, from scores [S, P] of each benchmark; nan for one seed.
+
+    Not below 0: where the draws' chance hides the seeds' spread that is no evidence that there is none.
+    """
+    pooled = pooled_seed_variance([scores])
+    return max(pooled.value, 0.0) if pooled.freedom else math.nan
+
+
+def pooled_seed_variance(methods: Sequence[Sequence[np.ndarray]]) -> Term:
+    """The same for several methods, weighed by their degrees of freedom, S - 1 each; it may be negative.
+
+    Pooled before anything is cut off at 0, since a mean of cut estimates is too large. Without two seeds of any method:
+    nan with no degrees of freedom.
+    """
+    found = []
+    for scores in methods:
+        seeds = len(scores[0])
+        if seeds > 1:
+            found.append((seeds - 1, seeds * sum(term.value for term in seed_terms(scores, shared=True))))
+    freedom = sum(weight for weight, _ in found)
+    value = sum(weight * spread for weight, spread in found) / freedom if found else math.nan
+    return Term(value, freedom)
 
 
 def detectable(
@@ -90,7 +108,8 @@ def detectable(
     """The least difference, as a share, that the interval tells from none with the chance `power`.
 
     (t of the level + t of the power) standard errors. With one seed it speaks of these two runs, as the interval does:
-    the seeds' variance is left out; else it is nan where that is not known.
+    the seeds' variance is left out; else it is nan where that is not known. nan too where the design has no interval:
+    one draw of one seed on fixed problems.
     Raises ValueError for other `problems`.
     """
     if problems not in PROBLEMS:
@@ -132,7 +151,9 @@ def _error(variances: Variances, design: Design, problems: str) -> Term:
                 terms.append(Term(-chance, freedom * (size - 1)))  # which is in the seeds' term too
     if freedom:
         terms.append(Term(variances.seed / design.seeds + sum(rest), freedom))
-    return total(terms) if terms else Term(sum(rest), math.inf)
+    if not terms:  # one seed on fixed problems: only further draws of it tell how draws vary
+        return Term(sum(rest), math.inf) if design.draws > 1 else Term(math.nan, math.nan)
+    return total(terms)
 
 
 def _least(start: int, enough: Callable[[int], bool]) -> float:

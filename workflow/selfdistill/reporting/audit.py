@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from selfdistill.reporting.formats import Cell, Row, View
-from selfdistill.reporting.published import BENCHMARKS, dated, main_results, problems
+from selfdistill.reporting.published import BENCHMARKS, dated, main_results, plugin_study, problems
 
 #: Kinds of findings -> what they are.
 FINDINGS = {
@@ -30,19 +30,25 @@ _HALF = Fraction(1, 20)
 _Version = Mapping[tuple[str, str, str], Mapping[str, Fraction]]
 
 
-def audit_table(rows: Sequence[Mapping[str, str]] | None = None) -> pd.DataFrame:
+def audit_table(
+    rows: Sequence[Mapping[str, str]] | None = None, gains: Sequence[Mapping[str, str]] | None = None
+) -> pd.DataFrame:
     """All findings, in the paper's names: one row for a cell and kind, with the versions of the tables that have it.
 
-    rows: of main_results.csv (default: the shipped ones). percent: the published value; against: what it should be (an
-    average), what it was before (a change) or the nearest that a count gives; note: in words.
+    rows, gains: of main_results.csv and plugin_study.csv (without both: the shipped ones); of gains, differences of
+    what was not published itself, only changes can be found. percent: the published value; against: what it should be
+    (an average), what it was before (a change) or the nearest that a count gives; note: in words.
     """
-    versions = _by_version(main_results() if rows is None else rows)
+    if rows is None and gains is None:
+        rows, gains = main_results(), plugin_study()
+    versions = _by_version(rows or ())
     found: dict[tuple, list[str]] = {}
     for version, cells in versions.items():
         for finding in [*_averages(cells), *_counts(cells)]:
             found.setdefault(finding, []).append(version)
     table = [{**dict(finding), "versions": "; ".join(where)} for finding, where in found.items()]
     table += _changes(versions)
+    table += _changes(_by_version([_gain_cell(row) for row in gains or ()]))
     made = pd.DataFrame(table, columns=list(COLUMNS))
     order = {finding: place for place, finding in enumerate(FINDINGS)}
     return made.sort_values("finding", key=lambda kinds: kinds.map(order), kind="stable").reset_index(drop=True)
@@ -84,6 +90,12 @@ def _by_version(rows: Sequence[Mapping[str, str]]) -> dict[str, _Version]:
         key = (row["model"], row["method"], row["hint_source"])
         versions.setdefault(row["source"], {}).setdefault(key, {})[row["benchmark"]] = Fraction(row["percent"])
     return versions
+
+
+def _gain_cell(row: Mapping[str, str]) -> dict[str, str]:
+    """A row of the plug-in study in the columns of the main results."""
+    benchmark, points = f"{row['family']} gain of contrast", row["delta_percent_points"]
+    return {**row, "hint_source": "", "benchmark": benchmark, "percent": points}
 
 
 def _averages(cells: _Version) -> Iterator[tuple]:

@@ -23,11 +23,22 @@ class Contrast:
         return [*found, self.contrastive] if found and self.contrastive in variants else []
 
 
+#: Method -> its variants in the three hint settings: one-sided with the dataset's solution, one-sided with an own
+#: rollout, contrastive (config/README.md).
+HINT_SETTINGS = {
+    "opsd": ("opsd", "opsd-own_rollout", "opsd_ectr"),
+    "rlsd": ("rlsd", "rlsd-own_rollout", "rlsd_ectr"),
+    "rlcsd": ("rlcsd-one_sided_solution", "rlcsd-one_sided_own_rollout", "rlcsd"),
+}
 #: The paper's figure of the contrast: entropy and reward of opsd, length of rlsd and of rlcsd.
-CONTRASTS = (
-    Contrast(("opsd", "opsd-own_rollout"), "opsd_ectr", ("actor/entropy", "reward/mean")),
-    Contrast(("rlsd", "rlsd-own_rollout"), "rlsd_ectr", ("response/length_mean",)),
-    Contrast(("rlcsd-one_sided_solution", "rlcsd-one_sided_own_rollout"), "rlcsd", ("response/length_mean",)),
+_METRICS = {
+    "opsd": ("actor/entropy", "reward/mean"),
+    "rlsd": ("response/length_mean",),
+    "rlcsd": ("response/length_mean",),
+}
+CONTRASTS = tuple(
+    Contrast(tuple(one_sided), contrastive, _METRICS[method])
+    for method, (*one_sided, contrastive) in HINT_SETTINGS.items()
 )
 
 

@@ -23,6 +23,9 @@ _MOST_LINES = 9
 _REFERENCE = "grpo"
 #: Lines behind which the values as measured are drawn too.
 _MOST_RAW = 6
+#: Points of a drawn line or band: many beside a moving mean over an eighth of the curve. Each is text in an SVG, and an
+#: overview holds tens of thousands.
+_MOST_POINTS = 100
 
 LOOK = {
     "font.size": 9,
@@ -70,6 +73,12 @@ class Curve:
     def smoothed(self) -> "Curve":
         return Curve(self.steps, np.array([smooth(values) for values in self.values]))
 
+    @property
+    def thinned(self) -> "Curve":
+        """At most _MOST_POINTS of its points, evenly spread, both ends among them: for what is smooth."""
+        kept = np.linspace(0, len(self) - 1, min(len(self), _MOST_POINTS)).round().astype(int)
+        return Curve(self.steps[kept], self.values[:, kept])
+
     def __len__(self) -> int:
         return len(self.steps)
 
@@ -97,6 +106,16 @@ def smooth(values: np.ndarray) -> np.ndarray:
     """Centred moving mean over about an eighth of the curve, [N] -> [N]; at the ends over the part that exists."""
     half = max(1, round(len(values) / 16))
     return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
+
+
+def extremes(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most _MOST_POINTS of N points of what is not smooth: each stretch's least and largest value, and both ends."""
+    if len(steps) <= _MOST_POINTS:
+        return steps, values
+    stretches = np.array_split(np.arange(len(steps)), _MOST_POINTS // 2 - 1)
+    found = [int(part[pick(values[part])]) for part in stretches for pick in (np.argmin, np.argmax)]
+    kept = sorted({0, *found, len(steps) - 1})
+    return steps[kept], values[kept]
 
 
 def logged(metrics: Sequence[Mapping[str, Any]], panel: Panel) -> dict[int, float]:
@@ -168,11 +187,12 @@ def draw_smoothed(axis: Axes, panel: Panel, lines: Mapping[str, Curve], look: Ma
         axis.text(0.5, 0.5, "none of these logs it", transform=axis.transAxes, ha="center", color="#777777")
         axis.set(xticks=[], yticks=[])
         return
-    smoothed = {variant: found.smoothed for variant, found in drawn.items()}
+    smoothed = {variant: found.smoothed.thinned for variant, found in drawn.items()}
     for place, (variant, found) in enumerate(smoothed.items()):
         style = look[variant]
         if len(lines) <= _MOST_RAW and len(found.values) == 1:
-            axis.plot(found.steps, drawn[variant].mean, color=style.colour, linewidth=0.8, alpha=0.3)
+            raw = extremes(drawn[variant].steps, drawn[variant].mean)
+            axis.plot(*raw, color=style.colour, linewidth=0.8, alpha=0.3)
         _draw_span(axis, found, style)
         every = max(1, len(found) // 5)
         # Where lines meet, markers of one must not hide those of the next.

@@ -1,11 +1,12 @@
 """Tables for readers: one shape, `View`, written as Markdown, as LaTeX (booktabs) and as HTML that sorts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from selfdistill.files import write_text
 from selfdistill.reporting.html import environment, render
 
 BEST, TIED = "best", "tied"
@@ -72,6 +73,15 @@ def html_page(title: str, views: Sequence[View], lead: str, empty: str) -> str:
     """All tables as a page of their own."""
     tables = [(view.title, html_table(view)) for view in views]
     return render("tables.html", title=title, lead=lead if views else empty, tables=tables)
+
+
+def write_views(
+    files: Mapping[str, str], prefix: str, title: str, views: Sequence[View], lead: str, empty: str
+) -> None:
+    """Write the tables in all formats; files: has `prefix` + "markdown", "latex" and "html" (a rule's output)."""
+    write_text(files[f"{prefix}markdown"], markdown(views, lead, empty))
+    write_text(files[f"{prefix}latex"], latex(views, lead, empty))
+    write_text(files[f"{prefix}html"], html_page(title, views, lead, empty))
 
 
 def _markdown(view: View) -> str:

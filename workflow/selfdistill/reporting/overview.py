@@ -26,7 +26,7 @@ CLAIMS = {
     "C1": "rlcsd has the highest average",
     "C2": "rlcsd is better than the base model and than grpo",
     "C3": "Gains are larger out of distribution",
-    "C4": "opsd, sdpo and srpo: entropy and length explode, reward and accuracy fall",
+    "C4": "opsd, sdpo and srpo: entropy explodes, responses grow longer, reward and accuracy fall",
     "C5": "rlsd: responses shrink",
     "C6": "rlcsd keeps entropy and length stable",
     "C7": "Contrast keeps the entropy of opsd bounded",

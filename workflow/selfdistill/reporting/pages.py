@@ -21,9 +21,6 @@ from selfdistill.reporting.provenance import provenance_of
 from selfdistill.reporting.runs import RunFiles, check_unique
 from selfdistill.reporting.tables import AVERAGES, blocks
 
-#: Remakes one file; the path of the file takes the place of {path}.
-REMAKE = "snakemake --profile profiles/local --force {path}"
-
 #: Parts of a resolved config that say which run it is, not how it differs from its method.
 _IDENTITY = ("task", "model", "variant", "method", "implementation", "seed", "data", "base_model")
 
@@ -41,7 +38,7 @@ class _Source:
     draws: int
     correct: int
     sha256: str
-    command: str
+    command: str | None
 
 
 def results_page(
@@ -51,7 +48,7 @@ def results_page(
     costs: pd.DataFrame,
     *,
     demonstration: bool,
-    remake: str = REMAKE,
+    remake: str | None,
 ) -> str:
     """The main table and the gains, where every number links to its origin on the same page.
 
@@ -163,7 +160,7 @@ def _section(
     settings: _Settings,
     main: pd.DataFrame,
     averages: dict[str, str],
-    remake: str,
+    remake: str | None,
 ) -> dict[str, Any]:
     first = members[0]
     own = (main["task"] == first.task) & (main["model"] == first.model) & (main["variant"] == first.variant)
@@ -195,9 +192,9 @@ def _section(
     }
 
 
-def _source(run: RunFiles, benchmark: str, remake: str) -> _Source:
+def _source(run: RunFiles, benchmark: str, remake: str | None) -> _Source:
     path = run.draws[benchmark]
-    matrix = to_matrix(read_draws(path))
+    matrix = to_matrix(read_draws(path, texts=False))
     problems, draws = matrix.correct.shape
     return _Source(
         seed=run.seed,
@@ -206,7 +203,7 @@ def _source(run: RunFiles, benchmark: str, remake: str) -> _Source:
         draws=draws,
         correct=int(matrix.correct.sum()),
         sha256=sha256_file(path),
-        command=remake.format(path=shlex.quote(str(path))),
+        command=remake and remake.replace("{path}", shlex.quote(str(path))),
     )
 
 

@@ -8,15 +8,19 @@ import pandas as pd
 
 from selfdistill.config import BASE
 from selfdistill.evaluation.estimators import PROBLEMS
-from selfdistill.evaluation.power import Design, Variances, detectable, estimate, needed, seed_variance
-from selfdistill.reporting.tables import AVERAGES, REFERENCES, Group, Tasks
+from selfdistill.evaluation.power import Design, Variances, detectable, estimate, needed, pooled_seed_variance
+from selfdistill.reporting.tables import AVERAGES, REFERENCES, Group, Tasks, by_block
 
 #: Differences asked about, in percentage points.
 POINTS = (1, 2, 5)
 
-#: Standard deviation of a training run's accuracy around its method's, as a share, where no method has two seeds. An
+#: Standard deviation of a training run's accuracy around its method's, as a share, where too few seeds tell it. An
 #: assumption, not a measurement.
 ASSUMED_SEED_SD = 0.01
+
+#: Seeds of a block beyond each method's first that a spread below the assumed one needs to be believed. With fewer the
+#: estimate is too often far too small, or 0: from three seeds of one method in 30 to 50 of 100 studies.
+ENOUGH_SEEDS = 10
 
 COLUMNS = (
     *("task", "model", "variant", "reference", "benchmark", "metric", "problems"),
@@ -29,23 +33,28 @@ def power_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
     """Each variant against each reference (base, grpo): each benchmark and average, problems sampled and fixed.
 
     n_problems; n_draws and n_seeds: the fewer of the two methods', the design that is asked about. seed_sd in points,
-    of one run of the variant: "measured", or "assumed" where it has one seed (the base model is not trained: 0).
-    detectable in points: seen with a chance of 80 % by the 95 % interval; with one seed for these two runs alone.
+    of one run of any trained variant of the task and model (the base model's is 0): "measured", pooled over them all,
+    or "assumed", ASSUMED_SEED_SD, where that is more and they have fewer than ENOUGH_SEEDS, or none has two seeds.
+    detectable in points: seen with a chance of 80 % by the 95 % interval; with one seed for these two runs alone, and
+    missing for one draw of one seed on fixed problems, which has no interval.
     seeds_for_<d>, draws_for_<d>: how many of the one, the other as it is, a difference of d points would need; missing
     where no number is enough.
     """
     rows = []
-    for reference in (group for group in groups if group.variant in REFERENCES):
-        for group in groups:
-            if (group.task, group.model) != (reference.task, reference.model):
-                continue
-            if group.variant not in (BASE, reference.variant):
-                rows += _rows(group, reference, tasks[group.task])
+    for members in by_block(groups).values():
+        settings = tasks[members[0].task]
+        spreads = {name: _seed_variance(members, counted) for name, counted in _members(settings)}
+        for reference in (group for group in members if group.variant in REFERENCES):
+            for group in members:
+                if group.variant not in (BASE, reference.variant):
+                    rows += _rows(group, reference, settings, spreads)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({column: "Int64" for column in COLUMNS if "_for_" in column})
 
 
-def _rows(group: Group, reference: Group, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _rows(
+    group: Group, reference: Group, settings: Mapping[str, Any], spreads: Mapping[str, tuple[float, bool]]
+) -> list[dict[str, Any]]:
     metric = settings["metric"]
     alone = {
         name: estimate([result.draws.correct], [reference.results[name].draws.correct], metric)
@@ -53,8 +62,8 @@ def _rows(group: Group, reference: Group, settings: Mapping[str, Any]) -> list[d
     }
     rows = []
     for name, members in _members(settings):
-        ours, measured = _seed_variance(group, members)
-        theirs, _ = _seed_variance(reference, members)
+        ours, measured = spreads[name]
+        theirs = 0.0 if reference.variant == BASE else ours
         parts = [alone[member] for member in members]
         variances = Variances(
             tuple(part.problem[0] for part in parts),
@@ -91,12 +100,13 @@ def _rows(group: Group, reference: Group, settings: Mapping[str, Any]) -> list[d
     return rows
 
 
-def _seed_variance(group: Group, members: Sequence[str]) -> tuple[float, bool]:
-    """Variance of one run's macro average, and whether it was measured."""
-    if group.variant == BASE:
-        return 0.0, True
-    found = seed_variance([group.results[member].scores for member in members])
-    return (ASSUMED_SEED_SD**2, False) if math.isnan(found) else (found, True)
+def _seed_variance(groups: Sequence[Group], members: Sequence[str]) -> tuple[float, bool]:
+    """Variance of one run's macro average of these benchmarks in a block, and whether it was measured."""
+    trained = [group for group in groups if group.variant != BASE]
+    found = pooled_seed_variance([[group.results[member].scores for member in members] for group in trained])
+    assumed = ASSUMED_SEED_SD**2
+    believed = found.value > assumed or found.freedom >= ENOUGH_SEEDS  # nan, of no seeds, is neither
+    return (max(found.value, 0.0), True) if believed else (assumed, False)
 
 
 def _members(settings: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

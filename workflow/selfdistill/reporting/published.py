@@ -5,7 +5,8 @@ The tables were published in three versions. Where none is asked for, the latest
 
 import csv
 import functools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,21 @@ BENCHMARKS = {
     "logic_avg": ("logic", "average"),
 }
 #: Variant here -> method and source of its hints in the paper, where the two names differ.
-_VARIANTS = {"rlcsd": ("rlcsd", "self_rollout"), "rlcsd-gt_cot": ("rlcsd", "gt_cot")}
+_VARIANTS = {
+    "rlcsd": ("rlcsd", "self_rollout"),
+    "rlcsd-gt_cot": ("rlcsd", "gt_cot"),
+    "rlcsd-lr5e6": ("rlcsd", "self_rollout"),
+}
+#: Variant here -> the one task on which it stands for the paper's: there the paper trained rlcsd with this rate.
+_ONLY = {"rlcsd-lr5e6": "logic"}
+
+
+#: Column of any file, what its texts look like, and that in words.
+_NUMBERS = (
+    ("percent", re.compile(r"-?\d+(\.\d+)?"), "a number"),
+    ("delta_percent_points", re.compile(r"-?\d+(\.\d+)?"), "a number"),
+    ("problems", re.compile(r"[1-9]\d*"), "a whole number from 1 on"),
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,8 @@ class Published:
 def published_rows(model: str, variant: str, version: str | None = None) -> list[Published]:
     """The main results of a model and variant: each cell's latest version, or those of the one asked for.
 
-    None but for the paper's models and variants. Averages have the benchmark "average".
+    None but for the paper's models and variants. Averages have the benchmark "average". On logic, where the paper
+    trained rlcsd with five times the rate of the others, its cells are those of rlcsd and of rlcsd-lr5e6.
     """
     cells: dict[str, Published] = {}
     for row in sorted(main_results(), key=lambda row: dated(row["source"])):
@@ -61,16 +77,23 @@ def published_rows(model: str, variant: str, version: str | None = None) -> list
         asked = (MODELS.get(model), method, source, version or row["source"])
         if (row["model"], row["method"], row["hint_source"], row["source"]) == asked:
             task, benchmark = BENCHMARKS[row["benchmark"]]
+            if _ONLY.get(variant, task) != task:
+                continue
             cells[row["benchmark"]] = Published(task, model, variant, benchmark, float(row["percent"]), row["source"])
     return list(cells.values())
 
 
 def published_gain(task: str, model: str, method: str) -> Published | None:
-    """The plug-in study: what contrast adds to a method over the better of its one-sided settings, in points."""
-    for row in _read(PLUGIN, "source", "model", "method", "family", "delta_percent_points"):
-        if (row["family"], row["model"], row["method"]) == (task, MODELS.get(model), method):
-            return Published(task, model, method, "average", float(row["delta_percent_points"]), row["source"])
-    return None
+    """The plug-in study: what contrast adds to a method over the better of its one-sided settings, in points.
+
+    From the latest version that has it.
+    """
+    asked = (task, MODELS.get(model), method)
+    found = [row for row in plugin_study() if (row["family"], row["model"], row["method"]) == asked]
+    latest = max(found, key=lambda row: dated(row["source"]), default=None)
+    if latest is None:
+        return None
+    return Published(task, model, method, "average", float(latest["delta_percent_points"]), latest["source"])
 
 
 def published_ablation(task: str, model: str, variant: str) -> Published | None:
@@ -87,9 +110,18 @@ def main_results() -> tuple[dict[str, str], ...]:
     return _read(MAIN, "source", "model", "method", "hint_source", "benchmark", "percent")
 
 
+def plugin_study() -> tuple[dict[str, str], ...]:
+    """All rows of the plug-in study, as `main_results`: source, model, method, family (task), delta_percent_points."""
+    return _read(PLUGIN, "source", "model", "method", "family", "delta_percent_points")
+
+
 def problems() -> dict[str, int]:
-    """Benchmark (here) -> how many problems the paper's has."""
-    return {row["benchmark"]: int(row["problems"]) for row in _read(PROBLEMS, "benchmark", "problems")}
+    """Benchmark (here) -> how many problems the paper's has. Raises UserError where one is missing."""
+    found = {row["benchmark"]: int(row["problems"]) for row in _read(PROBLEMS, "benchmark", "problems")}
+    for _, name in BENCHMARKS.values():
+        if name not in ("average", *found):
+            raise UserError(f"{PROBLEMS}: has no row of benchmark {name!r}; take the file from the repository")
+    return found
 
 
 def dated(source: str) -> str:
@@ -105,9 +137,20 @@ def _read(path: Path, *columns: str) -> tuple[dict[str, str], ...]:
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
+            reader = csv.DictReader(file)
+            for row in reader:
                 if missing := [column for column in columns if row.get(column) is None]:
                     raise UserError(f"{path}: column {missing[0]!r} is missing; take the file from the repository")
+                _check(row, path, reader.line_num)
                 yield row
     except OSError as error:
         raise UserError(f"{path}: cannot read the published numbers ({error.strerror}); they ship with it") from None
+
+
+def _check(row: Mapping[str, str], path: Path, line: int) -> None:
+    for column, shape, expected in _NUMBERS:
+        if column in row and not shape.fullmatch(row[column]):
+            raise UserError(f"{path}, line {line}: {column} is {row[column]!r}: expected {expected}; correct this row")
+    if path == MAIN and row["benchmark"] not in BENCHMARKS:
+        known = ", ".join(BENCHMARKS)
+        raise UserError(f"{path}, line {line}: benchmark is {row['benchmark']!r}: expected one of {known}; correct it")

@@ -7,8 +7,9 @@ what they mark as `data-href` (where on the site something is) becomes a link.
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path
@@ -37,27 +38,32 @@ def write_site(
     places = [place for place, _ in contents.values()]
     if doubled := sorted({place for place in places if places.count(place) > 1}):
         raise UserError(f"site: two pages would become {doubled[0]}; give one of them another place")
+    known = {*places, *drawn, *tabled}
     with atomic_path(folder) as site:
         for place, file in {**drawn, **tabled}.items():
             (site / place).parent.mkdir(parents=True, exist_ok=True)
             if Path(file).suffix == ".html":
-                write_page(site / place, _on_site(Path(file).read_text(encoding="utf-8"), "", place, contents))
+                write_page(site / place, _on_site(Path(file).read_text(encoding="utf-8"), "", place, contents, known))
             else:
                 shutil.copyfile(file, site / place)
         for title, (place, html) in contents.items():
             (site / place).parent.mkdir(parents=True, exist_ok=True)
-            write_page(site / place, _on_site(html, title, place, contents))
+            write_page(site / place, _on_site(html, title, place, contents, known))
 
 
-def _on_site(html: str, title: str, place: str, contents: Mapping[str, tuple[str, str]]) -> str:
-    """A page with the navigation on top, `title` marked in it, and with its links to other pages."""
+def _on_site(html: str, title: str, place: str, contents: Mapping[str, tuple[str, str]], known: Collection[str]) -> str:
+    """A page with the navigation on top, `title` marked in it, and with its links to what there is on the site."""
     up = "../" * place.count("/")
     links = [(name, up + where, name == title) for name, (where, _) in contents.items()]
     bar = environment().get_template("navigation.html").render(links=links)
     page, bodies = re.subn(r"<body[^>]*>", lambda body: f"{body[0]}\n{bar}", html, count=1)
     if not bodies:
         raise UserError(f"site: the page for {place} has no <body>; make it again")
-    return page.replace(' data-href="', f' href="{up}')
+
+    def linked(link: re.Match) -> str:
+        return f' href="{up}{link[1]}{link[2]}"' if unquote(link[1]) in known else ""
+
+    return re.sub(r' data-href="([^"#]*)([^"]*)"', linked, page)
 
 
 def _placed(files: Sequence[str | os.PathLike], folder: str) -> dict[str, Path]:

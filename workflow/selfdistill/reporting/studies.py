@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from selfdistill.evaluation.comparisons import holm
+from selfdistill.reporting.contrasts import HINT_SETTINGS
 from selfdistill.reporting.formats import Cell, Row, View
 from selfdistill.reporting.published import Published, published_ablation, published_gain
 from selfdistill.reporting.tables import (
@@ -20,14 +21,8 @@ from selfdistill.reporting.tables import (
     main_table,
     set_against,
 )
-from selfdistill.reporting.views import DASH, bounds, gain_cell, p_text, status_of, view_of
+from selfdistill.reporting.views import DASH, UNEQUAL, bounds, gain_cell, is_outside, p_text, status_of, view_of
 
-#: Method -> its variants in the three hint settings (config/README.md): the one-sided two, then the contrastive one.
-HINT_SETTINGS = {
-    "opsd": ("opsd", "opsd-own_rollout", "opsd_ectr"),
-    "rlsd": ("rlsd", "rlsd-own_rollout", "rlsd_ectr"),
-    "rlcsd": ("rlcsd-one_sided_solution", "rlcsd-one_sided_own_rollout", "rlcsd"),
-}
 SETTINGS = ("dataset solution, one-sided", "own rollout, one-sided", "own rollouts, contrastive")
 AVERAGE = "average"
 
@@ -40,7 +35,7 @@ PLUGIN_COLUMNS = (
 )
 HINTS_COLUMNS = (
     *("task", "model", "method", "setting", "hints", "variant", *_ESTIMATE),
-    *("gain", "gain_low", "gain_high", "p_value", "p_holm", *_SIZES),
+    *("gain", "gain_low", "gain_high", "p_value", "p_holm", *_SIZES, "gain_seeds"),
 )
 ABLATIONS_COLUMNS = (*GAINS_COLUMNS, *_PUBLISHED)
 
@@ -48,15 +43,15 @@ _OVER = "95 % interval over problems and, from two seeds on, over seeds"
 PLUGIN_LEAD = (
     "What contrast adds to the average of a method, in percentage points, over the better of its one-sided settings "
     f"(chosen by the same draws, so the gain is rather too small than too large); paired, {_OVER}; p after Holm over "
-    "the methods of a task and model."
+    f"the methods of a task and model. {UNEQUAL}"
 )
 HINTS_LEAD = (
     f"Average in percent by hint setting, with the {_OVER}; below it, the difference to the method's first setting in "
-    "points, p after Holm over all differences of a task and model."
+    f"points, p after Holm over all differences of a task and model. {UNEQUAL}"
 )
 ABLATIONS_LEAD = (
     f"Each variant minus its method as it is, in percentage points; paired, {_OVER}; p after Holm over the variants of "
-    "a column."
+    f"a column. {UNEQUAL}"
 )
 NO_PLUGIN = "No method was run both with contrast and without."
 NO_HINTS = "None of the variants that differ in their hints was run."
@@ -67,8 +62,9 @@ def plugin_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
     """The long table of plugin.csv: a row for each method that was run with contrast and one-sided.
 
     value, low, high, low_fixed, high_fixed: the average of `contrastive` minus that of `one_sided`, the better of the
-    method's one-sided variants that were run (one_sided_run, 1 or 2), in points; p_holm: over the methods of a task and
-    model; published, published_*: the paper's gain and how ours lies to it, as in `tables.main_table`.
+    method's one-sided variants that were run (one_sided_run, 1 or 2), in points; n_seeds: the fewer of the two; p_holm:
+    over the methods of a task and model; published, published_*: the paper's gain and how ours lies to it, as in
+    `tables.set_against`.
     """
     rows = []
     for members in by_block(groups).values():
@@ -90,8 +86,8 @@ def hints_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
     """The long table of hints.csv: the average of each method in each hint setting that was run.
 
     setting: 1 to 3, hints: in words; value, low, high, low_fixed, high_fixed in percent; gain, gain_low, gain_high:
-    minus the method's first setting, paired, in points; p_holm: over all gains of a task and model. A method has rows
-    where a setting other than its own was run.
+    minus the method's first setting, paired, in points; gain_seeds: the fewer of the two settings' seeds; p_holm: over
+    all gains of a task and model. A method has rows where a setting other than its own was run.
     """
     rows = []
     for members in by_block(groups).values():
@@ -105,7 +101,7 @@ def hints_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
                     setting = {"method": method, "setting": number, "hints": SETTINGS[number - 1]}
                     family += _setting_rows(there[variant], there.get(variants[0]), setting, tasks)
         rows += _corrected(family)
-    return pd.DataFrame(rows, columns=list(HINTS_COLUMNS)).round(P_DIGITS)
+    return pd.DataFrame(rows, columns=list(HINTS_COLUMNS)).round(P_DIGITS).astype({"gain_seeds": "Int64"})
 
 
 def ablations_table(groups: Sequence[Group], tasks: Tasks, methods: Mapping[str, str]) -> pd.DataFrame:
@@ -187,7 +183,14 @@ def _setting_rows(group: Group, first: Group | None, setting: Mapping[str, Any],
     rows = table[table["benchmark"] == AVERAGE].to_dict("records")
     compared = _on_average(group, first, tasks) if first is not None and first is not group else []
     gains = [
-        {"gain": g["value"], "gain_low": g["low"], "gain_high": g["high"], "p_value": g["p_value"]} for g in compared
+        {
+            "gain": g["value"],
+            "gain_low": g["low"],
+            "gain_high": g["high"],
+            "gain_seeds": g["n_seeds"],
+            "p_value": g["p_value"],
+        }
+        for g in compared
     ]
     return [{**row, **setting, **(gains[0] if gains else {})} for row in rows]
 
@@ -212,7 +215,7 @@ def _compared(row: Mapping[str, Any]) -> Cell:
     if pd.isna(row["published"]):
         return cell
     beside = f"{cell.beside}; paper {row['published']:+.1f}"
-    return Cell(cell.text, cell.detail, beside, not row["published_within"], quiet=cell.quiet, order=cell.order)
+    return Cell(cell.text, cell.detail, beside, is_outside(row), quiet=cell.quiet, order=cell.order)
 
 
 def _setting_cell(row: Mapping[str, Any]) -> Cell:

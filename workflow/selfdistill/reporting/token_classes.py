@@ -2,9 +2,15 @@ r"""Which tokens are style and which are the task, after the RLCSD paper's style
 
 The paper says: task tokens are digits, operators and mathematical symbols; style tokens are discourse words (Wait,
 Therefore, ...) and line breaks. Its lists are not published; these are ours. What is neither is "other": names, plain
-words, single letters, brackets and other punctuation, control tokens.
+words, single letters, brackets and other punctuation, marks of markdown, control tokens.
+
+A token is classed by its text alone, which cannot tell a mark from an operator of the same look. Decided by what the
+responses of these models mostly hold: a lone `-` is the operator, though it begins items of lists too; a lone `*` or
+`_` is markup (a product is written \times or \cdot; a subscript joins, as braces do), and so is a run of two or more of
+`*`, `_` and `-` (bold type, rules).
 """
 
+import functools
 import re
 import unicodedata
 
@@ -27,7 +33,7 @@ DISCOURSE_WORDS = _words(
     """
 )
 #: Operators that Unicode does not count among its mathematical symbols, and what sets mathematics apart in LaTeX.
-OPERATORS = frozenset("-*/%^_\\$\N{MIDDLE DOT}\N{PRIME}\N{DEGREE SIGN}")
+OPERATORS = frozenset("-*/%^\\$\N{MIDDLE DOT}\N{PRIME}\N{DEGREE SIGN}")
 #: Commands of LaTeX that a vocabulary may have without their backslash, and that are no English words.
 COMMANDS = _words(
     """
@@ -35,10 +41,12 @@ COMMANDS = _words(
     alpha beta gamma delta theta lambda sigma omega pi phi sin cos tan log ln lim gcd lcm quad qquad
     """
 )
+_MARKUP = re.compile(r"[*_]|[*_-]{2,}")
 _COMMAND = re.compile(r"\\[A-Za-z]+[{}\[\]()]*")
 _AROUND = " \t\r\n.,:;!?'\"*_#()-\N{HORIZONTAL ELLIPSIS}\N{EM DASH}\N{EN DASH}\u2018\u2019\u201c\u201d"
 
 
+@functools.cache  # a vocabulary has a hundred thousand, a study's records hundreds of millions of them
 def token_class(text: str) -> str:
     """One of CLASSES, from a token's text."""
     core = text.strip()
@@ -46,6 +54,8 @@ def token_class(text: str) -> str:
         return "style"
     if text.strip(_AROUND).lower() in DISCOURSE_WORDS:
         return "style"
+    if _MARKUP.fullmatch(core):
+        return "other"
     if any(character.isdigit() for character in core) or core in COMMANDS or _COMMAND.fullmatch(core):
         return "task"
     if core and all(character in OPERATORS or unicodedata.category(character) == "Sm" for character in core):

@@ -6,6 +6,7 @@ under the wrong hints (objectives.contrast).
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def read_signals(path: str | Path) -> Signals:
             raise UserError(f"{path}: column {name!r} is not as long as 'tokens'; train this run again")
     words = lists["tokens"].flatten().dictionary_encode()
     correct, student = (np.asarray(lists[name].flatten(), dtype=np.float64) for name in _COLUMNS[2:0:-1])
-    wrong = [_mean_wrong(row, length) for row, length in zip(lists["wrong_logprobs"], lengths, strict=True)]
+    wrong = [mean_wrong(_wrong(row, length)) for row, length in zip(lists["wrong_logprobs"], lengths, strict=True)]
     return Signals(
         texts=words.dictionary.to_pylist(),
         codes=np.asarray(words.indices, dtype=np.int64),
@@ -146,17 +147,36 @@ def read_top_tokens(path: str | Path) -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False)
 
 
+def mean_wrong(logprobs: np.ndarray) -> np.ndarray:
+    """Log of the mean probability over K wrong hints, [K, T] nats -> [T]; NaN where there is none.
+
+    `objectives.contrast.mean_wrong_logprobs` for readers of records: pages and tables need no torch.
+    """
+    if not len(logprobs):
+        return np.full(logprobs.shape[1], np.nan)
+    largest = logprobs.max(axis=0)
+    # Where no hint gives the token any probability, the mean is 0, and its log -inf.
+    finite = np.where(np.isneginf(largest), 0, largest)
+    with np.errstate(divide="ignore"):
+        return finite + np.log(np.exp(logprobs - finite).mean(axis=0))
+
+
 def _by_class(signals: Signals) -> dict[str, dict[str, float]]:
-    classes, found = signals.classes, {}
-    for number, name in enumerate(CLASSES):
-        here = classes == number
-        row: dict[str, float] = {"tokens": int(here.sum())}
-        for signal, sizes in signals.sizes.items():
-            row[f"{signal}_abs_mean"] = _mean_of_means(sizes[here], signals.rollouts[here])
-            total = np.nansum(sizes)
-            row[f"{signal}_share"] = np.nansum(sizes[here]) / total if total > 0 else np.nan
-        found[name] = row
-    return found
+    classes, width = signals.classes, len(CLASSES)
+    places = signals.rollouts * width + classes
+    columns: dict[str, np.ndarray] = {"tokens": np.bincount(classes, minlength=width)}
+    for signal, sizes in signals.sizes.items():
+        known = ~np.isnan(sizes)
+        shape = (int(signals.rollouts[-1]) + 1, width)
+        counts = np.bincount(places[known], minlength=math.prod(shape)).reshape(shape)
+        sums = np.bincount(places[known], weights=sizes[known], minlength=math.prod(shape)).reshape(shape)
+        with np.errstate(invalid="ignore"):  # nothing over nothing: NaN
+            means = np.where(counts > 0, sums / counts, 0).sum(axis=0) / (counts > 0).sum(axis=0)
+            columns[f"{signal}_abs_mean"], columns[f"{signal}_share"] = means, sums.sum(axis=0) / sums.sum()
+    return {
+        name: {column: values[number].item() for column, values in columns.items()}
+        for number, name in enumerate(CLASSES)
+    }
 
 
 def _by_token(signals: Signals) -> dict[str, dict[str, tuple[int, float]]]:
@@ -169,21 +189,10 @@ def _by_token(signals: Signals) -> dict[str, dict[str, tuple[int, float]]]:
     return found
 
 
-def _mean_wrong(row: pa.ListScalar, length: int) -> np.ndarray:
-    """Log of the mean probability over the wrong hints, [T]; NaN where there is none."""
-    if not len(row):
-        return np.full(length, np.nan)
-    each = np.asarray(row.values.flatten(), dtype=np.float64).reshape(len(row), length)
-    largest = each.max(axis=0)
-    return largest + np.log(np.exp(each - largest).mean(axis=0))
-
-
-def _mean_of_means(values: np.ndarray, rollouts: np.ndarray) -> float:
-    known = ~np.isnan(values)
-    if not known.any():
-        return np.nan
-    counts = np.bincount(rollouts[known])
-    return float((np.bincount(rollouts[known], weights=values[known])[counts > 0] / counts[counts > 0]).mean())
+def _wrong(row: pa.ListScalar, length: int) -> np.ndarray:
+    """[K, T] log-probs under the wrong hints of a row with T tokens."""
+    flat = row.values.flatten() if len(row) else []
+    return np.asarray(flat, dtype=np.float64).reshape(len(row), length)
 
 
 def _ranked(found: dict[str, tuple[int, float]]) -> list[tuple[str, int, float]]:

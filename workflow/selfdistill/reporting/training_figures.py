@@ -1,7 +1,6 @@
 """Figures over training steps: dynamics as in the paper, what the teachers say, what the contrast of hints does."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from selfdistill.errors import UserError
 from selfdistill.reporting.contrasts import CONTRASTS
+from selfdistill.reporting.curves import validation
 from selfdistill.reporting.figures import (
     LOOK,
     Curve,
@@ -23,6 +23,7 @@ from selfdistill.reporting.figures import (
     draw_legend,
     draw_measured,
     draw_smoothed,
+    extremes,
     logged,
     rows_of_panels,
 )
@@ -185,30 +186,13 @@ def _dynamics(run: RunFiles, settings: Mapping[str, Any]) -> list[dict[int, floa
             raise UserError(
                 f"{run.metrics}: no step has a number for {panel.keys[0]!r}; the figures need it: train this run again"
             )
-    return [*curves, _validation(metrics, settings)]
+    return [*curves, {step: 100 * share for step, share in validation(metrics, settings).items()}]
 
 
 def _signals(metrics: Sequence[Mapping[str, Any]]) -> list[dict[int, float]]:
     """Step -> value of each panel of one run, and of the null contrast where there is evidence."""
     noise = series(metrics, _NULL_CONTRAST) if logged(metrics, _EVIDENCE) else {}
     return [*(logged(metrics, panel) for panel in _SIGNALS), noise]
-
-
-def _validation(metrics: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[int, float]:
-    """Macro mean of the counted in-distribution benchmarks, at the steps that have them all; percent."""
-    shown = [
-        name
-        for name, about in settings["benchmarks"].items()
-        if about.get("counted", True) and about["distribution"] == "in"
-    ]
-    keys = {key for record in metrics for key in record}
-    found = []
-    for name in shown:
-        # Validation may use fewer draws than the evaluation, so k in mean@k is its own.
-        mine = sorted(key for key in keys if re.fullmatch(rf"val/{re.escape(name)}/(mean@\d+|pass@1)", key))
-        found.append(series(metrics, mine[0]) if mine else {})
-    steps = sorted(set.intersection(*map(set, found))) if found else []
-    return {step: 100 * float(np.mean([curve[step] for curve in found])) for step in steps}
 
 
 def _draw_landmarks(axis: Axes, panel: Panel, points: Landmarks, look: Mapping[str, Style]) -> bool:
@@ -229,7 +213,7 @@ def _draw_noise(
     for variant, noise in found.items():
         signal = signals[variant]
         if len(signal) and noise.mean.max() * 100 >= np.median(signal.mean):
-            axis.plot(noise.steps, noise.mean, color=look[variant].colour, linestyle=":", linewidth=1)
+            axis.plot(*extremes(noise.steps, noise.mean), color=look[variant].colour, linestyle=":", linewidth=1)
     if found:
         largest = max(noise.mean.max() for noise in found.values())
         axis.set_xlabel(f"{axis.get_xlabel()}\nnull contrast up to {largest:.1g}".strip())

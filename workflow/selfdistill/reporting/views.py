@@ -15,13 +15,23 @@ _OURS = (
     f"Percent, with the {_INTERVAL}. Bold: the best of a column; {TIED_SIGN}: not told apart from it (paired on the "
     "same problems, Holm over the column, 5 %)."
 )
+UNEQUAL = (
+    "Where one of the two was trained with one seed and the other with several, it is taken to vary as the other does; "
+    "base, which is not trained, has no seeds."
+)
 MAIN_LEAD = (
-    f"{_OURS} Paper: its published value, from the latest version of its tables; ! where it lies outside of our "
-    "interval."
+    f"{_OURS} Paper: its published value, from the latest version of its tables; ! where another run like ours on the "
+    "same problems would hardly give it (by the interval for these problems, where there is one, and as much chance in "
+    "the paper's run as in one of ours)."
+)
+#: Of the tables that have the paper's logic results.
+RATE = (
+    "On logic the paper trained rlcsd with five times the learning rate of the other methods (5e-6): its value stands "
+    "beside rlcsd, at the common rate, and beside rlcsd-lr5e6, which is trained as the paper's was."
 )
 GAINS_LEAD = (
     f"Paired differences on the same problems in percentage points, with the {_INTERVAL}; p: two-sided, after Holm "
-    "over the variants of a column."
+    f"over the variants of a column. {UNEQUAL}"
 )
 NOTHING = "Nothing was run."
 NO_REFERENCE = "Neither base nor grpo was run beside another variant, so there is nothing to compare."
@@ -30,7 +40,10 @@ DASH = "\u2013"
 
 def main_lead(table: pd.DataFrame) -> str:
     """How to read main.csv; of the paper only where its values stand beside ours."""
-    return MAIN_LEAD if table["published"].notna().any() else _OURS
+    compared = table[table["published"].notna()]
+    if compared.empty:
+        return _OURS
+    return f"{MAIN_LEAD} {RATE}" if (compared["task"] == "logic").any() else MAIN_LEAD
 
 
 def main_views(table: pd.DataFrame, missing: Sequence[Mapping[str, Any]], tasks: Tasks) -> list[View]:
@@ -57,7 +70,7 @@ def main_cell(row: Mapping[str, Any]) -> Cell:
         f"{row['value']:.1f}",
         bounds(row["low"], row["high"], "{:.1f}"),
         f"paper {published:.1f}" if known else "",
-        known and not row["published_within"],
+        is_outside(row),
         row["best"] if isinstance(row["best"], str) else "",  # an empty field of the CSV is read back as nan
         not row["counted"],
         row["value"],
@@ -69,6 +82,11 @@ def gain_cell(row: Mapping[str, Any]) -> Cell:
     p_value = "" if math.isnan(row["p_holm"]) else p_text(row["p_holm"])
     detail = bounds(row["low"], row["high"], "{:+.1f}")
     return Cell(f"{row['value']:+.1f}", detail, p_value, quiet=not row.get("counted", True), order=row["value"])
+
+
+def is_outside(row: Mapping[str, Any]) -> bool:
+    """Whether the paper's value is known not to fit; not where there is none, or nothing to judge it by."""
+    return not pd.isna(row["published_within"]) and not row["published_within"]
 
 
 def bounds(low: float, high: float, shape: str) -> str:

@@ -74,7 +74,7 @@ def token_facts(
         return []
     # Of the whole global batch: 1 is the mean of what carries a loss.
     live = targets.weights != 0
-    scale = float(live.sum() / targets.weights.sum()) if live.any() else 0.0
+    scale = float(live.sum() / targets.weights.abs().sum()) if live.any() else 0.0
     index = torch.tensor(rows, device=batch.advantages.device)
     batch, targets = batch.rows(index), targets.rows(index)
     responses = [sequences.responses[i] for i in rows]

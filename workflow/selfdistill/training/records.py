@@ -4,7 +4,7 @@ While a run lasts, each recorded step is a file in the run's state; a finished r
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +78,20 @@ class StepRecords:
         """Keep the rows of a step in place of what an interrupted attempt may have left of it."""
         write_records(self._folder / f"step_{step:06d}.parquet", rows)
 
-    def collect(self, path: str | os.PathLike) -> None:
-        """Write all of them as one file, by step."""
-        parts = [read_records(file) for file in sorted(self._folder.glob("step_*.parquet"))]
-        _write(path, pa.concat_tables([SCHEMA.empty_table(), *parts]))
+    def collect(self, path: str | os.PathLike, report: Callable[[str], None]) -> None:
+        """Write all of them as one file, by step.
+
+        One that a crash of the machine spoilt is reported and left out: a run of days does not hang on what is only
+        there to be looked at.
+        """
+        _write(path, pa.concat_tables([SCHEMA.empty_table(), *self._readable(report)]))
+
+    def _readable(self, report: Callable[[str], None]) -> Iterator[pa.Table]:
+        for file in sorted(self._folder.glob("step_*.parquet")):
+            try:
+                yield read_records(file)
+            except UserError as error:
+                report(f"left out of the records: {error}")
 
     def drop(self) -> None:
         """Free the space of a finished run's."""

@@ -6,25 +6,36 @@
   const LAYERS = [
     { name: "Correct hint", unit: "nats", scale: "nats", of: (r, i) => r.right[i] },
     { name: "Wrong hints", unit: "nats", scale: "nats", of: (r, i) => r.wrong && r.wrong[i], needs: "wrong" },
-    { name: "Contrast", unit: "nats", scale: "nats", of: (r, i) => r.wrong && r.right[i] - r.wrong[i], needs: "wrong" },
+    { name: "Contrast", unit: "nats", scale: "nats", of: (r, i) => r.contrast && r.contrast[i], needs: "contrast" },
     { name: "Advantage before", unit: "", scale: "advantage", of: (r) => r.advantage },
     { name: "After the method", unit: "", scale: "advantage", of: (r, i) => r.after[i] },
   ];
   let current, layer = 0, spans = [], starts = [], joined = "", chosen = -1, hits = [], hit = -1;
 
+  // Half precision: a sign, five bits of exponent, ten of the fraction. DataView.getFloat16 is not in every browser.
+  const half = (bits) => {
+    const exponent = (bits >> 10) & 31, fraction = bits & 1023;
+    if (exponent === 31) return NaN;
+    return (bits >> 15 ? -1 : 1) * (exponent ? 2 ** (exponent - 25) * (1024 + fraction) : 2 ** -24 * fraction);
+  };
+  const bytesOf = (packed) => Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
   const decode = (packed) => {
-    const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0)), view = new DataView(bytes.buffer);
-    return Float64Array.from({ length: bytes.length / 2 }, (_, i) => {
-      const value = view.getInt16(2 * i, true);
-      return value === data.none ? NaN : value * data.unit;
-    });
+    const bytes = bytesOf(packed), view = new DataView(bytes.buffer);
+    return Float64Array.from({ length: bytes.length / 2 }, (_, i) => half(view.getUint16(2 * i, true)));
+  };
+  // A bit a token.
+  const places = (packed) => {
+    const bytes = bytesOf(packed);
+    return new Set(Array.from({ length: 8 * bytes.length }, (_, i) => i).filter((i) => (bytes[i >> 3] >> (i & 7)) & 1));
   };
   const unpacked = (packed) => {
-    const r = { ...packed, marked: packed.marked && new Set(packed.marked) };
-    for (const name of ["student", "right", "wrong", "after", "weights"]) r[name] = packed[name] && decode(packed[name]);
+    const r = { ...packed, marked: packed.marked && places(packed.marked) };
+    for (const name of ["student", "right", "wrong", "contrast", "after", "weights"]) r[name] = packed[name] && decode(packed[name]);
     return r;
   };
-  const signed = (value) => (Number.isFinite(value) ? (value > 0 ? "+" : "") + value.toFixed(3).replace("-", "\u2212") : "none");
+  // Small sizes matter: rlcsd selects tokens from 0.0008 nats on.
+  const digits = (value) => (value === 0 || Math.abs(value) >= 0.1 ? value.toFixed(3) : value.toPrecision(3));
+  const signed = (value) => (Number.isFinite(value) ? (value > 0 ? "+" : "") + digits(value).replaceAll("-", "\u2212") : "none");
   const visible = (text) => (text === "" ? "(part of the next character)" : text.replace(/\n/g, "\u21b5"));
 
   // ---- what is shown
@@ -132,7 +143,7 @@
     say(`token ${i + 1} of ${r.tokens.length}`, "");
     say("student", `${signed(r.student[i])} (p ${Math.exp(r.student[i]).toFixed(3)})`);
     say("correct hint", signed(r.right[i]));
-    if (r.wrong) { say("wrong hints", signed(r.wrong[i])); say("contrast", signed(r.right[i] - r.wrong[i])); }
+    if (r.wrong) { say("wrong hints", signed(r.wrong[i])); say("contrast", signed(r.contrast[i])); }
     say("advantage", signed(r.advantage));
     say(r.distilled ? "divergence" : "after", signed(r.after[i]));
     if (r.weights) say("weight", r.weights[i].toFixed(3));

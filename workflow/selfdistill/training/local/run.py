@@ -59,6 +59,8 @@ def train(
             report(f"complete in {state.path}: publishing it again")
         else:
             _finish(config, Path(train_file), Path(val_file), Path(base_model), state, threads, report)
+        state.drop_checkpoints()
+        StepRecords(state.path).drop()
         publish(state, outputs)
 
 
@@ -102,14 +104,12 @@ def _finish(
         trainer.save(folder / "model")
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         shutil.copyfile(log.path, folder / "metrics.jsonl")
-        records.collect(folder / "records.parquet")
+        records.collect(folder / "records.parquet", report)
         files = RunInputs(train_file, val_file, base_model, folder / "model")
         clock = Clock(started, time.time(), before + time.monotonic() - began)
         write_json(
             folder / "provenance.json", build_provenance(config, files, clock, sys.argv, gpus=torch.cuda.is_available())
         )
-    state.drop_checkpoints()
-    records.drop()
 
 
 def _build(

@@ -65,6 +65,9 @@ def train(
             report(f"complete in {state.path}: publishing it again")
         else:
             _finish(config, Path(train_file), Path(val_file), Path(base_model), state, threads, gpus, nodes, report)
+        for name in ("checkpoints", "export"):
+            shutil.rmtree(state.path / name, ignore_errors=True)
+        StepRecords(state.path).drop()
         publish(state, outputs)
 
 
@@ -116,22 +119,18 @@ def _finish(
             # A Ray of this run alone, whatever else runs on the machine: its own folder, and no cluster's address.
             environment.pop("RAY_ADDRESS", None)
             _run([*command, f"+ray_kwargs.ray_init._temp_dir={FOLDER}"], environment, reason, clock)
-    records = StepRecords(state.path)
     with atomic_path(state.final) as folder:
         folder.mkdir()
         shutil.copytree(state.path / "export", folder / "model")
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         shutil.copyfile(state.path / "metrics.jsonl", folder / "metrics.jsonl")
-        records.collect(folder / "records.parquet")
+        StepRecords(state.path).collect(folder / "records.parquet", report)
         files = RunInputs(train_file, val_file, base_model, folder / "model")
         times = Clock(clock.started, time.time(), clock.seconds)
         used = gpus * nodes if config["verl"]["device"] == "cuda" else 0
         peak = _device_peak_gib(folder / "metrics.jsonl") if used else None
         facts = build_provenance(config, files, times, sys.argv, gpus=used, device_peak_gib=peak)
         write_json(folder / "provenance.json", facts | {"attention": chosen})
-    for name in ("checkpoints", "export"):
-        shutil.rmtree(state.path / name, ignore_errors=True)
-    records.drop()
     report(f"trained in {clock.seconds:.0f} s")
 
 
