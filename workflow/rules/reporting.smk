@@ -1,6 +1,5 @@
 # What figures, pages and the site ask of the checked configuration: which of them there are, and what they show.
 
-import json
 import os
 import shlex
 from pathlib import Path
@@ -9,8 +8,6 @@ from selfdistill.reporting.contrasts import has_contrast
 
 # A copy of the workflow without its documents has no page of departures.
 DEPARTURES = "docs/departures.md"
-#: Keys of the configuration that say what is reported, not what a run is.
-OF_REPORTING = ("matrix", "aggregate", "draws")
 
 
 # Of a task those figures that have something to show.
@@ -83,15 +80,13 @@ def run_config(run):
     return STUDY.resolve(run.task, run.model, run.variant, run.seed)
 
 
-# The command that makes a file again, in place of {path}, with the configuration that this one has; none for draws that
-# were not made here.
+# The command that makes a file again, in place of {path}, with the config files that were given; none for draws that were
+# not made here. Not with --config: the page would be made again whenever a value is only spelt otherwise.
 def remake(wildcards):
     if TAKEN.source:
         return None
-    given = workflow.config_settings
-    files = [os.path.relpath(file) for file in given.configfiles or ()]
-    values = [f"{key}={json.dumps(value)}" for key, value in (given.config or {}).items() if key not in OF_REPORTING]
-    words = [*(["--configfile", *files] if files else []), *(["--config", *values] if values else [])]
+    files = [os.path.relpath(file) for file in workflow.config_settings.configfiles or ()]
+    words = ["--configfile", *files] if files else []
     return " ".join(["snakemake --profile profiles/local --force {path}", *map(shlex.quote, words)])
 
 
