@@ -212,6 +212,12 @@ def test_ties_are_corrected_for_the_number_of_variants(study, tmp_path):
     assert marks == ["", "tied"]
 
 
+def test_where_all_are_alike_none_is_best(study, tmp_path):
+    nothing = np.zeros((1, 20, 1), dtype=int)
+    runs, tasks = drawn_study(study, tmp_path, {"x": {"b": nothing}, "z": {"b": nothing}}, "pass@1")
+    assert set(main_table(read_groups(runs, tasks), tasks)["best"]) == {""}
+
+
 def test_a_variant_alone_is_no_best(study):
     runs = [run for run in study.runs if run.variant == "rlcsd"]
     assert set(main_table(read_groups(runs, study.tasks), study.tasks)["best"]) == {""}

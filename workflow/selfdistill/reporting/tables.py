@@ -148,7 +148,7 @@ def main_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
     of all its benchmarks, and the fewest draws); distribution ("in", "out", "both"); counted;
     response_length in tokens and truncated in percent, means over all draws (in an average: of its benchmarks' means);
     best: "best" for the highest value of a task, model and benchmark, "tied" for those that a paired comparison with it
-    (Holm over the variants, FAMILY_WISE) does not tell from it, and nothing where there is one variant only;
+    (Holm over the variants, FAMILY_WISE) does not tell from it, and nothing where all are alike, as one alone is;
     published, published_version: the paper's value, from the latest version of its tables that has it, and that
     version; published_difference: value minus it; published_within: whether another run like ours may give it (see
     `set_against`).
@@ -390,7 +390,7 @@ def _marks(members: Sequence[Group], settings: Mapping[str, Any]) -> dict[tuple[
         tied = {variant for variant, p in zip(others, adjusted, strict=True) if not p <= FAMILY_WISE}
         for group in members:
             mark = "best" if group.variant in best else "tied" if group.variant in tied else ""
-            marks[group.task, group.model, group.variant, benchmark] = mark if len(members) > 1 else ""
+            marks[group.task, group.model, group.variant, benchmark] = mark if others else ""  # all alike: no best
     return marks
 
 
