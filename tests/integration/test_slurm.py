@@ -227,24 +227,22 @@ def test_a_workflow_that_is_killed_twice_ends_with_the_same_results_and_trains_n
         assert log.read_text().count("chain-3: 6 problems") == 1, log.read_text()
 
 
-def test_a_job_over_its_memory_is_killed_and_submitted_again_with_more(cluster, undisturbed, tmp_path):
-    checkout = Checkout(tmp_path, cluster)
-    run = "results/runs/arithmetic/tiny_qwen3/grpo/seed0/metrics.jsonl"
+def test_a_job_over_its_memory_is_killed_and_submitted_again_with_more(cluster, undisturbed):
+    run = "results/runs/arithmetic/tiny_qwen3/rlsd/seed0/metrics.jsonl"  # data and base model are there
     before = cluster.jobs("all").keys()
-    said = checkout.finish(run, "--set-resources", "train:mem_mb=120 if attempt == 1 else 4000")
+    said = undisturbed.finish(run, "--set-resources", "train:mem_mb=120 if attempt == 1 else 4000")
     jobs = [
         job for number, job in cluster.jobs("all").items() if number not in before and "rule_train" in job["comment"]
     ]
     assert sorted(job["memory"] for job in jobs) == ["120M", "4000M"]
     assert {job["memory"]: job["state"] == "COMPLETED" for job in jobs} == {"120M": False, "4000M": True}
     assert "Trying to restart job" in said
-    assert sha256_file(checkout.folder / run)
+    assert sha256_file(undisturbed.folder / run)
 
 
-def test_more_gpus_than_a_node_has_are_refused_at_submission(cluster, tmp_path):
-    checkout = Checkout(tmp_path, cluster)
+def test_more_gpus_than_a_node_has_are_refused_at_submission(undisturbed):
     words = ["--set-resources", "train:gres='gpu:9'", "train:slurm_partition='gpu'", "--retries", "0"]
-    said = checkout.finish("results/runs/arithmetic/tiny_qwen3/grpo/seed0/metrics.jsonl", *words, status=1)
+    said = undisturbed.finish("results/runs/arithmetic/tiny_qwen3/sdpo/seed0/metrics.jsonl", *words, status=1)
     assert "Requested node configuration is not available" in said
 
 
