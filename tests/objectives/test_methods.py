@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from selfdistill.errors import UserError
 from selfdistill.objectives.aggregation import AGGREGATIONS, token_weights
 from selfdistill.objectives.batch import Batch, Student, Targets, TokenLoss
-from selfdistill.objectives.methods import METHODS, build_method, micro_batch_loss
+from selfdistill.objectives.methods import METHODS, build_method, micro_batch_loss, rows_read
 
 # Every method as published, and with each of its switches turned; three ids of the seven make the tail worth having.
 FAMILY = {
@@ -94,6 +94,29 @@ def test_the_loss_does_not_know_of_micro_batches(random_case, agree, name, switc
     lengths = case.batch.response_mask.sum(dim=1)
     widths = [int(lengths[torch.tensor(part)].max()) for part in parts]
     agree(in_parts(method, case, aggregation, parts, widths), at_once(method, case, aggregation))
+
+
+@pytest.mark.parametrize("step", [1, 40, 51])
+@pytest.mark.parametrize(("name", "switches"), EVERY_METHOD, ids=str)
+def test_a_teacher_that_nobody_reads_changes_nothing(random_case, agree, name, switches, step):
+    """Without the hints of such rollouts, as a trainer leaves them out, loss and gradient are the same."""
+    method, unread = built(name, switches), 0
+    for seed in range(5):
+        case = random_case(seed, method.needs)
+        advantages = case.batch.advantages.clone()
+        advantages[::2] = 0.0
+        case = case.changed(advantages=advantages, step=step)
+        read = rows_read(method, advantages, step)
+        unread += int((~read).sum())
+        hinted = case.batch.hinted
+        left_out = case if hinted is None else case.changed(hinted=hinted & read)
+        found, expected = at_once(method, left_out, "tokens"), at_once(method, case, "tokens")
+        agree(found[:2], expected[:2])
+    scaled = name in ("rlsd", "rlsd_ectr")
+    decays = scaled and "lam_decay_steps" not in switches
+    assert bool(unread) == (scaled or (name == "rlsd_add" and step == 51))
+    if decays or name == "rlsd_add":
+        assert rows_read(method, torch.ones(2), step).any() == (step < 51)
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)

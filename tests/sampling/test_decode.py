@@ -13,7 +13,8 @@ from transformers import (
 from selfdistill.errors import UserError
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
-from selfdistill.sampling.scoring import Sequences, read_responses
+from selfdistill.sampling.scores import Sequences
+from selfdistill.sampling.scoring import read_responses
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 
 LIMIT = 24
@@ -140,6 +141,20 @@ def test_prompts_of_one_token(model, plain_scores, prompts):
         with torch.no_grad():
             logprobs, _ = plain_scores(model, prompt, rollout.response_ids)
         np.testing.assert_allclose(rollout.logprobs, logprobs, rtol=0, atol=1e-5)
+
+
+def test_nothing_unwritten_is_read(model, endless):
+    """Torch fills new memory with NaN here: columns of the cache before they are written, and what is left of rows."""
+    ends = sorted({rollout.response_ids[3 + i] for i, rollout in enumerate(endless)})
+    expected = draw(model, SETTINGS[1], ends=ends)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.utils.deterministic.fill_uninitialized_memory
+        found = draw(model, SETTINGS[1], ends=ends)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert ids(found) == ids(expected)
+    assert all(np.isfinite(rollout.logprobs).all() for rollout in found)
 
 
 def test_no_prompts_no_rollouts(model):

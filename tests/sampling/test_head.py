@@ -7,7 +7,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
-from selfdistill.sampling.head import Read, read
+from selfdistill.objectives.divergences import distributions, divergence
+from selfdistill.sampling import head as head_module
+from selfdistill.sampling.head import Read, read, read_logits
 
 N, H, V, K = 23, 8, 61, 5
 ROWS = [1, 7, 23, 1000]
@@ -130,6 +132,110 @@ def test_never_more_than_so_many_rows_of_logits_are_held_forwards_and_backwards(
     with Widest() as widest:
         with_gradients(lambda h, w: materialised(h, w, None, labels, 1.0, **what), [hidden, weight], slopes)
     assert widest.elements == N * V, "the measure must see what it is to forbid"
+
+
+@pytest.mark.parametrize("asked", ["nothing", "entropy", "ids", "top_k"])
+def test_a_large_vocabulary_has_fewer_rows_at_once_than_asked_for(case, asked, monkeypatch):
+    hidden, weight, _, labels, ids, slopes = case
+    what = {key: ids if value == "given" else value for key, value in ASKED[asked].items()}
+    monkeypatch.setattr(head_module, "_ELEMENTS", (H + 2) * V - 1)
+    for rows, held in ((None, H + 1), (1000, H + 1)):
+        with Widest() as widest:
+            with_gradients(lambda h, w, r=rows: read(h, w, labels, rows=r, **what), [hidden, weight], slopes)
+        assert widest.elements == held * V
+    monkeypatch.setattr(head_module, "_ELEMENTS", 1)
+    found = read(hidden, weight, labels, **what)
+    torch.testing.assert_close(found.logprobs, materialised(hidden, weight, None, labels, 1.0).logprobs)
+
+
+class Products(TorchDispatchMode):
+    """How many (n, V) products are made."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        self.count += function.overloadpacket is torch.ops.aten.mm and out.shape[-1] == V
+        return out
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "products"), [(N, "ids", 1), (N, "full", 1), (N - 1, "ids", 4), (N - 1, "full", 2)]
+)
+def test_log_probs_that_are_held_anyway_are_made_once(case, rows, asked, products):
+    *tensors, labels, ids, slopes = case
+    what = {key: ids if value == "given" else value for key, value in ASKED[asked].items()}
+    with Products() as made:
+        with_gradients(lambda h, w, b: read(h, w, labels, bias=b, rows=rows, **what), tensors, slopes)
+    assert made.count == products
+
+
+@pytest.mark.parametrize("rows", [5, N])
+@pytest.mark.parametrize("asked", ["all", "full"])
+def test_a_second_backward_pass_finds_the_same(case, asked, rows):
+    *tensors, labels, ids, slopes = case
+    what = {key: ids if value == "given" else value for key, value in ASKED[asked].items()}
+    leaves = [x.clone().requires_grad_() for x in tensors]
+    loss = loss_of(read(*leaves[:2], labels, bias=leaves[2], rows=rows, **what), slopes)
+    first, second = (torch.autograd.grad(loss, leaves, retain_graph=True) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("rows", [7, N])
+@pytest.mark.parametrize("mix", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("support", ["ids and tail", "full vocabulary"])
+def test_divergences_and_their_gradients_are_those_of_the_materialised_head(case, support, mix, rows):
+    """Summed with random weights of the rows; the teacher reads the student's most likely ids, and so does the student.
+
+    In double precision the two agree to its last digits: what float32 adds is rounding alone.
+    """
+    *tensors, labels, _, slopes = case
+    made = torch.Generator().manual_seed(1)
+    teacher = [x + 0.3 * torch.randn(x.shape, generator=made) for x in tensors]
+    size = K if support == "ids and tail" else 0
+
+    def loss(reading, dtype):
+        def of(*student):
+            ids = reading(*[x.detach() for x in student], top_k=size).ids
+            what = {"ids": ids} if size else {"top_k": 0}
+            with torch.no_grad():
+                right = reading(*[x.to(dtype) for x in teacher], **what).support
+            both = [distributions(x, size, tail=True) for x in (reading(*student, **what).support, right)]
+            return (divergence(*both, mix) * slopes["logprobs"]).sum()
+
+        return of
+
+    def chunked(h, w, b, **what):
+        return read(h, w, labels, bias=b, temperature=0.8, rows=rows, **what)
+
+    def plain(h, w, b, **what):
+        return materialised(h, w, b, labels, 0.8, **what)
+
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-12)):
+        values = []
+        for reading in (chunked, plain):
+            leaves = [x.to(dtype).requires_grad_() for x in tensors]
+            found = loss(reading, dtype)(*leaves)
+            values.append([found.detach(), *torch.autograd.grad(found, leaves)])
+        for mine, expected in zip(*values, strict=True):
+            torch.testing.assert_close(mine, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_logits_that_are_there_already_say_the_same(case, asked):
+    hidden, weight, bias, labels, ids, slopes = case
+    what = {key: ids if value == "given" else value for key, value in ASKED[asked].items()}
+    found, (gradient,) = with_gradients(
+        lambda x: read_logits(x, labels, temperature=0.7, **what), [hidden @ weight.t() + bias], slopes
+    )
+    expected, (wanted,) = with_gradients(
+        lambda x: materialised(x, torch.eye(V), None, labels, 0.7, **what), [hidden @ weight.t() + bias], slopes
+    )
+    for name, value in expected._asdict().items():
+        assert (value is None and getattr(found, name) is None) or torch.equal(value, getattr(found, name))
+    torch.testing.assert_close(gradient, wanted)
 
 
 def test_without_gradient_nothing_is_kept(case):

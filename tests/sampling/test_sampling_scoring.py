@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from selfdistill.sampling.scoring import Scores, Sequences, micro_batches, read_responses, score
+from selfdistill.sampling.scores import Scores, Sequences
+from selfdistill.sampling.scoring import micro_batches, read_responses, score
 from selfdistill.training.tiny_model import TinyModel, build_model
 
 RNG = np.random.default_rng(0)
@@ -197,8 +198,10 @@ def test_the_full_vocabulary_has_no_ids(model, expected, temperature):
     assert found.ids is None
     assert found.support.shape == (5, 10, model.config.vocab_size)
     for row, distribution in zip(found.support, expected(temperature), strict=True):
-        assert_near(row[: len(distribution)], distribution)
-        assert_near(row.double().exp().sum(dim=-1), torch.ones(10, dtype=torch.float64))
+        length = len(distribution)
+        assert_near(row[:length], distribution)
+        assert_near(row[:length].double().exp().sum(dim=-1), torch.ones(length, dtype=torch.float64))
+        assert not row[length:].any()
 
 
 def test_a_support_of_all_ids_is_the_full_vocabulary(model):
@@ -206,7 +209,9 @@ def test_a_support_of_all_ids_is_the_full_vocabulary(model):
     with torch.no_grad():
         found, full = (read_responses(model, SEQUENCES, range(5), top_k=k) for k in (size, 0))
     assert torch.equal(found.support, full.support.gather(-1, found.ids))
-    assert torch.equal(found.ids.sort(dim=-1).values, torch.arange(size).expand(5, 10, size))
+    for ids, response in zip(found.ids, RESPONSES, strict=True):
+        within = ids[: len(response)].sort(dim=-1).values
+        assert torch.equal(within, torch.arange(size).expand(len(response), size))
 
 
 def test_what_was_not_asked_for_is_not_there(model):
@@ -273,7 +278,7 @@ READINGS = {"chosen": {"top_k": 6}, "given": {"ids": IDS}, "full": {"top_k": 0},
 def test_scores_are_the_same_for_every_budget(model, plain_scores, expected, budget, reading):
     found = score(model, SEQUENCES, 13, budget, 0.5, **READINGS[reading], entropy=True)
     assert found.logprobs.shape == found.entropy.shape == (5, 13)
-    assert not any(value.requires_grad for value in vars(found).values() if value is not None)
+    assert not any(value.requires_grad for value in found.tensors.values())
     for i, distribution in enumerate(expected(0.5)):
         length = len(distribution)
         with torch.no_grad():

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from selfdistill.sampling.scoring import ModelScorer, Sequences, score
+from selfdistill.sampling.scores import Sequences
+from selfdistill.sampling.scoring import ModelScorer, score
 from selfdistill.signals.guards import over_uniform, teacher_guards
 from selfdistill.signals.scoring import TeacherContexts, score_contexts
 
@@ -29,7 +30,7 @@ class Counting:
         self.forwards.append(tuple(input_ids.shape))
         expected = (input_ids + self.ahead) % VOCABULARY
         logits = torch.nn.functional.one_hot(expected, VOCABULARY) * (self.odds + self.noise * (len(input_ids) - 1))
-        return SimpleNamespace(logits=logits[:, -logits_to_keep:].float())
+        return SimpleNamespace(logits=logits[:, logits_to_keep].float())
 
     def logprob(self, rows=1):
         """Of the expected token."""

@@ -1,12 +1,21 @@
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.objectives.batch import Needs
-from selfdistill.signals.hints import REASONS, Assignment, Candidate, HintSettings, assign_hints, hint_metrics
+from selfdistill.objectives.batch import Needs, Support
+from selfdistill.signals.hints import (
+    REASONS,
+    Assignment,
+    Candidate,
+    HintSettings,
+    assign_hints,
+    hint_metrics,
+    without_unread,
+)
 from selfdistill.tasks.prompts import Hint
 
 REFERENCE = Hint("dataset solution", "dataset answer")
@@ -153,6 +162,27 @@ def test_a_lone_correct_rollout_reads_the_dataset_solution_under_gt_cot():
     assignments = assign("+---", GT_COT)
     assert reasons(assignments) == [None] * 4
     assert {a.correct for a in assignments} == {REFERENCE}
+
+
+def test_distributions_are_compared_under_one_wrong_hint():
+    """The first of those that a method of several would be given."""
+    several = assign("++---", needs=CONTRAST)
+    one = assign("++---", needs=replace(CONTRAST, support=Support("teacher", 5)))
+    assert [a.wrong_from for a in one] == [a.wrong_from[:1] for a in several]
+    assert max(len(a.wrong_from) for a in several) == 3
+
+
+def test_hints_that_nobody_reads_are_taken_back():
+    assignments = assign("++-x-", replace(SELF, lone_targets="drop"))
+    read = [True, False, False, True, True]
+    left = without_unread(assignments, read)
+    assert [a.reason for a in left] == [None, "not_needed", "not_needed", None, None]
+    assert [left[i] for i in (0, 3, 4)] == [assignments[i] for i in (0, 3, 4)]
+    assert not any(left[i].hinted or left[i].wrong for i in (1, 2))
+    assert all(a.kept for a in left)
+    gone = assign("+--", replace(SELF, lone_targets="drop"))
+    assert not gone[0].kept
+    assert without_unread(gone, [False] * 3)[0] == gone[0]
 
 
 def test_one_sided_methods_ask_for_no_wrong_hint():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -270,14 +272,40 @@ def test_nothing_is_scored_twice(model):
         truncated_share=0.0,
     )
     responses = [[20, 21], [20, 21], [22], [23]]
-    scores, rows = forwarded_rows(model, lambda: score_contexts(ModelScorer(model, 10**6), contexts, responses, 2))
-    assert len(rows) == 2 + 3
-    assert scores.tokens_forwarded == (4 + 3) + (3 + 4 + 2)
+    scores = score_contexts(ModelScorer(model, 10**6), contexts, responses, 2)
+    # Of two contexts all but their last tokens; under each of them two different responses.
+    assert scores.tokens_forwarded == (1 + 0) + 2 * (2 + 1)
+    assert scores.tokens_plain == (4 + 3 + 3 + 4) + (4 + 3 * 3) + (3 + 3 * 2)
     assert torch.equal(scores.wrong_logprobs[0, 0], scores.wrong_logprobs[0, 1])
     torch.testing.assert_close(scores.wrong_logprobs[0, 2], scores.correct_logprobs[0], rtol=0, atol=1e-5)
     assert torch.equal(scores.correct_logprobs[0], scores.correct_logprobs[1])
     expected = one_forward(model, [5, 6], [22])
     torch.testing.assert_close(scores.correct_logprobs[2, :1].double(), expected, rtol=0, atol=1e-5)
+
+
+def test_what_nobody_reads_is_not_scored(model):
+    """A rollout with hints of which no loss reads anything: no row of its own, and none in the count of forwards."""
+    read = [True, False, False, True]
+    scores = score_contexts(ModelScorer(model, 10**6), replace(CONTEXTS, read=read), RESPONSES, 8)
+    whole = score_contexts(ModelScorer(model, 10**6), CONTEXTS, RESPONSES, 8)
+    without = TeacherContexts([CONTEXTS.correct[0], None, None, CONTEXTS.correct[3]], [*CONTEXTS.wrong], 0.0)
+    assert scores.hinted.tolist() == read
+    assert not scores.correct_logprobs[1].any()
+    assert not scores.wrong_mask[1].any()
+    assert not scores.wrong_logprobs[1].any()
+    for row in (0, 3):
+        assert torch.equal(scores.wrong_mask[row], whole.wrong_mask[row])
+        torch.testing.assert_close(scores.correct_logprobs[row], whole.correct_logprobs[row], rtol=0, atol=1e-5)
+        torch.testing.assert_close(scores.wrong_logprobs[row], whole.wrong_logprobs[row], rtol=0, atol=1e-5)
+    other = score_contexts(ModelScorer(model, 10**6), without, RESPONSES, 8)
+    assert scores.tokens_forwarded == other.tokens_forwarded < whole.tokens_forwarded
+    assert scores.tokens_plain == whole.tokens_plain
+
+
+def test_rows_keep_what_is_read(model):
+    contexts = replace(CONTEXTS, read=[True, False, True, False]).rows([3, 0, 2])
+    assert contexts.read == [False, True, True]
+    assert contexts.hinted == [False, True, False]
 
 
 def test_without_any_hint_nothing_is_forwarded(model):

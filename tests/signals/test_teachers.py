@@ -3,7 +3,8 @@ import torch
 from safetensors.torch import load, save
 
 from selfdistill.objectives.batch import Support
-from selfdistill.sampling.scoring import ModelScorer, Sequences, score
+from selfdistill.sampling.scores import Sequences
+from selfdistill.sampling.scoring import ModelScorer, score
 from selfdistill.signals.scoring import TeacherContexts, score_contexts
 from selfdistill.signals.teachers import CLOCKS, Teacher, TeacherSettings, frozen_copy
 

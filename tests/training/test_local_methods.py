@@ -15,7 +15,8 @@ from selfdistill.objectives.batch import Batch
 from selfdistill.objectives.methods import METHODS
 from selfdistill.sampling.chat import encode_chat
 from selfdistill.sampling.decode import DecodeLoop
-from selfdistill.sampling.scoring import ModelScorer, Sequences
+from selfdistill.sampling.scores import Sequences
+from selfdistill.sampling.scoring import ModelScorer
 from selfdistill.signals.hints import Assignment
 from selfdistill.signals.scoring import ContextBuilder, TeacherContexts
 from selfdistill.tasks.boxed import last_boxed
@@ -125,18 +126,23 @@ def test_rollouts_may_weigh_alike_whatever_their_length(make, method):
 
 @pytest.mark.parametrize("case", SETTINGS)
 def test_a_step_does_not_depend_on_micro_batching(make, case):
-    """One row a forward, a few, all: of one update, the gradient and every metric."""
-    found = []
+    """One row a forward, a few, all: of one update, the gradient and every metric but what it took.
+
+    What hinted prompts have in common is computed once in each batch of prompts: the more of these, the more tokens.
+    """
+    found, forwarded = [], []
     for budget in (1, 100, 100_000):
         changes = SETTINGS[case] | {"update": SETTINGS[case]["update"] | {"micro_batch_tokens": budget}}
         trainer = make(coin, **changes)
         metrics = {name: value for name, value in trainer.step(1).items() if not name.startswith("timing_s/")}
+        forwarded.append(metrics.pop("tokens/teacher_forwarded", 0))
         found.append((gradient(trainer), metrics))
     (reference, expected), *others = found
     assert reference.norm() > 1e-4
     for other, metrics in others:
         assert (other - reference).norm() < 1e-4 * reference.norm()
         assert metrics == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert forwarded == sorted(forwarded, reverse=True)
 
 
 # ------------------------------------------------------------------------------- whose weights, read when, seen by whom
@@ -497,7 +503,12 @@ def test_rlsd_after_its_decay_is_plain_policy_gradient(make):
     rlsd = make(coin, **still("rlsd", objective={"lam_decay_steps": 2}, **changes))
     for number, lam in ((1, 0.5), (2, 0.25), (3, 0.0), (4, 0.0)):
         plain.step(number)
-        assert rlsd.step(number)["signal/lam"] == lam
+        metrics = rlsd.step(number)
+        assert metrics["signal/lam"] == lam
+        assert ("teacher/logprob_mean" in metrics) == (lam > 0)
+        assert (metrics["tokens/teacher_forwarded"] > 0) == (lam > 0)
+        assert metrics["tokens/teacher_plain"] > 0
+        assert (metrics["hints/hinted_share"] > 0) == (lam > 0)
         apart = (gradient(rlsd) - gradient(plain)).norm() / gradient(plain).norm()
         assert apart < 1e-5 if lam == 0 else apart > 1e-3
 

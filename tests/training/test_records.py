@@ -11,7 +11,8 @@ from registered_methods import REGISTRY, coin, registered
 
 from selfdistill.errors import UserError
 from selfdistill.objectives.methods import METHODS
-from selfdistill.sampling.scoring import ModelScorer, Sequences
+from selfdistill.sampling.scores import Sequences
+from selfdistill.sampling.scoring import ModelScorer
 from selfdistill.training.recorder import chosen_rows
 from selfdistill.training.records import SCHEMA, StepRecords, read_records, write_records
 from selfdistill.training.settings import RecordSettings

@@ -24,7 +24,7 @@ from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelCo
 from verl.workers.engine_workers import TrainingWorker
 
 from selfdistill.objectives.batch import Batch, Targets
-from selfdistill.sampling.scoring import Scores, Sequences
+from selfdistill.sampling.scores import Scores, Sequences
 from selfdistill.signals.teachers import TeacherSchedule, TeacherSettings
 from selfdistill.training.update import Sums
 from selfdistill.training.verl import head_engine
@@ -185,7 +185,7 @@ class InProcessScorer:
         scores = unpack_scores(
             self.engine.ask(self.who, data, read_top_k=top_k, read_entropy=entropy, **options), width
         )
-        return scores if ids is None else replace(scores, ids=ids)
+        return replace(scores, ids=scores.ids if ids is None else ids, forwarded=sum(sequences.lengths))
 
 
 def asking(data: TensorDict, **options: Any) -> TensorDict:

@@ -26,6 +26,7 @@ class Method(Protocol):
     """Settings of a method as a frozen dataclass, and its loss in two steps around the student's forward.
 
     Both must be plain functions of their arguments, so that a loss does not know of micro-batches, order or padding.
+    A method may also have `reads_teacher(advantages, step)`, see `rows_read`.
     """
 
     @property
@@ -92,6 +93,19 @@ def _own_class(implementation: str) -> type:
     if missing := [name for name in ("needs", "targets", "token_loss") if not hasattr(kind, name)]:
         raise UserError(f"method {implementation!r} lacks {', '.join(missing)}: see docs/methods.md, One of your own")
     return kind
+
+
+def rows_read(method: Method, advantages: Tensor, step: int) -> Tensor:
+    """(B,) bool: rollouts whose loss depends on what a teacher says of them; the teacher is not asked about others.
+
+    All of them, unless the method says otherwise by a `reads_teacher` with these arguments.
+
+    Args:
+        advantages: (B,) of the sequences.
+        step: training step, counted from 1.
+    """
+    told = getattr(method, "reads_teacher", None)
+    return torch.ones_like(advantages, dtype=torch.bool) if told is None else told(advantages, step)
 
 
 def micro_batch_loss(

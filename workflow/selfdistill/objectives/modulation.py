@@ -20,6 +20,11 @@ def annealed(lam: float, decay_steps: int, step: int) -> float:
     return lam * (1 - min((step - 1) / decay_steps, 1.0)) if decay_steps else lam
 
 
+def rows_scaled(advantages: Tensor, lam: float) -> Tensor:
+    """(B,) bool: rollouts of which a factor on the advantage changes anything."""
+    return (advantages != 0) & (lam > 0)
+
+
 def evidence_weight(advantages: Tensor, evidence: Tensor) -> Tensor:
     """w_t = exp(sign(A) evidence_t), before any clip: above 1 where the teacher agrees with the advantage's sign."""
     return (advantages.sign() * evidence).clamp(-_EXPONENT_LIMIT, _EXPONENT_LIMIT).exp()

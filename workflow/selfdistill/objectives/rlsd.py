@@ -13,6 +13,7 @@ from selfdistill.objectives.modulation import (
     clipped_weight,
     evidence_weight,
     interpolated,
+    rows_scaled,
     weight_watched,
 )
 
@@ -43,6 +44,10 @@ class RLSD(AgainstStudent):
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise UserError(f"objective.form is {self.form!r}, expected one of {', '.join(FORMS)}")
+
+    def reads_teacher(self, advantages: Tensor, step: int) -> Tensor:
+        """See methods.rows_read: none of a group of one outcome, and nobody once lam is 0."""
+        return rows_scaled(advantages, annealed(self.lam, self.lam_decay_steps, step))
 
     def advantages(self, advantages: Tensor, evidence: Tensor, step: int) -> Tensor:
         """Scaled by the evidence weight; the sign stays, for lam up to 1."""

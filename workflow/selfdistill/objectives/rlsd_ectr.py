@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss, means
@@ -15,6 +16,7 @@ from selfdistill.objectives.modulation import (
     evidence_watched,
     evidence_weight,
     interpolated,
+    rows_scaled,
     weight_watched,
 )
 from selfdistill.objectives.policy_gradient import clipped_surrogate
@@ -31,6 +33,10 @@ class RLSDECTR:
     lam_decay_steps: int = 50
 
     needs: ClassVar[Needs] = Needs(correct_hint=True, wrong_hints=True, mixed_groups=True)
+
+    def reads_teacher(self, advantages: Tensor, step: int) -> Tensor:
+        """See methods.rows_read: nobody once lam is 0."""
+        return rows_scaled(advantages, annealed(self.lam, self.lam_decay_steps, step))
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
         """Advantages scaled by the contrast; a row without hints keeps its plain advantage."""

@@ -6,6 +6,7 @@ term keeps its signal where A = 0 and is not anchored to A's sign. The note boun
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from selfdistill.objectives.batch import Watched
@@ -34,6 +35,10 @@ class RLSDAdd(AgainstStudent):
     lam: float = 0.5
     lam_decay_steps: int = 50
     evidence_clip: float = 2.0
+
+    def reads_teacher(self, advantages: Tensor, step: int) -> Tensor:
+        """See methods.rows_read: nobody once lam is 0."""
+        return torch.full_like(advantages, annealed(self.lam, self.lam_decay_steps, step) > 0, dtype=torch.bool)
 
     def advantages(self, advantages: Tensor, evidence: Tensor, step: int) -> Tensor:
         """Shifted by the bounded evidence."""

@@ -1,10 +1,12 @@
 """An own decode loop for small models, where transformers' generate spends most of its time on bookkeeping.
 
-A static key-value cache with each row at its own position (no left padding), the prompts of one group read once and
-their keys and values shared out, finished rows dropped from the batch as they end.
+A static key-value cache with a column for each step: prompts on the left, each padded on its right to the longest, and
+then the tokens drawn, which all rows write at the same column, whatever their own positions are. The prompts of one
+group are read once and their keys and values shared out, finished rows dropped from the batch as they end.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,37 +16,41 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, Dynam
 
 from selfdistill.errors import UserError
 from selfdistill.randomness import Key, generator
+from selfdistill.sampling.decode_attention import decode_attention
 from selfdistill.sampling.interface import Rollout, SamplingSettings
 from selfdistill.sampling.picking import pick
 
 _COMPACT_BELOW = 0.8  # share of rows still running under which copying the cache is cheaper than carrying the finished
 
 
-class _RowCacheLayer(CacheLayerMixin):
-    """Keys and values (B, H, S, D) of one layer, written at each row's own position."""
+class _ColumnCacheLayer(CacheLayerMixin):
+    """Keys and values (B, H, S, D) of one layer."""
 
-    def __init__(self, cache: "_RowCache"):
+    def __init__(self, cache: "_ColumnCache"):
         super().__init__()
         self._cache = cache
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         rows, heads, _, dim = key_states.shape
-        self.keys = key_states.new_zeros(rows, heads, self._cache.capacity, dim)
-        self.values = torch.zeros_like(self.keys)
+        self.keys = key_states.new_empty(rows, heads, self._cache.capacity, dim)
+        self.values = torch.empty_like(self.keys)
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
-        width = key_states.shape[2]
-        if not self.is_initialized:  # prompts, right-padded: what lies behind a short one is overwritten later
+        if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.keys[:, :, :width], self.values[:, :, :width] = key_states, value_states
-            return key_states, value_states
-        rows, positions = self._cache.rows, self._cache.positions
-        self.keys[rows, :, positions], self.values[rows, :, positions] = key_states[:, :, 0], value_states[:, :, 0]
-        return self.keys[:, :, : self._cache.extent], self.values[:, :, : self._cache.extent]
+        begin, end = self._cache.extent - key_states.shape[2], self._cache.extent
+        self.keys[:, :, begin:end], self.values[:, :, begin:end] = key_states, value_states
+        return self.keys[:, :, :end], self.values[:, :, :end]
 
     def select(self, index: Tensor) -> None:
-        self.keys, self.values = self.keys.index_select(0, index), self.values.index_select(0, index)
+        """Rows of another batch; what is behind the columns written so far is not copied."""
+        self.keys, self.values = self._selected(self.keys, index), self._selected(self.values, index)
+
+    def _selected(self, states: Tensor, index: Tensor) -> Tensor:
+        selected = states.new_empty(len(index), *states.shape[1:])
+        selected[:, :, : self._cache.extent] = states[:, :, : self._cache.extent].index_select(0, index)
+        return selected
 
     def get_seq_length(self) -> int:
         return self._cache.extent
@@ -56,29 +62,71 @@ class _RowCacheLayer(CacheLayerMixin):
         return self._cache.capacity
 
 
-class _RowCache(Cache):
-    """The cache of a batch whose rows stand at different positions."""
+class _ColumnCache(Cache):
+    """The cache of a batch whose rows write the same columns at different positions.
 
-    def __init__(self, layers: int, lengths: Tensor, capacity: int):
-        self.capacity = capacity
-        self.place(lengths)
-        super().__init__(layers=[_RowCacheLayer(self) for _ in range(layers)])
+    Attributes:
+        capacity: columns that there can be.
+        extent: columns that are there once the forward at hand has written its own.
+        positions: (B,) of each row's next token.
+    """
 
-    def place(self, positions: Tensor) -> None:
-        """Where each row's next token goes."""
-        self.positions = positions
-        self.rows = torch.arange(len(positions), device=positions.device)
-        self.extent = int(positions.max()) + 1
+    def __init__(self, layers: int, lengths: Tensor, width: int, capacity: int, dtype: torch.dtype):
+        """`lengths` (B,) of the prompts, which are to fill the first `width` columns; `dtype` of the masks."""
+        self.capacity, self.extent, self.positions = capacity, width, lengths
+        columns = torch.arange(capacity, device=lengths.device)
+        hidden = (columns >= lengths[:, None]) & (columns < width)
+        # Additive, which every attention implementation takes; eager attention would add a boolean mask as 0 and 1.
+        self._mask = torch.zeros(hidden.shape, dtype=dtype, device=lengths.device)
+        self._mask = self._mask.masked_fill(hidden, torch.finfo(dtype).min)[:, None, None]
+        super().__init__(layers=[_ColumnCacheLayer(self) for _ in range(layers)])
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, 1, 1, extent): what each row's token may see, its own column included."""
+        return self._mask[..., : self.extent]
 
     def select(self, index: Tensor) -> None:
         for layer in self.layers:
             layer.select(index)
-        self.place(self.positions[index])
+        self._mask, self.positions = self._mask[index], self.positions[index]
 
-    def visible(self) -> Tensor:
-        """(B, 1, 1, extent) bool: keys up to and including each row's own position."""
-        columns = torch.arange(self.extent, device=self.positions.device)
-        return (columns <= self.positions[:, None])[:, None, None]
+
+class _Drawn(NamedTuple):
+    """What was drawn for N rows of up to T tokens; zero behind the last.
+
+    Attributes:
+        rows: (N,) int64, which rows of the batch these are.
+        tokens: (N, T) int64. logprobs, entropies: (N, T) nats.
+        lengths: (N,) int64. stopped: (N,) bool, True where an end token was drawn.
+    """
+
+    rows: Tensor
+    tokens: Tensor
+    logprobs: Tensor
+    entropies: Tensor
+    lengths: Tensor
+    stopped: Tensor
+
+    @classmethod
+    def nothing(cls, rows: int, limit: int, device: torch.device) -> "_Drawn":
+        tokens = torch.zeros(rows, limit, dtype=torch.long, device=device)
+        logprobs = torch.zeros(rows, limit, device=device)
+        stopped = torch.zeros(rows, dtype=torch.bool, device=device)
+        lengths = torch.full((rows,), limit, device=device)
+        return cls(torch.arange(rows, device=device), tokens, logprobs, torch.zeros_like(logprobs), lengths, stopped)
+
+    def select(self, index: Tensor) -> "_Drawn":
+        return _Drawn(*(value[index] for value in self))
+
+    def rollouts(self) -> list[tuple[int, Rollout]]:
+        """Each with its row of the batch."""
+        rows, tokens, lengths, stopped = (v.tolist() for v in (self.rows, self.tokens, self.lengths, self.stopped))
+        parts = zip(rows, tokens, self.logprobs.cpu(), self.entropies.cpu(), lengths, stopped, strict=True)
+        return [
+            (row, Rollout(ids[:n], lp[:n].numpy().copy(), h[:n].numpy().copy(), "stop" if stop else "length"))
+            for row, ids, lp, h, n, stop in parts
+        ]
 
 
 class DecodeLoop:
@@ -106,9 +154,10 @@ class DecodeLoop:
         self._model.eval()
         try:
             rollouts: list[Rollout] = []
-            for begin in range(0, len(prompts), self._max_rows):
-                part = slice(begin, begin + self._max_rows)
-                rollouts += self._sample_batch(prompts[part], settings, keys[part])
+            with decode_attention(self._model):
+                for begin in range(0, len(prompts), self._max_rows):
+                    part = slice(begin, begin + self._max_rows)
+                    rollouts += self._sample_batch(prompts[part], settings, keys[part])
             return rollouts
         finally:
             self._model.train(was_training)
@@ -117,32 +166,28 @@ class DecodeLoop:
         limit, device = settings.max_response_tokens, self._model.device
         uniforms = torch.from_numpy(np.stack([generator(*key).random(limit) for key in keys])).to(device)
         logits, cache = self._read_prompts(prompts, limit)
-        tokens = torch.zeros(len(prompts), limit, dtype=torch.long, device=device)
-        logprobs = torch.zeros(len(prompts), limit, device=device)
-        entropies = torch.zeros_like(logprobs)
-        lengths = torch.full((len(prompts),), limit, device=device)
-        stopped = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-        active = torch.arange(len(prompts), device=device)  # rows of the results that the cache's rows stand for
+        drawn = _Drawn.nothing(len(prompts), limit, device)  # of the rows that the cache has
+        finished: list[tuple[int, Rollout]] = []
         for step in range(limit):
-            drawn, logprob, entropy = pick(logits, uniforms[active, step], settings)
-            tokens[active, step], logprobs[active, step], entropies[active, step] = drawn, logprob, entropy
-            ended = torch.isin(drawn, self._end_ids) & ~stopped[active]
-            lengths[active[ended]] = step + 1
-            stopped[active[ended]] = True
-            running = ~stopped[active]
-            left = int(running.sum())
+            tokens, logprobs, entropies = pick(logits, uniforms[:, step], settings)
+            drawn.tokens[:, step], drawn.logprobs[:, step], drawn.entropies[:, step] = tokens, logprobs, entropies
+            ended = torch.isin(tokens, self._end_ids) & ~drawn.stopped
+            drawn.lengths.masked_fill_(ended, step + 1)
+            drawn.stopped.logical_or_(ended)
+            left = len(tokens) - int(drawn.stopped.sum())
             if left == 0 or step + 1 == limit:
                 break
-            if left < _COMPACT_BELOW * len(active):
-                index = running.nonzero()[:, 0]
-                active, drawn = active[index], drawn[index]
+            if left < _COMPACT_BELOW * len(tokens):
+                finished += drawn.select(drawn.stopped.nonzero()[:, 0]).rollouts()
+                index = (~drawn.stopped).nonzero()[:, 0]
+                drawn, tokens, uniforms = drawn.select(index), tokens[index], uniforms[index]
                 cache.select(index)
-            logits = self._next_logits(drawn, cache)
-        return _rollouts(tokens, logprobs, entropies, lengths, stopped)
+            logits = self._next_logits(tokens, cache)
+        return [rollout for _, rollout in sorted(finished + drawn.rollouts(), key=lambda pair: pair[0])]
 
-    def _read_prompts(self, prompts, limit: int) -> tuple[Tensor, "_RowCache"]:
+    def _read_prompts(self, prompts, limit: int) -> tuple[Tensor, _ColumnCache]:
         """Logits (B, V) after each prompt, and a cache that holds the prompts; equal prompts are read once."""
-        device = self._model.device
+        device, dtype = self._model.device, self._model.dtype
         distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
         # All but each prompt's last token at once; that one is read like a drawn token, and gives the first logits.
         before = torch.tensor([len(prompt) - 1 for prompt in distinct], device=device)
@@ -150,34 +195,25 @@ class DecodeLoop:
         input_ids = torch.full((len(distinct), width), self._pad_id, device=device)
         for row, prompt in enumerate(distinct):
             input_ids[row, : len(prompt) - 1] = torch.tensor(prompt[:-1], device=device)
-        cache = _RowCache(self._model.config.num_hidden_layers, before, width + limit)
-        causal = torch.ones(width, width, dtype=torch.bool, device=device).tril()
+        cache = _ColumnCache(self._model.config.num_hidden_layers, before, width, width + limit, dtype)
         positions = torch.arange(width, device=device)[None]
-        self._forward(self._model.base_model, input_ids, positions, causal[None, None], cache)
+        causal = torch.full((width, width), torch.finfo(dtype).min, dtype=dtype, device=device).triu(1)
+        causal = causal.expand(len(distinct), 1, width, width)
+        self._forward(self._model.base_model, input_ids, positions, causal, cache)
         logits = self._next_logits(torch.tensor([prompt[-1] for prompt in distinct], device=device), cache)
         number = {prompt: row for row, prompt in enumerate(distinct)}
         index = torch.tensor([number[tuple(prompt)] for prompt in prompts], device=device)
         cache.select(index)
         return logits[index], cache
 
-    def _next_logits(self, tokens: Tensor, cache: "_RowCache") -> Tensor:
+    def _next_logits(self, tokens: Tensor, cache: _ColumnCache) -> Tensor:
         """Logits (B, V) after one more token a row, by the whole model: some scale or cap what their head gives."""
-        output = self._forward(self._model, tokens[:, None], cache.positions[:, None], cache.visible(), cache)
-        cache.place(cache.positions + 1)
+        cache.extent += 1
+        output = self._forward(self._model, tokens[:, None], cache.positions[:, None], cache.mask, cache)
+        cache.positions = cache.positions + 1
         return output.logits[:, 0]
 
-    def _forward(self, module, input_ids: Tensor, position_ids: Tensor, visible: Tensor, cache: "_RowCache"):
-        # Additive, which every attention implementation takes; eager attention would add a boolean mask as 0 and 1.
-        mask = torch.zeros(visible.shape, dtype=module.dtype, device=visible.device)
-        mask = mask.masked_fill(~visible, torch.finfo(module.dtype).min).expand(len(input_ids), -1, -1, -1)
+    def _forward(self, module, input_ids: Tensor, position_ids: Tensor, mask: Tensor, cache: _ColumnCache):
         return module(
             input_ids=input_ids, position_ids=position_ids, attention_mask=mask, past_key_values=cache, use_cache=True
         )
-
-
-def _rollouts(tokens, logprobs, entropies, lengths, stopped) -> list[Rollout]:
-    rows = zip(tokens.tolist(), logprobs.cpu(), entropies.cpu(), lengths.tolist(), stopped.tolist(), strict=True)
-    return [
-        Rollout(ids[:n], lp[:n].numpy().copy(), h[:n].numpy().copy(), "stop" if stop else "length")
-        for ids, lp, h, n, stop in rows
-    ]

@@ -2,7 +2,8 @@
 
 At a vocabulary of 150,000 the logits of a batch, their gradient and the softmax between them outweigh everything else
 that a forward holds. Here a chunk of rows is turned into what is asked of it and dropped; the backward pass makes each
-chunk again. Every row's numbers are those of the materialised form, whatever the size of a chunk.
+chunk again, unless there is but one. Every row's numbers are those of the materialised form, whatever the size of a
+chunk.
 """
 
 from typing import Any, NamedTuple
@@ -10,6 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+#: Logits of a chunk at most, whatever the number of rows: on a CPU, on a GPU.
+_ELEMENTS, _GPU_ELEMENTS = 2**25, 2**28
+_HALVES = (torch.bfloat16, torch.float16)
 
 
 class Read(NamedTuple):
@@ -40,7 +45,7 @@ def read(
     ids: Tensor | None = None,
     top_k: int | None = None,
     entropy: bool = False,
-    rows: int = 1024,
+    rows: int | None = None,
 ) -> Read:
     """Log-probs of labels, and distributions around them, under softmax((hidden weight' + bias) / temperature).
 
@@ -59,10 +64,33 @@ def read(
         top_k: read it at so many ids instead, each row's own most likely; 0 is the full vocabulary, whose (N, V)
             support is then held, since it was asked for.
         entropy: also give the entropies.
-        rows: at most so many rows of logits are held at once, times two or three tensors of that size.
+        rows: at most so many rows of logits are held at once, where fewer are not prescribed by memory: a chunk takes
+            128 MiB at most on a CPU, 1 GiB on a GPU (which needs larger ones to be busy), but one row at least. Two
+            tensors of that size are held, three for gradients of entropies. What fits into one chunk keeps its
+            log-probs until its backward pass, and makes them once only.
     """
+    most = max(1, (_ELEMENTS if hidden.device.type == "cpu" else _GPU_ELEMENTS) // len(weight))
+    rows = most if rows is None else min(rows, most)
     with torch.autocast(hidden.device.type, enabled=False):
         return Read(*_ReadRows.apply(hidden, weight, bias, labels, ids, temperature, top_k, entropy, rows))
+
+
+def read_logits(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 1.0,
+    ids: Tensor | None = None,
+    top_k: int | None = None,
+    entropy: bool = False,
+) -> Read:
+    """The same of logits (N, V) that are there already; arguments as in `read`."""
+    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
+    if ids is None and top_k:
+        ids = logprobs.detach().topk(top_k, dim=-1).indices
+    support = logprobs if ids is None and top_k == 0 else None if ids is None else logprobs.gather(-1, ids)
+    entropies = -(logprobs.exp() * logprobs).sum(dim=-1) if entropy else None
+    return Read(logprobs.gather(-1, labels[:, None])[:, 0], ids, support, entropies)
 
 
 class _ReadRows(torch.autograd.Function):
@@ -79,7 +107,8 @@ class _ReadRows(torch.autograd.Function):
         entropy: bool,
         rows: int,
     ) -> tuple[Tensor | None, ...]:
-        count, dtype = len(hidden), torch.promote_types(hidden.dtype, torch.float32)
+        head = _Head(hidden, weight, bias, temperature, rows)
+        count, dtype = len(hidden), head.dtype
         full, choose = ids is None and top_k == 0, ids is None and bool(top_k)
         if choose:
             ids = labels.new_empty(count, top_k)
@@ -87,8 +116,8 @@ class _ReadRows(torch.autograd.Function):
         taken = hidden.new_empty(count, dtype=dtype)
         support = None if size is None else hidden.new_empty(count, size, dtype=dtype)
         entropies = hidden.new_empty(count, dtype=dtype) if entropy else None
-        for part in _chunks(count, rows):
-            logprobs = _logprobs(hidden[part], weight, bias, temperature)
+        for part in head.chunks:
+            logprobs, spare = head.logprobs(part)
             taken[part] = logprobs.gather(1, labels[part, None])[:, 0]
             if choose:
                 ids[part] = logprobs.topk(top_k, dim=1).indices
@@ -97,8 +126,9 @@ class _ReadRows(torch.autograd.Function):
             elif ids is not None:
                 support[part] = logprobs.gather(1, ids[part])
             if entropy:
-                entropies[part] = -logprobs.exp().mul_(logprobs).sum(dim=1)
-        ctx.save_for_backward(hidden, weight, bias, labels, ids, entropies)
+                entropies[part] = -torch.exp(logprobs, out=spare).mul_(logprobs).sum(dim=1)
+        kept = support if full else logprobs if len(head.chunks) == 1 and any(ctx.needs_input_grad) else None
+        ctx.save_for_backward(hidden, weight, bias, labels, ids, entropies, kept)
         ctx.temperature, ctx.rows = temperature, rows
         ctx.set_materialize_grads(False)
         if ids is not None:
@@ -110,39 +140,42 @@ class _ReadRows(torch.autograd.Function):
     def backward(
         ctx: Any, of_taken: Tensor | None, _: None, of_support: Tensor | None, of_entropy: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, labels, ids, entropies = ctx.saved_tensors
+        hidden, weight, bias, labels, ids, entropies, kept = ctx.saved_tensors
         wanted_hidden, wanted_weight, wanted_bias = ctx.needs_input_grad[:3]
-        dtype = torch.promote_types(hidden.dtype, torch.float32)
+        head = _Head(hidden, weight, bias, ctx.temperature, ctx.rows, kept)
         hidden_gradient = torch.empty_like(hidden) if wanted_hidden else None
-        weight_gradient = torch.zeros_like(weight, dtype=dtype) if wanted_weight else None
-        bias_gradient = torch.zeros_like(bias, dtype=dtype) if wanted_bias else None
-        for part in _chunks(len(hidden), ctx.rows):
-            logprobs = _logprobs(hidden[part], weight, bias, ctx.temperature)
+        weight_gradient = torch.zeros_like(weight, dtype=head.dtype) if wanted_weight else None
+        bias_gradient = torch.zeros_like(bias, dtype=head.dtype) if wanted_bias else None
+        for part in head.chunks:
+            by_taken, by_support, by_entropy = (
+                None if slopes is None else slopes[part].div(ctx.temperature)
+                for slopes in (of_taken, of_support, of_entropy)
+            )
+            logprobs, spare = head.logprobs(part)
             # A log-prob's slopes by the logits are its place's one less the probabilities; an entropy's are
             # -p (log p + entropy).
-            less = torch.zeros_like(logprobs[:, :1])
-            if of_taken is not None:
-                less += of_taken[part, None]
-            if of_support is not None:
-                less += of_support[part].sum(dim=1, keepdim=True)
-            gradient = logprobs.exp()
-            if of_entropy is not None:
-                less = logprobs.add_(entropies[part, None]).mul_(of_entropy[part, None]).add_(less)
-            gradient.mul_(less).neg_()
-            if of_support is not None and ids is None:
-                gradient += of_support[part]
-            elif of_support is not None:
-                gradient.scatter_add_(1, ids[part], of_support[part])
-            if of_taken is not None:
-                gradient.scatter_add_(1, labels[part, None], of_taken[part, None])
-            gradient.div_(ctx.temperature)
+            factor = torch.zeros_like(logprobs[:, :1])
+            if by_taken is not None:
+                factor -= by_taken[:, None]
+            if by_support is not None:
+                factor -= by_support.sum(dim=1, keepdim=True)
+            gradient = torch.exp(logprobs, out=spare)
+            if by_entropy is not None:
+                factor = (logprobs + entropies[part, None]).mul_(-by_entropy[:, None]).add_(factor)
+            gradient.mul_(factor)
+            if by_support is not None and ids is None:
+                gradient += by_support
+            elif by_support is not None:
+                gradient.scatter_add_(1, ids[part], by_support)
+            if by_taken is not None:
+                gradient.scatter_add_(1, labels[part, None], by_taken[:, None])
             if wanted_bias:
                 bias_gradient += gradient.sum(dim=0)
-            rounded = gradient.to(hidden.dtype)
+            gradient = gradient.to(hidden.dtype)
             if wanted_hidden:
-                hidden_gradient[part] = _product(rounded, weight).to(hidden.dtype)
+                head.hidden_gradient(gradient, out=hidden_gradient[part])
             if wanted_weight:
-                weight_gradient += _product(rounded.t(), hidden[part])
+                head.add_weight_gradient(gradient, part, to=weight_gradient)
         return (
             hidden_gradient,
             weight_gradient.to(weight.dtype) if wanted_weight else None,
@@ -151,21 +184,59 @@ class _ReadRows(torch.autograd.Function):
         )
 
 
-def _chunks(count: int, rows: int) -> list[slice]:
-    return [slice(start, start + rows) for start in range(0, count, rows)]
+class _Head:
+    """One pass over chunks of rows: products, and the memory that all chunks use in turn.
 
+    Products are summed and kept in float32 (float64 of float64 states), not rounded to the factors' bfloat16.
+    """
 
-def _logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
-    """(n, V) nats, float32 (float64 of float64 states)."""
-    logits = _product(hidden, weight.t())
-    if bias is not None:
-        logits += bias
-    return torch.log_softmax(logits.div_(temperature), dim=1)
+    def __init__(
+        self,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        temperature: float,
+        rows: int,
+        kept: Tensor | None = None,
+    ):
+        """`rows` of a chunk; `kept`: (N, V) log-probs, where they are there already."""
+        count, vocabulary = len(hidden), len(weight)
+        self.dtype = torch.promote_types(torch.promote_types(hidden.dtype, weight.dtype), torch.float32)
+        self.chunks = [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+        # A GPU's tensor cores sum products of halves in float32 anyway.
+        self._halves = hidden.is_cuda and hidden.dtype == weight.dtype and hidden.dtype in _HALVES
+        self._hidden, self._bias, self._temperature, self._kept = hidden, bias, temperature, kept
+        self._weight = weight if self._halves else weight.to(self.dtype)
+        self._logits = hidden.new_empty(min(rows, count), vocabulary, dtype=self.dtype)
+        self._logprobs = torch.empty_like(self._logits) if kept is None else None
 
+    def logprobs(self, part: slice) -> tuple[Tensor, Tensor]:
+        """(n, V) nats of a chunk, not to be written to, and memory of the same size to write to."""
+        size = part.stop - part.start
+        logits = self._logits[:size]
+        if self._kept is not None:
+            return self._kept[part], logits
+        states, logprobs = self._hidden[part], self._logprobs[:size]
+        if self._halves:
+            torch.mm(states, self._weight.t(), out_dtype=self.dtype, out=logits)
+        else:
+            torch.mm(states.to(self.dtype), self._weight.t(), out=logits)
+        if self._bias is not None:
+            logits += self._bias
+        if self._temperature != 1.0:
+            logits /= self._temperature
+        return torch.log_softmax(logits, dim=1, out=logprobs), logits
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right in float32 (float64 of float64), unrounded: not in the factors' bfloat16."""
-    if left.is_cuda and left.dtype == right.dtype and left.dtype in (torch.bfloat16, torch.float16):
-        return torch.mm(left, right, out_dtype=torch.float32)  # the tensor cores sum in float32 anyway
-    dtype = torch.promote_types(torch.promote_types(left.dtype, right.dtype), torch.float32)
-    return left.to(dtype) @ right.to(dtype)
+    def hidden_gradient(self, gradient: Tensor, out: Tensor) -> None:
+        """Product of the logits' gradient (n, V) and the weights."""
+        if self._halves or out.dtype == self.dtype:
+            torch.mm(gradient, self._weight, out=out)
+        else:
+            out.copy_(gradient.to(self.dtype) @ self._weight)
+
+    def add_weight_gradient(self, gradient: Tensor, part: slice, to: Tensor) -> None:
+        """Add the product of the logits' gradient (n, V) and the chunk's states."""
+        if self._halves:
+            torch.addmm(to, gradient.t(), self._hidden[part], out_dtype=self.dtype, out=to)
+        else:
+            to.addmm_(gradient.t().to(self.dtype), self._hidden[part].to(self.dtype))

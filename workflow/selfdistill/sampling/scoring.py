@@ -7,67 +7,17 @@ be legitimate tokens of a response (spec D14).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from selfdistill.sampling.reading import read_forward
+from selfdistill.sampling.scores import Scores, Sequences
+from selfdistill.sampling.shared_prefixes import can_share, plan_prefixes, score_with_prefixes
 
-@dataclass(frozen=True)
-class Sequences:
-    """Prompts and responses as token ids, row by row."""
-
-    prompts: Sequence[Sequence[int]]
-    responses: Sequence[Sequence[int]]
-
-    @property
-    def lengths(self) -> list[int]:
-        return [len(p) + len(r) for p, r in zip(self.prompts, self.responses, strict=True)]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a model says of N responses of up to T tokens, float32; finite and meaningless behind a shorter one.
-
-    Attributes:
-        logprobs: (N, T) nats of the responses' tokens; zero behind a shorter one.
-        ids: (N, T, k) int64 of the support; None where it is the full vocabulary, or was not asked for.
-        support: (N, T, S) nats at the support.
-        entropy: (N, T) nats, over the full vocabulary.
-    """
-
-    logprobs: Tensor
-    ids: Tensor | None = None
-    support: Tensor | None = None
-    entropy: Tensor | None = None
-
-
-class Scorer(Protocol):
-    """Weights that can be asked for scores, wherever they are."""
-
-    @property
-    def vocabulary(self) -> int: ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where the scores are to be."""
-
-    def __call__(
-        self,
-        sequences: Sequences,
-        width: int,
-        *,
-        top_k: int | None = None,
-        ids: Tensor | None = None,
-        entropy: bool = False,
-        alone: bool = False,
-    ) -> Scores:
-        """Scores (N, width) of all sequences, without gradient; zero behind each response.
-
-        Arguments as in `read_responses`, with `ids` (N, width, k). `alone`: each sequence by itself, in a batch
-        of another shape than otherwise.
-        """
+#: The share of a plain forward's tokens above which sharing prompts is not worth its smaller forwards.
+_WORTH_SHARING = 0.9
 
 
 def micro_batches(sequences: Sequences, max_tokens: int) -> list[list[int]]:
@@ -104,6 +54,8 @@ def read_responses(
 ) -> Scores:
     """Scores of the given rows, with T the longest of their responses; with gradient unless called under no_grad.
 
+    Only the responses' own positions are read; behind a shorter response all is zero, but for ids that were given.
+
     Args:
         model: anything called as a causal language model of transformers.
         rows: which sequences; each must have at least one prompt token.
@@ -124,23 +76,30 @@ def read_responses(
         attention[i, first:last] = 1
     positions = (attention.cumsum(dim=1) - 1).clamp(min=0)
     input_ids, attention = input_ids.to(device), attention.to(device)
-    logits = model(
-        input_ids=input_ids,
-        attention_mask=attention,
-        position_ids=positions.to(device),
-        use_cache=False,
-        logits_to_keep=width + 1,
-    ).logits[:, :-1]
-    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
-    taken = logprobs.gather(-1, input_ids[:, before:, None])[..., 0] * attention[:, before:]
-    if ids is None and top_k:
-        ids = logprobs.detach().topk(top_k, dim=-1).indices
-    if ids is not None:
-        ids = ids[:, :width]
-        support = logprobs.gather(-1, ids)
-    else:
-        support = logprobs if top_k == 0 else None
-    return Scores(taken, ids, support, -(logprobs.exp() * logprobs).sum(dim=-1) if entropy else None)
+    inside = attention[:, before:].bool()
+    flat = inside.flatten().nonzero()[:, 0]
+    # A token is predicted one position before its own.
+    picked = (flat // width) * (before + width) + before - 1 + flat % width
+    given = None if ids is None else ids[:, :width]
+    found = read_forward(
+        model,
+        {"input_ids": input_ids, "attention_mask": attention, "position_ids": positions.to(device), "use_cache": False},
+        picked,
+        input_ids[:, before:][inside],
+        temperature=temperature,
+        ids=None if given is None else given[inside],
+        top_k=top_k,
+        entropy=entropy,
+    )
+
+    def spread(values: Tensor | None) -> Tensor | None:
+        if values is None:
+            return None
+        rest = values.shape[1:]
+        return values.new_zeros(inside.numel(), *rest).index_copy(0, flat, values).view(*inside.shape, *rest)
+
+    own_ids = spread(found.ids) if given is None else given
+    return Scores(spread(found.logprobs), own_ids, spread(found.support), spread(found.entropy))
 
 
 @torch.no_grad()
@@ -156,7 +115,7 @@ def score(
     entropy: bool = False,
     padding: int = 0,
 ) -> Scores:
-    """Scores (N, width) of all sequences, without gradient, in micro-batches; zero behind each micro-batch's longest.
+    """Scores (N, width) of all sequences, without gradient, in micro-batches; zero behind each response.
 
     Arguments as in read_responses, with `ids` (N, width, k); `max_tokens` padded tokens a forward.
     """
@@ -166,17 +125,20 @@ def score(
         part_ids = None if ids is None else ids[rows]
         what = {"top_k": top_k, "ids": part_ids, "entropy": entropy, "padding": padding}
         part = read_responses(model, sequences, rows, temperature, **what)
-        for name, value in vars(part).items():
-            if value is not None:
-                if name not in found:
-                    found[name] = value.new_zeros(count, width, *value.shape[2:])
-                found[name][rows, : value.shape[1]] = value
-    return Scores(**{"logprobs": torch.zeros(count, width, device=model.device), **found})
+        for name, value in part.tensors.items():
+            if name not in found:
+                found[name] = value.new_zeros(count, width, *value.shape[2:])
+            found[name][rows, : value.shape[1]] = value
+    found = {"logprobs": torch.zeros(count, width, device=model.device), **found}
+    return Scores(**found, forwarded=sum(sequences.lengths))
 
 
 @dataclass(frozen=True)
 class ModelScorer:
-    """A Scorer of a model in this process: `max_tokens` padded tokens a forward, logits divided by `temperature`."""
+    """A Scorer of a model in this process: `max_tokens` padded tokens a forward, logits divided by `temperature`.
+
+    Prompts of several responses are computed once, where the model allows it and it saves enough tokens.
+    """
 
     model: PreTrainedModel
     max_tokens: int
@@ -200,6 +162,13 @@ class ModelScorer:
         entropy: bool = False,
         alone: bool = False,
     ) -> Scores:
-        budget, padding = (1, 1) if alone else (self.max_tokens, 0)
-        what = {"top_k": top_k, "ids": ids, "entropy": entropy, "padding": padding}
-        return score(self.model, sequences, width, budget, self.temperature, **what)
+        what = {"top_k": top_k, "ids": ids, "entropy": entropy}
+        if alone:
+            return score(self.model, sequences, width, 1, self.temperature, padding=1, **what)
+        if can_share(self.model):
+            plan = plan_prefixes(sequences, self.max_tokens)
+            if plan.tokens <= _WORTH_SHARING * sum(sequences.lengths):
+                return score_with_prefixes(
+                    self.model, sequences, plan, width, self.max_tokens, self.temperature, **what
+                )
+        return score(self.model, sequences, width, self.max_tokens, self.temperature, **what)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from selfdistill.sampling.scoring import Scorer, Sequences
+from selfdistill.sampling.scores import Scorer, Sequences
 from selfdistill.signals.scoring import TeacherContexts, TeacherScores
 
 

@@ -28,7 +28,8 @@ class HintSettings:
         source: of the correct hint: "self_rollout", "gt_cot", or "none" for methods without a teacher.
         mode: "solution_answer" or "answer_only".
         framing: the template's framing sentence (tasks.prompts.FRAMINGS).
-        k_max: most wrong hints a rollout; 1 is the ablation without marginalisation.
+        k_max: most wrong hints a rollout; 1 is the ablation without marginalisation. Methods that compare
+            distributions read one, whatever this is.
         max_tokens: of solution and answer together; the same for correct and wrong hints.
         truncation: what a longer hint costs. "hint_body": the solution loses its beginning, the template nothing.
             "left": hints stay whole, and a prompt that does not fit loses its beginning: chat header, problem, then
@@ -137,13 +138,22 @@ def _assign(
     if needs.wrong_hints:
         # A permutation's first K: one uniform draw, then a shuffled remainder, as the released code draws them.
         order = generator("wrong hints", *key, target).permutation(len(wrongs))
-        wrong_from = tuple(wrongs[i] for i in order[: settings.k_max])
+        # Distributions are read under the first wrong hint alone: no loss would read what others say.
+        wrong_from = tuple(wrongs[i] for i in order[: settings.k_max if needs.support is None else 1])
     return Assignment(
         correct=correct,
         wrong=tuple(Hint(group[i].text, group[i].answer or "") for i in wrong_from),
         correct_from=correct_from,
         wrong_from=wrong_from,
     )
+
+
+def without_unread(assignments: Sequence[Assignment], read: Sequence[bool]) -> list[Assignment]:
+    """Assignments without the hints of rollouts whose teacher nobody reads; what leaves the batch does so as before."""
+    return [
+        each if wanted or not each.hinted else Assignment(kept=each.kept, reason="not_needed")
+        for each, wanted in zip(assignments, read, strict=True)
+    ]
 
 
 def hint_metrics(assignments: Sequence[Assignment]) -> dict[str, float]:

@@ -9,8 +9,9 @@ from transformers import PreTrainedTokenizerBase
 
 from selfdistill.objectives.batch import Support
 from selfdistill.sampling.chat import encode_chat
-from selfdistill.sampling.scoring import Scorer, Scores, Sequences
+from selfdistill.sampling.scores import Scorer, Scores
 from selfdistill.signals.hints import Assignment, HintSettings
+from selfdistill.signals.plan import Use, plain_tokens, plan_scores
 from selfdistill.tasks.prompts import Hint, teacher_prompt
 
 
@@ -22,20 +23,24 @@ class TeacherContexts:
         correct: one a rollout, None where it has no hints.
         wrong: ragged, up to K a rollout.
         truncated_share: share of hinted prompts, over both kinds, that lost something to a limit.
+        read: whether any loss reads what the teacher says of a rollout; None: of each that has hints.
     """
 
     correct: list[list[int] | None]
     wrong: list[list[list[int]]]
     truncated_share: float
+    read: list[bool] | None = None
 
     @property
     def hinted(self) -> list[bool]:
-        """Which rollouts have their hints."""
-        return [context is not None for context in self.correct]
+        """Which rollouts the teacher is asked about: they have their hints, and somebody reads the answer."""
+        read = self.read if self.read is not None else [True] * len(self.correct)
+        return [context is not None and wanted for context, wanted in zip(self.correct, read, strict=True)]
 
     def rows(self, index: Sequence[int]) -> "TeacherContexts":
         """The contexts of the given rollouts."""
-        return replace(self, correct=[self.correct[i] for i in index], wrong=[self.wrong[i] for i in index])
+        read = None if self.read is None else [self.read[i] for i in index]
+        return replace(self, correct=[self.correct[i] for i in index], wrong=[self.wrong[i] for i in index], read=read)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class TeacherScores:
         correct_support, wrong_support: (B, T, S) nats there, under the correct and the first wrong hint.
         entropy: (B, T) nats under the correct hint, where asked.
         tokens_forwarded: tokens that went through the teacher.
+        tokens_plain: tokens that the plain scheme forwards for all rollouts with hints (plan.plain_tokens).
     """
 
     correct_logprobs: Tensor
@@ -55,6 +61,7 @@ class TeacherScores:
     wrong_mask: Tensor
     hinted: Tensor
     tokens_forwarded: int
+    tokens_plain: int
     support_ids: Tensor | None = None
     correct_support: Tensor | None = None
     wrong_support: Tensor | None = None
@@ -164,19 +171,15 @@ def score_contexts(
     top_k = None if support is None else support.top_k
     ids = student_ids if support is not None and support.chooser == "student" else None
 
-    def forward(jobs: Sequence[tuple[int, Sequence[int]]], ids: Tensor | None, entropy: bool) -> tuple[Scores, int]:
-        """Scores of (row, context) pairs in order, and the tokens that it took; equal sequences once."""
-        if not jobs:
-            return Scores(torch.zeros(0, width, device=teacher.device)), 0
-        # Equal sequences may still be read at different ids, which were chosen row by row.
-        keys = [(tuple(c), tuple(responses[row]), None if ids is None else row) for row, c in jobs]
-        distinct = dict(zip(keys, jobs, strict=True))
-        place = {key: number for number, key in enumerate(distinct)}
-        sequences = Sequences([c for _, c in distinct.values()], [responses[row] for row, _ in distinct.values()])
-        chosen = None if ids is None else ids[[row for row, _ in distinct.values()]]
-        scores = teacher(sequences, width, top_k=top_k, ids=chosen, entropy=entropy)
-        spread = {name: v[[place[key] for key in keys]] for name, v in vars(scores).items() if v is not None}
-        return Scores(**spread), sum(sequences.lengths)
+    def ask(uses: Sequence[Use], ids: Tensor | None, entropy: bool) -> Scores:
+        """Scores of the uses, in order; what is equal is asked once."""
+        if not uses:
+            return Scores(torch.zeros(0, width, device=teacher.device))
+        plan = plan_scores(uses, responses, by_rollout=ids is not None)  # ids were chosen rollout by rollout
+        chosen = None if ids is None else ids[plan.rows]
+        scores = teacher(plan.pairs, width, top_k=top_k, ids=chosen, entropy=entropy)
+        spread = {name: value[plan.place] for name, value in scores.tensors.items()}
+        return Scores(**spread, forwarded=scores.forwarded)
 
     def placed(value: Tensor | None, rows: Sequence[int], *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """(B, T, ...) with the values in their rows, zero elsewhere; `value` is None where there are no rows."""
@@ -185,14 +188,22 @@ def score_contexts(
             whole[rows] = value
         return whole
 
-    hinted = [i for i in range(count) if contexts.correct[i] is not None]
-    correct, tokens = forward([(i, contexts.correct[i]) for i in hinted], ids, entropy)
-    if top_k:
-        ids = placed(correct.ids, hinted, top_k, dtype=torch.int64)
-    jobs = [(i, k) for i in range(count) for k in range(len(contexts.wrong[i]))]
-    wrong, more_tokens = forward([(i, contexts.wrong[i][k]) for i, k in jobs], ids, False)
+    hinted = [i for i, asked in enumerate(contexts.hinted) if asked]
+    jobs = [(i, k) for i in hinted for k in range(len(contexts.wrong[i]))]
+    of_correct: list[Use] = [(i, contexts.correct[i]) for i in hinted]
+    of_wrong: list[Use] = [(i, contexts.wrong[i][k]) for i, k in jobs]
+    if support is None:  # all at once: contexts of a group begin alike
+        both = ask([*of_correct, *of_wrong], None, entropy)
+        correct, wrong = (both.rows(part) for part in (slice(len(hinted)), slice(len(hinted), None)))
+        tokens = both.forwarded
+    else:  # the wrong hints' distributions are read where the correct hint's are
+        correct = ask(of_correct, ids, entropy)
+        if top_k:
+            ids = placed(correct.ids, hinted, top_k, dtype=torch.int64)
+        wrong = ask(of_wrong, ids, False)
+        tokens = correct.forwarded + wrong.forwarded
 
-    slots = max(map(len, contexts.wrong), default=0)
+    slots = max((k + 1 for _, k in jobs), default=0)
     wrong_logprobs = torch.zeros(count, slots, width, device=teacher.device)
     wrong_mask = torch.zeros(count, slots, dtype=torch.bool, device=teacher.device)
     if jobs:
@@ -203,7 +214,8 @@ def score_contexts(
         wrong_logprobs=wrong_logprobs,
         wrong_mask=wrong_mask,
         hinted=torch.tensor(contexts.hinted, device=teacher.device),
-        tokens_forwarded=tokens + more_tokens,
+        tokens_forwarded=tokens,
+        tokens_plain=plain_tokens(contexts.correct, contexts.wrong, responses),
         entropy=placed(correct.entropy, hinted) if entropy else None,
     )
     if support is None:

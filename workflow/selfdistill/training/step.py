@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from selfdistill.errors import UserError
 from selfdistill.objectives.advantages import group_advantages
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Targets, mean_over
-from selfdistill.objectives.methods import build_method
+from selfdistill.objectives.methods import build_method, rows_read
 from selfdistill.objectives.policy_gradient import importance_weights
 from selfdistill.randomness import generator
-from selfdistill.sampling.scoring import Sequences
+from selfdistill.sampling.scores import Sequences
 from selfdistill.signals.guards import over_uniform, teacher_guards
-from selfdistill.signals.hints import Assignment, Candidate, assign_hints, hint_metrics
+from selfdistill.signals.hints import Assignment, Candidate, assign_hints, hint_metrics, without_unread
 from selfdistill.signals.scoring import ContextBuilder, TeacherContexts, score_contexts
 from selfdistill.tasks.prompts import Hint
 from selfdistill.tasks.schema import Problem
@@ -100,6 +100,8 @@ class TrainingStep:
         if self.method.needs.correct_hint:
             assignments = self._hints(rollouts, rewards, number)
             contexts = self.contexts.build([p.problem for p in rollouts.problems], assignments, rollouts.lengths)
+            contexts = replace(contexts, read=rows_read(self.method, batch.advantages, number).tolist())
+            assignments = without_unread(assignments, contexts.read)
             metrics |= hint_metrics(assignments) | {"hints/truncated_share": contexts.truncated_share}
             batch = batch.extended(kept=torch.tensor([a.kept for a in assignments], device=engine.device))
             if self.settings.records.due(number):
@@ -240,7 +242,10 @@ class TrainingStep:
             teacher_entropy=scores.entropy,
             hinted=scores.hinted,
         )
-        metrics: dict[str, float] = {"tokens/teacher_forwarded": scores.tokens_forwarded}
+        metrics: dict[str, float] = {
+            "tokens/teacher_forwarded": scores.tokens_forwarded,
+            "tokens/teacher_plain": scores.tokens_plain,
+        }
         hinted = batch.hinted_mask
         if hinted.any():
             mean = mean_over(scores.correct_logprobs, hinted)

@@ -6,7 +6,8 @@ from transformers import PreTrainedModel
 
 from selfdistill.objectives.batch import Batch, Student, Targets
 from selfdistill.objectives.methods import Method
-from selfdistill.sampling.scoring import ModelScorer, Sequences, micro_batches, read_responses
+from selfdistill.sampling.scores import Sequences
+from selfdistill.sampling.scoring import ModelScorer, micro_batches, read_responses
 from selfdistill.signals.teachers import Teacher, TeacherSettings, frozen_copy
 from selfdistill.training.local.settings import OptimizerSettings
 from selfdistill.training.update import Sums, added, micro_batch_update

@@ -20,7 +20,6 @@ from selfdistill.training.verl.wire import ENTROPY, LOGPROBS, READ_IDS, SUPPORT,
 
 #: The name under which verl finds the engine.
 VENDOR = "selfdistill"
-_HEAD_ROWS = 1024  # where a request names none
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ class SelfDistillEngine(FSDPEngineWithLMHead):
     """Gives log_probs, and support, support_ids and entropy where asked, as nested tensors over the responses.
 
     What a TensorDict asks for, beside the fields of `wire`: temperature; read_top_k (support at so many ids that the
-    model finds most likely, 0: the full vocabulary) and read_entropy, both optional; head_rows (rows of logits held at
-    once); use_remove_padding (packed or padded).
+    model finds most likely, 0: the full vocabulary) and read_entropy, both optional; head_rows (at most so many rows of
+    logits are held at once); use_remove_padding (packed or padded).
 
     A row that is longer than max_token_len_per_gpu has a micro-batch to itself, as in the local trainer.
     """
@@ -146,7 +145,7 @@ def _settings(micro_batch: TensorDict) -> dict[str, Any]:
         "ids": None if ids is None else ids.values(),
         "top_k": 0 if reads_full_vocabulary(micro_batch) else given("read_top_k", None),
         "entropy": given("read_entropy", False),
-        "rows": given("head_rows", _HEAD_ROWS),
+        "rows": given("head_rows", None),
     }
 
 

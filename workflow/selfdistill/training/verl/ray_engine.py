@@ -15,7 +15,7 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.seqlen_balancing import calculate_workload, get_seqlen_balanced_partitions
 
 from selfdistill.objectives.batch import Batch, Targets
-from selfdistill.sampling.scoring import Scores, Sequences
+from selfdistill.sampling.scores import Scores, Sequences
 from selfdistill.signals.teachers import TeacherSchedule, TeacherSettings
 from selfdistill.training.step import rows_of
 from selfdistill.training.update import Sums
@@ -117,8 +117,8 @@ class RayEngine:
         for position, (row, is_real) in enumerate(zip(order, real, strict=True)):
             if is_real:
                 place[row] = position
-        back = {name: value[place] for name, value in vars(scores).items() if value is not None}
-        return Scores(**({"ids": ids} if ids is not None else {}) | back)
+        back = {name: value[place] for name, value in scores.tensors.items()}
+        return Scores(**({"ids": ids} if ids is not None else {}) | back, forwarded=sum(rows.lengths))
 
     def _put(self, fields: TensorDict, rows: Sequences, **options: Any) -> KVBatchMeta:
         keys = [f"{next(self._numbers)}" for _ in rows.responses]

@@ -46,7 +46,7 @@ class VerlSettings:
         temperature: of rollouts; divides the logits of every score.
         validation_draws: responses a validation problem.
         validation_every, checkpoint_every: training steps; 0 or less is never.
-        head_rows: rows of logits that are held at once.
+        head_rows: at most so many rows of logits are held at once, and never more than 1 GiB of them.
         stall_seconds: so long without any finished prompt, and the run is given up.
         state: folder of metrics.jsonl and of the validation's draws.
     """

@@ -1,0 +1,75 @@
+"""Sequences to be scored, what a model says of them, and who can be asked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Prompts and responses as token ids, row by row."""
+
+    prompts: Sequence[Sequence[int]]
+    responses: Sequence[Sequence[int]]
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(p) + len(r) for p, r in zip(self.prompts, self.responses, strict=True)]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of N responses of up to T tokens, float32; finite and meaningless behind a shorter one.
+
+    Attributes:
+        logprobs: (N, T) nats of the responses' tokens; zero behind a shorter one.
+        ids: (N, T, k) int64 of the support; None where it is the full vocabulary, or was not asked for.
+        support: (N, T, S) nats at the support.
+        entropy: (N, T) nats, over the full vocabulary.
+        forwarded: tokens that went through the model for it, padding not counted.
+    """
+
+    logprobs: Tensor
+    ids: Tensor | None = None
+    support: Tensor | None = None
+    entropy: Tensor | None = None
+    forwarded: int = 0
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Those that are there, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    def rows(self, index: slice) -> "Scores":
+        """Some rows of all of them."""
+        return replace(self, **{name: value[index] for name, value in self.tensors.items()})
+
+
+class Scorer(Protocol):
+    """Weights that can be asked for scores, wherever they are."""
+
+    @property
+    def vocabulary(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the scores are to be."""
+
+    def __call__(
+        self,
+        sequences: Sequences,
+        width: int,
+        *,
+        top_k: int | None = None,
+        ids: Tensor | None = None,
+        entropy: bool = False,
+        alone: bool = False,
+    ) -> Scores:
+        """Scores (N, width) of all sequences, without gradient; zero behind each response.
+
+        Arguments as in `read_responses`, with `ids` (N, width, k). `alone`: each sequence by itself, in a batch
+        of another shape than otherwise.
+        """

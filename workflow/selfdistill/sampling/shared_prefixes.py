@@ -1,0 +1,336 @@
+"""Scores of many responses under fewer prompts: every distinct prompt is computed once.
+
+A prompt's keys and values serve all responses that are scored under it, and what neighbouring prompts have in common at
+the front (chat header, problem, framing) serves all of these. A plain forward reads a prompt once a response: a hinted
+prompt, which holds a whole rollout, costs it half of its tokens.
+
+A prompt's last token is read at the head of each response, since it predicts the response's first token; a response's
+own last token predicts nothing that is asked for, and is not read. So a response takes as many tokens as it has.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
+
+from selfdistill.sampling.reading import read_forward
+from selfdistill.sampling.scores import Scores, Sequences
+
+_WORTH = 0.1  # of its prompts' tokens that a shared front must save, to be worth a forward of its own
+_NEIGHBOURS = 64  # most prompts that share one front
+_SCALED_BY_LENGTH = ("dynamic", "longrope")  # rotary embeddings of which a prefix depends on what follows it
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Prompts (numbers of them) that begin with the same `front` tokens."""
+
+    prompts: list[int]
+    front: int
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Prompts that are computed in one forward, longest first, with their fronts.
+
+    Attributes:
+        prompts: numbers of prompts.
+        fronts: the distinct fronts as token ids.
+        front_of: which of these each prompt begins with.
+    """
+
+    prompts: list[int]
+    fronts: list[tuple[int, ...]]
+    front_of: list[int]
+
+
+@dataclass(frozen=True)
+class PrefixPlan:
+    """What is computed for some sequences, and in which order.
+
+    Attributes:
+        bodies: distinct prompts without their last tokens.
+        waves: of prompts, all of which have a response.
+        uses: prompt -> rows of the sequences.
+        tokens: that go through the model, padding not counted.
+    """
+
+    bodies: list[tuple[int, ...]]
+    waves: list[Wave]
+    uses: list[list[int]]
+    tokens: int
+
+
+def plan_prefixes(sequences: Sequences, max_tokens: int) -> PrefixPlan:
+    """Plan the scores of sequences, with at most `max_tokens` padded tokens of prompts a wave (at least one prompt).
+
+    Rows without a response have no use of their prompt.
+    """
+    number: dict[tuple[int, ...], int] = {}
+    uses: list[list[int]] = []
+    for row, (prompt, response) in enumerate(zip(sequences.prompts, sequences.responses, strict=True)):
+        if len(response):
+            place = number.setdefault(tuple(prompt), len(uses))
+            if place == len(uses):
+                uses.append([])
+            uses[place].append(row)
+    bodies = [prompt[:-1] for prompt in number]
+    waves = _waves(bodies, clusters(bodies), max_tokens)
+    computed = sum(
+        sum(map(len, wave.fronts))
+        + sum(
+            len(bodies[prompt]) - len(wave.fronts[front])
+            for prompt, front in zip(wave.prompts, wave.front_of, strict=True)
+        )
+        for wave in waves
+    )
+    return PrefixPlan(bodies, waves, uses, computed + sum(map(len, sequences.responses)))
+
+
+def clusters(bodies: Sequence[tuple[int, ...]]) -> list[Cluster]:
+    """Distinct prompts in clusters whose fronts together save most tokens; deterministic, in an order of their own.
+
+    A front leaves at least one token of each of its prompts. One that would save less than a tenth of its prompts'
+    tokens is not taken.
+    """
+    order = sorted(range(len(bodies)), key=lambda i: bodies[i])
+    shared = [_common(bodies[a], bodies[b]) for a, b in itertools.pairwise(order)]
+    # Of the first `end` prompts in order: the most tokens that they can save, and where their last cluster then begins.
+    saved, begun = [0], [0]
+    for end in range(1, len(order) + 1):
+        best, begin, front, tokens = (
+            saved[end - 1],
+            end - 1,
+            len(bodies[order[end - 1]]) - 1,
+            len(bodies[order[end - 1]]),
+        )
+        for start in range(end - 2, max(end - 1 - _NEIGHBOURS, -1), -1):
+            length = len(bodies[order[start]])
+            front, tokens = min(front, shared[start], length - 1), tokens + length
+            if front <= 0:
+                break
+            gain = front * (end - start - 1)
+            if gain >= _WORTH * tokens and saved[start] + gain > best:
+                best, begin = saved[start] + gain, start
+        saved.append(best)
+        begun.append(begin)
+    found, end = [], len(order)
+    while end:
+        members = order[begun[end] : end]
+        common = min(shared[begun[end] : end - 1], default=0)
+        shortest = min(len(bodies[i]) for i in members)
+        found.append(Cluster(members, min(common, shortest - 1) if len(members) > 1 else 0))
+        end = begun[end]
+    return found[::-1]
+
+
+def can_share(model: Any) -> bool:
+    """Whether a prompt's keys and values may be computed apart from what follows it, and be given back to the model."""
+    if not isinstance(model, PreTrainedModel) or model.config._attn_implementation not in ("sdpa", "eager"):
+        return False
+    if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
+        return False  # sliding windows, states of other kinds
+    if model.training and model.is_gradient_checkpointing:
+        return False  # such a model drops its cache
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    return rope.get("rope_type", "default") not in _SCALED_BY_LENGTH
+
+
+@torch.no_grad()
+def score_with_prefixes(
+    model: PreTrainedModel,
+    sequences: Sequences,
+    plan: PrefixPlan,
+    width: int,
+    max_tokens: int,
+    temperature: float = 1.0,
+    *,
+    top_k: int | None = None,
+    ids: Tensor | None = None,
+    entropy: bool = False,
+) -> Scores:
+    """As sampling.scoring.score, of a model that `can_share`, by a plan for these sequences; zero behind each response.
+
+    Args:
+        max_tokens: padded tokens of responses a forward (at least one row). Keys and values of one wave's prompts are
+            held meanwhile.
+    """
+    count, device = len(sequences.responses), model.device
+    found: dict[str, Tensor] = {"logprobs": torch.zeros(count, width, device=device)}
+    for wave in plan.waves:
+        past = _read_prompts(model, plan.bodies, wave)
+        place = {prompt: row for row, prompt in enumerate(wave.prompts)}
+        jobs = [(row, place[prompt]) for prompt in wave.prompts for row in plan.uses[prompt]]
+        for part in _micro_batches(jobs, sequences.responses, max_tokens):
+            rows = torch.tensor([row for row, _ in part], device=device)
+            responses = [sequences.responses[row] for row, _ in part]
+            queries = [(sequences.prompts[row][-1], *sequences.responses[row][:-1]) for row, _ in part]
+            inputs, mask = _inputs(
+                model, queries, past, torch.tensor([at for _, at in part], device=device), keep=False
+            )
+            labels = torch.tensor([token for response in responses for token in response], device=device)
+            where = rows[mask.nonzero()[:, 0]], mask.nonzero()[:, 1]
+            part_ids = None if ids is None else ids[where]
+            picked = mask.flatten().nonzero()[:, 0]
+            read = read_forward(
+                model, inputs, picked, labels, temperature=temperature, ids=part_ids, top_k=top_k, entropy=entropy
+            )
+            for name, value in read._asdict().items():
+                if value is not None:
+                    if name not in found:
+                        found[name] = value.new_zeros(count, width, *value.shape[1:])
+                    found[name][where] = value
+    return Scores(**found, forwarded=plan.tokens)
+
+
+@dataclass(frozen=True)
+class _Past:
+    """Keys and values of N prefixes, layer by layer (N, heads, S, D); which of the S columns each has; its length."""
+
+    layers: list[tuple[Tensor, Tensor]]
+    visible: Tensor
+    lengths: Tensor
+
+
+class _Layer(CacheLayerMixin):
+    """Gives what lies before, row by row, and what is new; keeps both where that is wanted."""
+
+    def __init__(self, before: tuple[Tensor, Tensor] | None, index: Tensor | None, keep: bool):
+        super().__init__()
+        self._before, self._index, self._keep = before, index, keep
+        self.whole: tuple[Tensor, Tensor] | None = None
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
+        whole = key_states, value_states
+        if self._before is not None:
+            pairs = zip(self._before, whole, strict=True)
+            whole = tuple(torch.cat([old[self._index], new], dim=2) for old, new in pairs)
+        if self._keep:
+            self.whole = whole
+        return whole
+
+    def get_seq_length(self) -> int:
+        return 0 if self._before is None else self._before[0].shape[2]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.get_seq_length() + query_length, 0
+
+    def get_max_cache_shape(self) -> int:
+        return -1
+
+
+def _read_prompts(model: PreTrainedModel, bodies: Sequence[tuple[int, ...]], wave: Wave) -> _Past:
+    """Keys and values of a wave's prompts, in its order."""
+    past = index = None
+    if any(wave.fronts):
+        past = _extended(model, wave.fronts, None, None)
+        index = torch.tensor(wave.front_of, device=model.device)
+    fronts = [len(wave.fronts[front]) for front in wave.front_of]
+    rest = [bodies[prompt][front:] for prompt, front in zip(wave.prompts, fronts, strict=True)]
+    return _extended(model, rest, past, index)
+
+
+def _extended(model: PreTrainedModel, rows: Sequence[Sequence[int]], past: _Past | None, index: Tensor | None) -> _Past:
+    """Keys and values of rows behind the prefixes `index` of `past`."""
+    inputs, mask = _inputs(model, rows, past, index, keep=True)
+    model.base_model(**inputs)
+    lengths, visible = mask.sum(dim=1), mask
+    if past is not None:
+        lengths, visible = lengths + past.lengths[index], torch.cat([past.visible[index], mask], dim=1)
+    return _Past([layer.whole for layer in inputs["past_key_values"].layers], visible, lengths)
+
+
+def _inputs(
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], past: _Past | None, index: Tensor | None, *, keep: bool
+) -> tuple[dict[str, Any], Tensor]:
+    """What the model is called with for rows of tokens (right-padded) behind prefixes, and (N, Q) bool: real tokens."""
+    width, device = max(1, max(map(len, rows))), model.device
+    input_ids = torch.zeros(len(rows), width, dtype=torch.long)
+    for number, row in enumerate(rows):
+        input_ids[number, : len(row)] = torch.tensor(row, dtype=torch.long)
+    real = (torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]).to(device)
+    positions = torch.arange(width, device=device)[None].expand(len(rows), -1)
+    if past is not None:
+        positions = positions + past.lengths[index, None]
+    layers = past.layers if past is not None else [None] * model.config.num_hidden_layers
+    inputs = {
+        "input_ids": input_ids.to(device),
+        "position_ids": positions,
+        "attention_mask": _mask(model, width, past, index),
+        "past_key_values": Cache(layers=[_Layer(layer, index, keep) for layer in layers]),
+        "use_cache": True,
+    }
+    return inputs, real
+
+
+def _mask(model: PreTrainedModel, width: int, past: _Past | None, index: Tensor | None) -> Tensor | None:
+    """What each new token sees: its row's prefix, and the row up to itself. None: the model's own causal mask is that.
+
+    Padding on the right needs no mask: no real token sees it.
+    """
+    if past is None:
+        return None
+    causal = torch.ones(width, width, dtype=torch.bool, device=model.device).tril()
+    before = past.visible[index][:, None, None]  # (N, 1, 1, S)
+    rows = len(before)
+    seen = torch.cat([before.expand(rows, 1, width, -1), causal.expand(rows, 1, width, width)], dim=3)
+    if model.config._attn_implementation == "sdpa":
+        return seen
+    # Eager attention adds its mask.
+    return torch.zeros(seen.shape, dtype=model.dtype, device=seen.device).masked_fill_(
+        ~seen, torch.finfo(model.dtype).min
+    )
+
+
+def _waves(bodies: Sequence[tuple[int, ...]], found: Sequence[Cluster], max_tokens: int) -> list[Wave]:
+    """Clusters, those with the longest prompts first, cut where a wave is full; what is cut has its front twice."""
+
+    def rest(cluster: Cluster) -> int:
+        return max(len(bodies[i]) for i in cluster.prompts) - cluster.front
+
+    waves: list[Wave] = []
+    width = 0  # of the last wave
+    for cluster in sorted(found, key=lambda each: (-rest(each), each.prompts)):
+        front: tuple[int, ...] | None = None
+        for prompt in sorted(cluster.prompts, key=lambda i: (-len(bodies[i]), i)):
+            wider = max(width, len(bodies[prompt]) - cluster.front)
+            if not waves or (len(waves[-1].prompts) + 1) * wider > max_tokens:
+                waves.append(Wave([], [], []))
+                wider, front = len(bodies[prompt]) - cluster.front, None
+            if front is None:
+                front = bodies[prompt][: cluster.front]
+                waves[-1].fronts.append(front)
+            waves[-1].prompts.append(prompt)
+            waves[-1].front_of.append(len(waves[-1].fronts) - 1)
+            width = wider
+    return waves
+
+
+def _micro_batches(
+    jobs: Sequence[tuple[int, int]], responses: Sequence[Sequence[int]], max_tokens: int
+) -> Iterator[list[tuple[int, int]]]:
+    """(row, prompt) pairs in batches of responses of similar length, longest first."""
+    part: list[tuple[int, int]] = []
+    for job in sorted(jobs, key=lambda each: (-len(responses[each[0]]), each)):
+        if part and (len(part) + 1) * len(responses[part[0][0]]) > max_tokens:
+            yield part
+            part = []
+        part.append(job)
+    if part:
+        yield part
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two prompts have in common at the front."""
+    for place, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return place
+    return min(len(first), len(second))
