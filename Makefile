@@ -20,8 +20,9 @@ CANCEL ?=
 # One run at a time: each takes all cores by itself.
 VERL_DEMO := --profile profiles/local --cores 1 --configfile config/verl_cpu.yaml
 
-.PHONY: help venv demo report lock plan profile resume test test-slurm test-browser lint gc clean bench-matrix \
-	bench-reporting coverage venv-verl demo-verl test-verl test-verl-full
+.PHONY: help venv demo report lock plan profile resume test test-slurm test-browser lint gc clean bench-teacher \
+	bench-logits bench-step bench-generate bench-matrix bench-reporting coverage venv-verl demo-verl test-verl \
+	test-verl-full
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -75,6 +76,18 @@ test-verl: venv-verl  ## verl's tests
 
 test-verl-full: venv-verl  ## every method through verl end to end, on one rank; rlcsd on two
 	OMP_NUM_THREADS=1 timeout 7200 $(VERL_BIN)/python -m pytest -m verl tests/integration/test_verl.py
+
+bench-teacher: venv  ## scoring under hints: the plain scheme against the plan; ten minutes or so
+	$(BIN)/python benchmarks/teacher.py
+
+bench-logits: venv  ## log-probs at a vocabulary of 151,936: all logits at once against chunks
+	$(BIN)/python benchmarks/logits.py
+
+bench-step: venv  ## a training step of rlcsd beside one of grpo, in the demo
+	$(BIN)/python benchmarks/step.py
+
+bench-generate: venv  ## tokens a second of the own decode loop, transformers and, after make venv-verl, vLLM
+	$(BIN)/python benchmarks/generate.py
 
 bench-matrix: venv  ## how planning time grows with the matrix, up to 10,000 jobs
 	$(BIN)/python benchmarks/matrix.py

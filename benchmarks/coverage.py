@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from selfdistill.evaluation.bootstrap import bootstrap_difference, bootstrap_interval
+from selfdistill.evaluation.bootstrap import Resampling, bootstrap_difference, bootstrap_interval
 from selfdistill.evaluation.comparisons import wilson
 from selfdistill.evaluation.estimators import (
     PROBLEMS,
@@ -117,9 +117,9 @@ def _intervals(regime: Regime, number: int) -> dict[tuple[str, str, str], tuple[
             found["mean", problems, "naive"] = (_naive(study.first), mean)
             found["difference", problems, "naive"] = (_naive(study.first, study.second), difference)
             if bootstrapped(regime):
-                options = {"problems": problems, "resamples": RESAMPLES, "seed": number}
-                one = bootstrap_interval(study.first, metric, **options)
-                two = bootstrap_difference(study.first, study.second, metric, **options)
+                how = Resampling(problems, RESAMPLES, number)
+                one = bootstrap_interval(study.first, metric, how)
+                two = bootstrap_difference(study.first, study.second, metric, how)
                 found["mean", problems, "bootstrap"] = (one, mean)
                 found["difference", problems, "bootstrap"] = (two, difference)
     if (len(regime.benchmarks), regime.draws, regime.seeds) == (1, 1, 1):

@@ -6,6 +6,9 @@ import numpy as np
 
 from selfdistill.randomness import generator
 from selfdistill.reporting.runs import RunFiles
+from selfdistill.reporting.token_packing import rollout_sizes
+from selfdistill.reporting.token_summaries import summarise
+from selfdistill.reporting.token_view import token_page
 from selfdistill.training.records import write_records
 
 WORDS = ["Wait", ",", " so", " 1", "2", " +", " =", " the", " answer", "\n\n", " x", "\\frac", "{", "}", " therefore"]
@@ -56,3 +59,18 @@ def run_with(folder: Path, rows, *, variant="rlcsd", seed=0, task="sums", model=
     path.parent.mkdir(parents=True)
     write_records(path, rows)
     return RunFiles(task, model, variant, seed, variant.split("-")[0], {}, records=path)
+
+
+def classes_of(runs):
+    """Runs with the classes of their summaries, for `tokens_table`."""
+    return [(run, summarise(run.records).classes) for run in runs]
+
+
+def tokens_of(runs):
+    """Runs with the tokens of their summaries, for `top_tokens_table`."""
+    return [(run, summarise(run.records).tokens) for run in runs]
+
+
+def page_of(runs, task="sums", **options):
+    """The token view of runs as the workflow makes it."""
+    return token_page(runs, task, {run.name: rollout_sizes(run.records) for run in runs}, **options)

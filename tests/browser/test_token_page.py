@@ -4,9 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from token_records import record, run_with, words
-
-from selfdistill.reporting.token_view import token_page
+from token_records import page_of, record, run_with, words
 
 from .conftest import LONG, SCREENSHOTS
 
@@ -20,7 +18,7 @@ def page(tmp_path_factory):
     lone = [record(words(60, key=i), prompt=i, key=i, hints=0, distilled=True, advantage=-0.7) for i in range(2)]
     runs = [run_with(folder, long), run_with(folder, lone, variant="opsd")]
     path = folder / "tokens.html"
-    path.write_text(token_page(runs, "sums"), encoding="utf-8")
+    path.write_text(page_of(runs), encoding="utf-8")
     return path
 
 
@@ -87,7 +85,7 @@ def test_small_numbers_keep_their_digits(chromium, tmp_path):
     contrasts = np.array([0.00079, -0.00081, 0.0, 20.0])
     row = record(list("abcd"), student_logprobs=student, correct_logprobs=student, wrong_logprobs=[student - contrasts])
     path = tmp_path / "tokens.html"
-    path.write_text(token_page([run_with(tmp_path, [row])], "sums"), encoding="utf-8")
+    path.write_text(page_of([run_with(tmp_path, [row])]), encoding="utf-8")
     chromium.open(path)
     for token, expected in enumerate(["+0.000790", "\u22120.000810", "0.000", "+20.000"]):
         chromium.evaluate(f"document.querySelectorAll('#text span')[{token}].click()")

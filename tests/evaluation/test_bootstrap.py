@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from selfdistill.evaluation import bootstrap
-from selfdistill.evaluation.bootstrap import bootstrap_difference, bootstrap_interval, replicates
+from selfdistill.evaluation.bootstrap import Resampling, bootstrap_difference, bootstrap_interval, replicates
 from selfdistill.evaluation.estimators import scores_by_seed
 from selfdistill.randomness import generator
 
@@ -56,12 +56,12 @@ def test_replicates_equal_plain_loops_in_chunks_of_any_size(problems, shapes, me
 
 def test_the_interval_is_that_of_the_replicates_and_repeats():
     correct = [made_up(3, 20, 12)]
-    found = bootstrap_interval(correct, "mean@12", resamples=400, seed=5)
+    found = bootstrap_interval(correct, "mean@12", Resampling(resamples=400, seed=5))
     again = replicates(correct, "mean@12", problems="sampled", resamples=400, key=(5, "bootstrap", 0))
     assert found.value == pytest.approx(correct[0].mean())
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(again, [0.025, 0.975])))
-    assert found == bootstrap_interval(correct, "mean@12", resamples=400, seed=5)
-    assert found != bootstrap_interval(correct, "mean@12", resamples=400, seed=6)
+    assert found == bootstrap_interval(correct, "mean@12", Resampling(resamples=400, seed=5))
+    assert found != bootstrap_interval(correct, "mean@12", Resampling(resamples=400, seed=6))
 
 
 def test_each_level_adds_its_share_of_the_variance():
@@ -84,24 +84,24 @@ def test_each_level_adds_its_share_of_the_variance():
 
 def test_differences_pair_problems_and_nothing_else():
     base = made_up(1, 60, 12)
-    shared = bootstrap_difference([base], [base], "mean@12", resamples=1500)
+    shared = bootstrap_difference([base], [base], "mean@12", Resampling(resamples=1500))
     assert shared.value == 0
     # Two methods that are right on the same problems: only the draws, drawn for each, are left.
     shares = base.mean(axis=2)
     draws_alone = 2 * 1.96 * np.sqrt(2 * (shares * (1 - shares)).mean() / 12 / 60)
     assert shared.high - shared.low == pytest.approx(draws_alone, rel=0.15)
     other = base[:, generator("turn").permutation(60)]
-    unpaired = bootstrap_difference([base], [other], "mean@12", resamples=1500)
+    unpaired = bootstrap_difference([base], [other], "mean@12", Resampling(resamples=1500))
     assert unpaired.high - unpaired.low > 1.5 * (shared.high - shared.low)
 
 
 def test_methods_may_have_different_numbers_of_seeds():
     three, one = made_up(3, 30, 4), made_up(1, 30, 4, key="other")
-    found = bootstrap_difference([three], [one], "mean@4", resamples=200)
+    found = bootstrap_difference([three], [one], "mean@4", Resampling(resamples=200))
     assert found.value == pytest.approx(three.mean() - one.mean())
     assert found.low < found.value < found.high
 
 
 def test_another_word_for_problems_is_refused():
     with pytest.raises(ValueError, match="problems is 'some'"):
-        bootstrap_interval([made_up(3, 4, 2)], "mean@2", problems="some")
+        bootstrap_interval([made_up(3, 4, 2)], "mean@2", Resampling(problems="some"))

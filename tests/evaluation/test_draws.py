@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill.errors import UserError
-from selfdistill.evaluation.draws import SCHEMA, Draw, check_paired, read_draws, stack_seeds, to_matrix, write_draws
+from selfdistill.evaluation import draws as module
+from selfdistill.evaluation.draws import (
+    SCHEMA,
+    Draw,
+    check_paired,
+    read_draws,
+    read_matrix,
+    stack_seeds,
+    to_matrix,
+    write_draws,
+)
 
 
 def make_draws(problems=3, draws=2):
@@ -54,8 +64,42 @@ def test_numbers_are_read_without_the_texts(tmp_path):
     assert frame.equals(whole.drop(columns=["response", "answer"]))
     assert to_matrix(frame).problems == to_matrix(whole).problems
     pq.write_table(as_table().drop_columns(["response"]), path)
-    with pytest.raises(UserError, match=r"draws.parquet: column 'response' is missing"):
-        read_draws(path, texts=False)
+    for read in (lambda path: read_draws(path, texts=False), read_matrix):
+        with pytest.raises(UserError, match=r"draws.parquet: column 'response' is missing"):
+            read(path)
+
+
+def same(one, other):
+    """Whether two matrices are the same to the type."""
+    pairs = [(getattr(one, name), getattr(other, name)) for name in ("correct", "n_tokens", "truncated")]
+    return one.problems == other.problems and all(
+        np.array_equal(a, b) and a.dtype == b.dtype and a.shape == b.shape for a, b in pairs
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(12)), st.permutations(SCHEMA.names), st.integers(1, 12))
+def test_a_matrix_is_read_as_from_the_frame_in_any_order_of_rows_and_columns(tmp_path_factory, rows, columns, group):
+    path = tmp_path_factory.mktemp("draws") / "draws.parquet"
+    draws = [dataclasses.replace(draw, problem_id=f"é{draw.problem_id}") for draw in make_draws(4, 3)]
+    pq.write_table(as_table(draws).take(list(rows)).select(columns), path, row_group_size=group)
+    assert same(read_matrix(path), to_matrix(read_draws(path)))
+
+
+def test_a_plain_file_is_not_read_twice(tmp_path, monkeypatch):
+    write_draws(tmp_path / "draws.parquet", make_draws())
+    monkeypatch.setattr(module, "read_draws", None)
+    read_matrix(tmp_path / "draws.parquet")
+
+
+def test_other_types_are_converted_for_the_matrix_too(tmp_path):
+    table = as_table()
+    wide = [
+        f.with_type(pa.int64() if f.type == pa.int32() else pa.large_string() if f.type == pa.string() else f.type)
+        for f in SCHEMA
+    ]
+    pq.write_table(table.cast(pa.schema(wide)), tmp_path / "draws.parquet", store_schema=True)
+    assert same(read_matrix(tmp_path / "draws.parquet"), to_matrix(table.to_pandas()))
 
 
 @settings(max_examples=25, deadline=None)
@@ -81,8 +125,9 @@ def test_matrix_places_every_draw():
 def test_a_missing_column_is_named(tmp_path, column):
     path = tmp_path / "draws.parquet"
     pq.write_table(as_table().drop_columns([column]), path)
-    with pytest.raises(UserError, match=f"draws.parquet: column '{column}' is missing"):
-        read_draws(path)
+    for read in (read_draws, read_matrix):
+        with pytest.raises(UserError, match=f"draws.parquet: column '{column}' is missing"):
+            read(path)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +143,9 @@ def test_a_wrong_type_is_named(tmp_path, column, values, complaint):
     path = tmp_path / "draws.parquet"
     table = as_table()
     pq.write_table(table.set_column(table.column_names.index(column), column, pa.array(values)), path)
-    with pytest.raises(UserError, match=complaint):
-        read_draws(path)
+    for read in (read_draws,) if column == "response" else (read_draws, read_matrix):
+        with pytest.raises(UserError, match=complaint):
+            read(path)
 
 
 def test_other_integer_widths_and_columns_are_taken(tmp_path):
@@ -112,10 +158,11 @@ def test_other_integer_widths_and_columns_are_taken(tmp_path):
 
 def test_a_file_that_is_no_parquet(tmp_path):
     (tmp_path / "draws.parquet").write_text("no")
-    with pytest.raises(UserError, match=r"draws\.parquet: cannot be read"):
-        read_draws(tmp_path / "draws.parquet")
-    with pytest.raises(UserError, match=r"missing\.parquet: cannot be read"):
-        read_draws(tmp_path / "missing.parquet")
+    for read in (read_draws, read_matrix):
+        with pytest.raises(UserError, match=r"draws\.parquet: cannot be read"):
+            read(tmp_path / "draws.parquet")
+        with pytest.raises(UserError, match=r"missing\.parquet: cannot be read"):
+            read(tmp_path / "missing.parquet")
 
 
 @pytest.mark.parametrize(
@@ -140,13 +187,17 @@ def test_a_bad_row_is_named_when_written_and_when_read(tmp_path, change, complai
         write_draws(path, draws)
     assert not list(tmp_path.iterdir())
     pq.write_table(as_table(draws), path)
-    with pytest.raises(UserError, match=complaint):
-        read_draws(path)
+    for read in (read_draws,) if "response" in change else (read_draws, read_matrix):
+        with pytest.raises(UserError, match=complaint):
+            read(path)
 
 
 def test_no_draws(tmp_path):
     with pytest.raises(UserError, match="no draws"):
         write_draws(tmp_path / "draws.parquet", [])
+    pq.write_table(SCHEMA.empty_table(), tmp_path / "draws.parquet")
+    with pytest.raises(UserError, match="no draws"):
+        read_matrix(tmp_path / "draws.parquet")
 
 
 def test_seeds_are_stacked_in_order():

@@ -6,15 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from selfdistill.evaluation.estimators import (
-    accuracy_by_problem,
-    mean_accuracy,
-    pass_at_k,
-    pass_at_k_by_problem,
-    score_by_problem,
-    score_variances,
-    scores_by_seed,
-)
+from selfdistill.evaluation.estimators import score_variances, scores_by_seed
 from selfdistill.randomness import generator
 
 matrices = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)).flatmap(
@@ -28,59 +20,44 @@ def slow_pass_at_k(draws: list[int], k: int) -> float:
     return sum(any(subset) for subset in subsets) / len(subsets)
 
 
-@given(matrices)
-def test_accuracy_is_the_mean_over_seeds_and_draws_of_each_problem(correct):
-    expected = []
-    for problem in range(correct.shape[1]):
-        cells = [bool(x) for seed in correct for x in seed[problem]]
-        expected.append(sum(cells) / len(cells))
-    np.testing.assert_allclose(accuracy_by_problem(correct), expected)
-    assert mean_accuracy(correct) == pytest.approx(sum(expected) / len(expected))
-
-
 @given(matrices, st.integers(1, 6))
 def test_pass_at_k_counts_subsets(correct, k):
-    draws = correct.shape[2]
-    if k > draws:
-        with pytest.raises(ValueError, match="draws"):
-            pass_at_k_by_problem(correct, k)
+    if k > correct.shape[2]:
+        with pytest.raises(ValueError, match=f"at least {k} draws"):
+            scores_by_seed(correct, f"pass@{k}")
         return
-    expected = [
-        np.mean([slow_pass_at_k(list(seed[problem]), k) for seed in correct]) for problem in range(correct.shape[1])
-    ]
-    np.testing.assert_allclose(pass_at_k_by_problem(correct, k), expected)
-    assert pass_at_k(correct, k) == pytest.approx(np.mean(expected))
+    expected = [[slow_pass_at_k(list(problem), k) for problem in seed] for seed in correct]
+    np.testing.assert_allclose(scores_by_seed(correct, f"pass@{k}"), expected)
 
 
 @given(matrices)
-def test_pass_at_one_is_the_accuracy_and_pass_at_k_grows(correct):
-    rising = [pass_at_k(correct, k) for k in range(1, correct.shape[2] + 1)]
-    assert rising[0] == pytest.approx(mean_accuracy(correct))
+def test_pass_at_k_grows_with_k(correct):
+    rising = [scores_by_seed(correct, f"pass@{k}").mean() for k in range(1, correct.shape[2] + 1)]
     assert all(b >= a - 1e-12 for a, b in itertools.pairwise(rising))
 
 
 def test_pass_at_k_is_unbiased():
     chance, draws, k = 0.2, 8, 4
     correct = generator("unbiased").random((100_000, draws)) < chance
-    assert pass_at_k(correct, k) == pytest.approx(1 - (1 - chance) ** k, abs=0.005)
+    assert scores_by_seed(correct, f"pass@{k}").mean() == pytest.approx(1 - (1 - chance) ** k, abs=0.005)
     plugged_in = (1 - (1 - correct.mean(axis=1)) ** k).mean()
     assert abs(plugged_in - (1 - (1 - chance) ** k)) > 0.02  # the naive estimator is visibly off
 
 
 def test_score_by_name():
     correct = np.array([[1, 0, 0], [1, 1, 1]])
-    np.testing.assert_allclose(score_by_problem(correct, "mean@3"), [1 / 3, 1])
-    np.testing.assert_allclose(score_by_problem(correct, "pass@2"), [2 / 3, 1])
+    np.testing.assert_allclose(scores_by_seed(correct, "mean@3"), [[1 / 3, 1]])
+    np.testing.assert_allclose(scores_by_seed(correct, "pass@2"), [[2 / 3, 1]])
     with pytest.raises(ValueError, match="exactly 12 draws"):
-        score_by_problem(correct, "mean@12")
+        scores_by_seed(correct, "mean@12")
     with pytest.raises(ValueError, match="unknown metric 'best@3'"):
-        score_by_problem(correct, "best@3")
+        scores_by_seed(correct, "best@3")
 
 
 @pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((0, 4)), np.full((2, 2), 2), np.full((2, 2), 0.5)])
 def test_what_is_no_matrix_of_draws_is_refused(bad):
     with pytest.raises(ValueError, match=r"matrix"):
-        accuracy_by_problem(bad)
+        scores_by_seed(bad, "pass@1")
 
 
 @given(matrices)
@@ -90,7 +67,6 @@ def test_scores_by_seed_are_each_seeds_own(correct):
     for seed in range(correct.shape[0]):
         np.testing.assert_allclose(by_seed[seed], [np.mean([bool(x) for x in row]) for row in correct[seed]])
         np.testing.assert_allclose(by_seed[seed], scores_by_seed(correct[seed], "pass@1")[0])
-    np.testing.assert_allclose(by_seed.mean(axis=0), score_by_problem(correct, f"mean@{draws}"))
 
 
 @given(matrices, st.integers(1, 5))

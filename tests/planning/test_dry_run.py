@@ -10,14 +10,15 @@ from selfdistill.planning import dry_run
 from selfdistill.planning.dry_run import Job, listed_jobs, refusal, study_of
 
 ROOT = Path(__file__).parents[2]
-LISTED = """Building DAG of jobs...
-Job stats:
+COUNTED = """Job stats:
 job      count
 -----  -------
 train        1
 all          1
 total        2
-
+"""
+LISTED = f"""Building DAG of jobs...
+{COUNTED}
 
 [Sat Nov 21 14:33:01 2026]
 rule train:
@@ -28,13 +29,7 @@ rule train:
 [Sat Nov 21 14:33:01 2026]
 localrule all:
     input: results/b
-Job stats:
-job      count
------  -------
-train        1
-all          1
-total        2
-"""
+{COUNTED}"""
 
 
 def test_jobs_are_read_with_their_wildcards():

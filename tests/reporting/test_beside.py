@@ -7,7 +7,8 @@ import pytest
 from selfdistill.errors import UserError
 from selfdistill.reporting.beside import COLUMNS, LEAD, NOTHING, beside_table, beside_views
 from selfdistill.reporting.formats import markdown
-from selfdistill.reporting.tables import main_table, read_groups
+from selfdistill.reporting.groups import read_groups
+from selfdistill.reporting.tables import main_table
 
 
 @pytest.fixture(scope="module")

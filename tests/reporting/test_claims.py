@@ -25,7 +25,7 @@ from selfdistill.reporting.claims import (
     write_claims,
 )
 from selfdistill.reporting.evidence import Evidence, Measured
-from selfdistill.reporting.tables import Group, Result
+from selfdistill.reporting.groups import Group, Result
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = ("maths", "knights")

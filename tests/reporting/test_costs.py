@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.reporting.costs import EVALUATION, TRAINING, cost_blocks, costs_markdown, costs_table, duration, totals
+from selfdistill.reporting.costs import EVALUATION, TRAINING, cost_views, costs_table, duration, total_line, totals
+from selfdistill.reporting.formats import markdown
 from selfdistill.reporting.runs import RunFiles
 
 NEW = {
@@ -78,8 +79,9 @@ def test_an_evaluation_has_those_of_its_account(runs):
 def test_what_an_older_file_does_not_say_is_a_dash(runs):
     row = row_of(costs_table(runs), TRAINING, "grpo")
     assert row["steps"] == 1  # of the metrics
-    (block,) = [block for block in cost_blocks(costs_table(runs)) if block["title"].endswith("training")]
-    cells = dict(zip(block["columns"], dict(block["rows"])["grpo, seed 0"], strict=True))
+    (view,) = [view for view in cost_views(costs_table(runs)) if view.title.endswith("training")]
+    (row,) = [row for row in view.rows if row.label == "grpo, seed 0"]
+    cells = {column: cell.text for column, cell in zip(view.columns, row.cells, strict=True)}
     assert cells["peak GiB, host"] == cells["peak GiB, GPU"] == cells["tokens through the teacher"] == "\u2013"
     assert (cells["wall time"], cells["on"]) == ("50 s", "Xeon")
 
@@ -89,14 +91,25 @@ def test_totals_add_up_and_take_the_largest_peak(runs, tmp_path):
     total = totals(costs_table(more)).set_index("job").loc[TRAINING]
     assert (total["wall_seconds"], total["gpu_hours"], total["tokens_generated"]) == (14450.0, 32.0, 3700)
     assert (total["peak_host_gib"], total["peak_device_gib"]) == (190.0, 71.25)
-    assert "3 x training: 4.0 h of wall time, 32.0 GPU-hours" in costs_markdown(costs_table(more))
+    assert "3 x training: 4.0 h of wall time, 32.0 GPU-hours" in total_line(costs_table(more))
 
 
 def test_a_column_without_any_value_is_left_out(tmp_path):
     table = costs_table([a_run(tmp_path, "grpo", provenance=OLD, steps=STEPS[:1])])
-    (block,) = cost_blocks(table)
-    assert block["columns"] == ["wall time", "GPU-hours", "steps", "on"]
-    assert "| grpo, seed 0 | 50 s | 0.00 | 0 | Xeon |" in costs_markdown(table)
+    (view,) = cost_views(table)
+    assert view.columns == ["wall time", "GPU-hours", "steps", "on"]
+    assert "| grpo, seed 0 | 50 s | 0.00 | 0 | Xeon |" in markdown([view], "", "")
+
+
+def test_a_table_is_sorted_by_its_numbers_and_ends_with_their_total(runs):
+    view = next(view for view in cost_views(costs_table(runs)) if view.title == "math, qwen: training")
+    places = [view.columns.index(name) for name in ("wall time", "tokens through the teacher", "on")]
+    shown = {row.label: [(row.cells[place].text, row.cells[place].order) for place in places] for row in view.rows}
+    assert list(shown.items()) == [
+        ("rlcsd, seed 0", [("2.0 h", 7200.0), ("4,000", 4000.0), ("8 x H20", None)]),
+        ("grpo, seed 0", [("50 s", 50.0), ("\u2013", None), ("Xeon", None)]),
+        ("all", [("2.0 h", 7250.0), ("4,000", 4000.0), ("", None)]),
+    ]
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])
@@ -108,7 +121,8 @@ def test_an_unreadable_file_is_named(tmp_path, content):
 
 
 def test_nothing_measured_is_said():
-    assert "Nothing was measured" in costs_markdown(costs_table([]))
+    assert "Nothing was measured" in total_line(costs_table([]))
+    assert cost_views(costs_table([])) == []
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(59.4, "59 s"), (725, "12 min 5 s"), (3600 * 31.24, "31.2 h")])

@@ -14,9 +14,10 @@ from PIL import Image
 from selfdistill.errors import UserError
 from selfdistill.reporting.bars import benchmarks_figure
 from selfdistill.reporting.figures import smooth, write_figure
+from selfdistill.reporting.groups import read_groups
 from selfdistill.reporting.palette import METHODS, styles
 from selfdistill.reporting.runs import read_metrics, series
-from selfdistill.reporting.tables import main_table, read_groups
+from selfdistill.reporting.tables import main_table
 from selfdistill.reporting.training_figures import contrast_figure, dynamics_figure, signals_figure
 
 TITLES = ["Actor entropy (nats per token)", "Response length (tokens)", "Training reward", "Validation accuracy (%)"]

@@ -13,11 +13,13 @@ from selfdistill.errors import UserError
 from selfdistill.reporting.audit import audit_table
 from selfdistill.reporting.claims import COLUMNS, VERDICTS, write_claims
 from selfdistill.reporting.costs import costs_table
+from selfdistill.reporting.groups import read_groups
 from selfdistill.reporting.overview import CLAIMS, overview_page
-from selfdistill.reporting.tables import main_table, read_groups, write_csv
+from selfdistill.reporting.tables import main_table, write_csv
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="9pt"><text>{}</text></svg>'
 STAGES = {"train": ["train"], "report": ["overview", "site"]}
+READS = {"train": [], "overview": ["train"], "site": ["overview"]}
 
 
 def claim(name="C1", verdict="reproduced", **about):
@@ -73,6 +75,7 @@ def parts(seeded_study, figures):
         "findings": FINDINGS,
         "figures": figures,
         "stages": STAGES,
+        "reads": READS,
         "demonstration": True,
     }
 
@@ -199,8 +202,9 @@ def test_without_curves_there_are_no_figures(seeded_study, parts):
 
 
 def test_stages_costs_and_audit_are_told(page):
-    _, parsed = page
+    html, parsed = page
     assert "traintrain reportoverview, site" in section(parsed, "workflow")
+    assert re.findall(r"<title>(\w+ reads \w+)</title></path>", html) == ["overview reads train", "site reads overview"]
     assert "GPU-hours" in section(parsed, "costs")
     assert "cells that no count of correct draws can give" in section(parsed, "audit")
 

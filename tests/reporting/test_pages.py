@@ -10,8 +10,9 @@ from parsed_page import Page
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
 from selfdistill.reporting.costs import costs_table
+from selfdistill.reporting.groups import read_groups
 from selfdistill.reporting.pages import results_page
-from selfdistill.reporting.tables import gains_table, main_table, read_groups, write_csv
+from selfdistill.reporting.tables import gains_table, main_table, write_csv
 
 REMAKE = "snakemake --profile profiles/local --force {path}"
 

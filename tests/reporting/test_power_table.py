@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from selfdistill.evaluation.power import Design, detectable, estimate
+from selfdistill.reporting.groups import read_groups
 from selfdistill.reporting.power import ASSUMED_SEED_SD, COLUMNS, power_table
-from selfdistill.reporting.tables import read_groups, write_csv
+from selfdistill.reporting.tables import write_csv
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from selfdistill.evaluation.comparisons import holm
 from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.randomness import generator
 from selfdistill.reporting.formats import markdown
+from selfdistill.reporting.groups import Result, read_groups
 from selfdistill.reporting.runs import RunFiles
 from selfdistill.reporting.studies import (
     ABLATIONS_COLUMNS,
@@ -22,7 +23,6 @@ from selfdistill.reporting.studies import (
     plugin_table,
     plugin_views,
 )
-from selfdistill.reporting.tables import Result, read_groups
 
 TASKS = {
     "logic": {

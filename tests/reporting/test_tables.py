@@ -12,8 +12,10 @@ from selfdistill.evaluation.comparisons import holm, mcnemar, wilson
 from selfdistill.evaluation.draws import Draw, read_draws, write_draws
 from selfdistill.evaluation.estimators import interval, paired_difference, score_variances, scores_by_seed
 from selfdistill.randomness import generator
+from selfdistill.reporting.blocks import blocks
+from selfdistill.reporting.groups import read_groups
 from selfdistill.reporting.published import Published
-from selfdistill.reporting.tables import blocks, gains_table, main_table, read_groups, set_against, write_csv
+from selfdistill.reporting.tables import gains_table, main_table, set_against, write_csv
 
 CONTRACT = ["task", "model", "variant", "benchmark", "metric", "value", "low", "high"]
 CONTRACT += ["n_problems", "n_draws", "n_seeds"]
@@ -163,11 +165,11 @@ def test_tables_without_a_reference_have_no_gains(study):
     assert blocks(gains) == []
 
 
-def test_by_problem_is_the_mean_over_seeds(seeded_study):
+def test_scores_are_of_each_seed_and_problem(seeded_study):
     group = read_groups(seeded_study.runs, seeded_study.tasks)[0]
     for result in group.results.values():
         assert result.scores.shape == (2, 60)
-        assert result.by_problem == pytest.approx(result.draws.correct.mean(axis=(0, 2)))
+        assert result.scores == pytest.approx(result.draws.correct.mean(axis=2))
 
 
 def test_fixed_intervals_speak_of_draws_at_one_seed_and_of_seeds_from_two_on(tables, seeded_tables):

@@ -4,19 +4,18 @@ import re
 
 import numpy as np
 import pytest
-from token_records import record, run_with, words
+from token_records import classes_of, record, run_with, tokens_of, words
 
 from selfdistill.reporting.figures import write_figure
 from selfdistill.reporting.token_figure import tokens_figure
-from selfdistill.reporting.tokens import summaries, tokens_table, top_tokens_table
+from selfdistill.reporting.tokens import tokens_table, top_tokens_table
 
 
 def figure_of(tmp_path, *variants, rows=None, **options):
     rows = rows or [record(words(300, key=i), prompt=i, key=i) for i in range(2)]
     lone = [record(words(300, key=i), prompt=i, key=i, hints=0) for i in range(2)]
     runs = [run_with(tmp_path, rows if "ectr" in v or "rlcsd" in v else lone, variant=v, **options) for v in variants]
-    found = summaries(runs)
-    top, tokens = top_tokens_table(found), tokens_table(found)
+    top, tokens = top_tokens_table(tokens_of(runs)), tokens_table(classes_of(runs))
     return tokens_figure(top, tokens, {run.variant: run.method for run in runs}), top, tokens
 
 

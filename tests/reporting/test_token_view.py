@@ -7,10 +7,9 @@ import re
 
 import numpy as np
 import pytest
-from token_records import record, run_with, words
+from token_records import page_of, record, run_with, words
 
-from selfdistill.reporting import token_view
-from selfdistill.reporting.token_view import token_page
+from selfdistill.reporting import token_packing, token_view
 from selfdistill.training.records import read_records
 
 
@@ -36,7 +35,7 @@ def runs(tmp_path):
 
 
 def test_every_number_of_a_rollout_is_there_to_one_part_in_two_thousand(runs):
-    data = data_of(token_page(runs, "sums"))
+    data = data_of(page_of(runs))
     assert [(r["run"], r["step"], r["name"]) for r in data["rollouts"]] == [
         *[("tiny, rlcsd, seed 0", step, f"prompt {prompt}, rollout 1") for step in (1, 20) for prompt in (1, 2, 3)],
         ("tiny, opsd, seed 4", 1, "prompt 1, rollout 1"),
@@ -62,7 +61,7 @@ def test_every_number_of_a_rollout_is_there_to_one_part_in_two_thousand(runs):
 
 
 def test_a_distilled_rollout_without_wrong_hints(runs):
-    shown = data_of(token_page(runs, "sums"))["rollouts"][-1]
+    shown = data_of(page_of(runs))["rollouts"][-1]
     assert shown["distilled"] is True
     assert shown["wrong"] is shown["contrast"] is shown["marked"] is None
     assert shown["wrongHints"] == []
@@ -74,7 +73,7 @@ def test_a_distilled_rollout_without_wrong_hints(runs):
 def test_what_is_no_number_and_what_is_too_large(tmp_path):
     values = np.array([np.nan, -np.inf, 1e5, 0.0], np.float32)
     row = record(list("abcd"), correct_logprobs=values, student_logprobs=np.zeros(4, np.float32))
-    shown = data_of(token_page([run_with(tmp_path, [row])], "sums"))["rollouts"][0]
+    shown = data_of(page_of([run_with(tmp_path, [row])]))["rollouts"][0]
     np.testing.assert_array_equal(numbers(shown["right"]), [np.nan, np.nan, 65504, 0])
 
 
@@ -84,7 +83,7 @@ def test_contrasts_that_a_method_selects_by_are_told_apart_beside_a_large_one(tm
     student = np.array([-1.0, -2.0, -3.0, -40.0])
     correct = student + np.array([0.4, 0.4, 0.4, 40])
     row = record(list("abcd"), student_logprobs=student, correct_logprobs=correct, wrong_logprobs=[correct - contrasts])
-    shown = numbers(data_of(token_page([run_with(tmp_path, [row])], "sums"))["rollouts"][0]["contrast"])
+    shown = numbers(data_of(page_of([run_with(tmp_path, [row])]))["rollouts"][0]["contrast"])
     np.testing.assert_allclose(shown, contrasts, rtol=1e-3)
     np.testing.assert_array_equal(np.abs(shown) > 0.0008, [False, True, True, True])
 
@@ -92,13 +91,13 @@ def test_contrasts_that_a_method_selects_by_are_told_apart_beside_a_large_one(tm
 def test_gaps_share_one_scale_that_one_token_in_a_hundred_exceeds(tmp_path):
     gap = np.linspace(-1, 1, 201).astype(np.float32)
     row = record(["x"] * 201, correct_logprobs=gap, student_logprobs=np.zeros(201, np.float32))
-    scales = data_of(token_page([run_with(tmp_path, [row])], "sums"))["scales"]
+    scales = data_of(page_of([run_with(tmp_path, [row])]))["scales"]
     assert scales["nats"] == pytest.approx(0.99, abs=0.011)
     assert scales["divergence"] > 0
 
 
 def test_a_response_cannot_end_the_element_of_the_data(runs):
-    page = token_page(runs, "sums")
+    page = page_of(runs)
     assert page.count("</script>") == 2
     assert "What is <b>" not in page
     assert data_of(page)["rollouts"][0]["hint"][0] == "First 1, then 1: </script> 2."
@@ -113,7 +112,7 @@ def test_the_page_is_capped_and_says_what_it_left_out(tmp_path):
         )
         for variant in ("rlcsd", "rlsd")
     ]
-    page = token_page(runs, "sums", limit=50_000)
+    page = page_of(runs, limit=50_000)
     shown = data_of(page)["rollouts"]
     assert 30_000 < len(json.dumps(shown)) <= 60_000
     assert f"{len(shown)} recorded rollouts" in page
@@ -130,37 +129,36 @@ def test_models_share_a_page_and_those_without_space_are_named(tmp_path):
         for model in ("first", "second", "third")
         for variant in ("opsd", "rlcsd", "rlcsd-gt_cot")
     ]
-    page = token_page(runs, "sums", limit=45_000)
+    page = page_of(runs, limit=45_000)
     shown = {r["run"] for r in data_of(page)["rollouts"]}
     assert shown == {f"{m}, {v}, seed 0" for m in ("first", "second", "third") for v in ("opsd", "rlcsd")}
     assert "3 runs have no rollout here" in page
     assert "; ".join(f"{m}, rlcsd-gt_cot, seed 0" for m in ("first", "second", "third")) in page
     assert "6 runs have a part of their rollouts here" in page
     assert "third, rlcsd, seed 0: 1 of 3" in page
-    assert "runs have" not in token_page(runs, "sums")
+    assert "runs have" not in page_of(runs)
 
 
 def test_a_short_rollout_stands_in_for_a_long_one_and_none_is_cut(tmp_path):
     rows = [record(words(4000), step=1, key=0), record(words(100), step=2, key=1)]
     runs = [run_with(tmp_path, rows, variant=variant) for variant in ("opsd", "rlcsd")]
-    shown = data_of(token_page(runs, "sums", limit=20_000))["rollouts"]
+    shown = data_of(page_of(runs, limit=20_000))["rollouts"]
     assert [(r["run"], len(r["tokens"])) for r in shown] == [("tiny, opsd, seed 0", 100), ("tiny, rlcsd, seed 0", 100)]
 
 
-def test_a_file_is_read_whole_once_and_only_if_the_page_holds_some_of_it(tmp_path, monkeypatch):
-    whole = []
+def test_only_the_records_that_the_page_holds_some_of_are_read_and_once(tmp_path, monkeypatch):
+    read = []
 
-    def counted(path, columns=None):
-        if columns is None or "wrong_logprobs" in columns:
-            whole.append(path)
-        return read_records(path, columns)
+    def noted(path):
+        read.append(path)
+        return read_records(path)
 
-    monkeypatch.setattr(token_view, "read_records", counted)
+    monkeypatch.setattr(token_view, "read_records", noted)
     long = [record(words(4000))]
     short = [record(words(100), prompt=i, key=i) for i in range(3)]
     runs = [run_with(tmp_path, long), run_with(tmp_path, short, variant="opsd"), run_with(tmp_path, short, seed=1)]
-    assert len(data_of(token_page(runs, "sums", limit=25_000))["rollouts"]) == 6
-    assert whole == [run.records for run in runs[1:]]
+    assert len(data_of(page_of(runs, limit=25_000))["rollouts"]) == 6
+    assert read == [run.records for run in runs[1:]]
 
 
 @pytest.mark.parametrize("length", [0, 1, 300])
@@ -171,16 +169,16 @@ def test_sizes_of_rollouts_are_known_before_they_are_read(tmp_path, length):
         record(['"<\\\n答'] * length, prompt=2, key=2, correct_solution="<" * 20_000, weights=[0.5] * length),
     ]
     run = run_with(tmp_path, rows)
-    shown = data_of(token_page([run], "sums"))["rollouts"]
-    table = read_records(run.records)
-    for row, said in zip(shown, token_view._sizes(run, table), strict=True):
-        taken = len(token_view._json(row).encode())
-        assert taken <= said <= 1.1 * taken + token_view._FRAME
+    shown = data_of(page_of([run]))["rollouts"]
+    label = token_packing.json_bytes("tiny, rlcsd, seed 0")
+    for row, said in zip(shown, token_packing.rollout_sizes(run.records)["bytes"] + label, strict=True):
+        taken = token_packing.json_bytes(row)
+        assert taken <= said <= 1.1 * taken + token_packing._FRAME
 
 
 def test_long_hints_lose_their_middle(tmp_path):
     row = record(words(9), correct_solution="A" * 9000 + "B" * 9000)
-    hint = data_of(token_page([run_with(tmp_path, [row])], "sums"))["rollouts"][0]["hint"][0]
+    hint = data_of(page_of([run_with(tmp_path, [row])]))["rollouts"][0]["hint"][0]
     assert len(hint) < 12_100
     assert hint.startswith("AAA")
     assert hint.endswith("BBB")
@@ -188,12 +186,12 @@ def test_long_hints_lose_their_middle(tmp_path):
 
 
 def test_nothing_recorded_gives_a_page_that_says_so(tmp_path):
-    page = token_page([run_with(tmp_path, [], variant="grpo")], "sums")
+    page = page_of([run_with(tmp_path, [], variant="grpo")])
     assert "No rollout of this task was recorded" in page
     assert "<script" not in page
 
 
 def test_the_page_loads_nothing_and_is_the_same_again(runs):
-    page = token_page(runs, "sums")
+    page = page_of(runs)
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", html_module.unescape(page))
-    assert page == token_page(runs, "sums")
+    assert page == page_of(runs)

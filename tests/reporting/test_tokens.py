@@ -7,20 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from token_records import record, run_with, words
+from token_records import classes_of, record, run_with, tokens_of, words
 
 from selfdistill.errors import UserError
 from selfdistill.objectives.contrast import mean_wrong_logprobs
 from selfdistill.reporting import tokens as tokens_module
 from selfdistill.reporting.token_classes import token_class
-from selfdistill.reporting.tokens import (
-    as_csv,
-    mean_wrong,
-    read_top_tokens,
-    summaries,
-    tokens_table,
-    top_tokens_table,
-)
+from selfdistill.reporting.token_summaries import mean_wrong, read_frame, summarise, write_frame
+from selfdistill.reporting.tokens import as_csv, read_top_tokens, tokens_table, top_tokens_table
 from selfdistill.training.records import read_records
 
 
@@ -47,7 +41,7 @@ def sizes(row):
 
 
 def test_means_and_shares_by_class_are_those_of_a_loop(runs):
-    table = tokens_table(summaries(runs)).set_index(["variant", "seed", "token_class"])
+    table = tokens_table(classes_of(runs)).set_index(["variant", "seed", "token_class"])
     assert set(table.index) == {
         (v, s, c) for v, s in [("rlcsd", 0), ("rlcsd", 1), ("opsd", 0)] for c in ("style", "task", "other")
     }
@@ -71,7 +65,7 @@ def test_means_and_shares_by_class_are_those_of_a_loop(runs):
 
 
 def test_the_top_tokens_are_those_of_a_loop_over_all_seeds(runs):
-    table = top_tokens_table(summaries(runs), top=4)
+    table = top_tokens_table(tokens_of(runs), top=4)
     found = defaultdict(list)
     for run in runs[:2]:
         for row in read_records(run.records).to_pylist():
@@ -103,13 +97,13 @@ def test_rare_tokens_are_not_ranked(tmp_path):
     gap = np.array([9.0] + [5.0] * 4 + [0.1] * 5, np.float32)
     zeros = np.zeros(10, np.float32)
     row = record(texts, correct_logprobs=-gap, student_logprobs=zeros, wrong_logprobs=[zeros])
-    shown = top_tokens_table(summaries([run_with(tmp_path, [row])]))
+    shown = top_tokens_table(tokens_of([run_with(tmp_path, [row])]))
     assert list(shown["token"]) == ["five", "five"]
 
 
 def test_tokens_come_back_from_the_csv_as_they_were(tmp_path):
     texts = [*["null"] * 5, *["NaN"] * 5, *["\n\n"] * 5, *[' "a, b'] * 5, *["答"] * 5]
-    table = top_tokens_table(summaries([run_with(tmp_path, [record(texts)])]))
+    table = top_tokens_table(tokens_of([run_with(tmp_path, [record(texts)])]))
     (tmp_path / "top.csv").write_text(as_csv(table), encoding="utf-8")
     back = read_top_tokens(tmp_path / "top.csv")
     assert list(back["token"]) == list(table["token"])
@@ -118,7 +112,7 @@ def test_tokens_come_back_from_the_csv_as_they_were(tmp_path):
 
 def test_small_sizes_survive_the_csv(tmp_path):
     row = record(["1", "2"], correct_logprobs=np.float32([-3e-6, -3e-6]), student_logprobs=np.zeros(2, np.float32))
-    (tmp_path / "t.csv").write_text(as_csv(tokens_table(summaries([run_with(tmp_path, [row])]))))
+    (tmp_path / "t.csv").write_text(as_csv(tokens_table(classes_of([run_with(tmp_path, [row])]))))
     table = pd.read_csv(tmp_path / "t.csv").set_index("token_class")
     assert table.loc["task", "one_sided_abs_mean"] == pytest.approx(3e-6, rel=1e-4)
     assert math.isnan(table.loc["style", "one_sided_abs_mean"])
@@ -126,14 +120,36 @@ def test_small_sizes_survive_the_csv(tmp_path):
 
 def test_nothing_recorded_gives_headers_only(tmp_path):
     runs = [run_with(tmp_path, [], variant="grpo")]
-    assert as_csv(tokens_table(summaries(runs))).startswith(
+    assert as_csv(tokens_table(classes_of(runs))).startswith(
         "task,model,variant,seed,token_class,tokens,one_sided_abs_mean,contrast"
     )
-    assert tokens_table(summaries(runs)).empty
+    assert tokens_table(classes_of(runs)).empty
     assert top_tokens_table([]).empty
 
 
 def test_columns_of_unlike_length_are_named(tmp_path):
     run = run_with(tmp_path, [record(["a", "b"], correct_logprobs=[0.0])])
     with pytest.raises(UserError, match=r"records\.parquet.*'correct_logprobs'"):
-        summaries([run])
+        summarise(run.records)
+
+
+def test_a_summary_comes_back_to_the_last_bit(runs, tmp_path):
+    for run in runs:
+        summary = summarise(run.records)
+        for name, frame in vars(summary).items():
+            write_frame(tmp_path / f"{name}.parquet", frame)
+            pd.testing.assert_frame_equal(
+                read_frame(tmp_path / f"{name}.parquet"), frame, check_exact=True, check_dtype=bool(len(frame))
+            )
+
+
+def test_a_summary_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "classes.parquet").write_text("PAR?")
+    with pytest.raises(UserError, match=r"classes\.parquet.*delete it"):
+        read_frame(tmp_path / "classes.parquet")
+
+
+def test_a_run_listed_twice_is_refused(runs):
+    for table, found in ((tokens_table, classes_of), (top_tokens_table, tokens_of)):
+        with pytest.raises(UserError, match="listed twice"):
+            table(found([runs[0], runs[0]]))

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from selfdistill.reporting.formats import markdown
-from selfdistill.reporting.tables import gains_table, main_table, read_groups
+from selfdistill.reporting.groups import read_groups
+from selfdistill.reporting.tables import gains_table, main_table
 from selfdistill.reporting.views import (
     GAINS_LEAD,
     MAIN_LEAD,

@@ -143,16 +143,18 @@ def test_prompts_of_one_token(model, plain_scores, prompts):
         np.testing.assert_allclose(rollout.logprobs, logprobs, rtol=0, atol=1e-5)
 
 
-def test_nothing_unwritten_is_read(model, endless):
+def test_nothing_unwritten_is_read(model, endless, monkeypatch):
     """Torch fills new memory with NaN here: columns of the cache before they are written, and what is left of rows."""
     ends = sorted({rollout.response_ids[3 + i] for i, rollout in enumerate(endless)})
     expected = draw(model, SETTINGS[1], ends=ends)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
-        assert torch.utils.deterministic.fill_uninitialized_memory
+        assert torch.empty(9).isnan().all()
         found = draw(model, SETTINGS[1], ends=ends)
     finally:
-        torch.use_deterministic_algorithms(False)
+        torch.use_deterministic_algorithms(before)
     assert ids(found) == ids(expected)
     assert all(np.isfinite(rollout.logprobs).all() for rollout in found)
 

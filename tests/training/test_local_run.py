@@ -137,7 +137,10 @@ def test_a_resumed_run_has_the_teacher_of_an_uninterrupted_one(small_run, config
     assert sha256_file(resumed["records"]) == sha256_file(whole["records"])
     records = metrics_of(resumed["metrics"])
     assert records == metrics_of(whole["metrics"])
-    assert all(record["guard/alignment_gain"] > 1 for record in records[1:])
+    # A step in which nothing can be learned asks no teacher.
+    gains = [record["guard/alignment_gain"] for record in records if "guard/alignment_gain" in record]
+    assert len(gains) >= 2
+    assert min(gains) > 1
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ ALL = Counter({"all": 1})
 #: What follows from any draws: everything that compares.
 TABLES_ON = Counter(["tables", "studies", "beside", "power", "claims", "costs", "page", "overview", "site"])
 TABLES_ON += Counter(["benchmarks arithmetic", "benchmarks knights", "benchmarks_of_model"])
-#: What follows from the metrics and records of one task.
-CURVES = ("dynamics {}", "signals {}", "contrast {}", "token_view {}", "dynamics_of_model", "tokens")
-CURVES += ("token_figure arithmetic", "token_figure knights")
+#: What follows from the metrics of one task, and from the records of one.
+CURVES = ("dynamics {}", "signals {}", "contrast {}", "dynamics_of_model")
+TOKENS = ("token_view {}", "tokens", "token_figure arithmetic", "token_figure knights")
 RUN = "results/runs/{}/tiny_qwen3/{}/seed0"
 DRAWS = "results/draws/{}/tiny_qwen3/{}/seed0"
 
@@ -24,10 +24,16 @@ def curves_of(task: str) -> Counter:
     return Counter(job.format(task) for job in CURVES)
 
 
+def tokens_of(task: str, *variants: str) -> Counter:
+    """What follows from new records of these variants; grpo has no teacher, and so none."""
+    summaries = [f"token_summary {task}/{variant}" for variant in variants if variant != "grpo"]
+    return Counter([*summaries, *(job.format(task) for job in TOKENS)] if summaries else [])
+
+
 def retrained(task: str, variant: str) -> Counter:
-    """A run, its evaluation, its task's curves, and all that aggregates it."""
+    """A run, its evaluation, its task's curves, its own records, and all that aggregates it."""
     jobs = (f"train {task}/{variant}", f"evaluate_{task} {task}/{variant}")
-    return Counter(jobs) + curves_of(task) + TABLES_ON + ALL
+    return Counter(jobs) + curves_of(task) + tokens_of(task, variant) + TABLES_ON + ALL
 
 
 def task_retrained(task: str) -> Counter:
@@ -41,6 +47,7 @@ def test_a_fresh_clone_plans_every_job_once(furnished):
     assert runs == 16
     # Base models, data and their report, trained, evaluated, and what follows; the audit needs no run.
     following = curves_of("arithmetic") | curves_of("knights") | TABLES_ON | ALL | Counter(["audit"])
+    following |= tokens_of("arithmetic", *TRAINED) | tokens_of("knights", *TRAINED)
     assert sum(jobs.values()) == 2 + 4 + 1 + runs + (runs + 2) + sum(following.values())
     assert following <= jobs
     assert set(jobs.values()) == {1}
@@ -74,7 +81,8 @@ def test_editing_one_variant_retrains_that_variant_only(changed):
     jobs = Counter(["train knights/rlcsd-gt_cot", "evaluate_knights knights/rlcsd-gt_cot"])
     # No task of this matrix, and no pair of methods that the figure of the contrast shows.
     others = Counter(["benchmarks arithmetic", "token_figure arithmetic", "contrast knights"])
-    assert changed.planned("--config", matrix) == jobs + curves_of("knights") + TABLES_ON + ALL - others
+    following = curves_of("knights") + tokens_of("knights", "rlcsd-gt_cot") + TABLES_ON + ALL
+    assert changed.planned("--config", matrix) == jobs + following - others
 
 
 def test_rewriting_a_value_as_it_is_changes_nothing(finished):
@@ -153,7 +161,8 @@ def test_a_new_seed_adds_its_runs_only(finished):
     jobs = finished.planned("--config", "matrix={seeds: [0, 1]}")
     added = Counter(f"train {task}/{v}" for task in ("arithmetic", "knights") for v in TRAINED)
     added += Counter(f"evaluate_{t} {t}/{v}" for t in ("arithmetic", "knights") for v in DEMO["variants"])
-    assert jobs == added + (curves_of("arithmetic") | curves_of("knights")) + TABLES_ON + ALL
+    tokens = tokens_of("arithmetic", *TRAINED) | tokens_of("knights", *TRAINED)
+    assert jobs == added + (curves_of("arithmetic") | curves_of("knights")) + tokens + TABLES_ON + ALL
 
 
 def test_a_single_cell_can_be_asked_for(finished):

@@ -180,6 +180,25 @@ def test_draws_of_elsewhere_are_reported_and_no_figure_is_asked_for_that_would_b
     assert {"signals arithmetic", "tokens", "token_view arithmetic"} <= workshop.planned(*words).keys()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--configfile", "config/paper.yaml"], ["--config", "draws={source: draws}", "aggregate=available"]],
+    ids=["demo", "paper", "draws of elsewhere"],
+)
+def test_the_graph_of_the_overview_is_that_of_snakemake(tmp_path, furnished, words):
+    workshop = furnished.copy_to(tmp_path)
+    leave_draws(workshop.folder, "rlcsd", "metrics.jsonl", "records.parquet", "provenance.json")
+    with (workshop.folder / "workflow" / "Snakefile").open("a") as snakefile:
+        snakefile.write("\n\nPath('reads.json').write_text(__import__('json').dumps(rules_of_workflow(None)))\n")
+    done = workshop.snakemake("--rulegraph", *words)
+    assert done.returncode == 0, done.stdout
+    names = dict(re.findall(r'(\d+)\[label = "(\w+)"', done.stdout))
+    drawn = {(names[rule], names[read]) for read, rule in re.findall(r"(\d+) -> (\d+)", done.stdout)}
+    reads = json.loads((workshop.folder / "reads.json").read_text())
+    assert {(rule, read) for rule, found in reads.items() for read in found} == {e for e in drawn if e[0] != "all"}
+    assert set(reads) == set(names.values()) - {"all"}
+
+
 def test_the_command_that_makes_a_number_again_has_the_configuration_that_it_was_made_with(tmp_path, furnished):
     workshop = furnished.copy_to(tmp_path)
     (workshop.folder / "workflow/scripts/page.py").write_text(

@@ -144,6 +144,14 @@ rule power:
             caption="../report/power.rst",
             labels={"table": "what these seeds and draws can see", "format": "CSV"},
         ),
+        html=report(
+            "results/tables/power.html",
+            category="Tables",
+            caption="../report/power.rst",
+            labels={"table": "what these seeds and draws can see", "format": "HTML"},
+        ),
+        markdown="results/tables/power.md",
+        latex="results/tables/power.tex",
     log:
         "results/logs/power.log",
     conda:
@@ -194,7 +202,14 @@ rule costs:
             caption="../report/costs.rst",
             labels={"table": "time, GPU-hours, tokens, memory", "format": "CSV"},
         ),
+        html=report(
+            "results/tables/costs.html",
+            category="Costs",
+            caption="../report/costs.rst",
+            labels={"table": "time, GPU-hours, tokens, memory", "format": "HTML"},
+        ),
         markdown="results/tables/costs.md",
+        latex="results/tables/costs.tex",
     log:
         "results/logs/costs.log",
     conda:
@@ -209,7 +224,7 @@ rule claims:
     input:
         draws=draws(),
         metrics=files_of_runs("metrics"),
-        tokens=["results/tables/tokens.csv"] if files_of_runs("records") else [],
+        tokens=["results/tables/tokens.csv"] if RECORDED else [],
     output:
         csv=report(
             "results/tables/claims.csv",
@@ -230,71 +245,3 @@ rule claims:
         figures=[*figures(), *figures_of_contrast(), *figures_of_tokens()],
     script:
         "../scripts/claims.py"
-
-
-rule tokens:
-    input:
-        files_of_runs("records"),
-    output:
-        tokens=report(
-            "results/tables/tokens.csv",
-            category="Tables",
-            caption="../report/tokens.rst",
-            labels={"table": "signal by class of token", "format": "CSV"},
-        ),
-        top=report(
-            "results/tables/top_tokens.csv",
-            category="Tables",
-            caption="../report/tokens.rst",
-            labels={"table": "tokens with the largest signal", "format": "CSV"},
-        ),
-    log:
-        "results/logs/tokens.log",
-    conda:
-        "../../envs/local.yaml"
-    params:
-        runs=cells(TRAINED),
-    script:
-        "../scripts/tokens.py"
-
-
-rule token_figure:
-    input:
-        tokens="results/tables/tokens.csv",
-        top="results/tables/top_tokens.csv",
-    output:
-        svg=report(
-            "results/figures/{task}/tokens.svg",
-            category="Figures",
-            caption="../report/token_figure.rst",
-            labels={"task": "{task}", "figure": "tokens with the largest signal"},
-        ),
-        png="results/figures/{task}/tokens.png",
-    log:
-        "results/logs/figures/{task}/tokens.log",
-    conda:
-        "../../envs/local.yaml"
-    params:
-        methods=methods_shown,
-    script:
-        "../scripts/token_figure.py"
-
-
-rule token_view:
-    input:
-        records_shown,
-    output:
-        report(
-            "results/pages/tokens/{task}.html",
-            category="Tokens",
-            caption="../report/token_view.rst",
-            labels={"task": "{task}", "page": "token view"},
-        ),
-    log:
-        "results/logs/pages/tokens/{task}.log",
-    conda:
-        "../../envs/local.yaml"
-    params:
-        runs=cells_shown,
-    script:
-        "../scripts/token_view.py"

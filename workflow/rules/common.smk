@@ -4,7 +4,7 @@ import re
 
 from snakemake.exceptions import WorkflowError
 
-from selfdistill.config import BASE, DRAWS_FOLDER, RUN_FOLDER, config_hash, load_study
+from selfdistill.config import BASE, DRAWS_FOLDER, RUN_FOLDER, Run, config_hash, load_study
 from selfdistill.errors import UserError
 from selfdistill.planning.requests import evaluation_request, training_request
 from selfdistill.reported import Reported

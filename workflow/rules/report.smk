@@ -51,6 +51,7 @@ rule overview:
         missing=MISSING,
         tasks=TASKS,
         stages=stages_of_workflow,
+        rules=rules_of_workflow,
         demonstration=STUDY.generated_only,
     script:
         "../scripts/overview.py"

@@ -5,9 +5,19 @@ import shlex
 from pathlib import Path
 
 from selfdistill.reporting.contrasts import has_contrast
+from selfdistill.rule_dependencies import dependencies
 
 # A copy of the workflow without its documents has no page of departures.
 DEPARTURES = "docs/departures.md"
+TOKENS_FOLDER = "results/tokens/{task}/{model}/{variant}/seed{seed}"
+
+
+def run_config(run):
+    return STUDY.resolve(run.task, run.model, run.variant, run.seed)
+
+
+#: Runs in which a teacher was recorded.
+RECORDED = [run for run in TAUGHT if TAKEN.files(run).records and run_config(run)["records"]["every"]]
 
 
 # Of a task those figures that have something to show.
@@ -42,12 +52,28 @@ def metrics_shown(wildcards):
     return [TAKEN.files(run).metrics for run in shown_in(wildcards, TRAINED)]
 
 
+def records_of_run(wildcards):
+    return TAKEN.files(Run(*wildcards_of_run(wildcards), STUDY.variants[wildcards.variant])).records
+
+
 def records_shown(wildcards):
-    return [file for run in shown_in(wildcards, TRAINED) if (file := TAKEN.files(run).records)]
+    return [TAKEN.files(run).records for run in shown_in(wildcards, RECORDED)]
+
+
+def token_summaries(part, runs):
+    return [f"{TOKENS_FOLDER}/{part}.parquet".format(**vars(run)) for run in runs]
+
+
+def rollouts_shown(wildcards):
+    return token_summaries("rollouts", shown_in(wildcards, RECORDED))
 
 
 def cells_shown(wildcards):
     return cells(shown_in(wildcards, TRAINED))
+
+
+def cells_recorded(wildcards):
+    return cells(shown_in(wildcards, RECORDED))
 
 
 def tasks_shown(wildcards):
@@ -71,13 +97,12 @@ def stages_of_workflow(wildcards):
     return stages
 
 
+def rules_of_workflow(wildcards):
+    return dependencies(workflow.rules, final_outputs())
+
+
 def tasks_with_records():
-    recorded = [run for run in TAUGHT if TAKEN.files(run).records and run_config(run)["records"]["every"]]
-    return list(dict.fromkeys(run.task for run in recorded))
-
-
-def run_config(run):
-    return STUDY.resolve(run.task, run.model, run.variant, run.seed)
+    return list(dict.fromkeys(run.task for run in RECORDED))
 
 
 # The command that makes a file again, in place of {path}, with the config files that were given; none for draws that were
@@ -106,5 +131,5 @@ def pages():
 
 def tables_of_site():
     made = [rules.tables, rules.studies, rules.beside, rules.power, rules.audit, rules.costs, rules.claims]
-    made += [rules.tokens] if tasks_with_records() else []
+    made += [rules.tokens] if RECORDED else []
     return [str(file) for each in made for file in each.output]

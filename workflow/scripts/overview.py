@@ -18,6 +18,7 @@ with job(snakemake.log[0]) as report:
         findings=pd.read_csv(given.data[0]) if given.data else None,
         figures=given.figures,
         stages=params.stages,
+        reads=params.rules,
         demonstration=params.demonstration,
     )
     write_page(snakemake.output[0], page)

@@ -6,9 +6,10 @@ with job(snakemake.log[0]) as report:
     import pandas as pd
 
     from selfdistill.reporting import formats, tables, views
+    from selfdistill.reporting.groups import read_groups
 
     output, tasks, missing = snakemake.output, snakemake.params.tasks, snakemake.params.missing
-    groups = tables.read_groups(run_files(snakemake.params.runs), tasks)
+    groups = read_groups(run_files(snakemake.params.runs), tasks)
     main, gains = tables.main_table(groups, tasks), tables.gains_table(groups, tasks)
     for name, title, table, shown, lead, empty in (
         ("main", "Main results", main, views.main_views, views.main_lead(main), views.NOTHING),

@@ -4,11 +4,15 @@ from job import job, run_files
 
 with job(snakemake.log[0]) as report:
     from selfdistill.files import write_text
-    from selfdistill.reporting.tokens import as_csv, summaries, tokens_table, top_tokens_table
+    from selfdistill.reporting.token_summaries import read_frame
+    from selfdistill.reporting.tokens import as_csv, tokens_table, top_tokens_table
 
     runs = run_files(snakemake.params.runs)
-    found = summaries(runs)
-    table = tokens_table(found)
+    classes, tokens = (
+        [(run, read_frame(file)) for run, file in zip(runs, files, strict=True)]
+        for files in (snakemake.input.classes, snakemake.input.tokens)
+    )
+    table = tokens_table(classes)
     write_text(snakemake.output.tokens, as_csv(table))
-    write_text(snakemake.output.top, as_csv(top_tokens_table(found)))
-    report(f"{len(found)} of {len(runs)} runs, {table['tokens'].sum():.0f} tokens")
+    write_text(snakemake.output.top, as_csv(top_tokens_table(tokens)))
+    report(f"{len(runs)} runs, {table['tokens'].sum():.0f} tokens")

@@ -5,6 +5,7 @@ tables use `estimators`. docs/statistics.md has the measured coverage of both.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,43 +18,40 @@ RESAMPLES = 2000
 _AT_ONCE = 2**21
 
 
-def bootstrap_interval(
-    correct: Sequence[np.ndarray],
-    metric: str,
-    *,
-    problems: str = "sampled",
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Estimate:
-    """Macro average of a metric over benchmarks with its percentile interval; see `replicates`."""
-    value = float(np.mean([scores_by_seed(c, metric).mean() for c in correct]))
-    found = replicates(correct, metric, problems=problems, resamples=resamples, key=(seed, "bootstrap", 0))
-    return _percentiles(value, found, level)
+@dataclass(frozen=True)
+class Resampling:
+    """How studies are resampled. problems: "sampled" or "fixed", see `replicates`; resamples: how many."""
+
+    problems: str = "sampled"
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+
+def bootstrap_interval(correct: Sequence[np.ndarray], metric: str, how: Resampling = Resampling()) -> Estimate:
+    """Macro average of a metric over benchmarks with its percentile interval; correct, metric: see `replicates`."""
+    found = replicates(correct, metric, problems=how.problems, resamples=how.resamples, key=(how.seed, "bootstrap", 0))
+    return _percentiles(_macro_average(correct, metric), found)
 
 
 def bootstrap_difference(
-    first: Sequence[np.ndarray],
-    second: Sequence[np.ndarray],
-    metric: str,
-    *,
-    problems: str = "sampled",
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    first: Sequence[np.ndarray], second: Sequence[np.ndarray], metric: str, how: Resampling = Resampling()
 ) -> Estimate:
     """Macro average of `first` minus that of `second` with its percentile interval.
 
     The same problems are drawn for both; seeds and draws are each one's own, and their numbers may differ.
     """
-    value, found = 0.0, np.zeros(resamples)
-    for sign, correct, side in ((1, first, 0), (-1, second, 1)):
-        value += sign * float(np.mean([scores_by_seed(c, metric).mean() for c in correct]))
-        key = (seed, "bootstrap", side)
-        found += sign * replicates(
-            correct, metric, problems=problems, resamples=resamples, key=key, problem_key=(seed, "bootstrap problems")
+    ours, theirs = (
+        replicates(
+            side,
+            metric,
+            problems=how.problems,
+            resamples=how.resamples,
+            key=(how.seed, "bootstrap", number),
+            problem_key=(how.seed, "bootstrap problems"),
         )
-    return _percentiles(value, found, level)
+        for number, side in enumerate((first, second))
+    )
+    return _percentiles(_macro_average(first, metric) - _macro_average(second, metric), ours - theirs)
 
 
 def replicates(
@@ -97,6 +95,10 @@ def replicates(
     return found / len(arrays)
 
 
-def _percentiles(value: float, found: np.ndarray, level: float) -> Estimate:
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+def _macro_average(correct: Sequence[np.ndarray], metric: str) -> float:
+    return float(np.mean([scores_by_seed(c, metric).mean() for c in correct]))
+
+
+def _percentiles(value: float, found: np.ndarray) -> Estimate:
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high))

@@ -57,39 +57,12 @@ class Difference(Estimate):
     p_value: float
 
 
-def mean_accuracy(correct: np.ndarray) -> float:
-    """Share of correct draws of a [S x] P x D matrix: mean@k with k = D draws, and pass@1 estimated from D draws."""
-    return float(accuracy_by_problem(correct).mean())
-
-
-def pass_at_k(correct: np.ndarray, k: int) -> float:
-    """Chance that one of k draws or more is correct, averaged over problems (and seeds); see `pass_at_k_by_problem`."""
-    return float(pass_at_k_by_problem(correct, k).mean())
-
-
-def accuracy_by_problem(correct: np.ndarray) -> np.ndarray:
-    """Share of correct draws of each problem, [P], from a [S x] P x D matrix; seeds weigh the same."""
-    return _with_seeds(correct).mean(axis=(0, 2))
-
-
-def pass_at_k_by_problem(correct: np.ndarray, k: int) -> np.ndarray:
-    """Unbiased pass@k of each problem, [P], from a [S x] P x D matrix: 1 - C(D - c, k) / C(D, k) with c correct draws.
-
-    Chen et al. 2021 (arXiv 2107.03374), equation 1; computed for each seed and averaged over seeds.
-    Raises ValueError unless 1 <= k <= D.
-    """
-    correct = _with_seeds(correct)
-    draws = correct.shape[2]
-    if not 1 <= k <= draws:
-        raise ValueError(f"pass@{k} needs at least {k} draws a problem and k >= 1; the matrix has {draws} draws")
-    return _passes(correct.sum(axis=2), draws, k).mean(axis=0)
-
-
 def scores_by_seed(correct: np.ndarray, metric: str) -> np.ndarray:
     """The named metric of each seed on each problem, [S, P]: "mean@k" (of exactly k draws) or "pass@k" (of k or more).
 
-    correct: [S x] P x D; without the axis of seeds it is one seed. pass@k is unbiased: see `pass_at_k_by_problem`.
-    Raises ValueError for another name or an unfitting number of draws.
+    correct: [S x] P x D; without the axis of seeds it is one seed. mean@k is the share of correct draws, which is also
+    pass@1 estimated from k draws. pass@k is unbiased: 1 - C(D - c, k) / C(D, k) with c of D draws correct (Chen et al.
+    2021, arXiv 2107.03374, equation 1). Raises ValueError for another name or an unfitting number of draws.
     """
     correct = _with_seeds(correct)
     return scores_by_count(correct.shape[2], metric)[correct.sum(axis=2)]
@@ -100,11 +73,6 @@ def scores_by_count(draws: int, metric: str) -> np.ndarray:
     kind, k = _parsed(metric, draws)
     counts = np.arange(draws + 1)
     return _passes(counts, draws, k) if kind == "pass" else counts / draws
-
-
-def score_by_problem(correct: np.ndarray, metric: str) -> np.ndarray:
-    """The named metric of each problem, [P], the mean over seeds of `scores_by_seed`; errors as there."""
-    return scores_by_seed(correct, metric).mean(axis=0)
 
 
 def score_variances(correct: np.ndarray, metric: str) -> np.ndarray:

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from selfdistill.reporting.blocks import column_title
 from selfdistill.reporting.figures import LOOK, block_labels
+from selfdistill.reporting.groups import AVERAGES
 from selfdistill.reporting.palette import Style, styles
-from selfdistill.reporting.tables import AVERAGES, column_title
 
 #: Panels side by side.
 _MOST_COLUMNS = 7

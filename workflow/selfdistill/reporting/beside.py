@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from selfdistill.reporting.blocks import blocks
 from selfdistill.reporting.curves import ends
 from selfdistill.reporting.formats import Cell, Row, View
+from selfdistill.reporting.groups import Tasks
 from selfdistill.reporting.runs import RunFiles, read_metrics, series
-from selfdistill.reporting.tables import Tasks, blocks
 from selfdistill.reporting.views import DASH, bounds
 
 COLUMNS = (

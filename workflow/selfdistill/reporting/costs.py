@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from selfdistill.errors import UserError
+from selfdistill.reporting.formats import Cell, Row, View
 from selfdistill.reporting.runs import RunFiles, check_unique, read_metrics
 
 TRAINING, EVALUATION = "training", "evaluation"
@@ -62,45 +63,32 @@ def total_line(table: pd.DataFrame) -> str:
     return "; ".join(said) + "." if said else "Nothing was measured."
 
 
-def costs_markdown(table: pd.DataFrame) -> str:
-    """Totals, then a block for each job, task and model with a row a run. A dash is what a run's files do not say."""
-    parts = [f"{total_line(table)}\n"]
-    for block in cost_blocks(table):
-        parts.append(
-            "\n".join(
-                [
-                    f"### {block['title']}",
-                    "",
-                    f"| | {' | '.join(block['columns'])} |",
-                    "|---" + "|---:" * len(block["columns"]) + "|",
-                    *(f"| {label} | {' | '.join(cells)} |" for label, cells in block["rows"]),
-                ]
-            )
-            + "\n"
-        )
-    return "\n".join(parts)
+def cost_views(table: pd.DataFrame) -> list[View]:
+    """A table for each job, task and model with a row a run, and last its total where there are several.
 
-
-def cost_blocks(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The table in blocks for each job, task and model: title, titles of the columns, rows of label and texts.
-
-    Columns that a block has nothing in are left out; a block of more than one run ends with its total.
+    Columns that it has nothing in are left out. A dash is what a run's files do not say.
     """
-    blocks = []
+    views = []
     summed = totals(table).set_index(["job", "task", "model"])
     for key, rows in table.groupby(["job", "task", "model"], sort=False):
         shown = [column for column in COLUMNS if rows[column].notna().any()]
         lines = [
-            (f"{row.variant}, seed {row.seed}", [cost_text(column, getattr(row, column)) for column in shown])
+            Row(f"{row.variant}, seed {row.seed}", [cost_cell(column, getattr(row, column)) for column in shown])
             for row in rows.itertuples()
         ]
         if len(rows) > 1:
             total = summed.loc[key]
-            lines.append(("all", [cost_text(column, total[column]) if column in total else "" for column in shown]))
+            lines.append(
+                Row("all", [cost_cell(column, total[column]) if column in total else Cell("") for column in shown])
+            )
         job, task, model = key
-        titles = [COLUMNS[column] for column in shown]
-        blocks.append({"title": f"{task}, {model}: {job}", "columns": titles, "rows": lines})
-    return blocks
+        views.append(View(f"{task}, {model}: {job}", "Run", [COLUMNS[column] for column in shown], lines))
+    return views
+
+
+def cost_cell(column: str, value: Any) -> Cell:
+    """A value of one of COLUMNS."""
+    return Cell(cost_text(column, value), order=None if pd.isna(value) or isinstance(value, str) else float(value))
 
 
 def duration(seconds: float) -> str:

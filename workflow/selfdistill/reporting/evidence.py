@@ -12,8 +12,8 @@ from selfdistill.config import BASE
 from selfdistill.evaluation.comparisons import holm
 from selfdistill.evaluation.estimators import Estimate, paired_difference
 from selfdistill.reporting.curves import Curve, alike, falls, gap_over_seeds, log_ratio, mean_over_seeds, validation
+from selfdistill.reporting.groups import Group, Tasks, by_block, read_groups
 from selfdistill.reporting.runs import RunFiles, read_metrics, series
-from selfdistill.reporting.tables import Group, Tasks, by_block, read_groups
 
 #: Key of the validation accuracy, which is worked out from several metrics.
 VALIDATION = "validation accuracy"
@@ -105,7 +105,7 @@ def gather(
 
     tasks: as in `tables`; graders: task -> grader. missing: runs of the matrix that are not among `runs`, each with
     task, model, variant, seed, status, why. tokens: tokens.csv, where tokens were recorded.
-    Raises UserError as `tables.read_groups` and `runs.read_metrics` do.
+    Raises UserError as `groups.read_groups` and `runs.read_metrics` do.
     """
     groups = by_block(read_groups(runs, tasks))
     cells = dict.fromkeys([*groups, *((run["task"], run["model"]) for run in missing)])

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from selfdistill.reporting.audit import audit_line, audit_views
 from selfdistill.reporting.claims import NOT_RUN, VERDICTS, estimate_text
-from selfdistill.reporting.costs import COLUMNS, cost_text, total_line, totals
-from selfdistill.reporting.formats import Cell, Row, View, html_table
+from selfdistill.reporting.costs import COLUMNS, cost_cell, cost_text, total_line, totals
+from selfdistill.reporting.formats import Row, View, html_table
+from selfdistill.reporting.groups import Tasks
 from selfdistill.reporting.html import anchor, render
 from selfdistill.reporting.limits import limits
 from selfdistill.reporting.provenance import provenance_of
+from selfdistill.reporting.rule_graph import rule_graph
 from selfdistill.reporting.runs import RunFiles, check_unique
-from selfdistill.reporting.tables import Tasks
 from selfdistill.reporting.views import main_lead, main_views
 
 #: The paper's claims, for readers; their parts are in `claims.PARTS`.
@@ -74,6 +76,7 @@ def overview_page(
     findings: pd.DataFrame | None,
     figures: Sequence[str | os.PathLike],
     stages: Mapping[str, Sequence[str]],
+    reads: Mapping[str, Sequence[str]],
     demonstration: bool,
 ) -> str:
     """The overview of a report.
@@ -81,7 +84,7 @@ def overview_page(
     runs, missing: what was run and what of the matrix was not (dicts of task, model, variant, seed, status, why);
     claims, main, audit, costs: those tables; findings: the data report's, None where no data is known; figures: paths
     of SVG files under results/, in the order in which they are shown; stages: stage -> names of its rules, in the order
-    of the workflow; demonstration: whether all tasks are toy ones.
+    of the workflow; reads: rule -> the rules whose files it reads; demonstration: whether all tasks are toy ones.
 
     Links to other pages stand as `data-href`, which does nothing; `site.py` makes links of them where those pages are.
     Raises UserError: a run listed twice, a file that cannot be read.
@@ -111,6 +114,7 @@ def overview_page(
         data=None if findings is None else _data(findings),
         runs=[_run(run) for run in runs],
         stages=stages,
+        rule_graph=Markup(rule_graph(reads)),
     )
 
 
@@ -206,10 +210,7 @@ def _costs(table: pd.DataFrame) -> View:
     summed = totals(table)
     shown = [column for column in COLUMNS if column in summed and summed[column].notna().any()]
     rows = [
-        Row(
-            f"{row['task']}, {row['model']}: {row['job']}",
-            [Cell(cost_text(c, row[c]), order=None if pd.isna(row[c]) else float(row[c])) for c in shown],
-        )
+        Row(f"{row['task']}, {row['model']}: {row['job']}", [cost_cell(column, row[column]) for column in shown])
         for row in summed.to_dict("records")
     ]
     return View("What it cost", "Runs", [COLUMNS[column] for column in shown], rows)

@@ -11,15 +11,16 @@ import pandas as pd
 import yaml
 
 from selfdistill.errors import UserError
-from selfdistill.evaluation.draws import read_draws, to_matrix
+from selfdistill.evaluation.draws import read_matrix
 from selfdistill.files import sha256_file
-from selfdistill.reporting.costs import cost_blocks, total_line
+from selfdistill.reporting.blocks import blocks
+from selfdistill.reporting.costs import cost_views, total_line
 from selfdistill.reporting.descriptions import describe
+from selfdistill.reporting.groups import AVERAGES
 from selfdistill.reporting.html import render
 from selfdistill.reporting.limits import limits
 from selfdistill.reporting.provenance import provenance_of
 from selfdistill.reporting.runs import RunFiles, check_unique
-from selfdistill.reporting.tables import AVERAGES, blocks
 
 #: Parts of a resolved config that say which run it is, not how it differs from its method.
 _IDENTITY = ("task", "model", "variant", "method", "implementation", "seed", "data", "base_model")
@@ -75,7 +76,7 @@ def results_page(
         variants=_variants(runs, settings),
         main=blocks(main),
         gains=blocks(gains),
-        costs=cost_blocks(costs),
+        costs=cost_views(costs),
         total=total_line(costs),
         averages=averages,
         sections=[_section(members, runs, settings, main, averages, remake) for members in variants.values()],
@@ -194,7 +195,7 @@ def _section(
 
 def _source(run: RunFiles, benchmark: str, remake: str | None) -> _Source:
     path = run.draws[benchmark]
-    matrix = to_matrix(read_draws(path, texts=False))
+    matrix = read_matrix(path)
     problems, draws = matrix.correct.shape
     return _Source(
         seed=run.seed,

@@ -9,7 +9,7 @@ import pandas as pd
 from selfdistill.config import BASE
 from selfdistill.evaluation.estimators import PROBLEMS
 from selfdistill.evaluation.power import Design, Variances, detectable, estimate, needed, pooled_seed_variance
-from selfdistill.reporting.tables import AVERAGES, REFERENCES, Group, Tasks, by_block
+from selfdistill.reporting.groups import AVERAGES, REFERENCES, Group, Tasks, by_block
 
 #: Differences asked about, in percentage points.
 POINTS = (1, 2, 5)

@@ -7,20 +7,12 @@ import numpy as np
 import pandas as pd
 
 from selfdistill.evaluation.comparisons import holm
+from selfdistill.reporting.blocks import blocks
 from selfdistill.reporting.contrasts import HINT_SETTINGS
 from selfdistill.reporting.formats import Cell, Row, View
+from selfdistill.reporting.groups import Group, Tasks, by_block
 from selfdistill.reporting.published import Published, published_ablation, published_gain
-from selfdistill.reporting.tables import (
-    GAINS_COLUMNS,
-    P_DIGITS,
-    Group,
-    Tasks,
-    blocks,
-    by_block,
-    difference_rows,
-    main_table,
-    set_against,
-)
+from selfdistill.reporting.tables import GAINS_COLUMNS, P_DIGITS, difference_rows, main_table, set_against
 from selfdistill.reporting.views import DASH, UNEQUAL, bounds, gain_cell, is_outside, p_text, status_of, view_of
 
 SETTINGS = ("dataset solution, one-sided", "own rollout, one-sided", "own rollouts, contrastive")

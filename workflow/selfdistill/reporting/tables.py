@@ -1,46 +1,19 @@
-"""Tables from draws: main.csv and gains.csv, and both cut into blocks shaped like the paper's tables.
-
-Task settings, `tasks`: task -> {metric: "mean@12" | "pass@1", benchmarks: {name: {distribution: "in" | "out",
-counted: bool (default true)}}}. Benchmarks that are not counted have rows but enter no average.
-"""
+"""Tables from draws: main.csv and gains.csv, a row a number."""
 
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from selfdistill.config import BASE
-from selfdistill.errors import UserError
 from selfdistill.evaluation.comparisons import holm, mcnemar, wilson
-from selfdistill.evaluation.draws import DrawMatrix, check_paired, read_draws, stack_seeds, to_matrix
-from selfdistill.evaluation.estimators import (
-    Difference,
-    Estimate,
-    interval,
-    paired_difference,
-    score_variances,
-    scores_by_seed,
-)
+from selfdistill.evaluation.estimators import Difference, Estimate, interval, paired_difference
 from selfdistill.files import write_text
+from selfdistill.reporting.groups import REFERENCES, Group, Result, Tasks, benchmark_rows, by_block
 from selfdistill.reporting.published import Published, published_rows
-from selfdistill.reporting.runs import RunFiles, check_unique
-
-Tasks = Mapping[str, Mapping[str, Any]]
-
-#: Methods that every other variant is compared with.
-REFERENCES = (BASE, "grpo")
-
-#: Rows that are macro means of benchmarks: name, title, distributions that enter.
-AVERAGES = (
-    ("average", "Average", ("in", "out")),
-    ("average_in", "Average in", ("in",)),
-    ("average_out", "Average out", ("out",)),
-)
-
 
 #: Variants of a block that Holm's correction, at this family-wise rate, cannot tell from its best are called tied.
 FAMILY_WISE = 0.05
@@ -49,11 +22,13 @@ FAMILY_WISE = 0.05
 P_DIGITS = {"p_value": 4, "p_holm": 4, "p_mcnemar": 4}
 
 _SIZES = ("n_problems", "n_draws", "n_seeds", "distribution", "counted")
+
 MAIN_COLUMNS = (
     *("task", "model", "variant", "benchmark", "metric", "value", "low", "high", *_SIZES),
     *("response_length", "truncated", "low_fixed", "high_fixed", "wilson_low", "wilson_high", "best"),
     *("published", "published_version", "published_difference", "published_within"),
 )
+
 GAINS_COLUMNS = (
     *("task", "model", "variant", "reference", "benchmark", "metric", "value", "low", "high", *_SIZES),
     *("low_fixed", "high_fixed", "p_value", "p_holm", "p_mcnemar", "seeds_variant", "seeds_reference"),
@@ -64,79 +39,6 @@ _ROUNDING = 0.05 + 1e-9
 
 #: Of the runs that were asked for and are not in the tables.
 MISSING_COLUMNS = ("task", "model", "variant", "seed", "method", "status", "why")
-
-
-@dataclass(frozen=True)
-class Result:
-    """Draws (S seeds x P problems x D draws) of one variant on one benchmark.
-
-    scores: the metric of each seed and problem, [S, P]; variances: of each over other draws, [S, P], nan where unknown.
-    """
-
-    draws: DrawMatrix
-    scores: np.ndarray
-    variances: np.ndarray
-
-    @property
-    def by_problem(self) -> np.ndarray:
-        """The metric of each problem, averaged over seeds, [P]."""
-        return self.scores.mean(axis=0)
-
-    @property
-    def answers(self) -> np.ndarray | None:
-        """Right or wrong, [P], where there is one draw of one seed (pass@1); else None."""
-        return self.draws.correct[0, :, 0] if self.draws.correct.shape[::2] == (1, 1) else None
-
-
-@dataclass(frozen=True)
-class Group:
-    """The runs of one variant, over its seeds: benchmark -> result, benchmarks in the order of the task's settings."""
-
-    task: str
-    model: str
-    variant: str
-    results: Mapping[str, Result]
-
-
-@dataclass(frozen=True)
-class Block:
-    """A table as in the paper: one task and model, a row for each variant, a column for each benchmark.
-
-    reference: what the variants are compared with, in gains; columns: benchmark -> title; rows: variant -> benchmark ->
-    row of the long table. Of what was asked for and is not there: absent: variant -> "not run", "not finished" or
-    "failed"; seeds: variant -> "2 of 3 seeds"; remarks: a line on the reference where it lacks seeds, and on each
-    missing run whose reason is known.
-    """
-
-    task: str
-    model: str
-    metric: str
-    reference: str | None
-    columns: Mapping[str, str]
-    rows: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    absent: Mapping[str, str] = field(default_factory=dict)
-    seeds: Mapping[str, str] = field(default_factory=dict)
-    remarks: Sequence[str] = ()
-
-
-def read_groups(runs: Sequence[RunFiles], tasks: Tasks) -> list[Group]:
-    """Read all draws of the runs; groups in the order in which the runs first name them.
-
-    Raises UserError: a run listed twice, a benchmark without a file, a file that does not fit the task's metric, seeds
-    or variants of one task and model that were evaluated on different problems.
-    """
-    check_unique(runs)
-    seeds: dict[tuple[str, str, str], list[RunFiles]] = {}
-    for run in runs:
-        seeds.setdefault((run.task, run.model, run.variant), []).append(run)
-    groups = [
-        Group(task, model, variant, {b: _result(members, b, tasks[task]["metric"]) for b in tasks[task]["benchmarks"]})
-        for (task, model, variant), members in seeds.items()
-    ]
-    for (task, model), members in by_block(groups).items():
-        for benchmark in tasks[task]["benchmarks"]:
-            check_paired({f"{task}/{model}/{g.variant}/{benchmark}": g.results[benchmark].draws for g in members})
-    return groups
 
 
 def main_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
@@ -220,68 +122,6 @@ def write_csv(path: str | os.PathLike, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
 
 
-def blocks(
-    table: pd.DataFrame,
-    missing: Sequence[Mapping[str, Any]] = (),
-    tasks: Tasks | None = None,
-    references: Sequence[str] = REFERENCES,
-) -> list[Block]:
-    """A main or gains table, cut into the paper's shape: a block for each task, model and, in gains, reference.
-
-    missing: the runs that were asked for and are not in the table (task, model, variant, seed, status, why); a task and
-    model of which nothing is there then has a block too, with the columns of `tasks`, and so have those of `references`
-    that gains lack.
-    """
-    found = {cell: part.to_dict("records") for cell, part in table.groupby(["task", "model"], sort=False)}
-    made = []
-    for cell in dict.fromkeys([*found, *((run["task"], run["model"]) for run in missing)]):
-        records, lost = found.get(cell, []), [run for run in missing if (run["task"], run["model"]) == cell]
-        named: list[str | None] = [None]
-        if "reference" in table.columns:
-            asked = {run["variant"] for run in lost}
-            named = [
-                *dict.fromkeys(row["reference"] for row in records),
-                *(name for name in references if name in asked),
-            ]
-        for reference in dict.fromkeys(named):
-            rows = [row for row in records if row.get("reference") == reference]
-            made.append(_block(*cell, reference, rows, lost, tasks))
-    return made
-
-
-def column_title(row: Mapping[str, Any]) -> str:
-    """A benchmark's heading; says what lies out of distribution and what no average counts."""
-    for name, title, _ in AVERAGES:
-        if row["benchmark"] == name:
-            return title
-    if not row["counted"]:
-        return f"{row['benchmark']} (not counted)"
-    return f"{row['benchmark']} (out)" if row["distribution"] == "out" else row["benchmark"]
-
-
-def benchmark_rows(settings: Mapping[str, Any]) -> list[tuple[str, list[str], dict[str, Any]]]:
-    """Rows of one variant: name, the benchmarks that enter, distribution and whether it counts."""
-    about = {
-        name: {"distribution": benchmark["distribution"], "counted": benchmark.get("counted", True)}
-        for name, benchmark in settings["benchmarks"].items()
-    }
-    rows = [(name, [name], about[name]) for name in about]
-    for name, _, distributions in AVERAGES:
-        members = [b for b, a in about.items() if a["counted"] and a["distribution"] in distributions]
-        if members:
-            distribution = "both" if len(distributions) > 1 else distributions[0]
-            rows.append((name, members, {"distribution": distribution, "counted": True}))
-    return rows
-
-
-def by_block(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
-    """(task, model) -> its groups, all in the order given."""
-    found: dict[tuple[str, str], list[Group]] = {}
-    for group in groups:
-        found.setdefault((group.task, group.model), []).append(group)
-    return found
-
-
 def set_against(row: Mapping[str, Any], published: Published | None) -> dict[str, Any]:
     """The columns published, published_version, published_difference and published_within of a row of an estimate.
 
@@ -317,63 +157,6 @@ def _seeds(row: Mapping[str, Any]) -> float:
     if "seeds_variant" not in row:
         return row["n_seeds"]
     return 2 / (1 / row["seeds_variant"] + 1 / row["seeds_reference"])
-
-
-def _block(
-    task: str,
-    model: str,
-    reference: str | None,
-    records: Sequence[Mapping[str, Any]],
-    missing: Sequence[Mapping[str, Any]],
-    tasks: Tasks | None,
-) -> Block:
-    columns, rows = {}, {}
-    for row in records:
-        columns[row["benchmark"]] = column_title(row)
-        rows.setdefault(row["variant"], {})[row["benchmark"]] = row
-    if not columns and tasks is not None:
-        columns = {name: column_title({"benchmark": name, **about}) for name, _, about in benchmark_rows(tasks[task])}
-    absent, seeds, remarks = {}, {}, []
-    if reference is None:
-        shown = missing
-    elif rows:
-        shown = [run for run in missing if run["variant"] not in ("base", reference)]
-    else:  # nothing can be compared with it, whatever else was run
-        shown = [run for run in missing if run["variant"] == reference]
-    if reference is not None and rows:
-        lost = [run for run in missing if run["variant"] == reference]
-        if lost:
-            there = next(iter(next(iter(rows.values())).values()))["seeds_reference"]
-            remarks.append(f"{reference}, with which all are compared: {there} of {there + len(lost)} seeds")
-            remarks += _reasons(lost)
-    for variant in dict.fromkeys(run["variant"] for run in shown):
-        lost = [run for run in shown if run["variant"] == variant]
-        if variant in rows:
-            there = next(iter(rows[variant].values()))["n_seeds" if reference is None else "seeds_variant"]
-            seeds[variant] = f"{there} of {there + len(lost)} seeds"
-        else:
-            absent[variant] = ", ".join(dict.fromkeys(run["status"] for run in lost))
-        remarks += _reasons(lost)
-    metric = records[0]["metric"] if records else tasks[task]["metric"] if tasks is not None else ""
-    return Block(task, model, metric, reference, columns, rows, absent, seeds, remarks)
-
-
-def _reasons(lost: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [f"{run['variant']}, seed {run['seed']}: {run['status']}: {run['why']}" for run in lost if run["why"]]
-
-
-def _result(members: Sequence[RunFiles], benchmark: str, metric: str) -> Result:
-    matrices = {}
-    for run in members:
-        if benchmark not in run.draws:
-            raise UserError(f"run {run.name} has no draws of benchmark {benchmark!r}; evaluate it on all benchmarks")
-        path = str(run.draws[benchmark])
-        matrices[path] = to_matrix(read_draws(path, texts=False))
-    draws = stack_seeds(matrices)
-    try:
-        return Result(draws, scores_by_seed(draws.correct, metric), score_variances(draws.correct, metric))
-    except ValueError as error:
-        raise UserError(f"{next(iter(matrices))}: {error}; set the task's metric and draws to fit each other") from None
 
 
 def _marks(members: Sequence[Group], settings: Mapping[str, Any]) -> dict[tuple[str, str, str, str], str]:

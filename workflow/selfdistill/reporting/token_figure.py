@@ -10,7 +10,8 @@ from matplotlib.patches import Patch
 
 from selfdistill.reporting.figures import LOOK
 from selfdistill.reporting.palette import METHODS
-from selfdistill.reporting.tokens import CONTRAST, ONE_SIDED, SIGNALS, TOP
+from selfdistill.reporting.token_summaries import CONTRAST, ONE_SIDED, SIGNALS
+from selfdistill.reporting.tokens import TOP
 
 #: Of classes of tokens: from the methods' palette, hatched so that they differ in print too.
 _LOOKS = {"style": (METHODS["rlcsd"].colour, "////"), "task": (METHODS["grpo"].colour, ""), "other": ("#B3B3B3", "")}

@@ -27,9 +27,9 @@ from selfdistill.reporting.figures import (
     logged,
     rows_of_panels,
 )
+from selfdistill.reporting.groups import Tasks
 from selfdistill.reporting.palette import Style, styles
 from selfdistill.reporting.runs import RunFiles, check_unique, read_metrics, series
-from selfdistill.reporting.tables import Tasks
 
 _DYNAMICS = (
     Panel("Actor entropy (nats per token)", ("actor/entropy",), log=True),

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from selfdistill.reporting.blocks import Block, blocks
 from selfdistill.reporting.formats import TIED_SIGN, Cell, Row, View
-from selfdistill.reporting.tables import Block, Tasks, blocks
+from selfdistill.reporting.groups import Tasks
 
 #: How to read the tables, for above them.
 _INTERVAL = "95 % interval: other problems of the same kind and, from two seeds on, other seeds"
@@ -47,7 +48,7 @@ def main_lead(table: pd.DataFrame) -> str:
 
 
 def main_views(table: pd.DataFrame, missing: Sequence[Mapping[str, Any]], tasks: Tasks) -> list[View]:
-    """A view for each task and model of main.csv, and of `missing` (see `tables.blocks`)."""
+    """A view for each task and model of main.csv, and of `missing` (see `blocks.blocks`)."""
     return [
         view_of(block, f"{block.task}, {block.model}: {block.metric}", main_cell)
         for block in blocks(table, missing, tasks)

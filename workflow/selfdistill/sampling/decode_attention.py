@@ -53,7 +53,7 @@ AttentionInterface.register(_NAME, grouped_attention)
 @contextmanager
 def decode_attention(model: PreTrainedModel) -> Iterator[None]:
     """Let a model use it within the block, where it otherwise uses transformers' sdpa attention."""
-    config = model.config
+    config = model.config.get_text_config()
     before = config._attn_implementation
     if before == "sdpa" and model._supports_attention_backend:
         config._attn_implementation = _NAME

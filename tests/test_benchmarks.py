@@ -1,0 +1,198 @@
+"""Benchmarks run at a tiny size, and what they compare with is right; no time is asserted."""
+
+import csv
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from selfdistill.sampling.scoring import ModelScorer
+from selfdistill.signals.scoring import score_contexts
+from selfdistill.training.tiny_model import TinyModel, build_model
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def load():
+    """A benchmark as a module by its name, importable by processes that it starts."""
+    folder = str(ROOT / "benchmarks")
+    sys.path.append(folder)  # behind all others: some benchmarks have names that libraries have too
+    yield importlib.import_module
+    sys.path.remove(folder)
+
+
+@pytest.fixture(scope="module")
+def tiny(tokenizer):
+    return build_model(TinyModel(layers=2), tokenizer, seed=0).eval()
+
+
+@torch.no_grad()
+def alone(model, prompt, response, temperature=1.0):
+    """Log-probs of a response, float64: no batch, no padding, no mask, no cache."""
+    distributions = (model(torch.tensor([[*prompt, *response]])).logits[0].double() / temperature).softmax(dim=-1)
+    return torch.stack([distributions[len(prompt) + t - 1, token].log() for t, token in enumerate(response)])
+
+
+@pytest.fixture
+def in_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def read(load, monkeypatch, tmp_path):
+    """Run a benchmark's main with its output in a temporary file, and read that."""
+
+    def run(name, *arguments, **changes):
+        module = load(name)
+        for key, value in {"OUTPUT": tmp_path / "out.csv", **changes}.items():
+            monkeypatch.setattr(module, key, value)
+        module.main(arguments)
+        with (tmp_path / "out.csv").open() as file:
+            return list(csv.DictReader(file))
+
+    return run
+
+
+def test_variants_alternate_and_warm_up_rounds_do_not_count(load, monkeypatch):
+    common = load("side_by_side")
+    clock, order = [0.0], []
+    took = {"a": iter([100, 1, 5, 3]), "b": iter([100, 2, 2, 8])}
+
+    def variant(name):
+        order.append(name)
+        clock[0] += next(took[name])
+
+    monkeypatch.setattr(common.time, "process_time", lambda: clock[0])  # tests have one thread
+    assert common.medians({n: lambda n=n: variant(n) for n in "ab"}, repetitions=3) == {"a": 3, "b": 2}
+    assert order == list("abababab")
+
+
+def test_tables_are_aligned_and_files_keep_full_precision(load, tmp_path):
+    common = load("side_by_side")
+    rows = [{"name": "x", "seconds": 1 / 3, "more": None}, {"name": "longer", "seconds": 12345.6, "more": 7}]
+    assert common.as_text(rows).splitlines() == [
+        "  name  seconds  more",
+        "     x    0.333     -",
+        "longer    12346     7",
+    ]
+    common.write_csv(tmp_path / "new" / "rows.csv", rows)
+    assert (tmp_path / "new" / "rows.csv").read_text() == f"name,seconds,more\nx,{1 / 3!r},\nlonger,12345.6,7\n"
+
+
+def test_peak_memory_is_that_of_the_call_and_not_of_earlier_ones(load):
+    common = load("side_by_side")
+    torch.ones(64 << 20, dtype=torch.uint8)  # higher, before: forgotten
+    assert 16 << 20 <= common.peak_growth(lambda: torch.ones(20 << 20, dtype=torch.uint8)) < 48 << 20
+
+
+@pytest.mark.parametrize("outcome", ["1/7", "2/6", "4/4", "5/3", "7/1", "mixed"])
+def test_the_plain_scheme_says_what_each_row_alone_says(load, tiny, outcome):
+    """Every slot of every hinted row, whatever the micro-batches; replicas beyond a row's own hints."""
+    teacher = load("teacher")
+    size = teacher.Size("tiny", response=6, before=3, after=2, groups=2, budget=40, repetitions=1)
+    contexts, responses = teacher.make_batch(size, outcome, tiny.config.vocab_size)
+    plain = teacher.score_plainly(tiny, contexts, responses, width=7, budget=size.budget, temperature=0.7)
+    tokens, most = 0, max(map(len, contexts.wrong))
+    for row, (correct, wrong) in enumerate(zip(contexts.correct, contexts.wrong, strict=True)):
+        if correct is None:
+            assert not plain.correct[row].any()
+            assert not plain.wrong[row].any()
+            continue
+        slots = [correct, *wrong, *[wrong[0]] * (most - len(wrong))]
+        for context, found in zip(slots, [plain.correct[row], *plain.wrong[row]], strict=True):
+            length = len(responses[row])
+            expected = alone(tiny, context, responses[row], 0.7)
+            np.testing.assert_allclose(found[:length], expected, rtol=0, atol=1e-5)
+            assert not found[length:].any()
+            tokens += len(context) + length
+    assert plain.tokens == tokens <= plain.positions
+    scores = score_contexts(ModelScorer(tiny, 1000, 0.7), contexts, responses, 7)
+    assert scores.tokens_plain == tokens
+    assert teacher.largest_difference(plain, scores) < 1e-5
+    changed = replace(scores, wrong_logprobs=scores.wrong_logprobs + 0.1 * scores.wrong_mask[..., None])
+    assert teacher.largest_difference(plain, changed) == pytest.approx(0.1, abs=1e-4)
+
+
+@pytest.mark.parametrize(("outcome", "most", "unhinted"), [("1/7", 4, 1), ("4/4", 4, 0), ("6/2", 2, 0), ("7/1", 1, 1)])
+def test_groups_have_the_hints_of_their_outcome(load, outcome, most, unhinted):
+    teacher = load("teacher")
+    contexts, responses = teacher.make_batch(teacher.SIZES[0], outcome, 50)
+    groups = len(responses) // 8
+    assert max(map(len, contexts.wrong)) == most
+    assert sum(context is None for context in contexts.correct) == unhinted * groups
+
+
+def test_teacher_shows_what_the_plan_saves(read, in_root, load):
+    size = load("teacher").Size("demo", 8, 4, 2, groups=1, budget=60, repetitions=1)
+    rows = read("teacher", "--outcomes", "4/4", "7/1", SIZES=(size,))
+    assert [row["outcome"] for row in rows] == ["4/4", "7/1"]
+    for row in rows:
+        assert int(row["plan_tokens"]) < int(row["plain_tokens"]) <= int(row["plain_positions"])
+        assert float(row["tokens_ratio"]) == int(row["plan_tokens"]) / int(row["plain_tokens"])
+        assert 0 <= float(row["largest_difference"]) < 1e-5
+        assert row["plain_mib"] == ""
+
+
+def test_averages_are_over_the_middle_outcomes_and_both_ratios_have_to_meet_the_goal(load):
+    teacher = load("teacher")
+    base = {"size": "demo", "tokens_ratio": 0.5}
+    ratios = {"1/7": 9.0, "2/6": 0.5, "3/5": 0.6, "4/4": 0.5, "5/3": 0.5, "6/2": 0.7, "7/1": 9.0}
+    rows = [{**base, "outcome": outcome, "seconds_ratio": ratio} for outcome, ratio in ratios.items()]
+    (found,) = teacher.averages(rows)
+    assert found["seconds_ratio"] == pytest.approx(0.56)
+    assert found["goal 0.6"] == "met"
+    rows[3]["seconds_ratio"] = 1.2
+    assert teacher.averages(rows)[0]["goal 0.6"] == "missed"
+    assert teacher.averages(rows[:5]) == []  # not all of them
+
+
+def test_peak_memory_of_a_variant_in_a_process_of_its_own(load):
+    teacher = load("teacher")
+    size = teacher.Size("tiny", response=200, before=4, after=2, groups=1, budget=4000, repetitions=1)
+    peak = load("side_by_side").in_own_process(teacher.peak_of, "plain", size, "4/4")
+    # Logits and log-probs of a micro-batch of at least 2,000 tokens: 1024 ids, 4 bytes.
+    assert 2 * 2000 * 1024 * 4 < peak < 2**28
+
+
+@pytest.fixture
+def determinism():
+    """As it was, after a benchmark that asks for it as a run does."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(before[0])
+    torch.utils.deterministic.fill_uninitialized_memory = before[1]
+
+
+@pytest.mark.usefixtures("determinism")
+def test_step_splits_both_methods_seconds(read, in_root):
+    rows = read("step", "--tasks", "arithmetic", "--steps", "2", "--repetitions", "1")
+    parts = {row["part"]: row for row in rows}
+    assert {"step", "rollout", "update", "teacher", "guards", "(the rest)"} <= set(parts)
+    for method in ("grpo_s", "rlcsd_s"):
+        split = [float(row[method]) for name, row in parts.items() if name != "step"]
+        assert sum(split) == pytest.approx(float(parts["step"][method]))
+        assert float(parts["rollout"][method]) > 0
+    assert float(parts["teacher"]["grpo_s"]) == 0 < float(parts["teacher"]["rlcsd_s"])
+
+
+def test_generate_compares_engines_that_draw_as_much(read, load, in_root, tmp_path):
+    size = load("generate").Size("tiny", None, groups=2, tokens=5, repetitions=1)
+    rows = read("generate", "--vllm-python", str(tmp_path / "none"), SIZES=(size,), CHECKED=4)
+    assert [row["engine"] for row in rows] == ["own", "transformers", "transformers, ids only"]
+    for row in rows:
+        assert float(row["tokens_per_second"]) == pytest.approx(16 * 5 / float(row["seconds"]))
+        assert row["engine"] == "transformers, ids only" or float(row["largest_difference"]) < 1e-5
+
+
+def test_a_wrong_log_prob_shows_in_the_largest_difference(load, tiny):
+    generate = load("generate")
+    logprobs = alone(tiny, [5, 6, 7], [8, 9]).float()
+    shifted = logprobs + torch.tensor([0.0, 0.25])
+    assert generate.largest_gap(tiny, [[5, 6, 7]], [([8, 9], logprobs)], end=1) < 1e-5
+    assert generate.largest_gap(tiny, [[5, 6, 7]], [([8, 9], shifted)], end=9) == pytest.approx(0.25, abs=1e-4)
+    assert generate.largest_gap(tiny, [[5, 6, 7]], [([8, 9], shifted)], end=8) < 1e-5  # behind the end: not compared
