@@ -28,6 +28,7 @@ HINT_SETTINGS = [
 ]
 ABLATIONS = ["rlcsd-one_wrong_hint", "rlcsd-self_hint", "rlcsd-no_anchor", "rlcsd-single_path"]
 CONTROLS = ["rlcsd-lr5e6", "grpo-lr5e6"]
+WITHOUT_TEACHER = [BASE, "grpo", "grpo-lr5e6"]
 
 
 @pytest.fixture(scope="module")
@@ -360,6 +361,7 @@ def test_the_whole_matrix_is_planned_without_data_models_or_network(furnished, m
     cells = expected_cells()
     evaluated = Counter(task for task, _, _ in cells)
     trained = sum(variant != BASE for _, _, variant in cells)
+    taught = sum(variant not in WITHOUT_TEACHER for _, _, variant in cells)
     counts = Counter()
     for job, times in jobs.items():
         counts[job.split()[0]] += times
@@ -369,6 +371,7 @@ def test_the_whole_matrix_is_planned_without_data_models_or_network(furnished, m
         "train": trained,
         "evaluate_math": evaluated["math"],
         "evaluate_logic": evaluated["logic"],
+        "token_summary": taught,
         **dict.fromkeys(OF_TASKS, 2),
         **dict.fromkeys(OF_MODELS, len(MODELS)),
         **dict.fromkeys(OF_ALL, 1),
