@@ -129,7 +129,7 @@ def main(arguments: Sequence[str]) -> None:
                 "longest": ", ".join(f"{rule} {took.rules[rule]} s" for rule in longest),
             }
         )
-    print(f"{machine()}\n{as_text(table)}")
+    print(f"{machine(by_the_clock=True)}\n{as_text(table)}")
     write_csv(OUTPUT, table)
     print(f"written: {OUTPUT}")
 

@@ -67,9 +67,10 @@ def one_thread() -> bool:
     return torch.get_num_threads() == 1 and not torch.cuda.is_available()
 
 
-def machine() -> str:
-    """Processor, cores, threads and versions, in one line."""
-    threads = "1 thread, its processor time" if one_thread() else f"{torch.get_num_threads()} threads"
+def machine(*, by_the_clock: bool = False) -> str:
+    """Processor, cores, threads and versions, in one line; `by_the_clock`: seconds are not the processor's."""
+    alone = "1 thread" if by_the_clock else "1 thread, its processor time"
+    threads = alone if one_thread() else f"{torch.get_num_threads()} threads"
     parts = [f"{_processor()}, {os.cpu_count()} cores", threads]
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())

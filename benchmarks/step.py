@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False
     study = load(options.config)
     model = options.model or study.axis("models")[0]
-    print(machine(), flush=True)
+    print(machine(by_the_clock=True), flush=True)
     rows: list[Mapping[str, Any]] = []
     for task in options.tasks or study.axis("tasks"):
         found = measure(study, task, model, options.steps, options.repetitions)

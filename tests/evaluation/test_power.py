@@ -7,6 +7,7 @@ from scipy import stats
 from selfdistill.evaluation.estimators import paired_difference
 from selfdistill.evaluation.power import (
     Design,
+    Needed,
     Variances,
     detectable,
     estimate,
@@ -83,6 +84,15 @@ def test_one_seed_leaves_the_seeds_out_and_more_need_them_known():
         assert detectable(unknown, one, problems=problems) == detectable(GIVEN, one, problems=problems)
         assert math.isnan(detectable(unknown, two, problems=problems))
         assert needed(0.05, unknown, one, problems=problems).seeds == math.inf
+
+
+def test_draws_that_are_all_alike_tell_nothing():
+    """All answers right, or all wrong: not that no difference is too small to be seen."""
+    alike = [np.ones((3, 50, 4), dtype=int)]
+    variances = estimate(alike, alike, "mean@4")
+    design = Design((50,), draws=4, seeds=3)
+    assert math.isnan(detectable(variances, design))
+    assert needed(0.01, variances, design) == Needed(math.inf, math.inf)
 
 
 def test_one_draw_of_one_seed_sees_nothing_on_fixed_problems():

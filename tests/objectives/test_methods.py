@@ -114,7 +114,8 @@ def test_a_teacher_that_nobody_reads_changes_nothing(random_case, agree, name, s
         agree(found[:2], expected[:2])
     scaled = name in ("rlsd", "rlsd_ectr")
     decays = scaled and "lam_decay_steps" not in switches
-    assert bool(unread) == (scaled or (name == "rlsd_add" and step == 51))
+    routed = switches.get("routing") == "advantage_sign"
+    assert bool(unread) == (scaled or routed or (name == "rlsd_add" and step == 51))
     if decays or name == "rlsd_add":
         assert rows_read(method, torch.ones(2), step).any() == (step < 51)
 

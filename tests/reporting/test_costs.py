@@ -7,7 +7,7 @@ import pytest
 
 from selfdistill.errors import UserError
 from selfdistill.reporting.costs import EVALUATION, TRAINING, cost_views, costs_table, duration, total_line, totals
-from selfdistill.reporting.formats import markdown
+from selfdistill.reporting.formats import html_table, markdown
 from selfdistill.reporting.runs import RunFiles
 
 NEW = {
@@ -110,6 +110,22 @@ def test_a_table_is_sorted_by_its_numbers_and_ends_with_their_total(runs):
         ("grpo, seed 0", [("50 s", 50.0), ("\u2013", None), ("Xeon", None)]),
         ("all", [("2.0 h", 7250.0), ("4,000", 4000.0), ("", None)]),
     ]
+    assert [row.total for row in view.rows] == [False, False, True]
+
+
+def test_a_total_is_not_sorted_among_its_rows(runs):
+    page = html_table(next(view for view in cost_views(costs_table(runs)) if view.title == "math, qwen: training"))
+    body, foot = page.partition("</tbody>")[::2]
+    assert body.count("<tr>") == 1 + 2
+    assert foot.count("<tr>") == 1
+    assert ">all</th>" in foot.partition("<tfoot>")[2]
+
+
+def test_a_block_of_which_nothing_is_known_is_left_out(runs):
+    table = costs_table(runs)
+    unknown = table["job"] == "training"
+    table.loc[unknown, table.columns[5:]] = None
+    assert not [view for view in cost_views(table) if view.title.endswith("training")]
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])

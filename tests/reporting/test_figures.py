@@ -27,7 +27,7 @@ SIGNAL_TITLES = [
     "Teacher against student (nats)",
     "Size of the evidence (nats)",
     "Divergence (nats)",
-    "Rollouts with their hints (%)",
+    "Rollouts whose teacher was asked (%)",
     "Tokens selected or clipped (%)",
 ]
 

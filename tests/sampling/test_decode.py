@@ -3,11 +3,13 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    FalconConfig,
     Gemma2Config,
     GPT2Config,
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    MptConfig,
 )
 
 from selfdistill.errors import UserError
@@ -218,10 +220,15 @@ def test_other_architectures_draw_from_their_own_distribution(plain_scores, conf
 
 @pytest.mark.parametrize(
     "config",
-    [MistralConfig(**SIZES, sliding_window=4), Gemma2Config(**SIZES, head_dim=8, sliding_window=4)],
-    ids=["every layer", "every other layer"],
+    [
+        MistralConfig(**SIZES, sliding_window=4),
+        Gemma2Config(**SIZES, head_dim=8, sliding_window=4),
+        MptConfig(d_model=32, n_layers=2, n_heads=4, vocab_size=60, expansion_ratio=2),
+        FalconConfig(**SIZES, alibi=True),
+    ],
+    ids=["every layer", "every other layer", "alibi", "alibi by a switch"],
 )
-def test_sliding_windows_are_refused(config):
-    """The loop shows every row its whole past: drawing from such a model would be silently wrong."""
+def test_what_cannot_see_its_whole_past_is_refused(config):
+    """The loop shows every row its whole past, wherever its keys lie: drawing would be silently wrong."""
     with pytest.raises(UserError, match=r"sliding.*transformers"):
         DecodeLoop(random_model(config), 0, [2])

@@ -5,12 +5,22 @@ import random
 import pytest
 import torch
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    FalconConfig,
+    FalconForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MptConfig,
+    MptForCausalLM,
 )
 
 from selfdistill.sampling.scores import Sequences
@@ -112,11 +122,25 @@ def tiny(kind):
         rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
         config = LlamaConfig(**SIZES, num_key_value_heads=2, max_position_embeddings=16, rope_parameters=rope)
         return LlamaForCausalLM(config)
+    if kind == "learned positions":
+        return GPT2LMHeadModel(
+            GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=60, bos_token_id=1, eos_token_id=2)
+        )
+    if kind == "alibi":
+        return FalconForCausalLM(FalconConfig(**SIZES, alibi=True, bos_token_id=1, eos_token_id=2))
+    if kind == "bloom":
+        return BloomForCausalLM(BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=60))
+    if kind == "mpt":
+        return MptForCausalLM(MptConfig(d_model=32, n_layers=2, n_heads=4, vocab_size=60, expansion_ratio=2))
+    if kind == "local":
+        layers = {"attention_types": [[["global", "local"], 1]], "window_size": 4}
+        sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "vocab_size": 60}
+        return GPTNeoForCausalLM(GPTNeoConfig(**sizes, **layers, bos_token_id=1, eos_token_id=2))
     config = Gemma2Config(**SIZES, num_key_value_heads=2, head_dim=8, sliding_window=8)
     return Gemma2ForCausalLM(config)
 
 
-@pytest.mark.parametrize("kind", ["llama", "eager", "mistral"])
+@pytest.mark.parametrize("kind", ["llama", "eager", "mistral", "learned positions"])
 def test_other_models_with_full_attention(kind):
     torch.manual_seed(0)
     model = tiny(kind).eval()
@@ -124,7 +148,7 @@ def test_other_models_with_full_attention(kind):
     assert_scores(model, grouped(1), 40)
 
 
-@pytest.mark.parametrize("kind", ["sliding", "gemma", "dynamic"])
+@pytest.mark.parametrize("kind", ["sliding", "gemma", "dynamic", "alibi", "bloom", "mpt", "local"])
 def test_models_whose_prefixes_are_not_their_own_are_read_whole(kind):
     torch.manual_seed(0)
     model = tiny(kind).eval()
@@ -184,6 +208,26 @@ def test_forwards_keep_to_the_budget(model):
     shapes = computed(model, lambda: score_with_prefixes(model, sequences, plan, 10, 30))
     assert max(rows * columns for rows, columns in shapes) <= 30
     assert len(plan.waves) > 1
+
+
+def test_long_fronts_and_prompts_count_towards_the_budget(model, monkeypatch):
+    """Short rests behind fronts of a hundred tokens, many short responses under each: what is held are the keys."""
+    rng = random.Random(0)
+    prompts = [[*front, *tokens(rng, 2, 4)] for front in (tokens(rng, 100, 100) for _ in range(6)) for _ in range(3)]
+    sequences = Sequences([prompt for prompt in prompts for _ in range(8)], [tokens(rng, 2, 5) for _ in range(18 * 8)])
+    keys, attend = [], torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query, key, value, **options):
+        keys.append(key.shape[0] * key.shape[2])
+        return attend(query, key, value, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    plan = plan_prefixes(sequences, 500)
+    assert all(len(wave.fronts) for wave in plan.waves)
+    assert max(len(wave.prompts) for wave in plan.waves) == 4  # of some 105 tokens each
+    shapes = computed(model, lambda: score_with_prefixes(model, sequences, plan, 5, 500))
+    assert max(rows * columns for rows, columns in shapes) <= 500
+    assert 1500 < max(keys) <= 4 * 500
 
 
 def test_a_row_over_the_budget_goes_by_itself(model):
@@ -265,6 +309,13 @@ def test_a_scorer_shares_where_it_saves_and_says_what_it_forwarded(model):
     assert scorer(shared, 10).forwarded == plan_prefixes(shared, 10**6).tokens
     assert scorer(single, 2).forwarded == sum(single.lengths)
     assert computed(model, lambda: scorer(single, 2)) == [(2, 29)]
+
+
+def test_a_scorer_can_be_asked_to_read_rows_whole(model):
+    sequences = grouped(6)
+    found = ModelScorer(model, 10**6, share=False)(sequences, 10)
+    assert found.forwarded == sum(sequences.lengths)
+    assert torch.equal(found.logprobs, score(model, sequences, 10, 10**6).logprobs)
 
 
 def test_alone_is_another_way_to_the_same_scores(model):

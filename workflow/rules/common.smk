@@ -49,6 +49,7 @@ def final_outputs():
         *tables_of_site(),
         *figures(),
         *figures_of_overview(),
+        *token_summaries("classes", RECORDED),
         *files_of_runs("config", "metrics", "provenance", "records"),
         *draws(),
     ]

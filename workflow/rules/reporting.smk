@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from selfdistill.reporting.contrasts import has_contrast
+from selfdistill.reporting.token_classes import lists_digest
 from selfdistill.rule_dependencies import dependencies
 
 # A copy of the workflow without its documents has no page of departures.
@@ -17,7 +18,7 @@ def run_config(run):
 
 
 #: Runs in which a teacher was recorded.
-RECORDED = [run for run in TAUGHT if TAKEN.files(run).records and run_config(run)["records"]["every"]]
+RECORDED = [run for run in TAUGHT if TAKEN.files(run).records and (TAKEN.source or run_config(run)["records"]["every"])]
 
 
 # Of a task those figures that have something to show.
@@ -53,7 +54,8 @@ def metrics_shown(wildcards):
 
 
 def records_of_run(wildcards):
-    return TAKEN.files(Run(*wildcards_of_run(wildcards), STUDY.variants[wildcards.variant])).records
+    run = Run(*wildcards_of_run(wildcards), STUDY.variants[wildcards.variant])
+    return TAKEN.files(run).records or f"{run.folder}/records.parquet"
 
 
 def records_shown(wildcards):
@@ -90,9 +92,9 @@ def figures_of_overview():
 
 
 def stages_of_workflow(wildcards):
-    stages = {}
+    stages, made = {}, rules_of_workflow(wildcards)
     for each in workflow.rules:
-        if each.name not in ("all", "lock"):
+        if each.name in made and each.name != "all":
             stages.setdefault(Path(str(each.snakefile)).stem, []).append(each.name)
     return stages
 

@@ -8,8 +8,12 @@ rule token_summary:
         rollouts=f"{TOKENS_FOLDER}/rollouts.parquet",
     log:
         "results/logs/tokens/{task}/{model}/{variant}/seed{seed}.log",
+    wildcard_constraints:
+        variant=any_of(variant for variant in STUDY.variants if variant != BASE),
     conda:
         "../../envs/local.yaml"
+    params:
+        classes=lists_digest(),
     script:
         "../scripts/token_summary.py"
 

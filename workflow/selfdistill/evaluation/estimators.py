@@ -36,7 +36,7 @@ PROBLEMS = ("sampled", "fixed")
 
 _METRIC = re.compile(r"(mean|pass)@([1-9]\d*)")
 #: Below this a variance of shares is rounding: the step of an average over a million draws is larger.
-_NONE = 1e-14
+NO_SPREAD = 1e-14
 #: More degrees of freedom than these make no difference.
 _MANY = 1e9
 
@@ -121,7 +121,7 @@ def interval(
     spread = _sampled(arrays, [arrays]) if problems == "sampled" else _fixed([arrays], [variances])
     if math.isnan(spread.value):
         return Estimate(value, math.nan, math.nan)
-    if spread.value < _NONE:
+    if spread.value < NO_SPREAD:
         hidden = _hidden(_problems(arrays), level)
         return Estimate(value, value - hidden * value, value + hidden * (1 - value))
     widening = _half_width(spread, level) ** 2 / (value * (1 - value))
@@ -160,7 +160,7 @@ def paired_difference(
         spread = _sampled(gaps, [ours, theirs], trained)
     else:
         spread = _fixed([ours, theirs], variances or (None, None), trained)
-    if spread.value < _NONE:
+    if spread.value < NO_SPREAD:
         count = _problems(ours)
         hidden = _hidden(count, level)
         # The level at which the interval below would just reach 0 has z^2 = count * |value|.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from selfdistill.evaluation.estimators import LEVEL, PROBLEMS, score_variances, scores_by_seed
+from selfdistill.evaluation.estimators import LEVEL, NO_SPREAD, PROBLEMS, score_variances, scores_by_seed
 from selfdistill.evaluation.variance import Term, rest_terms, seed_terms, total
 
 #: Chance of seeing a difference that is there.
@@ -108,13 +108,16 @@ def detectable(
     """The least difference, as a share, that the interval tells from none with the chance `power`.
 
     (t of the level + t of the power) standard errors. With one seed it speaks of these two runs, as the interval does:
-    the seeds' variance is left out; else it is nan where that is not known. nan too where the design has no interval:
-    one draw of one seed on fixed problems.
+    the seeds' variance is left out; else it is nan where that is not known. nan too where the design has no interval
+    (one draw of one seed on fixed problems), and where nothing varies: draws that are all alike do not tell how others
+    would vary.
     Raises ValueError for other `problems`.
     """
     if problems not in PROBLEMS:
         raise ValueError(f"problems is {problems!r}: expected one of {', '.join(PROBLEMS)}")
     error = _error(variances, design, problems)
+    if error.value < NO_SPREAD:
+        return math.nan
     quantiles = [float(stdtrit(min(error.freedom, 1e9), chance)) for chance in ((1 + level) / 2, power)]
     return sum(quantiles) * math.sqrt(error.value)
 

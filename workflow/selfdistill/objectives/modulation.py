@@ -22,7 +22,7 @@ def annealed(lam: float, decay_steps: int, step: int) -> float:
 
 def rows_scaled(advantages: Tensor, lam: float) -> Tensor:
     """(B,) bool: rollouts of which a factor on the advantage changes anything."""
-    return (advantages != 0) & (lam > 0)
+    return (advantages != 0) & (lam != 0)
 
 
 def evidence_weight(advantages: Tensor, evidence: Tensor) -> Tensor:

@@ -50,6 +50,10 @@ class SRPO:
             teacher_entropy=True,
         )
 
+    def reads_teacher(self, advantages: Tensor, step: int) -> Tensor:
+        """See methods.rows_read; by the verifier's routing, rows of grpo's have no hints to begin with."""
+        return advantages <= 0 if self.routing == "advantage_sign" else torch.ones_like(advantages, dtype=torch.bool)
+
     def distilled(self, batch: Batch) -> Tensor:
         """(B,) bool: rows that go to the distillation branch."""
         to_grpo = batch.correct if self.routing == "verifier" else batch.advantages > 0

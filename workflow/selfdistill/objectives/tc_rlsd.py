@@ -38,7 +38,7 @@ class RLSDAdd(AgainstStudent):
 
     def reads_teacher(self, advantages: Tensor, step: int) -> Tensor:
         """See methods.rows_read: nobody once lam is 0."""
-        return torch.full_like(advantages, annealed(self.lam, self.lam_decay_steps, step) > 0, dtype=torch.bool)
+        return torch.full_like(advantages, annealed(self.lam, self.lam_decay_steps, step) != 0, dtype=torch.bool)
 
     def advantages(self, advantages: Tensor, evidence: Tensor, step: int) -> Tensor:
         """Shifted by the bounded evidence."""

@@ -72,6 +72,8 @@ def cost_views(table: pd.DataFrame) -> list[View]:
     summed = totals(table).set_index(["job", "task", "model"])
     for key, rows in table.groupby(["job", "task", "model"], sort=False):
         shown = [column for column in COLUMNS if rows[column].notna().any()]
+        if not shown:
+            continue
         lines = [
             Row(f"{row.variant}, seed {row.seed}", [cost_cell(column, getattr(row, column)) for column in shown])
             for row in rows.itertuples()
@@ -79,7 +81,11 @@ def cost_views(table: pd.DataFrame) -> list[View]:
         if len(rows) > 1:
             total = summed.loc[key]
             lines.append(
-                Row("all", [cost_cell(column, total[column]) if column in total else Cell("") for column in shown])
+                Row(
+                    "all",
+                    [cost_cell(column, total[column]) if column in total else Cell("") for column in shown],
+                    total=True,
+                )
             )
         job, task, model = key
         views.append(View(f"{task}, {model}: {job}", "Run", [COLUMNS[column] for column in shown], lines))

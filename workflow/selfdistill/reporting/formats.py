@@ -31,12 +31,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """label; its cells, one a column, or none where `absent` says why ("not run"); note: small print to the label."""
+    """label; its cells, one a column, or none where `absent` says why ("not run"); note: small print to the label.
+
+    A `total` is of the rows before it, and stays at the end.
+    """
 
     label: str
     cells: Sequence[Cell] = ()
     note: str = ""
     absent: str = ""
+    total: bool = False
 
 
 @dataclass(frozen=True)

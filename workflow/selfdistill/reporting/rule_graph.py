@@ -44,8 +44,9 @@ def rule_graph(reads: Mapping[str, Sequence[str]]) -> str:
     ]
     for (source, rule), way in ways.items():
         begin = lefts[column[source]] + _width(source), middles[source]
+        leave = lefts[column[source]] + widths[column[source]], middles[source]  # past longer boxes above and below
         inner = [point for b, at in way[1:-1] for point in _across(lefts[at], widths[at], middles[b, at])]
-        path = _curve([begin, *inner, (lefts[column[rule]], middles[rule])]) + _ARROW
+        path = _curve([begin, leave, *inner, (lefts[column[rule]], middles[rule])]) + _ARROW
         parts.append(f'<path d="{path}"><title>{escape(rule)} reads {escape(source)}</title></path>')
     for rule, sources in reads.items():
         left, middle = lefts[column[rule]], middles[rule]

@@ -11,6 +11,7 @@ responses of these models mostly hold: a lone `-` is the operator, though it beg
 """
 
 import functools
+import hashlib
 import re
 import unicodedata
 
@@ -44,6 +45,12 @@ COMMANDS = _words(
 _MARKUP = re.compile(r"[*_]|[*_-]{2,}")
 _COMMAND = re.compile(r"\\[A-Za-z]+[{}\[\]()]*")
 _AROUND = " \t\r\n.,:;!?'\"*_#()-\N{HORIZONTAL ELLIPSIS}\N{EM DASH}\N{EN DASH}\u2018\u2019\u201c\u201d"
+
+
+def lists_digest() -> str:
+    """Of the lists above: what was classed by others is to be classed again."""
+    told = [sorted(DISCOURSE_WORDS), sorted(OPERATORS), sorted(COMMANDS), _MARKUP.pattern, _COMMAND.pattern, _AROUND]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
 @functools.cache  # a vocabulary has a hundred thousand, a study's records hundreds of millions of them

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow.compute import fill_null, list_value_length
 
+from selfdistill.errors import UserError
 from selfdistill.reporting.token_summaries import mean_wrong
 from selfdistill.training.records import read_records
 
@@ -47,6 +48,8 @@ def rollout_sizes(records: str | Path) -> pd.DataFrame:
     texts = table["tokens"].combine_chunks().flatten().dictionary_encode()
     of_text = np.array([_token_bytes(text) for text in texts.dictionary.to_pylist()], dtype=np.int64)
     tokens = _sums(of_text[np.asarray(texts.indices)], lengths)
+    if not np.array_equal(lengths, _lengths(table["weights"])):
+        raise UserError(f"{Path(records)}: column 'weights' is not as long as 'tokens'; train this run again")
     weights = np.asarray(table["weights"].combine_chunks().flatten())
     weighted = _sums(np.abs(weights - 1) > _SAME_WEIGHT, lengths) > 0
     wrong = _lengths(table["wrong_answers"]) > 0

@@ -38,7 +38,7 @@ _DYNAMICS = (
 )
 _VALIDATION = "Validation accuracy (%)"
 
-_HINTED = Panel("Rollouts with their hints (%)", ("hints/hinted_share",), scale=100)
+_HINTED = Panel("Rollouts whose teacher was asked (%)", ("hints/hinted_share",), scale=100)
 _EVIDENCE = Panel("Size of the evidence (nats)", ("signal/evidence_abs_mean",), log=True)
 _SIGNALS = (
     # A guard too: a teacher that is misaligned, or hardly better than guessing, is several nats away.

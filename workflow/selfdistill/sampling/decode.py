@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, CacheLayerMixin
 
 from selfdistill.errors import UserError
 from selfdistill.randomness import Key, generator
+from selfdistill.sampling.attention import sees_its_whole_past
 from selfdistill.sampling.decode_attention import decode_attention
 from selfdistill.sampling.interface import Rollout, SamplingSettings
 from selfdistill.sampling.picking import pick
@@ -137,7 +138,7 @@ class DecodeLoop:
 
         Raises UserError for a model with sliding-window or other partial attention: every row sees its whole past here.
         """
-        if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
+        if not sees_its_whole_past(model):
             raise UserError(
                 f"{model.name_or_path or type(model).__name__}: has sliding-window or other partial attention, which "
                 "the own decode loop cannot do; set rollout.engine: transformers, or take a model with full attention"

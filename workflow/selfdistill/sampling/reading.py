@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
+from selfdistill.errors import UserError
 from selfdistill.sampling.head import Read, read, read_logits
 
 #: Model -> whether its logits are what its output layer returns; asked once.
@@ -104,6 +105,10 @@ def _ask(model: PreTrainedModel) -> bool:
             logits = model(input_ids=tokens, use_cache=False).logits
     finally:
         hook.remove()
+    if not calls:
+        raise UserError(
+            f"{type(model).__name__}: its output layer is not called as a layer, so it cannot be read in parts"
+        )
     hidden, output, version = calls[0]
     own = nn.functional.linear(hidden, layer.weight, layer.bias)  # not so where others hooked the layer
-    return len(calls) == 1 and logits is output and output._version == version and torch.equal(output, own)
+    return len(calls) == 1 and logits is output and output._version == version and torch.allclose(output, own)

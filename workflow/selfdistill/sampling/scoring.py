@@ -137,12 +137,13 @@ def score(
 class ModelScorer:
     """A Scorer of a model in this process: `max_tokens` padded tokens a forward, logits divided by `temperature`.
 
-    Prompts of several responses are computed once, where the model allows it and it saves enough tokens.
+    Prompts of several responses are computed once, where `share` and the model allow it and it saves enough tokens.
     """
 
     model: PreTrainedModel
     max_tokens: int
     temperature: float = 1.0
+    share: bool = True
 
     @property
     def vocabulary(self) -> int:
@@ -165,7 +166,7 @@ class ModelScorer:
         what = {"top_k": top_k, "ids": ids, "entropy": entropy}
         if alone:
             return score(self.model, sequences, width, 1, self.temperature, padding=1, **what)
-        if can_share(self.model):
+        if self.share and can_share(self.model):
             plan = plan_prefixes(sequences, self.max_tokens)
             if plan.tokens <= _WORTH_SHARING * sum(sequences.lengths):
                 return score_with_prefixes(

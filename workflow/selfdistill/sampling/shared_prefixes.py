@@ -16,13 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, CacheLayerMixin
 
+from selfdistill.sampling.attention import sees_its_whole_past
 from selfdistill.sampling.reading import read_forward
 from selfdistill.sampling.scores import Scores, Sequences
 
 _WORTH = 0.1  # of its prompts' tokens that a shared front must save, to be worth a forward of its own
 _NEIGHBOURS = 64  # most prompts that share one front
+_KEYS = 4  # keys that may be held for each computed token of the budget: a layer's cost a quarter of its activations
 _SCALED_BY_LENGTH = ("dynamic", "longrope")  # rotary embeddings of which a prefix depends on what follows it
 
 
@@ -67,7 +69,7 @@ class PrefixPlan:
 
 
 def plan_prefixes(sequences: Sequences, max_tokens: int) -> PrefixPlan:
-    """Plan the scores of sequences, with at most `max_tokens` padded tokens of prompts a wave (at least one prompt).
+    """Plan the scores of sequences: waves of at most `max_tokens` padded tokens of prompts, fronts included, or of one.
 
     Rows without a response have no use of their prompt.
     """
@@ -133,11 +135,9 @@ def can_share(model: Any) -> bool:
     """Whether a prompt's keys and values may be computed apart from what follows it, and be given back to the model."""
     if not isinstance(model, PreTrainedModel) or model.config._attn_implementation not in ("sdpa", "eager"):
         return False
-    if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
-        return False  # sliding windows, states of other kinds
-    if model.training and model.is_gradient_checkpointing:
-        return False  # such a model drops its cache
-    rope = getattr(model.config, "rope_parameters", None) or {}
+    if not sees_its_whole_past(model) or (model.training and model.is_gradient_checkpointing):
+        return False  # a model that checkpoints activations drops its cache
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
     return rope.get("rope_type", "default") not in _SCALED_BY_LENGTH
 
 
@@ -157,8 +157,8 @@ def score_with_prefixes(
     """As sampling.scoring.score, of a model that `can_share`, by a plan for these sequences; zero behind each response.
 
     Args:
-        max_tokens: padded tokens of responses a forward (at least one row). Keys and values of one wave's prompts are
-            held meanwhile.
+        max_tokens: padded tokens of responses a forward, whose keys, prompts' included, are four times as many at most
+            (at least one row). Keys and values of one wave's prompts are held meanwhile.
     """
     count, device = len(sequences.responses), model.device
     found: dict[str, Tensor] = {"logprobs": torch.zeros(count, width, device=device)}
@@ -166,7 +166,7 @@ def score_with_prefixes(
         past = _read_prompts(model, plan.bodies, wave)
         place = {prompt: row for row, prompt in enumerate(wave.prompts)}
         jobs = [(row, place[prompt]) for prompt in wave.prompts for row in plan.uses[prompt]]
-        for part in _micro_batches(jobs, sequences.responses, max_tokens):
+        for part in _micro_batches(jobs, sequences.responses, past.visible.shape[1], max_tokens):
             rows = torch.tensor([row for row, _ in part], device=device)
             responses = [sequences.responses[row] for row, _ in part]
             queries = [(sequences.prompts[row][-1], *sequences.responses[row][:-1]) for row, _ in part]
@@ -297,32 +297,34 @@ def _waves(bodies: Sequence[tuple[int, ...]], found: Sequence[Cluster], max_toke
         return max(len(bodies[i]) for i in cluster.prompts) - cluster.front
 
     waves: list[Wave] = []
-    width = 0  # of the last wave
+    before = width = 0  # of the last wave: its longest front, and the longest rest
     for cluster in sorted(found, key=lambda each: (-rest(each), each.prompts)):
         front: tuple[int, ...] | None = None
         for prompt in sorted(cluster.prompts, key=lambda i: (-len(bodies[i]), i)):
-            wider = max(width, len(bodies[prompt]) - cluster.front)
-            if not waves or (len(waves[-1].prompts) + 1) * wider > max_tokens:
+            wider = max(before, cluster.front), max(width, len(bodies[prompt]) - cluster.front)
+            if not waves or (len(waves[-1].prompts) + 1) * sum(wider) > max_tokens:
                 waves.append(Wave([], [], []))
-                wider, front = len(bodies[prompt]) - cluster.front, None
+                wider, front = (cluster.front, len(bodies[prompt]) - cluster.front), None
             if front is None:
                 front = bodies[prompt][: cluster.front]
                 waves[-1].fronts.append(front)
             waves[-1].prompts.append(prompt)
             waves[-1].front_of.append(len(waves[-1].fronts) - 1)
-            width = wider
+            before, width = wider
     return waves
 
 
 def _micro_batches(
-    jobs: Sequence[tuple[int, int]], responses: Sequence[Sequence[int]], max_tokens: int
+    jobs: Sequence[tuple[int, int]], responses: Sequence[Sequence[int]], before: int, max_tokens: int
 ) -> Iterator[list[tuple[int, int]]]:
-    """(row, prompt) pairs in batches of responses of similar length, longest first."""
+    """(row, prompt) pairs in batches of responses of similar length, longest first, behind `before` keys each."""
     part: list[tuple[int, int]] = []
     for job in sorted(jobs, key=lambda each: (-len(responses[each[0]]), each)):
-        if part and (len(part) + 1) * len(responses[part[0][0]]) > max_tokens:
-            yield part
-            part = []
+        if part:
+            width = len(responses[part[0][0]])
+            if (len(part) + 1) * max(width, (before + width) / _KEYS) > max_tokens:
+                yield part
+                part = []
         part.append(job)
     if part:
         yield part

@@ -192,11 +192,11 @@ def score_contexts(
     jobs = [(i, k) for i in hinted for k in range(len(contexts.wrong[i]))]
     of_correct: list[Use] = [(i, contexts.correct[i]) for i in hinted]
     of_wrong: list[Use] = [(i, contexts.wrong[i][k]) for i, k in jobs]
-    if support is None:  # all at once: contexts of a group begin alike
-        both = ask([*of_correct, *of_wrong], None, entropy)
+    if support is None and not entropy:  # all at once: contexts of a group begin alike
+        both = ask([*of_correct, *of_wrong], None, False)
         correct, wrong = (both.rows(part) for part in (slice(len(hinted)), slice(len(hinted), None)))
         tokens = both.forwarded
-    else:  # the wrong hints' distributions are read where the correct hint's are
+    else:  # the wrong hints' distributions are read where the correct hint's are; their entropies never
         correct = ask(of_correct, ids, entropy)
         if top_k:
             ids = placed(correct.ids, hinted, top_k, dtype=torch.int64)

@@ -4,7 +4,7 @@
   const LABELS = ["none", "ascending", "descending"], NUMBERS = ["none", "descending", "ascending"];
   const key = (row, column) => {
     const cell = row.cells[column];
-    if (!cell || cell.classList.contains("absent") || cell.textContent.trim() === "\u2013") return null;
+    if (!cell || cell.classList.contains("absent") || ["", "\u2013"].includes(cell.textContent.trim())) return null;
     return cell.dataset.order === undefined ? cell.textContent.trim() : Number(cell.dataset.order);
   };
   const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));

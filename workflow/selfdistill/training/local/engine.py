@@ -43,7 +43,8 @@ class LocalEngine:
     def scorer(self, who: str) -> ModelScorer:
         """See Engine."""
         models = {"student": self.model, "teacher": self._teacher.model, "initial": self._initial}
-        return ModelScorer(models[who], self._budget, self._temperature)
+        # The student as its update reads it: a policy ratio of 1 is 1 to the last bit where nothing has moved.
+        return ModelScorer(models[who], self._budget, self._temperature, share=who != "student")
 
     def update(
         self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor, learning_rate: float
