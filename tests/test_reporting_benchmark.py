@@ -1,6 +1,6 @@
 """The benchmark of the report: what it reads out of Snakemake's log, and that the files it makes up can be reported."""
 
-import importlib
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -42,10 +42,20 @@ Finished jobid: 8 (Rule: power)
 
 @pytest.fixture(scope="module")
 def benchmarks():
-    """benchmarks/ as when one of its scripts runs."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield importlib.import_module
-    sys.path.remove(str(ROOT / "benchmarks"))
+    """A script of benchmarks/ as a module, by its file: a folder of tests is called `reporting` too."""
+    folder = str(ROOT / "benchmarks")
+
+    def load(name):
+        if name in sys.modules and getattr(sys.modules[name], "__file__", None) == f"{folder}/{name}.py":
+            return sys.modules[name]
+        spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", f"{folder}/{name}.py")
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    sys.path.append(folder)
+    yield load
+    sys.path.remove(folder)
 
 
 def test_times_are_read_from_the_log(benchmarks):
