@@ -77,7 +77,7 @@ test-verl: venv-verl  ## verl's tests
 test-verl-full: venv-verl  ## every method through verl end to end, on one rank; rlcsd on two
 	OMP_NUM_THREADS=1 timeout 7200 $(VERL_BIN)/python -m pytest -m verl tests/integration/test_verl.py
 
-bench-teacher: venv  ## scoring under hints: the plain scheme against the plan; ten minutes or so
+bench-teacher: venv  ## scoring under hints: the plain scheme against the plan; up to 4,096 tokens, most of an hour
 	$(BIN)/python benchmarks/teacher.py
 
 bench-logits: venv  ## log-probs at a vocabulary of 151,936: all logits at once against chunks
