@@ -23,7 +23,7 @@ _WORTH_SHARING = 0.9
 def micro_batches(sequences: Sequences, max_tokens: int) -> list[list[int]]:
     """Split rows into batches of similar length with at most `max_tokens` padded tokens (always at least one row).
 
-    A batch is padded as response_logprobs pads it: to its longest prompt plus its longest response, which may belong to
+    A batch is padded as read_responses pads it: to its longest prompt plus its longest response, which may belong to
     different rows. Deterministic; longest rows first, so that a lack of memory shows at once.
     """
     lengths = sequences.lengths
