@@ -191,7 +191,8 @@ def backward_with_prefixes(
 ) -> None:
     """Add the gradient of a sum of losses to that of the model's parameters, micro-batch by micro-batch; exact.
 
-    What micro-batches give to a prompt's keys and values is added up, and taken back through the prompt once. Arguments as of `score_with_prefixes`, but:
+    What micro-batches give to a prompt's keys and values is added up, and taken back through the prompt once. Arguments
+    as of `score_with_prefixes`, but:
 
     Args:
         plan: without fronts.
