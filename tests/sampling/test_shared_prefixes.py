@@ -24,8 +24,14 @@ from transformers import (
 )
 
 from selfdistill.sampling.scores import Sequences
-from selfdistill.sampling.scoring import ModelScorer, score
-from selfdistill.sampling.shared_prefixes import can_share, clusters, plan_prefixes, score_with_prefixes
+from selfdistill.sampling.scoring import ModelScorer, read_responses, score
+from selfdistill.sampling.shared_prefixes import (
+    backward_with_prefixes,
+    can_share,
+    clusters,
+    plan_prefixes,
+    score_with_prefixes,
+)
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 60}
 
@@ -311,13 +317,6 @@ def test_a_scorer_shares_where_it_saves_and_says_what_it_forwarded(model):
     assert computed(model, lambda: scorer(single, 2)) == [(2, 29)]
 
 
-def test_a_scorer_can_be_asked_to_read_rows_whole(model):
-    sequences = grouped(6)
-    found = ModelScorer(model, 10**6, share=False)(sequences, 10)
-    assert found.forwarded == sum(sequences.lengths)
-    assert torch.equal(found.logprobs, score(model, sequences, 10, 10**6).logprobs)
-
-
 def test_alone_is_another_way_to_the_same_scores(model):
     """Whole rows, one at a time: what the null contrast compares shared prompts with."""
     sequences = grouped(7)
@@ -327,3 +326,67 @@ def test_alone_is_another_way_to_the_same_scores(model):
     assert len(shapes) == len(sequences.prompts)
     together, apart = scorer(sequences, 10), scorer(sequences, 10, alone=True)
     torch.testing.assert_close(together.logprobs, apart.logprobs, rtol=0, atol=1e-5)
+
+
+# --------------------------------------------------------------------------------------------------------- gradients
+
+
+def gradients(model):
+    found = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def weighted(values, rows, width):
+    """An uneven sum: each row and column has its own weight."""
+    made = torch.rand(1000, width, generator=torch.Generator().manual_seed(1))
+    return (values * made[rows, : values.shape[1]].reshape(*values.shape[:2], *[1] * (values.dim() - 2))).sum()
+
+
+@pytest.mark.parametrize("max_tokens", [1, 40, 10**6])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("asked", ["logprobs", "top_k", "ids"])
+def test_gradients_are_those_of_whole_rows(model, seed, max_tokens, asked):
+    sequences = grouped(seed)
+    width, count = max(map(len, sequences.responses)), len(sequences.prompts)
+    ids = torch.randint(0, 50, (count, width + 2, 3), generator=torch.Generator().manual_seed(0))
+    what = {"logprobs": {}, "top_k": {"top_k": 0}, "ids": {"ids": ids}}[asked]
+    seen = []
+
+    def loss(rows, read):
+        seen.extend(rows)
+        total = weighted(read.logprobs.square(), rows, width)
+        return total if read.support is None else total + weighted(read.support.exp(), rows, width)
+
+    plan = plan_prefixes(sequences, max_tokens, fronts=False)
+    backward_with_prefixes(model, sequences, plan, max_tokens, loss, 0.7, **what)
+    shared = gradients(model)
+    assert sorted(seen) == list(range(count))
+    for row in range(count):
+        given = {"ids": ids[[row]]} if asked == "ids" else what
+        loss([row], read_responses(model, sequences, [row], 0.7, **given)).backward()
+    whole = gradients(model)
+    assert shared.keys() == whole.keys()
+    for name, expected in whole.items():
+        torch.testing.assert_close(shared[name], expected, rtol=2e-4, atol=2e-5 * float(expected.abs().max()))
+
+
+def test_a_gradient_reaches_the_prompt_once_however_many_responses_it_has(model):
+    sequences = Sequences([[3, 4, 5, 6, 7, 8]] * 6, [[9, 10 + i] for i in range(6)])
+    plan = plan_prefixes(sequences, 4, fronts=False)
+    shapes = computed(
+        model, lambda: backward_with_prefixes(model, sequences, plan, 4, lambda _, read: read.logprobs.sum())
+    )
+    assert shapes == [(1, 5), (2, 2), (2, 2), (2, 2)]
+    assert gradients(model)["model.layers.0.self_attn.k_proj.weight"].abs().max() > 0
+
+
+def test_prompts_of_one_token_have_nothing_to_take_back(model):
+    sequences = Sequences([[3], [3], [4]], [[5, 6], [7], [8]])
+    plan = plan_prefixes(sequences, 100, fronts=False)
+    backward_with_prefixes(model, sequences, plan, 100, lambda _, read: read.logprobs.sum())
+    shared = gradients(model)
+    read_responses(model, sequences, range(3)).logprobs.sum().backward()
+    whole = gradients(model)
+    for name, expected in whole.items():
+        torch.testing.assert_close(shared[name], expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))

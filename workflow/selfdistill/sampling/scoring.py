@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from selfdistill.sampling.reading import read_forward
 from selfdistill.sampling.scores import Scores, Sequences
-from selfdistill.sampling.shared_prefixes import can_share, plan_prefixes, score_with_prefixes
+from selfdistill.sampling.shared_prefixes import PrefixPlan, can_share, plan_prefixes, score_with_prefixes
 
 #: The share of a plain forward's tokens above which sharing prompts is not worth its smaller forwards.
 _WORTH_SHARING = 0.9
@@ -133,17 +133,27 @@ def score(
     return Scores(**found, forwarded=sum(sequences.lengths))
 
 
+def worthwhile_plan(
+    model: PreTrainedModel, sequences: Sequences, max_tokens: int, *, fronts: bool = True
+) -> PrefixPlan | None:
+    """How prompts are shared, where the model allows it and it saves a tenth of the tokens or more; arguments as of
+    `plan_prefixes`."""
+    if not can_share(model):
+        return None
+    plan = plan_prefixes(sequences, max_tokens, fronts=fronts)
+    return plan if plan.tokens <= _WORTH_SHARING * sum(sequences.lengths) else None
+
+
 @dataclass(frozen=True)
 class ModelScorer:
     """A Scorer of a model in this process: `max_tokens` padded tokens a forward, logits divided by `temperature`.
 
-    Prompts of several responses are computed once, where `share` and the model allow it and it saves enough tokens.
+    Prompts of several responses are computed once, where the model allows it and it saves enough tokens.
     """
 
     model: PreTrainedModel
     max_tokens: int
     temperature: float = 1.0
-    share: bool = True
 
     @property
     def vocabulary(self) -> int:
@@ -166,10 +176,6 @@ class ModelScorer:
         what = {"top_k": top_k, "ids": ids, "entropy": entropy}
         if alone:
             return score(self.model, sequences, width, 1, self.temperature, padding=1, **what)
-        if self.share and can_share(self.model):
-            plan = plan_prefixes(sequences, self.max_tokens)
-            if plan.tokens <= _WORTH_SHARING * sum(sequences.lengths):
-                return score_with_prefixes(
-                    self.model, sequences, plan, width, self.max_tokens, self.temperature, **what
-                )
+        if (plan := worthwhile_plan(self.model, sequences, self.max_tokens)) is not None:
+            return score_with_prefixes(self.model, sequences, plan, width, self.max_tokens, self.temperature, **what)
         return score(self.model, sequences, width, self.max_tokens, self.temperature, **what)

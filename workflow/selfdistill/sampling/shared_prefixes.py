@@ -9,8 +9,8 @@ own last token predicts nothing that is asked for, and is not read. So a respons
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from selfdistill.sampling.attention import sees_its_whole_past
+from selfdistill.sampling.head import Read
 from selfdistill.sampling.reading import read_forward
 from selfdistill.sampling.scores import Scores, Sequences
 
@@ -68,10 +69,10 @@ class PrefixPlan:
     tokens: int
 
 
-def plan_prefixes(sequences: Sequences, max_tokens: int) -> PrefixPlan:
+def plan_prefixes(sequences: Sequences, max_tokens: int, *, fronts: bool = True) -> PrefixPlan:
     """Plan the scores of sequences: waves of at most `max_tokens` padded tokens of prompts, fronts included, or of one.
 
-    Rows without a response have no use of their prompt.
+    Rows without a response have no use of their prompt. `fronts`: whether prompts may share one.
     """
     number: dict[tuple[int, ...], int] = {}
     uses: list[list[int]] = []
@@ -82,7 +83,8 @@ def plan_prefixes(sequences: Sequences, max_tokens: int) -> PrefixPlan:
                 uses.append([])
             uses[place].append(row)
     bodies = [prompt[:-1] for prompt in number]
-    waves = _waves(bodies, clusters(bodies), max_tokens)
+    found = clusters(bodies) if fronts else [Cluster([prompt], 0) for prompt in range(len(bodies))]
+    waves = _waves(bodies, found, max_tokens)
     computed = sum(
         sum(map(len, wave.fronts))
         + sum(
@@ -164,28 +166,85 @@ def score_with_prefixes(
     found: dict[str, Tensor] = {"logprobs": torch.zeros(count, width, device=device)}
     for wave in plan.waves:
         past = _read_prompts(model, plan.bodies, wave)
-        place = {prompt: row for row, prompt in enumerate(wave.prompts)}
-        jobs = [(row, place[prompt]) for prompt in wave.prompts for row in plan.uses[prompt]]
-        for part in _micro_batches(jobs, sequences.responses, past.visible.shape[1], max_tokens):
-            rows = torch.tensor([row for row, _ in part], device=device)
-            responses = [sequences.responses[row] for row, _ in part]
-            queries = [(sequences.prompts[row][-1], *sequences.responses[row][:-1]) for row, _ in part]
-            inputs, mask = _inputs(
-                model, queries, past, torch.tensor([at for _, at in part], device=device), keep=False
-            )
-            labels = torch.tensor([token for response in responses for token in response], device=device)
-            where = rows[mask.nonzero()[:, 0]], mask.nonzero()[:, 1]
+        for part in _parts(model, sequences, plan, wave, past, max_tokens):
+            where = torch.tensor(part.rows, device=device)[part.inside.nonzero()[:, 0]], part.inside.nonzero()[:, 1]
             part_ids = None if ids is None else ids[where]
-            picked = mask.flatten().nonzero()[:, 0]
-            read = read_forward(
-                model, inputs, picked, labels, temperature=temperature, ids=part_ids, top_k=top_k, entropy=entropy
-            )
+            read = part.read(model, temperature, ids=part_ids, top_k=top_k, entropy=entropy)
             for name, value in read._asdict().items():
                 if value is not None:
                     if name not in found:
                         found[name] = value.new_zeros(count, width, *value.shape[1:])
                     found[name][where] = value
     return Scores(**found, forwarded=plan.tokens)
+
+
+def backward_with_prefixes(
+    model: PreTrainedModel,
+    sequences: Sequences,
+    plan: PrefixPlan,
+    max_tokens: int,
+    loss: Callable[[list[int], Scores], Tensor],
+    temperature: float = 1.0,
+    *,
+    top_k: int | None = None,
+    ids: Tensor | None = None,
+) -> None:
+    """Add the gradient of a sum of losses to that of the model's parameters, micro-batch by micro-batch; exact.
+
+    What micro-batches give to a prompt's keys and values is added up, and taken back through the prompt once. Arguments
+    as of `score_with_prefixes`, but:
+
+    Args:
+        plan: without fronts.
+        loss: of some rows, a scalar, from their Scores (rows, T), T their longest response, with gradient.
+    """
+    for wave in plan.waves:
+        past = _read_prompts(model, plan.bodies, wave)
+        apart = [tuple(states.detach().requires_grad_() for states in layer) for layer in past.layers]
+        for part in _parts(model, sequences, plan, wave, replace(past, layers=apart), max_tokens):
+            given = None if ids is None else ids[part.rows][:, : part.inside.shape[1]]
+            read = part.read(model, temperature, top_k=top_k, ids=None if given is None else given[part.inside])
+            values = {name: part.spread(value) for name, value in read._asdict().items() if value is not None}
+            loss(part.rows, Scores(**values)).backward()
+        flat = [pair for layers in zip(past.layers, apart, strict=True) for pair in zip(*layers, strict=True)]
+        used = [(states, leaf.grad) for states, leaf in flat if leaf.grad is not None and states.requires_grad]
+        if used:
+            torch.autograd.backward(*zip(*used, strict=True))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Responses of one forward: rows of the sequences, the model's arguments, (N, T) bool real tokens and their ids."""
+
+    rows: list[int]
+    inputs: dict[str, Any]
+    inside: Tensor
+    labels: Tensor
+
+    def read(self, model: PreTrainedModel, temperature: float, **what: Any) -> Read:
+        """What the model says of the real tokens, row by row."""
+        picked = self.inside.flatten().nonzero()[:, 0]
+        return read_forward(model, self.inputs, picked, self.labels, temperature=temperature, **what)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Values of the real tokens as (N, T, ...), zero behind each response; keeps gradients."""
+        at, rest = self.inside.flatten().nonzero()[:, 0], values.shape[1:]
+        return values.new_zeros(self.inside.numel(), *rest).index_copy(0, at, values).view(*self.inside.shape, *rest)
+
+
+def _parts(
+    model: PreTrainedModel, sequences: Sequences, plan: PrefixPlan, wave: Wave, past: "_Past", max_tokens: int
+) -> Iterator[_Part]:
+    """The responses under a wave's prompts, in micro-batches."""
+    place = {prompt: row for row, prompt in enumerate(wave.prompts)}
+    jobs = [(row, place[prompt]) for prompt in wave.prompts for row in plan.uses[prompt]]
+    for part in _micro_batches(jobs, sequences.responses, past.visible.shape[1], max_tokens):
+        rows = [row for row, _ in part]
+        queries = [(sequences.prompts[row][-1], *sequences.responses[row][:-1]) for row in rows]
+        index = torch.tensor([at for _, at in part], device=model.device)
+        inputs, inside = _inputs(model, queries, past, index, keep=False)
+        labels = torch.tensor([token for row in rows for token in sequences.responses[row]], device=model.device)
+        yield _Part(rows, inputs, inside, labels)
 
 
 @dataclass(frozen=True)

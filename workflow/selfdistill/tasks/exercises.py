@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from selfdistill.errors import UserError
-from selfdistill.tasks import arithmetic, knights
+from selfdistill.tasks import arithmetic, knights, sums
 from selfdistill.tasks.prompts import Hint
 
 EVALUATION_SHARE = 0.2
@@ -36,7 +36,7 @@ class Exercise(Protocol):
         """A wrong worked solution, with its answer."""
 
 
-#: (rng, size) -> exercise; a size is the number of operations of a chain, of people of a puzzle.
+#: (rng, size) -> exercise; a size is the number of operations of a chain, of people of a puzzle, of digits of a sum.
 Maker = Callable[[np.random.Generator, int], Exercise]
 
 
@@ -51,6 +51,7 @@ class Kind(NamedTuple):
 _KINDS = {
     "arithmetic": Kind(arithmetic.generate, "math", range(1, 1001)),
     "knights": Kind(knights.generate, "logic", range(2, len(knights.NAMES) + 1)),
+    "sums": Kind(sums.generate, "math", range(1, 3)),
 }
 
 

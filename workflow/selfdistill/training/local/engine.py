@@ -6,8 +6,9 @@ from transformers import PreTrainedModel
 
 from selfdistill.objectives.batch import Batch, Student, Targets
 from selfdistill.objectives.methods import Method
-from selfdistill.sampling.scores import Sequences
-from selfdistill.sampling.scoring import ModelScorer, micro_batches, read_responses
+from selfdistill.sampling.scores import Scores, Sequences
+from selfdistill.sampling.scoring import ModelScorer, micro_batches, read_responses, worthwhile_plan
+from selfdistill.sampling.shared_prefixes import backward_with_prefixes
 from selfdistill.signals.teachers import Teacher, TeacherSettings, frozen_copy
 from selfdistill.training.local.settings import OptimizerSettings
 from selfdistill.training.update import Sums, added, micro_batch_update
@@ -43,8 +44,7 @@ class LocalEngine:
     def scorer(self, who: str) -> ModelScorer:
         """See Engine."""
         models = {"student": self.model, "teacher": self._teacher.model, "initial": self._initial}
-        # The student as its update reads it: a policy ratio of 1 is 1 to the last bit where nothing has moved.
-        return ModelScorer(models[who], self._budget, self._temperature, share=who != "student")
+        return ModelScorer(models[who], self._budget, self._temperature)
 
     def update(
         self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor, learning_rate: float
@@ -64,16 +64,24 @@ class LocalEngine:
         support = self._method.needs.support
         top_k = 0 if support is not None and batch.support_ids is None else None
         parts = []
-        for rows in micro_batches(sequences, self._budget):
-            index = torch.tensor(rows, device=batch.advantages.device)
-            part, part_targets = batch.rows(index), targets.rows(index)
-            read = read_responses(self.model, sequences, rows, self._temperature, top_k=top_k, ids=part.support_ids)
-            width = read.logprobs.shape[1]
-            part, part_targets = part.narrowed(width), part_targets.narrowed(width)
+
+        def loss(rows: list[int], read: Scores) -> Tensor:
+            index, width = torch.tensor(rows, device=batch.advantages.device), read.logprobs.shape[1]
+            part, part_targets = batch.rows(index).narrowed(width), targets.rows(index).narrowed(width)
             student = Student(read.logprobs, read.support)
-            loss, sums = micro_batch_update(self._method, student, part, part_targets, kl_weights[index, :width])
-            loss.backward()
+            value, sums = micro_batch_update(self._method, student, part, part_targets, kl_weights[index, :width])
             parts.append(sums)
+            return value
+
+        what = {"top_k": top_k, "ids": batch.support_ids}
+        plan = worthwhile_plan(self.model, sequences, self._budget, fronts=False)
+        if plan is not None:
+            backward_with_prefixes(self.model, sequences, plan, self._budget, loss, self._temperature, **what)
+            return added(parts)
+        for rows in micro_batches(sequences, self._budget):
+            ids = None if batch.support_ids is None else batch.support_ids[rows]
+            read = read_responses(self.model, sequences, rows, self._temperature, top_k=top_k, ids=ids)
+            loss(rows, read).backward()
         return added(parts)
 
     def tick(self, clock: str) -> None:
