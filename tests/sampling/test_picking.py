@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill.sampling.interface import SamplingSettings
-from selfdistill.sampling.picking import pick
+from selfdistill.sampling.picking import _descending, pick
 
 
 def slow_kept(logits, settings):
@@ -119,3 +119,13 @@ def test_tokens_without_probability_are_never_drawn():
     logits = torch.tensor([[-200.0, 0.0, -200.0, 0.0, -200.0]]).expand(3, 5)
     uniforms = torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64)
     assert pick(logits, uniforms, SamplingSettings(1))[0].tolist() == [1, 3, 3]
+
+
+@given(seed=st.integers(0, 1000), top_k=st.integers(1, 12), levels=st.integers(1, 40))
+@settings(deadline=None, max_examples=100)
+def test_top_k_of_equal_tokens_takes_the_lower_ids_as_a_full_sort_would(seed, top_k, levels):
+    probabilities = torch.randint(levels, (5, 11), generator=torch.Generator().manual_seed(seed)).float()
+    values, ids = _descending(probabilities, top_k)
+    expected, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    assert torch.equal(values, expected[:, :top_k])
+    assert torch.equal(ids, order[:, :top_k])

@@ -26,10 +26,7 @@ def pick(logits: Tensor, uniforms: Tensor, settings: SamplingSettings) -> tuple[
 
 
 def _invert(probabilities: Tensor, uniforms: Tensor, settings: SamplingSettings) -> Tensor:
-    # Sorted once for both filters; stable, so that ties fall the same way on every run.
-    ordered, ids = probabilities.sort(dim=-1, descending=True, stable=True)
-    if settings.top_k:
-        ordered, ids = ordered[:, : settings.top_k], ids[:, : settings.top_k]
+    ordered, ids = _descending(probabilities, settings.top_k)
     cumulative = ordered.double().cumsum(dim=-1)
     total = cumulative[:, -1:]  # top-p is taken of what top-k left, as transformers and vLLM do
     if settings.top_p < 1:
@@ -38,3 +35,19 @@ def _invert(probabilities: Tensor, uniforms: Tensor, settings: SamplingSettings)
         total = cumulative.masked_fill(beyond, 0).amax(dim=-1, keepdim=True)
     index = torch.searchsorted(cumulative, uniforms.to(cumulative)[:, None] * total, right=True)
     return ids.gather(-1, index.clamp(max=ids.shape[-1] - 1))[:, 0]
+
+
+def _descending(probabilities: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    """The `top_k` largest of each row (0: all), (B, k), largest first, of equal ones the lower id, and their ids.
+
+    A stable sort, so that ties fall the same way on every run; but sorting a pretrained model's vocabulary takes as long
+    as its layers do, so the largest are looked for first, unless equal ones stand on both sides of the cut.
+    """
+    if 0 < top_k < probabilities.shape[-1]:
+        largest, ids = probabilities.topk(top_k, dim=-1)
+        if int((probabilities >= largest[:, -1:]).sum()) == largest.numel():
+            ids = ids.sort(dim=-1).values
+            ordered, order = probabilities.gather(-1, ids).sort(dim=-1, descending=True, stable=True)
+            return ordered, ids.gather(-1, order)
+    ordered, ids = probabilities.sort(dim=-1, descending=True, stable=True)
+    return (ordered[:, :top_k], ids[:, :top_k]) if top_k else (ordered, ids)
