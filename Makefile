@@ -19,10 +19,11 @@ PROFILE ?= profiles/slurm
 CANCEL ?=
 # One run at a time: each takes all cores by itself.
 VERL_DEMO := --profile profiles/local --cores 1 --configfile config/verl_cpu.yaml
+VERL_SMALL := --profile profiles/local --cores 1 --configfile config/small.yaml config/small_verl.yaml
 
-.PHONY: help venv demo report lock plan profile resume test test-slurm test-browser lint gc clean bench-teacher \
-	bench-logits bench-step bench-generate bench-matrix bench-reporting coverage venv-verl demo-verl test-verl \
-	test-verl-full
+.PHONY: help venv demo small report lock plan profile resume test test-slurm test-browser lint gc clean bench-teacher \
+	bench-logits bench-step bench-generate bench-numerics bench-matrix bench-reporting coverage venv-verl demo-verl \
+	small-verl test-verl test-verl-full
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -32,6 +33,11 @@ venv: $(VENV)/ready  ## an environment of its own, from envs/local.lock.txt
 demo: venv  ## the whole chain on two cores, ten minutes or so: results/report.html
 	$(BIN)/snakemake --profile profiles/local $(CONFIGFILES) $(ARGS)
 	$(MAKE) report
+
+small: venv  ## a real pretrained model on two easy tasks, half an hour on two cores: results/report-small.html
+	$(BIN)/snakemake --profile profiles/local --configfile config/small.yaml $(CONFIG) $(ARGS) --
+	$(BIN)/snakemake --profile profiles/local --configfile config/small.yaml $(CONFIG) $(ARGS) \
+		--report results/report-small.html --
 
 report: venv  ## results/report.html from what has been run
 	$(BIN)/snakemake --profile profiles/local $(CONFIGFILES) $(ARGS) --report results/report.html
@@ -71,6 +77,10 @@ demo-verl: venv-verl  ## grpo and rlcsd through verl for a few steps: results/re
 	timeout 3600 $(VERL_BIN)/snakemake $(VERL_DEMO) $(ARGS)
 	$(VERL_BIN)/snakemake $(VERL_DEMO) $(ARGS) --report results/report-verl.html
 
+small-verl: venv-verl  ## the small tier's sums through verl, two steps of grpo and rlcsd: results/report-small-verl.html
+	timeout 3600 $(VERL_BIN)/snakemake $(VERL_SMALL) $(ARGS) --
+	$(VERL_BIN)/snakemake $(VERL_SMALL) $(ARGS) --report results/report-small-verl.html --
+
 test-verl: venv-verl  ## verl's tests
 	OMP_NUM_THREADS=1 timeout 1800 $(VERL_BIN)/python -m pytest -m "verl and not verl_full"
 
@@ -88,6 +98,9 @@ bench-step: venv  ## a training step of rlcsd beside one of grpo, in the demo
 
 bench-generate: venv  ## tokens a second of the own decode loop, transformers and, after make venv-verl, vLLM
 	$(BIN)/python benchmarks/generate.py
+
+bench-numerics: venv  ## evidence that numerics alone would give, of CONFIG's models: batch shapes, engines, bfloat16
+	$(BIN)/python benchmarks/numerics.py $(if $(CONFIG),--config $(CONFIG))
 
 bench-matrix: venv  ## how planning time grows with the matrix, up to 10,000 jobs
 	$(BIN)/python benchmarks/matrix.py

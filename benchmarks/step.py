@@ -62,7 +62,7 @@ def run_steps(study: Study, task: str, model: str, variant: str, steps: int) -> 
 def base_model(study: Study, task: str, model: str) -> Path:
     """Where the weights are: shipped with the repository, or put there by the workflow, which must have run."""
     entry = study.config["models"][model]
-    shipped = not study.for_all_tasks(model) and not entry["rebuild"]
+    shipped = not study.is_pretrained(model) and not entry["rebuild"]
     return Path(entry["folder"]) / task if shipped else Path(study.base_model_folder(model, task))
 
 

@@ -146,3 +146,30 @@ def test_data_of_the_reported_runs_are_listed_once():
         ("chain-3+chain-5+chain-8+chain-10", "val"),
     ]
     assert taken.data_pairs() == [["arithmetic_3to8", "chain-3+chain-5+chain-8+chain-10"]]
+
+
+ALSO = "tasks: {arithmetic: {also: {math: {problems: 10}}}}"
+
+
+def test_data_and_draws_of_other_tasks_benchmarks_are_listed_too():
+    taken = Reported(a_study(ALSO))
+    assert [(each["dataset"], each["grader"]) for each in taken.data()] == [
+        ("arithmetic_3to8", "maths"),
+        ("chain-3+chain-5+chain-8+chain-10", "maths"),
+        ("amc23+aime24+aime25", "maths"),
+    ]
+    assert [val for _, val in taken.data_pairs()] == ["chain-3+chain-5+chain-8+chain-10", "amc23+aime24+aime25"]
+    assert list(taken.files(run_of("grpo")).draws)[3:] == ["chain-10", "amc23", "aime24", "aime25"]
+
+
+def test_draws_of_the_tasks_own_benchmarks_alone_are_not_complete():
+    available = "aggregate: available"
+    for variant in ("base", "grpo", "rlcsd"):
+        leave_results(a_study(), run_of(variant))
+    assert Reported(a_study(available)).missing == []
+    with pytest.raises(UserError, match="none of the 3 runs of the matrix is complete"):
+        Reported(a_study(available, ALSO))
+    leave_draws("elsewhere", "grpo")
+    taken = "matrix: {variants: [grpo]}"
+    with pytest.raises(UserError, match=r"elsewhere/arithmetic/tiny_qwen3/grpo/seed0/amc23\.parquet is not there"):
+        Reported(a_study("draws: {source: elsewhere}", ALSO, taken))

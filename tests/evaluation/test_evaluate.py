@@ -8,12 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from selfdistill.errors import UserError
+from selfdistill.evaluation import evaluate as module
 from selfdistill.evaluation.draws import SCHEMA, read_draws
 from selfdistill.evaluation.evaluate import evaluate_run
 from selfdistill.sampling.chat import encode_chat
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
 from selfdistill.sampling.models import pick_device
+from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem, write_problems
 from selfdistill.training.tiny_model import TinyModel, build_model
@@ -72,6 +74,58 @@ def test_draws_depend_on_the_seed(run, tmp_path, engine):
     first = contents(evaluate(run, tmp_path, engine, **settings)[0])
     assert contents(evaluate(run, tmp_path, engine, **settings)[0]) == first
     assert contents(evaluate(run, tmp_path, engine, seed=1, **settings)[0]) != first
+
+
+OTHER = ("people-2", "people-3")
+ALSO = {"grader": "knights", "first_role_counts": True, "benchmarks": list(OTHER), "problems": 2}
+TASK = {"grader": "maths", "draws": 2, "benchmarks": list(BENCHMARKS), "evaluation": GREEDY, "also": {"puzzles": ALSO}}
+
+
+@pytest.fixture
+def puzzles(tmp_path):
+    """The evaluation problems of another task; those of its two benchmarks take turns."""
+    rows = [(name, i) for i in range(3) for name in OTHER]
+    text = "Start with {}, then add 1"
+    write_problems(
+        tmp_path / "puzzles.parquet",
+        [
+            Problem(f"{name}/{i}", name, text.format(i), "(1) Ann is a knight", "", "logic", i, "val")
+            for name, i in rows
+        ],
+    )
+    return tmp_path / "puzzles.parquet"
+
+
+def test_benchmarks_of_another_task_are_drawn_like_its_own_and_graded_as_there(run, tmp_path, puzzles, monkeypatch):
+    asked = set()
+
+    def grade(response, problem, grader, *, first_role_counts):
+        asked.add((problem.data_source, grader, first_role_counts))
+        return grade_response(response, problem, grader, first_role_counts=first_role_counts)
+
+    monkeypatch.setattr(module, "grade_response", grade)
+    outputs = {name: tmp_path / f"also-{name}.parquet" for name in (*BENCHMARKS, *OTHER)}
+    lines = []
+    evaluate_run(run / "model", run / "val.parquet", TASK, 0, outputs, lines.append, {"puzzles": puzzles})
+    assert asked == {(name, "maths", False) for name in BENCHMARKS} | {(name, "knights", True) for name in OTHER}
+    assert [line.split(" problems")[0] for line in lines[1:]] == [
+        "chain-1: 6",
+        "chain-2: 6",
+        "people-2: 2",
+        "people-3: 2",
+    ]
+    drawn = [(row["problem_id"], row["draw"]) for row in contents(outputs)["people-3"]]
+    assert drawn == [("people-3/0", 0), ("people-3/0", 1), ("people-3/1", 0), ("people-3/1", 1)]
+    own, _ = evaluate(run, tmp_path)
+    assert {name: contents(outputs)[name] for name in BENCHMARKS} == contents(own)
+
+
+def test_all_problems_of_another_task_are_taken_unless_it_says_how_many(run, tmp_path, puzzles):
+    task = {**TASK, "also": {"puzzles": {key: value for key, value in ALSO.items() if key != "problems"}}}
+    outputs = {"people-2": tmp_path / "all.parquet"}
+    # What is drawn already is not asked for again, and its file not read.
+    evaluate_run(run / "model", tmp_path / "gone.parquet", task, 0, outputs, print, {"puzzles": puzzles})
+    assert len(contents(outputs)["people-2"]) == 3 * 2
 
 
 def test_an_unknown_engine_is_refused(run, tmp_path):

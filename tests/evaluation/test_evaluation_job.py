@@ -31,7 +31,8 @@ class Evaluation:
     def train(self, weights: str) -> None:
         (self.folder / "model" / "model.safetensors").write_text(weights)
 
-    def _draw(self, model, val, task, seed, outputs, report):
+    def _draw(self, model, val, task, seed, outputs, report, also):
+        assert (val, also) == (self.folder / "val.parquet", {"math": self.folder / "others.parquet"})
         report("engine own, float32 on cpu")
         for name, path in outputs.items():
             if name == self.dies_before:
@@ -45,6 +46,7 @@ class Evaluation:
         outputs = {name: self.folder / "draws" / f"{name}.parquet" for name in BENCHMARKS}
         account = self.folder / "draws" / "evaluation.json"
         where = {"state_dir": self.folder / "state" / "0abc", "outputs": outputs, "account": account, "gpus": 0}
+        where["also"] = {"math": str(self.folder / "others.parquet")}
         val = self.folder / "val.parquet"
         evaluate_job(RUN, self.folder / "model", val, {"draws": 1}, **where, report=self.lines.append)
         assert all(pq.read_table(path).num_rows == 1 for path in outputs.values())

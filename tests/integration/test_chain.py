@@ -1,5 +1,6 @@
 """The whole workflow with real scripts on a small config: every method, one's own, and what a kill costs."""
 
+import csv
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import yaml
 from repository import copy_repository
 
 from selfdistill.files import sha256_file
+from selfdistill.tasks.schema import Problem, write_problems
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +50,13 @@ overrides:
     sdpo: {objective: {top_k: 8}}
     srpo: {objective: {top_k: 8}}
     opsd_ectr: {objective: {top_k: 8}}
+"""
+
+#: Competition problems out of a folder, on top of SMALL.
+ALSO = """
+tasks:
+  arithmetic: {also: {math: {problems: 2}}}
+  math: {data: {source: problems}}
 """
 
 #: What somebody writes who has a method of their own: one file, and one entry.
@@ -143,6 +152,10 @@ class Clone:
                 found.append(int(process.name))
         return found
 
+    def main_table(self) -> list[dict[str, str]]:
+        with (self.folder / "results/tables/main.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
     def results(self) -> dict:
         """Everything that must not depend on kills."""
         facts = {"main.csv": (self.folder / "results/tables/main.csv").read_bytes()}
@@ -225,6 +238,28 @@ def test_what_is_complete_is_reported_and_nothing_is_trained_for_it(whole, tmp_p
     assert "rlcsd" not in table
     assert "the disk is full" in (clone.folder / "results/pages/overview.html").read_text()
     assert "Nothing to be done" in clone.finish("--dry-run", *words)
+
+
+def test_the_benchmarks_of_another_task_are_evaluated_too_and_nothing_is_trained_for_them(whole, tmp_path):
+    clone = Clone(tmp_path / "clone", ALSO)
+    shutil.copytree(whole.folder / "results", clone.folder / "results")
+    shutil.copytree(whole.folder / ".snakemake", clone.folder / ".snakemake")
+    names = ("amc23", "aime24", "aime25")
+    rows = [
+        Problem(f"{b}/{i}", b, f"What is {i} + 1?", str(i + 1), "", "math", i, "val") for b in names for i in range(3)
+    ]
+    (clone.folder / "problems/amc23+aime24+aime25").mkdir(parents=True)
+    write_problems(clone.folder / "problems/amc23+aime24+aime25/val.parquet", rows)
+    said = clone.finish("results/tables/main.csv", "results/data/report.csv")
+    assert "rule evaluate_arithmetic:" in said
+    assert "rule train:" not in said
+    table = clone.main_table()
+    added = {(row["variant"], row["benchmark"]): row for row in table if row["benchmark"] in names}
+    assert len(added) == 3 * 3
+    assert {(row["counted"], row["n_problems"], row["n_draws"]) for row in added.values()} == {("False", "2", "2")}
+    averages = [row for row in table if row["benchmark"] == "average"]
+    assert averages == [row for row in whole.main_table() if row["benchmark"] == "average"]
+    assert "amc23+aime24+aime25,val,aime25,rows,3" in (clone.folder / "results/data/report.csv").read_text()
 
 
 def test_every_other_method_of_the_demo_goes_through(tmp_path):

@@ -105,6 +105,23 @@ def test_evaluation_goes_with_problems_draws_and_limit_until_it_is_measured(pape
     assert (found.seconds, found.source) == (2000.0, "measured evaluations of the same task and model")
 
 
+def test_benchmarks_of_another_task_add_their_problems_at_the_tasks_own_draws_and_limit(demo, study_with):
+    plain = estimates.evaluation(demo, "arithmetic", "tiny_qwen3")
+    some = study_with("demo", "tasks: {arithmetic: {also: {math: {problems: 10}, knights: {problems: 50}}}}")
+    every = study_with("demo", "tasks: {arithmetic: {also: {math: {}}}}")
+    added = (3 * 10 + 12 + 3 * 50) * 12 * 80 / 2  # knights-2 has 12 problems only
+    found = [estimates.evaluation(study, "arithmetic", "tiny_qwen3") for study in (some, every)]
+    assert found[0].seconds - plain.seconds == pytest.approx(added / 5000)
+    assert found[1].seconds - plain.seconds == pytest.approx((83 + 30 + 30) * 12 * 80 / 2 / 5000)
+
+
+def test_an_evaluation_on_fewer_benchmarks_is_no_measure(demo, study_with, left_draws):
+    left_draws(demo, "arithmetic", "tiny_qwen3", "grpo", wall=7.0, gpus=0)
+    assert estimates.evaluation(demo, "arithmetic", "tiny_qwen3").seconds == 7.0
+    more = study_with("demo", "tasks: {arithmetic: {also: {math: {problems: 10}}}}")
+    assert "measured" not in estimates.evaluation(more, "arithmetic", "tiny_qwen3").source
+
+
 def test_bytes_of_weights_and_checkpoints(paper, demo):
     grpo, rlcsd = (estimates.training(paper, "math", "qwen3_4b", name) for name in ("grpo", "rlcsd"))
     assert grpo.disk_bytes == 2 * 4.02e9  # bfloat16

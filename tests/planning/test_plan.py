@@ -35,7 +35,7 @@ def test_gpu_hours_by_rule_add_up(paper):
     assert table_row(text, "train")[:3] == [str(len(trained)), "0", f"{expected:,.0f}"]
     every = sum(item.estimate.gpu_hours for item in plan.to_do)
     assert table_row(text, "GPU-hours") == [f"{every:,.0f}"]
-    models = [table_row(text, model) for model in paper.config["models"] if model != "tiny_qwen3"]
+    models = [table_row(text, model) for model in paper.axis("models")]
     assert sum(float(row[2].replace(",", "")) for row in models) == pytest.approx(every, abs=4)
     assert "Beside them, of minutes each: tables 1, all 1." in text
 
@@ -64,6 +64,12 @@ DONE = ("arithmetic", "grpo")
 def test_files_that_snakemake_would_make_again_are_not_done(demo, left_run):
     left_run(demo, "arithmetic", "tiny_qwen3", "grpo", wall=40.0, gpus=0)  # stale, says the dry run
     assert "Done already: 0 of 16 training runs" in as_text(make_plan(demo, jobs_of(demo)))
+
+
+def test_an_evaluation_without_the_benchmarks_of_another_task_is_not_done(demo, study_with, left_draws):
+    left_draws(demo, "arithmetic", "tiny_qwen3", "grpo", wall=5.0, gpus=0)
+    more = study_with("demo", "tasks: {arithmetic: {also: {math: {problems: 10}}}}")
+    assert [len(make_plan(study, []).items) for study in (demo, more)] == [1, 0]
 
 
 def test_what_was_not_asked_for_is_neither_to_do_nor_done(demo):

@@ -73,6 +73,13 @@ def test_tasks_of_blocks_are_called_a_demonstration_too(caption):
     assert text.count(f"**{TOY}**") == 1
 
 
+def test_benchmarks_of_other_tasks_are_named_as_such(config):
+    also = merged(config, {"tasks": {"arithmetic": {"also": {"math": {"problems": 10}, "logic": {}}}}})
+    text = rendered(ROOT / "workflow/report/workflow.rst", also)
+    assert "Also those of math, the first 10 problems of each (shown, never counted): amc23, aime24, aime25." in text
+    assert "Also those of logic (shown, never counted): kk_4to8_test, kk_9, kk_10, kk_11. * Task **knights**" in text
+
+
 def test_the_demo_says_which_methods_are_shown_as_they_are(config):
     text = rendered(ROOT / "workflow/report/workflow.rst", config)
     assert "opsd, sdpo, opsd_ectr, rlsd_ectr: shown as they are" in text

@@ -1,7 +1,6 @@
-"""Base models: shipped ones are verified, rebuilt ones come from their recipe, pretrained ones are whole."""
+"""Base models of a task: shipped ones are verified, others come from their recipe, or from a pretrained one and it."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from selfdistill.files import sha256_file
 from selfdistill.randomness import generator
 from selfdistill.sampling.models import load_model
 from selfdistill.tasks.exercises import is_training
-from selfdistill.training import base_model
-from selfdistill.training.base_model import WEIGHTS, fetch, provide, training_exercises
+from selfdistill.training.base_model import provide, training_exercises, warm_start_pretrained
+from selfdistill.training.pretrained_model import LICENCE, ORIGIN, WEIGHTS
 
 RECIPE = {
     "exercise": "arithmetic",
@@ -68,63 +67,30 @@ def test_warm_start_sees_the_training_side_only_in_the_shares_asked_for():
     assert 0.65 < sum(len(e.operations) == 2 for e in exercises) / 400 < 0.85
 
 
-# ------------------------------------------------------------------------------------------- pretrained, for all tasks
-
-SHIPPED = Path(__file__).parents[2] / "resources/base_models/tiny_qwen3/knights"
+SHIPPED = Path(__file__).parents[2] / "resources/base_models/tiny_qwen3/arithmetic"
 
 
-@pytest.fixture
-def pretrained(tmp_path):
-    """A folder as a hub's cache has it: links to files elsewhere, and things that nobody asked for."""
-    folder, blobs = tmp_path / "snapshot", tmp_path / "blobs"
-    shutil.copytree(SHIPPED, blobs)
-    folder.mkdir()
-    for path in blobs.iterdir():
-        (folder / path.name).symlink_to(path)
-    (folder / "modeling_own.py").write_text("raise SystemExit")
-    return folder
+def test_a_pretrained_model_is_warmed_up_the_same_twice_and_is_itself_left_as_it_is(tmp_path):
+    said, before = [], sha256_file(SHIPPED / WEIGHTS)
+    for name in ("one", "two"):
+        warm_start_pretrained(SHIPPED, RECIPE, "arithmetic", tmp_path / name, said.append)
+    assert sha256_file(tmp_path / "one" / WEIGHTS) == sha256_file(tmp_path / "two" / WEIGHTS) != before
+    assert sha256_file(SHIPPED / WEIGHTS) == before
+    assert said[-1] == f"sha256 {sha256_file(tmp_path / 'two' / WEIGHTS)}"
+    assert any(line.startswith("warm start step 3/3  loss ") for line in said)
+    load_model(tmp_path / "one", torch.device("cpu"))
+    assert json.loads((tmp_path / "one" / ORIGIN).read_text()) == {"warm_start": json_of({"arithmetic": RECIPE})}
 
 
-def test_a_folder_is_taken_over_without_code_and_loads(pretrained, tmp_path):
-    said = []
-    fetch({"source": str(pretrained)}, tmp_path / "model", said.append)
-    assert {path.name for path in (tmp_path / "model").iterdir()} == {path.name for path in SHIPPED.iterdir()}
-    assert not any(path.is_symlink() for path in (tmp_path / "model").iterdir())
-    assert sha256_file(tmp_path / "model" / WEIGHTS) == sha256_file(SHIPPED / WEIGHTS)
-    load_model(tmp_path / "model", torch.device("cpu"))
-    assert "files" in said[-1]
+def test_licence_and_origin_of_the_pretrained_model_go_with_it(tmp_path):
+    shutil.copytree(SHIPPED, tmp_path / "pretrained")
+    (tmp_path / "pretrained" / LICENCE).write_text("A licence.")
+    (tmp_path / "pretrained" / ORIGIN).write_text('{"name": "tiny-llm"}')
+    warm_start_pretrained(tmp_path / "pretrained", RECIPE, "sums", tmp_path / "model", lambda line: None)
+    assert (tmp_path / "model" / LICENCE).read_text() == "A licence."
+    origin = json.loads((tmp_path / "model" / ORIGIN).read_text())
+    assert origin == {"name": "tiny-llm", "warm_start": json_of({"sums": RECIPE})}
 
 
-def test_files_are_copied_where_they_cannot_be_linked(pretrained, tmp_path, monkeypatch):
-    def fail(*args):
-        raise OSError("another file system")
-
-    monkeypatch.setattr(os, "link", fail)
-    fetch({"source": str(pretrained)}, tmp_path / "model", lambda line: None)
-    load_model(tmp_path / "model", torch.device("cpu"))
-
-
-def test_the_hubs_model_is_taken_over_from_its_cache(pretrained, tmp_path, monkeypatch):
-    asked, files = [], {path.name: path for path in pretrained.iterdir() if path.suffix != ".py"}
-    monkeypatch.setattr(base_model, "fetch_model", lambda *what: asked.append(what) or files)
-    settings = {"source": "hub", "hub": {"id": "owner/name", "revision": "main", "commit": "0" * 40}, "files": {}}
-    fetch(settings, tmp_path / "model", print)
-    assert asked == [(settings, print)]
-    assert {path.name for path in (tmp_path / "model").iterdir()} == files.keys()
-    assert not any(path.is_symlink() for path in (tmp_path / "model").iterdir())
-
-
-@pytest.mark.parametrize("missing", [WEIGHTS, "config.json", "tokenizer_config.json"])
-def test_an_incomplete_model_is_refused_by_what_it_lacks(pretrained, tmp_path, missing):
-    (pretrained / missing).unlink()
-    with pytest.raises(UserError, match=f"no {missing}; expected a model as transformers saves it"):
-        fetch({"source": str(pretrained)}, tmp_path / "model", lambda line: None)
-    assert not (tmp_path / "model").exists()
-
-
-def test_of_weights_in_several_files_each_must_be_there(pretrained, tmp_path):
-    (pretrained / WEIGHTS).rename(pretrained / "model-00001-of-00002.safetensors")
-    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
-    (pretrained / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(UserError, match=r"no model-00002-of-00002\.safetensors; expected"):
-        fetch({"source": str(pretrained)}, tmp_path / "model", lambda line: None)
+def json_of(value):
+    return json.loads(json.dumps(value))

@@ -949,7 +949,7 @@ def test_a_folder_in_place_of_the_hub_is_known_by_its_files_not_by_its_place(tmp
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("models: {qwen3_4b: {source: no/such}}", "no/such: no config.json; a model's `source` is 'hub' or a folder"),
+        ("models: {qwen3_4b: {source: no/such}}", "no/such: no config.json; a model's `source` is 'hub', 'package' or"),
         ("models: {mine: {parameters: 1, source: hub}}", "models.mine: source 'hub' needs `hub` with id and revision"),
         ("models: {mine: {parameters: 1, source: hub, hub: {id: a/b}}}", "models.mine.hub: key 'revision' is missing"),
         ("models: {qwen3_4b: {hub: {id: Qwen}}}", "expected owner/name of a repository on the hub, found 'Qwen'"),

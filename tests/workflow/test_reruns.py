@@ -108,6 +108,15 @@ def test_other_sampling_reevaluates_and_trains_nothing(finished):
     assert jobs == evaluated + TABLES_ON + ALL
 
 
+def test_benchmarks_of_another_task_reevaluate_their_task_and_train_nothing(finished):
+    jobs = finished.planned("--config", "tasks={knights: {also: {arithmetic: {problems: 2}}}}")
+    evaluated = Counter(f"evaluate_knights knights/{variant}" for variant in DEMO["variants"])
+    shown = Counter(job for job in jobs if job.split()[0] not in ("train", "data", "base_model"))
+    assert jobs == shown
+    assert evaluated + TABLES_ON + ALL + Counter(["data_report"]) <= jobs
+    assert not [job for job in jobs if job.startswith("evaluate_arithmetic")]
+
+
 def test_a_presentation_choice_redoes_tables_and_figures_only(finished):
     jobs = finished.planned("--config", "tasks={knights: {benchmarks: {knights-5: {counted: false}}}}")
     assert jobs == Counter(["dynamics knights", "dynamics_of_model"]) + TABLES_ON + ALL - Counter(["costs"])

@@ -24,9 +24,11 @@ TAUGHT = [run for run in TRAINED if STUDY.has_teacher(run)]
 TASKS = STUDY.reporting()
 #: (dataset, split) -> a task that it belongs to, and a model that is trained on it.
 DATASETS = STUDY.datasets()
-#: Models with one base model for all tasks, and with one a task.
+#: Models by where they come from: pretrained, one for all tasks; pretrained, and warm-started for each task; the project's
+#: own, one a task.
 FOR_ALL_TASKS = [model for model in STUDY.config["models"] if STUDY.for_all_tasks(model)]
-FOR_ONE_TASK = [model for model in STUDY.config["models"] if not STUDY.for_all_tasks(model)]
+WARM_STARTED = [model for model in STUDY.config["models"] if STUDY.is_pretrained(model) and model not in FOR_ALL_TASKS]
+FOR_ONE_TASK = [model for model in STUDY.config["models"] if not STUDY.is_pretrained(model)]
 
 
 def any_of(names):
@@ -73,12 +75,21 @@ def val_file(wildcards):
     return STUDY.data_file(wildcards.task, "val")
 
 
+# Of other tasks, on whose benchmarks it is evaluated as well.
+def val_files_of_others(wildcards):
+    return [STUDY.data_file(task, "val") for task in STUDY.also(wildcards.task)]
+
+
 def base_model(wildcards):
     return STUDY.base_model_folder(wildcards.model, wildcards.task)
 
 
 def base_model_settings(wildcards):
-    return STUDY.base_model(wildcards.model, wildcards.get("task"))
+    return STUDY.base_model(wildcards.model, wildcards.task)
+
+
+def pretrained_model_settings(wildcards):
+    return STUDY.pretrained_model(wildcards.model)
 
 
 def base_model_source(wildcards):
@@ -100,6 +111,12 @@ def training(what):
         return getattr(training_request(STUDY, wildcards.task, wildcards.model, wildcards.variant, attempt), what)
 
     return asked
+
+
+# 3 GiB of libraries and activations, and 16 bytes a parameter: weights, gradient, AdamW (measured: 4.2 GiB for 135 million).
+def memory_of_warm_start(wildcards, attempt):
+    parameters = float(STUDY.config["models"][wildcards.model]["parameters"])
+    return int((3 * 1024 + 16 * parameters / 2**20) * attempt)
 
 
 def evaluation(what):

@@ -1,4 +1,5 @@
-# One job evaluates one run on all benchmarks of its task. Benchmarks are the outputs, so each task has a rule of its own.
+# One job evaluates one run on all benchmarks of its task, and of those that it names beside them (`also`). Benchmarks are
+# the outputs, so each task has a rule of its own.
 for name in STUDY.config["tasks"]:
 
     rule:
@@ -7,8 +8,9 @@ for name in STUDY.config["tasks"]:
         input:
             model=evaluated_model,
             val=val_file,
+            also=val_files_of_others,
         output:
-            draws=[f"{DRAWS_FOLDER}/{benchmark}.parquet" for benchmark in STUDY.config["tasks"][name]["benchmarks"]],
+            draws=[f"{DRAWS_FOLDER}/{benchmark}.parquet" for benchmark in STUDY.benchmarks(name)],
             account=f"{DRAWS_FOLDER}/evaluation.json",
         log:
             "results/logs/evaluate/{task}/{model}/{variant}/seed{seed}.log",

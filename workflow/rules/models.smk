@@ -16,7 +16,8 @@ rule base_model:
         "../scripts/base_model.py"
 
 
-# From the hub, or a folder of the user's: known by repository and revision, or by its files, which are in the settings.
+# From the hub, known by repository and revision; a folder of the user's, by its files; a Python package, by its sha256. All
+# of these are in the settings.
 rule pretrained_model:
     output:
         directory("results/models/{model}"),
@@ -27,6 +28,36 @@ rule pretrained_model:
     conda:
         "../../envs/local.yaml"
     params:
+        model=pretrained_model_settings,
+    script:
+        "../scripts/pretrained_model.py"
+
+
+# The same, where each task has a model of its own that is made from it.
+use rule pretrained_model as model_to_warm_start with:
+    output:
+        directory("results/pretrained/{model}"),
+    log:
+        "results/logs/pretrained/{model}.log",
+    wildcard_constraints:
+        model=any_of(WARM_STARTED),
+
+
+rule warm_started_model:
+    input:
+        "results/pretrained/{model}",
+    output:
+        directory("results/models/{model}/{task}"),
+    log:
+        "results/logs/base_model/{model}/{task}.log",
+    wildcard_constraints:
+        model=any_of(WARM_STARTED),
+    conda:
+        "../../envs/local.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_of_warm_start,
+    params:
         model=base_model_settings,
     script:
-        "../scripts/base_model.py"
+        "../scripts/warm_started_model.py"

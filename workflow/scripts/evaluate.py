@@ -1,8 +1,10 @@
-"""Evaluate one run on all benchmarks of its task, or go on with it, or publish it again."""
+"""Evaluate one run on all benchmarks that its task asks for, or go on with it, or publish it again."""
 
 from job import job
 
 with job(snakemake.log[0], snakemake.params.state) as report:
+    from pathlib import Path
+
     import torch
 
     from selfdistill.cluster.time_limit import requeued_before_limit
@@ -17,7 +19,8 @@ with job(snakemake.log[0], snakemake.params.state) as report:
             snakemake.input.val,
             task,
             state_dir=state,
-            outputs=dict(zip(task["benchmarks"], snakemake.output.draws, strict=True)),
+            also=dict(zip(task.get("also", {}), snakemake.input.also, strict=True)),
+            outputs={Path(file).stem: file for file in snakemake.output.draws},
             account=snakemake.output.account,
             gpus=snakemake.resources.gpus,
             report=report,

@@ -26,9 +26,10 @@ RUN_FOLDER = "results/runs/{task}/{model}/{variant}/seed{seed}"
 DRAWS_FOLDER = "results/draws/{task}/{model}/{variant}/seed{seed}"
 #: The untrained model: a variant that is evaluated only.
 BASE = "base"
-#: What data may come from, beside a folder; a model too may come from the hub.
+#: What data may come from, beside a folder; a model too may come from the hub, or out of a Python package.
 GENERATED = "generated"
 HUB = "hub"
+PACKAGE = "package"
 AXES = ("tasks", "models", "variants", "seeds")
 #: Keys of a run's `verl` section that are about the machine: no part of its settings, so a change retrains nothing.
 _MACHINE = ("nodes", "gpus_per_node")
@@ -162,6 +163,7 @@ class Study:
     def evaluation(self, task: str) -> dict[str, Any]:
         """What decides the draws of a task: all that makes an evaluation stale, and nothing that does not."""
         entry = self.config["tasks"][task]
+        others = {name: self._evaluated_beside(name, about) for name, about in self.also(task).items()}
         return {
             "task": task,
             "grader": entry["grader"],
@@ -174,6 +176,35 @@ class Study:
                 f"tasks.{task}",
             ),
             "data": {"digest": sha256_json(self.split(task, "val"))},
+            **({"also": others} if others else {}),
+        }
+
+    def also(self, task: str) -> Mapping[str, Mapping[str, int]]:
+        """Other tasks on whose benchmarks a task's models are evaluated too -> `problems`, where not all of each."""
+        return self.config["tasks"][task].get("also", {})
+
+    def benchmarks(self, task: str) -> dict[str, dict[str, Any]]:
+        """All benchmarks of a task's evaluation -> distribution and whether it counts: its own, then those of other
+        tasks (`also`), which enter no average of this one."""
+        own, tasks = self.config["tasks"][task]["benchmarks"], self.config["tasks"]
+        found = {
+            name: {"distribution": about["distribution"], "counted": about.get("counted", True)}
+            for name, about in own.items()
+        }
+        for other in self.also(task):
+            for name, about in tasks[other]["benchmarks"].items():
+                found[name] = {"distribution": about["distribution"], "counted": False}
+        return found
+
+    def _evaluated_beside(self, other: str, about: Mapping[str, int]) -> dict[str, Any]:
+        """What the draws on another task's benchmarks depend on, beside the sampling of the task that names it."""
+        entry = self.config["tasks"][other]
+        return {
+            **about,
+            "grader": entry["grader"],
+            "first_role_counts": entry.get("first_role_counts", False),
+            "benchmarks": list(entry["benchmarks"]),
+            "data": {"digest": sha256_json(self.split(other, "val"))},
         }
 
     def evaluation_hash(self, task: str, model: str, variant: str, seed: int) -> str:
@@ -183,16 +214,9 @@ class Study:
 
     def reporting(self) -> dict[str, Any]:
         """Task -> what tables and figures need of it: metric and benchmarks, for the tasks of the matrix."""
-        tasks = {task: self.config["tasks"][task] for task in self.axis("tasks")}
         return {
-            task: {
-                "metric": entry["metric"],
-                "benchmarks": {
-                    name: {"distribution": about["distribution"], "counted": about.get("counted", True)}
-                    for name, about in entry["benchmarks"].items()
-                },
-            }
-            for task, entry in tasks.items()
+            task: {"metric": self.config["tasks"][task]["metric"], "benchmarks": self.benchmarks(task)}
+            for task in self.axis("tasks")
         }
 
     @property
@@ -268,48 +292,63 @@ class Study:
         known by name (of a model none: they are those that its repository has)."""
         found: dict[str, dict[str, list[str]]] = {DATASETS: {}, MODELS: {}}
         for run in self.runs():
-            data, model = self.config["tasks"][run.task]["data"], self.config["models"][run.model]
-            if data["source"] == HUB:
-                files = found[DATASETS].setdefault(entry_name(data[HUB]), [])
-                for split in ("val",) if run.variant == BASE else ("train", "val"):
-                    if (file := f"{self.dataset(run.task, split, run.model)}/{split}.parquet") not in files:
+            model = self.config["models"][run.model]
+            wanted = [] if run.variant == BASE else [(run.task, "train")]
+            for task, split in [*wanted, *((task, "val") for task in (run.task, *self.also(run.task)))]:
+                data = self.config["tasks"][task]["data"]
+                if data["source"] == HUB:
+                    files = found[DATASETS].setdefault(entry_name(data[HUB]), [])
+                    if (file := f"{self.dataset(task, split, run.model)}/{split}.parquet") not in files:
                         files.append(file)
             if model.get("source") == HUB:
                 found[MODELS].setdefault(entry_name(model[HUB]), [])
         return found
 
-    def for_all_tasks(self, model: str) -> bool:
-        """Whether a model has one base model for all tasks: it comes from the hub, or from such a folder."""
+    def is_pretrained(self, model: str) -> bool:
+        """Whether a model comes from the hub, a folder or a package, and is no toy of this project's."""
         return "source" in self.config["models"][model]
+
+    def for_all_tasks(self, model: str) -> bool:
+        """Whether a model has one base model for all tasks: a pretrained one that is not warm-started."""
+        return self.is_pretrained(model) and "warm_start" not in self.config["models"][model]
 
     def base_model_folder(self, model: str, task: str) -> str:
         """Where the rules put a base model."""
         return f"results/models/{model}" if self.for_all_tasks(model) else f"results/models/{model}/{task}"
 
-    def base_model(self, model: str, task: str | None) -> dict[str, Any]:
+    def pretrained_model(self, model: str) -> dict[str, Any]:
+        """The part of a pretrained model's entry that decides it, in the entry's own shape."""
+        entry = self.config["models"][model]
+        if entry["source"] == HUB:
+            return {"source": HUB, **locked_model(self.lock, entry[HUB])}
+        if entry["source"] == PACKAGE:
+            return {"source": PACKAGE, PACKAGE: entry[PACKAGE]}
+        return {"source": entry["source"], "files": _listing(entry["source"])}
+
+    def base_model(self, model: str, task: str) -> dict[str, Any]:
         """The part of a model's entry that decides one task's base model, in the entry's own shape."""
         entry = self.config["models"][model]
         if self.for_all_tasks(model):
-            source = entry["source"]
-            known = locked_model(self.lock, entry[HUB]) if source == HUB else {"files": _listing(source)}
-            return {"source": source, **known}
-        key = "warm_start" if entry["rebuild"] else "sha256"
+            return self.pretrained_model(model)
+        key = "warm_start" if self.is_pretrained(model) or entry["rebuild"] else "sha256"
         if task not in entry.get(key, {}):
             raise UserError(
                 f"{self.origin(('models', model), entry)}: models.{model}.{key} has nothing for task {task!r} "
                 f"(it has: {', '.join(entry.get(key, {})) or 'nothing'}); add it, or leave this model or task out of "
                 "the matrix"
             )
-        return {name: entry[name] for name in ("folder", "rebuild", "architecture") if name in entry} | {
-            key: {task: entry[key][task]}
-        }
+        own = {key: {task: entry[key][task]}}
+        if self.is_pretrained(model):
+            return self.pretrained_model(model) | own
+        return {name: entry[name] for name in ("folder", "rebuild", "architecture") if name in entry} | own
 
     def base_model_digest(self, model: str, task: str) -> str:
-        """sha256 of the shipped weights, or the hash of what they come from: the recipe that rebuilds them, repository
-        and revision on the hub (commit and hashes where the lock has them), the files of a folder."""
+        """sha256 of the shipped weights, or the hash of what they come from: the recipe that rebuilds them or warms a
+        pretrained model, repository and revision on the hub (commit and hashes where the lock has them), the files of a
+        folder, a package with its sha256."""
         settings = self.base_model(model, task)
-        if self.for_all_tasks(model):
-            return sha256_json({key: settings[key] for key in (HUB, "files") if key in settings})
+        if self.is_pretrained(model):
+            return sha256_json({key: part for key, part in settings.items() if key != "source"})
         if not settings["rebuild"]:
             return settings["sha256"][task]
         return sha256_json({key: settings[key] for key in ("architecture", "warm_start")})
@@ -444,7 +483,9 @@ class Study:
             self._check_task(task)
         self._check_datasets()
         for task, model, variant in dict.fromkeys((run.task, run.model, run.variant) for run in self.runs()):
-            if variant != BASE:
+            if variant == BASE:
+                self.base_model(model, task)
+            else:
                 self.resolve(task, model, variant, 0)
         for task in self.axis("tasks"):
             self.evaluation(task)
@@ -477,9 +518,11 @@ class Study:
     def _check_model(self, model: str) -> None:
         entry = self.config["models"][model]
         place = f"{self.origin(('models', model), entry)}: models.{model}"
-        if self.for_all_tasks(model):
+        if self.is_pretrained(model):
             if entry["source"] == HUB and HUB not in entry:
                 raise UserError(f"{place}: source {HUB!r} needs `hub` with id and revision; give it, or a folder")
+            if entry["source"] == PACKAGE and PACKAGE not in entry:
+                raise UserError(f"{place}: source {PACKAGE!r} needs `package` with name and file; give it, or a folder")
         elif entry["rebuild"] and "architecture" not in entry:
             raise UserError(f"{place}: rebuild needs an `architecture`; give one, or set rebuild: false")
         for task in entry.get("datasets", {}):
@@ -493,6 +536,7 @@ class Study:
             raise UserError(
                 f"{place}: metric {entry['metric']} does not fit draws {entry['draws']}; change one of them"
             )
+        self._check_also(task, place)
         source = entry["data"]["source"]
         if source == HUB and HUB not in entry["data"]:
             raise UserError(
@@ -506,6 +550,21 @@ class Study:
         for name, about in entry["benchmarks"].items():
             if missing := [key for key in ("size", "problems") if key not in about]:
                 raise UserError(f"{place}.benchmarks.{name}: generated problems need {missing[0]!r}; give it")
+
+    def _check_also(self, task: str, place: str) -> None:
+        """Draws are told apart by their benchmark's name alone."""
+        whose = dict.fromkeys(self.config["tasks"][task]["benchmarks"], task)
+        for other in self.also(task):
+            self._known("tasks", other, ("tasks", task, "also"))
+            if other == task:
+                raise UserError(f"{place}.also: {task!r} is the task itself; name another one, or remove it")
+            for name in self.config["tasks"][other]["benchmarks"]:
+                if name in whose:
+                    raise UserError(
+                        f"{place}.also.{other}: {name!r} is a benchmark of tasks.{whose[name]} and of tasks.{other}; "
+                        "two files of draws would have one name: rename one, or leave one of the tasks out"
+                    )
+                whose[name] = other
 
     def _check_datasets(self) -> None:
         """Two tasks may share a dataset, but not a name for different data."""
@@ -618,7 +677,10 @@ def _listing(folder: str) -> dict[str, Any]:
     Hashing the weights would take minutes each time that something is planned.
     """
     if not os.path.isfile(f"{folder}/config.json"):
-        raise UserError(f"{folder}: no config.json; a model's `source` is {HUB!r} or a folder as transformers saves it")
+        raise UserError(
+            f"{folder}: no config.json; a model's `source` is {HUB!r}, {PACKAGE!r} or a folder that "
+            "holds it as transformers saves it"
+        )
     found: dict[str, Any] = {}
     for path in sorted(Path(folder).glob("*")):
         if path.suffix in (".safetensors", ".json", ".jinja"):

@@ -100,7 +100,8 @@ class Reported:
         for run in self.trained:
             found.setdefault((study.dataset(run.task, "train", run.model), "train"), (run.task, run.model))
         for run in self.runs:
-            found.setdefault((study.dataset(run.task, "val"), "val"), (run.task, None))
+            for task in (run.task, *study.also(run.task)):
+                found.setdefault((study.dataset(task, "val"), "val"), (task, None))
         return [
             {
                 "dataset": dataset,
@@ -115,11 +116,15 @@ class Reported:
     def data_pairs(self) -> list[list[str]]:
         """Dataset that a run is trained on, and the one that it is evaluated on, each pair once."""
         study = self._study
-        pairs = [(study.dataset(run.task, "train", run.model), study.dataset(run.task, "val")) for run in self.trained]
+        pairs = [
+            (study.dataset(run.task, "train", run.model), study.dataset(task, "val"))
+            for run in self.trained
+            for task in (run.task, *study.also(run.task))
+        ]
         return [list(pair) for pair in dict.fromkeys(pairs)]
 
     def _files(self, run: Run) -> Files:
-        benchmarks = self._study.config["tasks"][run.task]["benchmarks"]
+        benchmarks = self._study.benchmarks(run.task)
         if self.source:
             folder = Path(self.source, *run.draws_folder.split("/")[2:])
             found = {name: str(folder / file) for name, file in (_OF_TRAINING | _ACCOUNT).items()}

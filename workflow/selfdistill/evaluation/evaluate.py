@@ -1,7 +1,8 @@
-"""One model on all benchmarks of its task: draws, graded, as parquet."""
+"""One model on all benchmarks of its task, and of other tasks beside it: draws, graded, as parquet."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from selfdistill.sampling.vllm_generate import VllmGenerate
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem, read_problems
+
+
+@dataclass(frozen=True)
+class _Benchmark:
+    """What is asked, and how its answers are graded."""
+
+    problems: list[Problem]
+    grader: str
+    first_role_counts: bool
 
 
 def problems_by_benchmark(val_file: Path, benchmarks: list[str]) -> dict[str, list[Problem]]:
@@ -44,39 +54,44 @@ def evaluate_run(
     seed: int,
     outputs: dict[str, Path],
     report: Callable[[str], None],
+    also: Mapping[str, Path] | None = None,
 ) -> None:
     """Draw, grade and write one parquet a benchmark.
 
     Args:
         model_dir: the weights, as transformers saves them.
-        val_file: parquet of all benchmarks.
+        val_file: parquet of all benchmarks of the task itself.
         task: settings with keys grader, first_role_counts, draws, and evaluation (temperature, top_p, top_k,
-            max_response_tokens, and engine: own, transformers or vllm; own where it is missing).
+            max_response_tokens, and engine: own, transformers or vllm; own where it is missing). Under `also`, if it is
+            there, other tasks -> benchmarks, problems (of each the first so many; all where it is missing), and their
+            own grader and first_role_counts; all else is as for the task's own benchmarks.
         seed: of the run; draws are keyed by it, the problem and the draw's number.
         outputs: benchmark -> file to write.
         report: takes one line of progress.
+        also: other task -> parquet of all its benchmarks.
+
+    Raises:
+        UserError: as `read_problems` does, and for a benchmark without rows or an unknown engine.
     """
     evaluation = dict(task["evaluation"])
     engine = evaluation.pop("engine", "own")
     settings = SamplingSettings(**evaluation)
     tokenizer = load_tokenizer(model_dir)
-    benchmarks = problems_by_benchmark(val_file, list(outputs))
-    every = [problem for problems in benchmarks.values() for problem in problems]
+    benchmarks = _benchmarks(list(outputs), val_file, task, also or {})
+    every = [problem for benchmark in benchmarks.values() for problem in benchmark.problems]
     encoded = {p.id: encode_chat(tokenizer, student_prompt(p.problem, training=False)) for p in every}
     longest = max(map(len, encoded.values())) + settings.max_response_tokens
     sampler, engine = _sampler(engine, Path(model_dir), tokenizer, longest)
     report(f"engine {engine}")
-    for benchmark, problems in benchmarks.items():
+    for name, benchmark in benchmarks.items():
         began = time.monotonic()
-        rows = [(problem, draw) for problem in problems for draw in range(task["draws"])]
+        rows = [(problem, draw) for problem in benchmark.problems for draw in range(task["draws"])]
         prompts = [encoded[p.id] for p, _ in rows]
         rollouts = sampler.sample(prompts, settings, [(seed, "evaluation", p.id, draw) for p, draw in rows])
         draws = []
         for (problem, number), rollout in zip(rows, rollouts, strict=True):
             response = tokenizer.decode(rollout.response_ids, skip_special_tokens=True)
-            graded = grade_response(
-                response, problem, task["grader"], first_role_counts=task.get("first_role_counts", False)
-            )
+            graded = grade_response(response, problem, benchmark.grader, first_role_counts=benchmark.first_role_counts)
             draws.append(
                 Draw(
                     problem_id=problem.id,
@@ -88,13 +103,32 @@ def evaluate_run(
                     correct=graded.correct,
                 )
             )
-        write_draws(outputs[benchmark], draws)
+        write_draws(outputs[name], draws)
         seconds, tokens = time.monotonic() - began, sum(d.n_tokens for d in draws)
         share = sum(d.correct for d in draws) / len(draws)
         report(
-            f"{benchmark}: {len(problems)} problems x {task['draws']} draws, {100 * share:.1f} % correct, "
+            f"{name}: {len(benchmark.problems)} problems x {task['draws']} draws, {100 * share:.1f} % correct, "
             f"{tokens} tokens in {seconds:.1f} s ({tokens / seconds:.0f} tokens/s)"
         )
+
+
+def _benchmarks(
+    names: list[str], val_file: Path, task: Mapping[str, Any], also: Mapping[str, Path]
+) -> dict[str, _Benchmark]:
+    """Those of these names, in their order, each with the grader of the task that it belongs to.
+
+    Only files are read that hold one of them: of a resumed evaluation some benchmarks are drawn already.
+    """
+    others = task.get("also", {})
+    owner = {name: other for other, about in others.items() for name in about["benchmarks"]}
+    found = {}
+    for other in dict.fromkeys(owner.get(name) for name in names):
+        file, about = (also[other], others[other]) if other else (val_file, task)
+        asked = problems_by_benchmark(file, [name for name in names if owner.get(name) == other])
+        for name, problems in asked.items():
+            first = problems[: about.get("problems")]
+            found[name] = _Benchmark(first, about["grader"], about.get("first_role_counts", False))
+    return {name: found[name] for name in names}
 
 
 def _sampler(engine: str, folder: Path, tokenizer: PreTrainedTokenizerBase, longest: int) -> tuple[Sampler, str]:

@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def evaluate_job(
     task: Mapping[str, Any],
     *,
     state_dir: Path,
+    also: Mapping[str, Path],
     outputs: Mapping[str, Path],
     account: Path,
     gpus: int,
@@ -41,8 +43,9 @@ def evaluate_job(
 
     Args:
         run: task, model, variant and seed.
-        model_dir, val_file: weights, and parquet of all benchmarks.
+        model_dir, val_file: weights, and parquet of all benchmarks of the task itself.
         task: settings as `evaluate_run` takes them.
+        also: other task on whose benchmarks it is evaluated too -> parquet of them.
         state_dir: where draws lie until all are there; its name is the hash of the settings.
         outputs: benchmark -> parquet to publish.
         account: JSON file to publish: engine, time, GPU-hours, tokens, peak memory, hardware, digest of the weights.
@@ -54,7 +57,8 @@ def evaluate_job(
     """
     state = Path(state_dir)
     with folder_lock(state, report, "evaluating this run"):
-        evaluation = _Evaluation(run, Path(model_dir), Path(val_file), task, state, list(outputs), gpus, report)
+        files = _Files(Path(model_dir), Path(val_file), {name: Path(file) for name, file in also.items()})
+        evaluation = _Evaluation(run, files, task, state, list(outputs), gpus, report)
         evaluation.drop_draws_of_other_weights()
         if evaluation.final.exists():
             report(f"complete in {state}: publishing it again")
@@ -65,23 +69,31 @@ def evaluate_job(
                 link_or_copy(evaluation.final / name, temporary)
 
 
+@dataclass(frozen=True)
+class _Files:
+    """What is read, as of `evaluate_job`."""
+
+    model: Path
+    val: Path
+    also: Mapping[str, Path]
+
+
 class _Evaluation:
     """What is done under the lock; arguments as of `evaluate_job`, benchmarks in its order of outputs."""
 
     def __init__(
         self,
         run: Mapping[str, Any],
-        model_dir: Path,
-        val_file: Path,
+        files: _Files,
         task: Mapping[str, Any],
         state: Path,
         benchmarks: Sequence[str],
         gpus: int,
         report: Callable[[str], None],
     ):
-        self._run, self._model_dir, self._val_file, self._task = run, model_dir, val_file, task
+        self._run, self._files, self._task = run, files, task
         self._state, self._gpus, self._report = state, gpus, report
-        self._weights = weights_digest(model_dir)
+        self._weights = weights_digest(files.model)
         self._draws = {name: state / "draws" / f"{name}.parquet" for name in benchmarks}
         self.final = state / "final"
 
@@ -117,7 +129,8 @@ class _Evaluation:
             self._report(line)
 
         if left:
-            evaluate_run(self._model_dir, self._val_file, dict(self._task), self._run["seed"], left, note)
+            files, seed = self._files, self._run["seed"]
+            evaluate_run(files.model, files.val, dict(self._task), seed, left, note, files.also)
         progress["seconds"] = before + time.monotonic() - began
         with atomic_path(self.final) as folder:
             folder.mkdir()

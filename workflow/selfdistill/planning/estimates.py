@@ -1,12 +1,13 @@
 """Seconds, GPU-hours and bytes of a run or an evaluation before it is run, each with where the number comes from.
 
 Best source first: measured runs of the same task, model and loss; measured runs of the same task and model with another
-loss, times the ratio of the published seconds; the paper's seconds a step, scaled. Toy runs, without GPUs, have the
-demo's time as their yardstick. Nothing heavy is imported: jobs' requests come from these while it is planned.
+loss, times the ratio of the published seconds; the paper's seconds a step, scaled. The demo's time and the small tier's
+are the yardsticks of runs without GPUs. Nothing heavy is imported: jobs' requests come from these while it is planned.
 """
 
 import csv
 import functools
+import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,10 @@ TOY_PARAMETERS = 2.3e5
 #: Tokens a second that one core draws with the toy's model, seconds until something is drawn: the demo's logs.
 TOY_TOKENS_PER_SECOND = 5000
 TOY_START_SECONDS = 10
+#: How much longer a token of the small tier takes than one of the toy's, on the same core: its steps of grpo on sums
+#: take 33 s for 3,072 tokens (docs/small.md). The toy's small matrices keep a core less busy than these.
+SMALL_PARAMETERS = 1.345e8
+SMALL_SLOWDOWN = (33 / 3072) / (TOY_STEP_SECONDS / TOY_WORK)
 #: Start of Ray, vLLM and verl: measured on two cores (docs/verl.md), assumed on GPUs.
 VERL_START_SECONDS = 100
 #: Loading weights and compiling in an evaluation with vLLM: assumed.
@@ -104,12 +109,15 @@ def training(study: Study, task: str, model: str, variant: str) -> Estimate:
 
 @functools.cache
 def evaluation(study: Study, task: str, model: str) -> Estimate:
-    """The evaluation of one run on all benchmarks of its task."""
+    """The evaluation of one run on all benchmarks of its task, those of other tasks (`also`) among them."""
     settings = study.evaluation(task)
     engine = settings["evaluation"]["engine"]
     gpus = int(engine == "vllm")
-    tokens = _evaluation_tokens(study, task, list(settings["benchmarks"]), settings["draws"])
-    took = [run.wall_seconds for run in measured.evaluations(task, model) if run.gpus == gpus]
+    tokens = _evaluation_tokens(study, task)
+    # One on fewer benchmarks says too little. Draws of benchmarks that are no longer asked for stay where they are.
+    asked = study.benchmarks(task).keys()
+    evaluated = [run for run in measured.evaluations(task, model) if run.gpus == gpus and run.benchmarks >= asked]
+    took = [run.wall_seconds for run in evaluated]
     if took:
         seconds, source = statistics.fmean(took), "measured evaluations of the same task and model"
         basis = f"{seconds:.3g} s ({len(took)} measured)"
@@ -155,8 +163,8 @@ def _unmeasured_training(
     steps, work = settings["steps"], step_work(settings)
     if not gpus:
         start = VERL_START_SECONDS if settings["trainer"] == "verl" else TOY_START_SECONDS
-        step = TOY_STEP_SECONDS * work / TOY_WORK * parameters / TOY_PARAMETERS
-        source = "the demo's seconds a step (README), by tokens and parameters; no GPU"
+        step = TOY_STEP_SECONDS * work / TOY_WORK * _slowdown(parameters)
+        source = "the demo's and the small tier's seconds a step, by tokens and parameters; no GPU"
         return start + steps * step, source, f"{step:.3g} s a step"
     published, row = published_seconds(settings["implementation"])
     step = published * work / PAPER_WORK * parameters / PAPER_PARAMETERS * PAPER_GPUS / gpus
@@ -176,6 +184,13 @@ def _unmeasured_training(
     return VERL_START_SECONDS + steps * step + validations * tokens / rate, source, basis
 
 
+def _slowdown(parameters: float) -> float:
+    """How much longer a token takes than the toy's: a power of the weights up to the small tier's, and then linear."""
+    power = math.log(SMALL_SLOWDOWN) / math.log(SMALL_PARAMETERS / TOY_PARAMETERS)
+    within = max(1.0, min(parameters, SMALL_PARAMETERS) / TOY_PARAMETERS)
+    return within**power * max(1.0, parameters / SMALL_PARAMETERS)
+
+
 def published_seconds(implementation: str) -> tuple[float, str]:
     """The paper's seconds of one training step, and the method that they are of.
 
@@ -190,16 +205,19 @@ def published_seconds(implementation: str) -> tuple[float, str]:
 def _sampling_rate(parameters: float, gpus: int) -> tuple[float, float, str]:
     """Tokens a second, seconds of start-up, and the source in words."""
     if not gpus:
-        rate = TOY_TOKENS_PER_SECOND * TOY_PARAMETERS / parameters
-        return rate, TOY_START_SECONDS, "the demo's tokens a second, by parameters; no GPU"
+        rate = TOY_TOKENS_PER_SECOND / _slowdown(parameters)
+        return rate, TOY_START_SECONDS, "the demo's tokens a second, slower by parameters; no GPU"
     rate = PAPER_TOKENS_PER_SECOND * PAPER_PARAMETERS / parameters * gpus
     source = "assumed: responses half as long as allowed, drawn as fast as in the paper's training, by parameters"
     return rate, VLLM_START_SECONDS, source
 
 
-def _evaluation_tokens(study: Study, task: str, benchmarks: list[str], draws: int) -> float:
-    limit = study.evaluation(task)["evaluation"]["max_response_tokens"]
-    return sum(_benchmark_sizes(study, task, benchmarks)) * draws * RESPONSE_SHARE * limit
+def _evaluation_tokens(study: Study, task: str) -> float:
+    settings = study.evaluation(task)
+    sizes = _benchmark_sizes(study, task, settings["benchmarks"])
+    for other, about in settings.get("also", {}).items():
+        sizes += [min(n, about.get("problems", n)) for n in _benchmark_sizes(study, other, about["benchmarks"])]
+    return sum(sizes) * settings["draws"] * RESPONSE_SHARE * settings["evaluation"]["max_response_tokens"]
 
 
 def _benchmark_sizes(study: Study, task: str, benchmarks: list[str]) -> list[int]:

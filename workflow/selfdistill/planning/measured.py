@@ -28,11 +28,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluated run; `gpus` all that it used."""
+    """One evaluated run; `gpus` all that it used; `benchmarks` those that have draws beside its account."""
 
     engine: str
     wall_seconds: float
     gpus: int
+    benchmarks: frozenset[str]
 
 
 def step_work(settings: dict[str, Any]) -> int:
@@ -73,7 +74,8 @@ def evaluations(task: str, model: str) -> tuple[Evaluation, ...]:
     for file in _files(DRAWS_FOLDER, task, model, "evaluation.json"):
         try:
             facts = json.loads(file.read_text(encoding="utf-8"))
-            run = Evaluation(str(facts["engine"]), float(facts["wall_seconds"]), int(facts["gpus"]))
+            drawn = frozenset(draws.stem for draws in file.parent.glob("*.parquet"))
+            run = Evaluation(str(facts["engine"]), float(facts["wall_seconds"]), int(facts["gpus"]), drawn)
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if run.wall_seconds > 0:

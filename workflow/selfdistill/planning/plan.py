@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfdistill.config import BASE, GENERATED, HUB, Run, Study
+from selfdistill.config import BASE, GENERATED, HUB, PACKAGE, Run, Study
 from selfdistill.planning import estimates
 from selfdistill.planning.dry_run import Job
 from selfdistill.planning.estimates import Estimate
 from selfdistill.planning.requests import LONGEST
 
 TRAIN, EVALUATE = "train", "evaluate"
-#: Weights on the hub are bfloat16; a rule copies them out of the hub client's cache.
-_HUB_BYTES = 2
+_MODEL_RULES = ("pretrained_model", "model_to_warm_start", "warm_started_model")
+#: Weights on the hub are bfloat16; a rule copies them out of the hub client's cache. Those made here are float32.
+_HUB_BYTES, _MADE_BYTES = 2, 4
 _GB = 1e9
 _UNKNOWN = (
     "Not known: time in the queue, and how many jobs run at a time; what other GPUs make of the paper's seconds; how "
@@ -146,8 +147,7 @@ def _cell(job: Job) -> tuple[str, str, str, int] | None:
 def _is_there(study: Study, kind: str, run: Run) -> bool:
     if kind == TRAIN:
         return Path(run.folder, "provenance.json").exists()
-    names = study.config["tasks"][run.task]["benchmarks"]
-    return all(Path(run.draws_folder, f"{name}.parquet").exists() for name in names)
+    return all(Path(run.draws_folder, f"{name}.parquet").exists() for name in study.benchmarks(run.task))
 
 
 def _estimate(study: Study, kind: str, run: Run) -> Estimate:
@@ -160,8 +160,10 @@ def _fetched(study: Study, jobs: Iterable[Job]) -> tuple[float, list[str]]:
     """Bytes of the base models and of the data that would be made or fetched, and the data without a known size."""
     total, unsized, datasets = 0.0, [], study.datasets()
     for job in jobs:
-        if job.rule == "pretrained_model":
-            total += _HUB_BYTES * float(study.config["models"][job.wildcards["model"]]["parameters"])
+        if job.rule in _MODEL_RULES:
+            entry = study.config["models"][job.wildcards["model"]]
+            made = job.rule == "warm_started_model" or entry["source"] == PACKAGE
+            total += (_MADE_BYTES if made else _HUB_BYTES) * float(entry["parameters"])
         elif job.rule == "data":
             dataset, split = job.wildcards["dataset"], job.wildcards["split"]
             task, model = datasets[dataset, split]

@@ -40,8 +40,8 @@ def _invert(probabilities: Tensor, uniforms: Tensor, settings: SamplingSettings)
 def _descending(probabilities: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     """The `top_k` largest of each row (0: all), (B, k), largest first, of equal ones the lower id, and their ids.
 
-    A stable sort, so that ties fall the same way on every run; but sorting a pretrained model's vocabulary takes as long
-    as its layers do, so the largest are looked for first, unless equal ones stand on both sides of the cut.
+    A stable sort, so that ties fall the same way on every run; but sorting a pretrained model's vocabulary takes as
+    long as its layers do, so the largest are looked for first, unless equal ones stand on both sides of the cut.
     """
     if 0 < top_k < probabilities.shape[-1]:
         largest, ids = probabilities.topk(top_k, dim=-1)

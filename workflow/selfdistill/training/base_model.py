@@ -1,26 +1,24 @@
-"""A run's initial weights: the checkpoint that ships with the project, the same recipe from scratch, or the hub's."""
+"""A task's own initial weights: the checkpoint that ships with the project, the same recipe from scratch, or a
+pretrained model that a recipe has warm-started."""
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
-from selfdistill.files import atomic_path, link_or_copy, sha256_file
-from selfdistill.hub import MODEL_FILES, fetch_model
-from selfdistill.hub_lock import entry_name
+from selfdistill.files import atomic_path, link_or_copy, sha256_file, write_json
+from selfdistill.sampling.models import load_model, pick_device
 from selfdistill.tasks.demonstrations import Demonstration, Mix, demonstrate
 from selfdistill.tasks.exercises import Exercise, exercise_kind, is_training
+from selfdistill.training.pretrained_model import LICENCE, ORIGIN, WEIGHTS
 from selfdistill.training.tiny_model import TinyModel, build_model, build_tokenizer
 from selfdistill.training.warm_start import Recipe, warm_start
-
-WEIGHTS = "model.safetensors"
-#: Names the files of weights that come in several.
-_INDEX = "model.safetensors.index.json"
 
 
 def provide(settings: dict[str, Any], task: str, output_dir: Path, report: Callable[[str], None]) -> None:
@@ -41,50 +39,32 @@ def provide(settings: dict[str, Any], task: str, output_dir: Path, report: Calla
         _copy(settings, task, Path(output_dir), report)
 
 
-def fetch(settings: dict[str, Any], output_dir: Path, report: Callable[[str], None]) -> None:
-    """Put a base model for all tasks into `output_dir`: from the hub, or from a folder of the user's.
-
-    Files are linked where cache or folder and `output_dir` share a file system, else copied.
+def warm_start_pretrained(
+    pretrained: Path, recipe: dict[str, Any], task: str, output_dir: Path, report: Callable[[str], None]
+) -> None:
+    """Put a pretrained model, warm-started for a task, into `output_dir`: on the GPU where there is one.
 
     Args:
-        settings: source ("hub" or a folder), and for the hub what the lock says of the model: hub, files.
+        pretrained: folder of the model, which stays as it is.
+        recipe: the task's, of the model's warm_start in config/models.yaml.
+        task: its name, for the note of what was done to the weights.
         output_dir: folder to make.
         report: takes one line of progress.
 
     Raises:
-        UserError: for what cannot be had from the hub, for a folder that lacks configuration, tokenizer or weights, and
-            where `output_dir` cannot be written.
+        UserError: for a folder that sampling.models.load_model refuses.
     """
-    if settings["source"] == "hub":
-        source = entry_name(settings["hub"])
-        files = fetch_model(settings, report)
-    else:
-        source = settings["source"]
-        found = (path for pattern in MODEL_FILES for path in Path(source).glob(pattern))
-        files = {path.name: path for path in sorted(found) if path.is_file()}
-    _check_files(source, files)
-    try:
-        with atomic_path(output_dir) as temporary:
-            temporary.mkdir()
-            for name, path in files.items():
-                link_or_copy(path.resolve(), temporary / name)  # the cache's are links to what it keeps by digest
-    except OSError as error:
-        raise UserError(f"{output_dir}: cannot be written ({error.strerror}); make room there, run again") from error
-    size = sum(path.stat().st_size for path in files.values())
-    report(f"{source}: {len(files)} files, {size / 1e9:.1f} GB, taken over")
-
-
-def _check_files(source: str, files: Mapping[str, Path]) -> None:
-    needed = {"config.json", "tokenizer_config.json"}
-    if _INDEX in files:
-        needed |= set(json.loads(files[_INDEX].read_text(encoding="utf-8"))["weight_map"].values())
-    else:
-        needed.add(WEIGHTS)
-    if missing := sorted(needed - files.keys()):
-        raise UserError(
-            f"{source}: no {', '.join(missing)}; expected a model as transformers saves it, weights as safetensors: "
-            "complete the folder, or fetch it again"
-        )
+    pretrained, output_dir = Path(pretrained), Path(output_dir)
+    model, tokenizer = load_model(pretrained, pick_device())
+    _learn(model, tokenizer, recipe, report)
+    with atomic_path(output_dir) as temporary:
+        _save(model, tokenizer, temporary)
+        if (pretrained / LICENCE).exists():
+            link_or_copy(pretrained / LICENCE, temporary / LICENCE)
+        known = pretrained / ORIGIN
+        origin = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
+        write_json(temporary / ORIGIN, {**origin, "warm_start": {task: recipe}})
+    report(f"sha256 {sha256_file(output_dir / WEIGHTS)}")
 
 
 def _copy(settings: dict[str, Any], task: str, output_dir: Path, report: Callable[[str], None]) -> None:
@@ -113,6 +93,15 @@ def _rebuild(settings: dict[str, Any], task: str, output_dir: Path, report: Call
         raise UserError(f"config/models.yaml: no warm_start recipe for task {task!r}; there are recipes for: {known}")
     tokenizer = build_tokenizer()
     model = build_model(TinyModel(**settings["architecture"]), tokenizer, recipe["training"]["seed"])
+    _learn(model, tokenizer, recipe, report)
+    with atomic_path(output_dir) as temporary:
+        _save(model, tokenizer, temporary)
+    report(f"sha256 {sha256_file(output_dir / WEIGHTS)}")
+
+
+def _learn(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: dict[str, Any], report: Callable[[str], None]
+) -> None:
     report(
         f"{sum(p.numel() for p in model.parameters())} weights, {len(tokenizer)} tokens, "
         f"{torch.get_num_threads()} threads"
@@ -124,10 +113,11 @@ def _rebuild(settings: dict[str, Any], task: str, output_dir: Path, report: Call
         return demonstrate(make, mix, rng)
 
     warm_start(model, tokenizer, one, Recipe(**recipe["training"]), report)
-    with atomic_path(output_dir) as temporary:
-        model.save_pretrained(temporary, safe_serialization=True)
-        tokenizer.save_pretrained(temporary)
-    report(f"sha256 {sha256_file(output_dir / WEIGHTS)}")
+
+
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
 
 
 def training_exercises(kind: str, sizes: dict[int, float]) -> Callable[[np.random.Generator], Exercise]:
