@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from token_records import page_of, record, run_with, words
 
+from selfdistill.errors import UserError
 from selfdistill.reporting import token_packing, token_view
 from selfdistill.training.records import read_records
 
@@ -195,3 +196,9 @@ def test_the_page_loads_nothing_and_is_the_same_again(runs):
     page = page_of(runs)
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", html_module.unescape(page))
     assert page == page_of(runs)
+
+
+def test_records_whose_columns_do_not_match_are_refused_by_name(tmp_path):
+    rows = [record(words(20)) | {"weights": np.ones(19, np.float32)}]
+    with pytest.raises(UserError, match=r"records\.parquet: column 'weights' is not as long as 'tokens'"):
+        token_packing.rollout_sizes(run_with(tmp_path, [record(words(20)), *rows]).records)

@@ -4,9 +4,16 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from selfdistill.errors import UserError
-from selfdistill.sampling.models import load_generation_config, load_model, pick_device
+from selfdistill.sampling.models import (
+    cast_weights,
+    load_generation_config,
+    load_model,
+    load_weights,
+    pick_device,
+)
 
 CPU = torch.device("cpu")
 
@@ -132,3 +139,15 @@ def test_a_config_that_is_no_json_is_refused(folder):
 
 def test_the_device_is_a_gpu_where_there_is_one():
     assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_weights_are_cast_and_rotary_frequencies_stay_as_they_are(folder):
+    """As where transformers loads in that precision."""
+    model = cast_weights(load_weights(folder, CPU), torch.bfloat16)
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    for found, expected in zip(model.parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(found, expected)
+        assert found.dtype == torch.bfloat16
+    for (name, found), expected in zip(model.named_buffers(), loaded.buffers(), strict=True):
+        assert found.dtype == torch.float32, name
+        assert torch.equal(found, expected)

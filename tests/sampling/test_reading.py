@@ -16,6 +16,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from selfdistill.errors import UserError
 from selfdistill.sampling import head, reading
 from selfdistill.sampling.head import read_logits
 from selfdistill.sampling.reading import read_forward
@@ -172,6 +173,15 @@ def test_a_layer_that_others_have_changed_makes_its_own_logits():
             read_forward(model, INPUTS, PICKED, LABELS)
             layer.extra = 0.5
             assert_same(read_forward(model, INPUTS, PICKED, LABELS), plainly(model, INPUTS, PICKED, LABELS))
+
+
+def test_a_model_that_does_not_call_its_layer_is_refused():
+    """Its logits would come from something else than what would be read in parts."""
+    model = built("tied head")
+    model.get_output_embeddings = lambda: nn.Linear(32, V, bias=False)
+    with pytest.raises(UserError, match="not called as a layer"):
+        read_forward(model, INPUTS, PICKED, LABELS)
+    assert model not in reading._PLAIN
 
 
 def test_asking_disturbs_nothing_and_happens_once():

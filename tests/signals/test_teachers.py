@@ -3,6 +3,7 @@ import torch
 from safetensors.torch import load, save
 
 from selfdistill.objectives.batch import Support
+from selfdistill.sampling.models import cast_weights
 from selfdistill.sampling.scores import Sequences
 from selfdistill.sampling.scoring import ModelScorer, score
 from selfdistill.signals.scoring import TeacherContexts, score_contexts
@@ -237,7 +238,7 @@ def test_a_teachers_own_weights_have_the_dtype_asked_for(make_model, kind, dtype
 
 
 def test_a_trust_region_rounds_its_initial_weights_and_mixes_in_float32(make_model):
-    student, rounded = make_model(), make_model().bfloat16()
+    student, rounded = make_model(), cast_weights(make_model(), torch.bfloat16)
     teacher = Teacher(TeacherSettings("trust_region", student_share=0.25), student, torch.bfloat16)
     move(student, 0)
     mixed = says(teacher.model)

@@ -80,6 +80,17 @@ def _loaded(load: Callable, folder: Path, what: str, **options: Any) -> Any:
         raise UserError(f"{folder}: the {what} cannot be loaded: {reason}") from error
 
 
+def cast_weights(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """The model itself, its parameters in another precision.
+
+    Buffers stay as they are, as where transformers loads in that precision: in bfloat16, rotary frequencies are off by
+    whole turns some thousand positions on.
+    """
+    for weights in model.parameters():
+        weights.data = weights.data.to(dtype)
+    return model
+
+
 def pick_device() -> torch.device:
     """The GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from selfdistill.sampling.models import cast_weights
+
 KINDS = ("none", "initial", "live", "snapshot", "ema", "trust_region")
 CLOCKS = ("training_steps", "optimizer_steps")
 
@@ -124,4 +126,4 @@ class Teacher:
 
 def frozen_copy(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A copy of a model that takes no gradient."""
-    return copy.deepcopy(model).to(dtype).requires_grad_(False).eval()
+    return cast_weights(copy.deepcopy(model), dtype).requires_grad_(False).eval()

@@ -13,7 +13,7 @@ import yaml
 from selfdistill.evaluation.evaluate import problems_by_benchmark
 from selfdistill.files import atomic_path, write_json
 from selfdistill.provenance import Clock, RunInputs, build_provenance
-from selfdistill.sampling.models import load_model, pick_device
+from selfdistill.sampling.models import cast_weights, load_model, pick_device
 from selfdistill.tasks.graders import Graded, grade_response
 from selfdistill.tasks.schema import Problem, read_problems
 from selfdistill.training.local.settings import LocalSettings
@@ -127,7 +127,7 @@ def _build(
         if model.device.type == "cpu":
             report("optimizer.master_dtype bfloat16 applies on a GPU only: this run keeps float32")
         else:
-            model.to(torch.bfloat16)
+            cast_weights(model, torch.bfloat16)
     grader, lenient = config["grader"], settings.reward.first_role_counts
 
     def grade(response: str, problem: Problem) -> Graded:
