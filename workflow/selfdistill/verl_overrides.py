@@ -186,7 +186,7 @@ def _cpu() -> dict[str, Any]:
         f"{rollout}.free_cache_engine": False,
         f"+{rollout}.enable_sleep_mode": False,
         f"{rollout}.max_num_seqs": 32,
-        f"{rollout}.checkpoint_engine.update_weights_bucket_megabytes": 64,
+        f"{rollout}.checkpoint_engine.update_weights_bucket_megabytes": 1024,  # the largest tensor must fit
         f"{rollout}.agent.num_workers": 1,
         f"+{rollout}.engine_kwargs.vllm.worker_extension_cls": "selfdistill.training.verl.vllm_cpu.CpuWorkerExtension",
         "reward.num_workers": 1,
