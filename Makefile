@@ -34,7 +34,7 @@ demo: venv  ## the whole chain on two cores, ten minutes or so: results/report.h
 	$(BIN)/snakemake --profile profiles/local $(CONFIGFILES) $(ARGS)
 	$(MAKE) report
 
-small: venv  ## a real pretrained model on two easy tasks, half an hour on two cores: results/report-small.html
+small: venv  ## a real pretrained model on two easy tasks, forty minutes on two cores: results/report-small.html
 	$(BIN)/snakemake --profile profiles/local --configfile config/small.yaml $(CONFIG) $(ARGS) --
 	$(BIN)/snakemake --profile profiles/local --configfile config/small.yaml $(CONFIG) $(ARGS) \
 		--report results/report-small.html --

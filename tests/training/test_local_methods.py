@@ -23,6 +23,7 @@ from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.graders import Graded
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.training import step as step_module
+from selfdistill.training.local import engine as engine_module
 from selfdistill.training.step import TrainingStep
 
 DISTILLED = {"signal/divergence_mean", "signal/teacher_gap_abs_mean"}
@@ -125,13 +126,16 @@ def test_rollouts_may_weigh_alike_whatever_their_length(make, method):
 
 
 @pytest.mark.parametrize("case", SETTINGS)
-def test_a_step_does_not_depend_on_micro_batching(make, case):
-    """One row a forward, a few, all: of one update, the gradient and every metric but what it took.
+def test_a_step_does_not_depend_on_micro_batching(make, case, monkeypatch):
+    """One row a forward, a few, all, whole rows: of one update, the gradient and every metric but what it took.
 
     What hinted prompts have in common is computed once in each batch of prompts: the more of these, the more tokens.
     """
     found, forwarded = [], []
-    for budget in (1, 100, 100_000):
+    for budget in (1, 100, 100_000, "whole rows"):
+        if budget == "whole rows":  # updates that share no prompts
+            monkeypatch.setattr(engine_module, "worthwhile_plan", lambda *_, **options: None)
+            budget = 100_000
         changes = SETTINGS[case] | {"update": SETTINGS[case]["update"] | {"micro_batch_tokens": budget}}
         trainer = make(coin, **changes)
         metrics = {name: value for name, value in trainer.step(1).items() if not name.startswith("timing_s/")}

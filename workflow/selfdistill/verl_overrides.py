@@ -184,6 +184,8 @@ def _cpu() -> dict[str, Any]:
     return {
         f"{rollout}.enforce_eager": True,
         f"{rollout}.free_cache_engine": False,
+        # verl forgets keys and values of older weights where it frees the cache between steps, and nowhere else.
+        f"{rollout}.enable_prefix_caching": False,
         f"+{rollout}.enable_sleep_mode": False,
         f"{rollout}.max_num_seqs": 32,
         f"{rollout}.checkpoint_engine.update_weights_bucket_megabytes": 1024,  # the largest tensor must fit

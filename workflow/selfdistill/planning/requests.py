@@ -45,7 +45,8 @@ def training_request(study: Study, task: str, model: str, variant: str, attempt:
       Ray's own; 12 GiB for each GPU, which has a worker and a vLLM engine (libraries, CUDA contexts, pinned buffers);
       12 bytes a parameter for what some process holds as a whole: the float32 weights that one rank loads and shards
       or gathers for the export, the file cache of the weights that vLLM maps, the bfloat16 copy on its way to vLLM;
-      and this node's share of what is offloaded (4 bytes a parameter of weights and as much of a teacher, 8 of AdamW).
+      and this node's share of what is offloaded (4 bytes a parameter of weights and as much of a teacher, 8 of AdamW;
+      with FSDP2's offload policy all that an update needs, 16, and a teacher's 4).
     * verl on a CPU: 10 GiB, for Ray, vLLM and the trainer's processes, and 48 bytes a parameter.
     * local: 3 GiB of libraries, activations and data, and 32 bytes a parameter: weights, gradient, AdamW, teacher, and
       a checkpoint on its way.
@@ -55,6 +56,8 @@ def training_request(study: Study, task: str, model: str, variant: str, attempt:
     if gpus:
         verl, own_teacher = settings["verl"], settings["teacher"]["kind"] in ("snapshot", "ema")
         offloaded = (4 + 4 * own_teacher) * verl["offload_parameters"] + 8 * verl["offload_optimizer"]
+        if any(word.lower().endswith("offload_policy=true") for word in verl["overrides"]):
+            offloaded = 16 + 4 * own_teacher
         memory = 24 + 12 * gpus + (12 + offloaded / nodes) * parameters / 2**30
     elif settings["trainer"] == "verl":
         memory = 10 + 48 * parameters / 2**30

@@ -199,17 +199,32 @@ def backward_with_prefixes(
         loss: of some rows, a scalar, from their Scores (rows, T), T their longest response, with gradient.
     """
     for wave in plan.waves:
-        past = _read_prompts(model, plan.bodies, wave)
-        apart = [tuple(states.detach().requires_grad_() for states in layer) for layer in past.layers]
-        for part in _parts(model, sequences, plan, wave, replace(past, layers=apart), max_tokens):
-            given = None if ids is None else ids[part.rows][:, : part.inside.shape[1]]
-            read = part.read(model, temperature, top_k=top_k, ids=None if given is None else given[part.inside])
-            values = {name: part.spread(value) for name, value in read._asdict().items() if value is not None}
-            loss(part.rows, Scores(**values)).backward()
-        flat = [pair for layers in zip(past.layers, apart, strict=True) for pair in zip(*layers, strict=True)]
-        used = [(states, leaf.grad) for states, leaf in flat if leaf.grad is not None and states.requires_grad]
-        if used:
-            torch.autograd.backward(*zip(*used, strict=True))
+        _backward_wave(model, sequences, plan, wave, max_tokens, loss, temperature, top_k, ids)
+
+
+def _backward_wave(
+    model: PreTrainedModel,
+    sequences: Sequences,
+    plan: PrefixPlan,
+    wave: Wave,
+    max_tokens: int,
+    loss: Callable[[list[int], Scores], Tensor],
+    temperature: float,
+    top_k: int | None,
+    ids: Tensor | None,
+) -> None:
+    """Of one wave: when it returns, its keys, values and gradients are gone before those of the next are made."""
+    past = _read_prompts(model, plan.bodies, wave)
+    apart = [tuple(states.detach().requires_grad_() for states in layer) for layer in past.layers]
+    for part in _parts(model, sequences, plan, wave, replace(past, layers=apart), max_tokens):
+        given = None if ids is None else ids[part.rows][:, : part.inside.shape[1]]
+        read = part.read(model, temperature, top_k=top_k, ids=None if given is None else given[part.inside])
+        values = {name: part.spread(value) for name, value in read._asdict().items() if value is not None}
+        loss(part.rows, Scores(**values)).backward()
+    flat = [pair for layers in zip(past.layers, apart, strict=True) for pair in zip(*layers, strict=True)]
+    used = [(states, leaf.grad) for states, leaf in flat if leaf.grad is not None and states.requires_grad]
+    if used:
+        torch.autograd.backward(*zip(*used, strict=True))
 
 
 @dataclass(frozen=True)

