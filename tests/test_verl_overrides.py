@@ -94,8 +94,8 @@ def test_a_cpu_gets_processes_that_pose_as_gpus(cpu, paper):
 
 
 def test_where_the_cache_is_not_freed_between_steps_no_prefix_is_kept(cpu, paper):
-    """verl clears vLLM's keys and values of older weights with the cache only: else those of a system prompt would be
-    the first weights' for ever, and log-probs 3e-4 nats off after one step (SmolLM2, 30 tokens)."""
+    """verl clears vLLM's keys and values of older weights with the cache only: a long system prompt's would be the
+    first weights' for ever."""
     given = words(cpu, attention="sdpa")
     assert given["actor_rollout_ref.rollout.free_cache_engine"] == "false"
     assert given["actor_rollout_ref.rollout.enable_prefix_caching"] == "false"

@@ -3,13 +3,15 @@
 import torch
 from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedWeightReceiver
 from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 
 
 class CpuWorkerExtension(vLLMColocateWorkerExtension):
     """What verl adds to vLLM's workers, for vLLM on a CPU (rollout.engine_kwargs.vllm.worker_extension_cls).
 
-    Fault: vLLM's linear layers on a CPU (0.27.1) repack their weights after loading and drop `weight`, so that verl's
-    `model.load_weights` finds nothing to load into. vLLM's own `reload_weights` restores the layers first.
+    Faults of vLLM 0.27.1: linear layers on a CPU repack their weights after loading and drop `weight`, so that verl's
+    `model.load_weights` finds nothing to load into. Its own `reload_weights` restores the layers first, but leaves an
+    output layer that shares the embedding's weights and is a layer of its own (Llama's, not Qwen3's) with the old ones.
     """
 
     def update_weights_from_ipc(
@@ -30,3 +32,16 @@ class CpuWorkerExtension(vLLMColocateWorkerExtension):
         receiver = BucketedWeightReceiver(self._get_zmq_handle(), torch.device("cpu"), use_shm=True)
         receiver.receive_weights(on_bucket_received=keep)
         self.model_runner.reload_weights(weights_iterator=iter(weights))
+        if self.model_runner.model_config.hf_config.get_text_config().tie_word_embeddings:
+            tie_again(self.model_runner.get_model())
+
+
+def tie_again(model: torch.nn.Module) -> None:
+    """Give output layers the weights of the embedding that they share; for a vLLM model whose weights are tied."""
+    tables = [layer for layer in model.modules() if isinstance(layer, VocabParallelEmbedding)]
+    heads = [layer for layer in tables if isinstance(layer, ParallelLMHead)]
+    if heads:
+        (embedding,) = (layer for layer in tables if layer not in heads)
+        for head in heads:
+            head.tie_weights(embedding)
+            head.quant_method.process_weights_after_loading(head)
