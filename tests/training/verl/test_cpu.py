@@ -85,6 +85,12 @@ def test_offloading_without_an_accelerator_pins_nothing(device_mesh):
 
 
 class _Runner:
+    """Of a model with tied weights, but without layers: those are test_tied_weights.py's."""
+
+    text = SimpleNamespace(tie_word_embeddings=True)
+    model_config = SimpleNamespace(hf_config=SimpleNamespace(get_text_config=lambda: _Runner.text))
+    get_model = torch.nn.Module
+
     def reload_weights(self, weights_iterator):
         self.weights = dict(weights_iterator)
 
