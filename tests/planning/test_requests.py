@@ -2,7 +2,7 @@
 
 import pytest
 
-from selfdistill.planning.requests import LONGEST, evaluation_request, training_request
+from selfdistill.planning.requests import LONGEST, evaluation_request, training_request, warm_start_request
 
 
 def test_a_training_run_asks_for_its_nodes_gpus(paper, study_with):
@@ -59,3 +59,11 @@ def test_a_measured_run_is_asked_for_again_with_its_own_time(paper, left_run):
 def test_a_job_on_gpus_may_be_short(paper, left_draws):
     left_draws(paper, "math", "qwen3_4b", "base", wall=20.0, gpus=1)
     assert evaluation_request(paper, "math", "qwen3_4b").runtime_minutes == 10
+
+
+def test_a_warm_start_asks_for_sixteen_bytes_a_weight_and_no_gpu(demo):
+    small, large = (warm_start_request(demo, model) for model in ("smollm2_135m", "qwen3_1_7b"))
+    assert large.mem_mb - small.mem_mb == pytest.approx(16 * (1.72e9 - 1.345e8) / 2**20, abs=1)
+    assert 4.2 * 1024 < small.mem_mb < 6 * 1024  # measured: 4.2 GiB
+    assert (small.gres, small.cpus) == ("", 1)
+    assert warm_start_request(demo, "smollm2_135m", attempt=2).mem_mb > small.mem_mb

@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 from selfdistill.config import BASE, DRAWS_FOLDER, RUN_FOLDER, Run, config_hash, load_study
 from selfdistill.errors import UserError
-from selfdistill.planning.requests import evaluation_request, training_request
+from selfdistill.planning.requests import evaluation_request, training_request, warm_start_request
 from selfdistill.reported import Reported
 
 try:
@@ -113,10 +113,11 @@ def training(what):
     return asked
 
 
-# 3 GiB of libraries and activations, and 16 bytes a parameter: weights, gradient, AdamW (measured: 4.2 GiB for 135 million).
-def memory_of_warm_start(wildcards, attempt):
-    parameters = float(STUDY.config["models"][wildcards.model]["parameters"])
-    return int((3 * 1024 + 16 * parameters / 2**20) * attempt)
+def warm_start(what):
+    def asked(wildcards, attempt):
+        return getattr(warm_start_request(STUDY, wildcards.model, attempt), what)
+
+    return asked
 
 
 def evaluation(what):

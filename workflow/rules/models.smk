@@ -56,7 +56,8 @@ rule warm_started_model:
         "../../envs/local.yaml"
     threads: 1
     resources:
-        mem_mb=memory_of_warm_start,
+        mem_mb=warm_start("mem_mb"),
+        runtime=warm_start("runtime_minutes"),
     params:
         model=base_model_settings,
     script:
