@@ -112,7 +112,7 @@ coverage: venv  ## coverage of every interval, by simulation: docs/coverage.csv,
 	$(BIN)/python benchmarks/coverage.py
 
 gc: venv  ## remove finished states of settings that no run has any more
-	$(BIN)/python -m selfdistill.training.clean_states results
+	$(BIN)/python -m selfdistill.runs.clean_states results
 
 clean:  ## remove results, states of runs included
 	rm -rf results .snakemake

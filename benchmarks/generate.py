@@ -25,14 +25,14 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from selfdistill.sampling.chat import encode_chat
+from selfdistill.models.chat import encode_chat
+from selfdistill.models.loading import load_model, pick_device
+from selfdistill.models.tiny_model import TinyModel, build_model, build_tokenizer
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Rollout, SamplingSettings
-from selfdistill.sampling.models import load_model, pick_device
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.tasks.datasets import generate_problems
 from selfdistill.tasks.prompts import student_prompt
-from selfdistill.training.tiny_model import TinyModel, build_model, build_tokenizer
 
 OUTPUT = Path("results/benchmarks/generate.csv")
 DEMO_MODEL = Path("resources/base_models/tiny_qwen3/arithmetic")

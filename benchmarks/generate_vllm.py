@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from selfdistill.models.loading import load_tokenizer
 from selfdistill.sampling.interface import SamplingSettings
-from selfdistill.sampling.models import load_tokenizer
 from selfdistill.sampling.vllm_generate import VllmGenerate
 
 

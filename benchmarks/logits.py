@@ -1,4 +1,4 @@
-"""Log-probs from hidden states: all logits at once against selfdistill.sampling.head, which holds a few rows of them.
+"""Log-probs from hidden states: all logits at once against selfdistill.scoring.head, which holds a few rows of them.
 
 python benchmarks/logits.py [--hidden 1024 2048 4096] [--rows 2048]; run from the repository's root. Two jobs:
 log-probs, entropies and the 100 most likely ids without gradient, as a scorer asks; log-probs of labels and at 100
@@ -16,7 +16,7 @@ import torch
 from side_by_side import as_text, in_own_process, machine, medians, peak_growth, write_csv
 from torch import Tensor
 
-from selfdistill.sampling.head import Read, read
+from selfdistill.scoring.head import Read, read
 
 OUTPUT = Path("results/benchmarks/logits.csv")
 TOP = 100

@@ -18,7 +18,7 @@ from selfdistill.config import BASE, Run, Study
 from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.files import write_json, write_text
 from selfdistill.randomness import generator
-from selfdistill.training.records import write_records
+from selfdistill.runs.records import write_records
 
 #: Different sets of draws a task, and of records. Runs take them in turn; more than a variant has seeds.
 SETS = 5

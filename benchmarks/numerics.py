@@ -23,6 +23,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.config import Study
 from selfdistill.errors import UserError
+from selfdistill.models.chat import encode_chat, end_ids
+from selfdistill.models.loading import cast_weights, load_model, pick_device
 from selfdistill.objectives.batch import Batch
 from selfdistill.objectives.contrast import contrastive_evidence
 from selfdistill.objectives.methods import build_method
@@ -30,15 +32,13 @@ from selfdistill.objectives.policy_gradient import importance_weights, log_ratio
 from selfdistill.objectives.rlcsd import RLCSD
 from selfdistill.randomness import generator
 from selfdistill.reporting.token_classes import CLASSES, token_class
-from selfdistill.sampling.chat import encode_chat, end_ids
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Rollout, Sampler
-from selfdistill.sampling.models import cast_weights, load_model, pick_device
-from selfdistill.sampling.scores import Sequences
-from selfdistill.sampling.scoring import ModelScorer, read_responses, score
 from selfdistill.sampling.transformers_generate import TransformersGenerate
+from selfdistill.scoring.scorer import ModelScorer, read_responses, score
+from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.hints import Assignment, Candidate, assign_hints
-from selfdistill.signals.scoring import ContextBuilder, TeacherContexts, score_contexts
+from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, score_contexts
 from selfdistill.tasks.datasets import generate_problems
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import Hint, student_prompt

@@ -1,4 +1,4 @@
-"""What scoring under hints takes: the plain scheme against selfdistill.signals.scoring, on the same batch.
+"""What scoring under hints takes: the plain scheme against selfdistill.signals.teacher_scores, on the same batch.
 
 python benchmarks/teacher.py [--sizes demo 512 ...] [--long]; run from the repository's root. Groups of 8
 of one outcome (right/wrong), 1/7 to 7/1, and one of each together, with rlcsd's hints; ids are made up, since only
@@ -19,12 +19,12 @@ from side_by_side import as_text, in_own_process, machine, medians, peak_growth,
 from torch import Tensor
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
+from selfdistill.models.loading import load_weights, pick_device
 from selfdistill.objectives.rlcsd import RLCSD
 from selfdistill.randomness import generator
-from selfdistill.sampling.models import load_weights, pick_device
-from selfdistill.sampling.scoring import ModelScorer
+from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Candidate, HintSettings, assign_hints
-from selfdistill.signals.scoring import TeacherContexts, TeacherScores, score_contexts
+from selfdistill.signals.teacher_scores import TeacherContexts, TeacherScores, score_contexts
 from selfdistill.tasks.prompts import Hint
 
 OUTPUT = Path("results/benchmarks/teacher.csv")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selfdistill.training.tiny_model import build_tokenizer
+from selfdistill.models.tiny_model import build_tokenizer
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from selfdistill.sampling.scoring import ModelScorer
-from selfdistill.signals.scoring import score_contexts
-from selfdistill.training.tiny_model import TinyModel, build_model
+from selfdistill.models.tiny_model import TinyModel, build_model
+from selfdistill.scoring.scorer import ModelScorer
+from selfdistill.signals.teacher_scores import score_contexts
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,7 +17,7 @@ from selfdistill.errors import UserError
 from selfdistill.objectives.rlcsd import RLCSD
 from selfdistill.reporting.token_classes import CLASSES, token_class
 from selfdistill.sampling.interface import Rollout
-from selfdistill.sampling.scores import Sequences
+from selfdistill.scoring.scores import Sequences
 from selfdistill.tasks.datasets import generate_problems
 from selfdistill.tasks.graders import Graded, grade_response
 from selfdistill.training.local.settings import LocalSettings

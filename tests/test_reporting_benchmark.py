@@ -11,7 +11,7 @@ from selfdistill.evaluation.draws import read_matrix
 from selfdistill.reporting.groups import read_groups
 from selfdistill.reporting.runs import RunFiles, read_metrics
 from selfdistill.reporting.token_summaries import summarise
-from selfdistill.training.records import read_records
+from selfdistill.runs.records import read_records
 
 ROOT = Path(__file__).parents[1]
 LOG = """Building DAG of jobs...

@@ -22,14 +22,14 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
+from selfdistill.models.chat import encode_chat
+from selfdistill.models.loading import load_model
 from selfdistill.objectives.advantages import group_advantages
 from selfdistill.objectives.batch import Batch, Student
 from selfdistill.objectives.contrast import contrastive_evidence
 from selfdistill.objectives.methods import METHODS, build_method
 from selfdistill.reporting import palette
 from selfdistill.reporting.figures import write_figure
-from selfdistill.sampling.chat import encode_chat
-from selfdistill.sampling.models import load_model
 from selfdistill.signals.hints import Assignment, Candidate, HintSettings, assign_hints
 from selfdistill.tasks.arithmetic import Chain
 from selfdistill.tasks.boxed import last_boxed

@@ -11,7 +11,7 @@ from reporting.conftest import make_study
 from repository import ROOT, copy_repository
 from token_records import record, words
 
-from selfdistill.training.records import write_records
+from selfdistill.runs.records import write_records
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 #: Of one recorded response.

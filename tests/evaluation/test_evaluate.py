@@ -11,14 +11,14 @@ from selfdistill.errors import UserError
 from selfdistill.evaluation import evaluate as module
 from selfdistill.evaluation.draws import SCHEMA, read_draws
 from selfdistill.evaluation.evaluate import evaluate_run
-from selfdistill.sampling.chat import encode_chat
+from selfdistill.models.chat import encode_chat
+from selfdistill.models.loading import pick_device
+from selfdistill.models.tiny_model import TinyModel, build_model
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
-from selfdistill.sampling.models import pick_device
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem, write_problems
-from selfdistill.training.tiny_model import TinyModel, build_model
 
 BENCHMARKS = ("chain-1", "chain-2")
 GREEDY = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "max_response_tokens": 12}

@@ -10,10 +10,10 @@ from snakemake.utils import update_config
 
 from selfdistill.config import load_study
 from selfdistill.evaluation.estimators import paired_difference
-from selfdistill.sampling.chat import encode_chat, end_ids
+from selfdistill.models.chat import encode_chat, end_ids
+from selfdistill.models.loading import load_model
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
-from selfdistill.sampling.models import load_model
 from selfdistill.tasks.datasets import generate_problems
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import student_prompt

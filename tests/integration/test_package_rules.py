@@ -11,7 +11,7 @@ import torch
 import yaml
 from repository import copy_repository
 
-from selfdistill.sampling.models import load_model
+from selfdistill.models.loading import load_model
 
 pytestmark = pytest.mark.slow
 

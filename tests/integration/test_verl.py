@@ -21,7 +21,7 @@ pytest.importorskip("verl")
 psutil = pytest.importorskip("psutil")
 
 from selfdistill.evaluation.draws import read_draws
-from selfdistill.sampling.models import load_model
+from selfdistill.models.loading import load_model
 
 ROOT = Path(__file__).parents[2]
 RUNS = "results/runs/arithmetic/tiny_qwen3"

@@ -11,7 +11,7 @@ from token_records import page_of, record, run_with, words
 
 from selfdistill.errors import UserError
 from selfdistill.reporting import token_packing, token_view
-from selfdistill.training.records import read_records
+from selfdistill.runs.records import read_records
 
 
 def data_of(page):

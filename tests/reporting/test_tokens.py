@@ -15,7 +15,7 @@ from selfdistill.reporting import tokens as tokens_module
 from selfdistill.reporting.token_classes import token_class
 from selfdistill.reporting.token_summaries import mean_wrong, read_frame, summarise, write_frame
 from selfdistill.reporting.tokens import as_csv, read_top_tokens, tokens_table, top_tokens_table
-from selfdistill.training.records import read_records
+from selfdistill.runs.records import read_records
 
 
 @pytest.fixture

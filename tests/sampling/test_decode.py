@@ -15,9 +15,9 @@ from transformers import (
 from selfdistill.errors import UserError
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
-from selfdistill.sampling.scores import Sequences
-from selfdistill.sampling.scoring import read_responses
 from selfdistill.sampling.transformers_generate import TransformersGenerate
+from selfdistill.scoring.scorer import read_responses
+from selfdistill.scoring.scores import Sequences
 
 LIMIT = 24
 PROMPTS = [np.random.default_rng(i).integers(4, 73, size=size).tolist() for i, size in enumerate([5, 11, 3, 8])]

@@ -33,7 +33,7 @@ import json, sys
 from selfdistill.errors import UserError
 from selfdistill.sampling import vllm_generate
 from selfdistill.sampling.interface import SamplingSettings
-from selfdistill.sampling.models import load_tokenizer
+from selfdistill.models.loading import load_tokenizer
 
 asked = json.load(open(sys.argv[1]))
 tokenizer = load_tokenizer(asked["folder"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from selfdistill.training.tiny_model import TinyModel, build_model
+from selfdistill.models.tiny_model import TinyModel, build_model
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from selfdistill.sampling.scores import Sequences
-from selfdistill.sampling.scoring import ModelScorer, score
+from selfdistill.scoring.scorer import ModelScorer, score
+from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.guards import over_uniform, teacher_guards
-from selfdistill.signals.scoring import TeacherContexts, score_contexts
+from selfdistill.signals.teacher_scores import TeacherContexts, score_contexts
 
 VOCABULARY = 103
 

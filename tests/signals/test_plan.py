@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from selfdistill.objectives.batch import Needs
-from selfdistill.sampling.scoring import ModelScorer
+from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Candidate, HintSettings, assign_hints
 from selfdistill.signals.plan import plain_tokens, plan_scores
-from selfdistill.signals.scoring import ContextBuilder, score_contexts
+from selfdistill.signals.teacher_scores import ContextBuilder, score_contexts
 from selfdistill.tasks.prompts import Hint
 
 

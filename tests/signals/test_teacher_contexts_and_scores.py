@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from selfdistill.models.chat import encode_chat
 from selfdistill.objectives.batch import Support
-from selfdistill.sampling.chat import encode_chat
-from selfdistill.sampling.scoring import ModelScorer
+from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Assignment, HintSettings
-from selfdistill.signals.scoring import ContextBuilder, TeacherContexts, score_contexts
+from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, score_contexts
 from selfdistill.tasks.prompts import FRAMINGS, Hint, teacher_prompt
 
 PROBLEM = "Start with 3, then add 4. What is the result modulo 10?"

@@ -2,11 +2,11 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from selfdistill.models.loading import cast_weights
 from selfdistill.objectives.batch import Support
-from selfdistill.sampling.models import cast_weights
-from selfdistill.sampling.scores import Sequences
-from selfdistill.sampling.scoring import ModelScorer, score
-from selfdistill.signals.scoring import TeacherContexts, score_contexts
+from selfdistill.scoring.scorer import ModelScorer, score
+from selfdistill.scoring.scores import Sequences
+from selfdistill.signals.teacher_scores import TeacherContexts, score_contexts
 from selfdistill.signals.teachers import CLOCKS, Teacher, TeacherSettings, frozen_copy
 
 BOTH = {"training_steps": "optimizer_steps", "optimizer_steps": "training_steps"}

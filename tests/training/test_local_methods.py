@@ -11,14 +11,14 @@ import torch
 from registered_methods import REGISTRY, coin, registered
 
 from selfdistill.errors import UserError
+from selfdistill.models.chat import encode_chat
 from selfdistill.objectives.batch import Batch
 from selfdistill.objectives.methods import METHODS
-from selfdistill.sampling.chat import encode_chat
 from selfdistill.sampling.decode import DecodeLoop
-from selfdistill.sampling.scores import Sequences
-from selfdistill.sampling.scoring import ModelScorer
+from selfdistill.scoring.scorer import ModelScorer
+from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.hints import Assignment
-from selfdistill.signals.scoring import ContextBuilder, TeacherContexts
+from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.graders import Graded
 from selfdistill.tasks.prompts import student_prompt

@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
-from selfdistill.sampling.models import load_model
+from selfdistill.models.loading import load_model
+from selfdistill.runs.records import read_records
+from selfdistill.runs.state_folder import StateFolder
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
 from selfdistill.training.local import run
-from selfdistill.training.records import read_records
-from selfdistill.training.state_folder import StateFolder
 
 
 class StoppedError(Exception):

@@ -5,7 +5,7 @@ from job import job
 with job(snakemake.log[0]) as report:
     import torch
 
-    from selfdistill.training.base_model import provide
+    from selfdistill.models.base_model import provide
 
     torch.set_num_threads(snakemake.threads)
     provide(snakemake.params.model, snakemake.wildcards.task, snakemake.output[0], report)

@@ -3,8 +3,8 @@
 from job import job
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.hub import resolve
-    from selfdistill.hub_lock import LOCK_FILE, read_lock, write_lock
+    from selfdistill.hub.client import resolve
+    from selfdistill.hub.lock import LOCK_FILE, read_lock, write_lock
 
     needed = snakemake.params.files
     lock = resolve(needed, read_lock(), report)

@@ -5,7 +5,7 @@ from job import job
 with job(snakemake.log[0]) as report:
     import torch
 
-    from selfdistill.training.base_model import warm_start_pretrained
+    from selfdistill.models.base_model import warm_start_pretrained
 
     torch.set_num_threads(snakemake.threads)
     task = snakemake.wildcards.task

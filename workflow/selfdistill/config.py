@@ -17,7 +17,7 @@ import yaml
 
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file, sha256_json
-from selfdistill.hub_lock import DATASETS, LOCK_FILE, MODELS, Lock, entry_name, locked_file, locked_model, read_lock
+from selfdistill.hub.lock import DATASETS, LOCK_FILE, MODELS, Lock, entry_name, locked_file, locked_model, read_lock
 from selfdistill.schemas import KeyPath, canonical, checked, nearest, parsed, schema
 from selfdistill.verl_overrides import hydra_overrides
 
@@ -64,7 +64,7 @@ class Study:
         config: the merged configuration.
         files: the files that it was merged from, those of the command line before the registries. Read again for
             messages, and for what an entry was before something was merged over it.
-        lock: what files of the hub are held to (see `selfdistill.hub_lock`).
+        lock: what files of the hub are held to (see `selfdistill.hub.lock`).
     """
 
     config: Mapping[str, Any]

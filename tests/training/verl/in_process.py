@@ -24,7 +24,7 @@ from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelCo
 from verl.workers.engine_workers import TrainingWorker
 
 from selfdistill.objectives.batch import Batch, Targets
-from selfdistill.sampling.scores import Scores, Sequences
+from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.signals.teachers import TeacherSchedule, TeacherSettings
 from selfdistill.training.update import Sums
 from selfdistill.training.verl import head_engine
@@ -160,7 +160,7 @@ class InProcessEngine:
 
 @dataclass(frozen=True)
 class InProcessScorer:
-    """Implements sampling.scoring.Scorer."""
+    """Implements scoring.scorer.Scorer."""
 
     engine: InProcessEngine
     who: str

@@ -10,8 +10,8 @@ pytestmark = pytest.mark.verl
 
 from omegaconf import OmegaConf
 
+from selfdistill.models.chat import encode_chat
 from selfdistill.randomness import seed_of
-from selfdistill.sampling.chat import encode_chat
 from selfdistill.training.verl import agent_loop
 
 SAMPLING = {"temperature": 1.0, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.0, "logprobs": True}

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.verl
 from omegaconf import OmegaConf
 
 from selfdistill.errors import UserError
-from selfdistill.sampling.chat import encode_chat
+from selfdistill.models.chat import encode_chat
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
 

@@ -17,8 +17,8 @@ from in_process import TINY, InProcess, InProcessEngine, Options, asking, build_
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from selfdistill.errors import UserError
-from selfdistill.sampling.head import read
-from selfdistill.sampling.scoring import score
+from selfdistill.scoring.head import read
+from selfdistill.scoring.scorer import score
 from selfdistill.signals.teachers import TeacherSettings
 from selfdistill.training.verl import head_engine
 from selfdistill.training.verl.loss import Loss

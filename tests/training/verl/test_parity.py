@@ -16,12 +16,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from in_process import TINY, InProcess, InProcessEngine, Options, asking, gradients_of, process_group, weights_of
 
+from selfdistill.models.loading import load_model
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Student
 from selfdistill.objectives.methods import METHODS, build_method
-from selfdistill.sampling.models import load_model
-from selfdistill.sampling.scores import Sequences
-from selfdistill.sampling.scoring import micro_batches, read_responses, score
+from selfdistill.scoring.scorer import micro_batches, read_responses, score
+from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.teachers import TeacherSettings
 from selfdistill.training.local.engine import LocalEngine
 from selfdistill.training.local.settings import OptimizerSettings

@@ -12,12 +12,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from in_process import TINY, InProcess, InProcessEngine, Options, process_group
 
+from selfdistill.models.chat import encode_chat, end_ids
+from selfdistill.models.loading import load_model
 from selfdistill.objectives.methods import build_method
 from selfdistill.randomness import generator
-from selfdistill.sampling.chat import encode_chat, end_ids
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
-from selfdistill.sampling.models import load_model
 from selfdistill.signals.hints import HintSettings
 from selfdistill.signals.teachers import TeacherSettings
 from selfdistill.tasks import arithmetic

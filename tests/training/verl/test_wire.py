@@ -11,7 +11,7 @@ from transfer_queue.utils.serial_utils import decode, encode
 from verl.utils import tensordict_utils
 
 from selfdistill.objectives.batch import Batch, Targets
-from selfdistill.sampling.scores import Sequences
+from selfdistill.scoring.scores import Sequences
 from selfdistill.training.verl.wire import (
     pack_scores_request,
     pack_update,

@@ -10,10 +10,10 @@ from transformers import PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, write_draws
-from selfdistill.sampling.chat import encode_chat, end_ids
+from selfdistill.models.chat import encode_chat, end_ids
+from selfdistill.models.loading import load_tokenizer, load_weights, pick_device
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Sampler, SamplingSettings
-from selfdistill.sampling.models import load_tokenizer, load_weights, pick_device
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.sampling.vllm_generate import VllmGenerate
 from selfdistill.tasks.graders import grade_response

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from selfdistill.evaluation.evaluate import evaluate_run
 from selfdistill.files import atomic_path, link_or_copy, write_json
-from selfdistill.folder_lock import folder_lock
-from selfdistill.provenance import hardware, moment, package_versions, peak_memory_gib, weights_digest
+from selfdistill.runs.folder_lock import folder_lock
+from selfdistill.runs.provenance import hardware, moment, package_versions, peak_memory_gib, weights_digest
 
 #: What of its state says that something was saved: patterns of files.
 CHECKPOINTS = ("draws/*.parquet",)

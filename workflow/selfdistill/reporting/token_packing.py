@@ -15,7 +15,7 @@ from pyarrow.compute import fill_null, list_value_length
 
 from selfdistill.errors import UserError
 from selfdistill.reporting.token_summaries import mean_wrong
-from selfdistill.training.records import read_records
+from selfdistill.runs.records import read_records
 
 #: Characters of a problem, solution or answer beyond which its middle is left out.
 _MOST_TEXT = 12_000

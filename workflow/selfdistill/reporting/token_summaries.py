@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path
 from selfdistill.reporting.token_classes import CLASSES, token_class
-from selfdistill.training.records import read_records
+from selfdistill.runs.records import read_records
 
 #: Signals of the tables.
 ONE_SIDED, CONTRAST = "one_sided", "contrast"

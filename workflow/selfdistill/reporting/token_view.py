@@ -16,7 +16,7 @@ from selfdistill.reporting.html import render
 from selfdistill.reporting.runs import RunFiles, check_unique
 from selfdistill.reporting.token_choice import Candidate, choose
 from selfdistill.reporting.token_packing import Packed, as_json, json_bytes, pack
-from selfdistill.training.records import read_records
+from selfdistill.runs.records import read_records
 
 #: Bytes of a page's rollouts, at most.
 LIMIT = 4_000_000

@@ -16,10 +16,10 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from selfdistill.errors import UserError
 from selfdistill.randomness import Key, generator
-from selfdistill.sampling.attention import sees_its_whole_past
 from selfdistill.sampling.decode_attention import decode_attention
 from selfdistill.sampling.interface import Rollout, SamplingSettings
 from selfdistill.sampling.picking import pick
+from selfdistill.scoring.attention import sees_its_whole_past
 
 _COMPACT_BELOW = 0.8  # share of rows still running under which copying the cache is cheaper than carrying the finished
 

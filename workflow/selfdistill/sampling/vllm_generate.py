@@ -10,10 +10,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
+from selfdistill.models.chat import end_ids_of
+from selfdistill.models.loading import load_generation_config
 from selfdistill.randomness import Key, seed_of
-from selfdistill.sampling.chat import end_ids_of
 from selfdistill.sampling.interface import Rollout, SamplingSettings
-from selfdistill.sampling.models import load_generation_config
 
 _CPU_CACHE_BYTES = 1 << 30
 _ENVIRONMENT = {

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
-from selfdistill.sampling.scores import Scorer, Sequences
-from selfdistill.signals.scoring import TeacherContexts, TeacherScores
+from selfdistill.scoring.scores import Scorer, Sequences
+from selfdistill.signals.teacher_scores import TeacherContexts, TeacherScores
 
 
 def teacher_guards(

@@ -8,7 +8,7 @@ compute; so do equal rollouts of a group. What pairs of equal contexts share is 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfdistill.sampling.scores import Sequences
+from selfdistill.scoring.scores import Sequences
 
 #: A use of a context: number of the rollout, and the context's token ids.
 Use = tuple[int, Sequence[int]]

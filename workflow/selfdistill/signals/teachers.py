@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from selfdistill.sampling.models import cast_weights
+from selfdistill.models.loading import cast_weights
 
 KINDS = ("none", "initial", "live", "snapshot", "ema", "trust_region")
 CLOCKS = ("training_steps", "optimizer_steps")

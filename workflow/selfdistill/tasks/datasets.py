@@ -12,7 +12,7 @@ from typing import Any
 
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path
-from selfdistill.hub import fetch_data
+from selfdistill.hub.client import fetch_data
 from selfdistill.randomness import generator
 from selfdistill.tasks.exercises import exercise_kind, is_training
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
@@ -78,7 +78,7 @@ def import_file(source: str | os.PathLike, target: str | os.PathLike, *, need_so
 def import_from_hub(
     recipe: Mapping[str, Any], target: str | os.PathLike, report: Callable[[str], None]
 ) -> list[Problem]:
-    """Fetch a parquet of a dataset repository (see `selfdistill.hub.fetch_data`), and import it as one of the user's.
+    """Fetch a parquet of a dataset repository (see `selfdistill.hub.client.fetch_data`), and import it as a user's own.
 
     Raises UserError where it cannot be had, and for what `read_problems` refuses; nothing is written then.
     """

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from selfdistill.objectives.batch import Batch, Targets
-from selfdistill.sampling.scores import Scorer, Sequences
+from selfdistill.scoring.scores import Scorer, Sequences
 from selfdistill.training.update import Sums
 
 #: Whose scores can be asked for: the model in training, the method's teacher, the run's initial weights.

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from selfdistill.objectives.batch import Batch, Student, Targets, TokenLoss
 from selfdistill.objectives.methods import Method
 from selfdistill.randomness import generator
-from selfdistill.sampling.scores import Scorer, Sequences
+from selfdistill.scoring.scores import Scorer, Sequences
 from selfdistill.tasks.prompts import Hint
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.token_texts import token_texts

@@ -18,10 +18,10 @@ from selfdistill.objectives.batch import Batch, Targets, mean_over
 from selfdistill.objectives.methods import build_method, rows_read
 from selfdistill.objectives.policy_gradient import importance_weights
 from selfdistill.randomness import generator
-from selfdistill.sampling.scores import Sequences
+from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.guards import over_uniform, teacher_guards
 from selfdistill.signals.hints import Assignment, Candidate, assign_hints, hint_metrics, without_unread
-from selfdistill.signals.scoring import ContextBuilder, TeacherContexts, score_contexts
+from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, score_contexts
 from selfdistill.tasks.prompts import Hint
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.engine import Engine

@@ -6,9 +6,9 @@ from transformers import PreTrainedModel
 
 from selfdistill.objectives.batch import Batch, Student, Targets
 from selfdistill.objectives.methods import Method
-from selfdistill.sampling.scores import Scores, Sequences
-from selfdistill.sampling.scoring import ModelScorer, micro_batches, read_responses, worthwhile_plan
-from selfdistill.sampling.shared_prefixes import backward_with_prefixes
+from selfdistill.scoring.scorer import ModelScorer, micro_batches, read_responses, worthwhile_plan
+from selfdistill.scoring.scores import Scores, Sequences
+from selfdistill.scoring.shared_prefixes import backward_with_prefixes
 from selfdistill.signals.teachers import Teacher, TeacherSettings, frozen_copy
 from selfdistill.training.local.settings import OptimizerSettings
 from selfdistill.training.update import Sums, added, micro_batch_update

@@ -12,16 +12,16 @@ import yaml
 
 from selfdistill.evaluation.evaluate import problems_by_benchmark
 from selfdistill.files import atomic_path, write_json
-from selfdistill.provenance import Clock, RunInputs, build_provenance
-from selfdistill.sampling.models import cast_weights, load_model, pick_device
+from selfdistill.models.loading import cast_weights, load_model, pick_device
+from selfdistill.runs.metrics_log import MetricsLog
+from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
+from selfdistill.runs.publish import publish
+from selfdistill.runs.records import StepRecords
+from selfdistill.runs.state_folder import StateFolder
 from selfdistill.tasks.graders import Graded, grade_response
 from selfdistill.tasks.schema import Problem, read_problems
 from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.local.trainer import LocalTrainer
-from selfdistill.training.metrics_log import MetricsLog
-from selfdistill.training.publish import publish
-from selfdistill.training.records import StepRecords
-from selfdistill.training.state_folder import StateFolder
 
 Report = Callable[[str], None]
 #: What of its state says that something was saved: patterns of files.

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
+from selfdistill.models.chat import encode_chat, end_ids
 from selfdistill.objectives.methods import build_method
-from selfdistill.sampling.chat import encode_chat, end_ids
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Rollout, Sampler
 from selfdistill.sampling.transformers_generate import TransformersGenerate

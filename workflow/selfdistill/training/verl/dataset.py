@@ -8,7 +8,7 @@ from omegaconf import ListConfig
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from selfdistill.errors import UserError
-from selfdistill.sampling.chat import encode_chat
+from selfdistill.models.chat import encode_chat
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem, read_problems
 

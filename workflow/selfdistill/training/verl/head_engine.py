@@ -15,7 +15,7 @@ from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from selfdistill.errors import UserError
-from selfdistill.sampling.head import Read, read
+from selfdistill.scoring.head import Read, read
 from selfdistill.training.verl.wire import ENTROPY, LOGPROBS, READ_IDS, SUPPORT, SUPPORT_IDS, reads_full_vocabulary
 
 #: The name under which verl finds the engine.

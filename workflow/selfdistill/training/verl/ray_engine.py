@@ -15,7 +15,7 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.seqlen_balancing import calculate_workload, get_seqlen_balanced_partitions
 
 from selfdistill.objectives.batch import Batch, Targets
-from selfdistill.sampling.scores import Scores, Sequences
+from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.signals.teachers import TeacherSchedule, TeacherSettings
 from selfdistill.training.step import rows_of
 from selfdistill.training.update import Sums
@@ -90,7 +90,7 @@ class RayEngine:
             self._workers.blend_teacher(kept)
 
     def score(self, who: str, sequences: Sequences, width: int, *, alone: bool = False, **what: Any) -> Scores:
-        """Scores (N, width) under one of WHO; see sampling.scoring.Scorer."""
+        """Scores (N, width) under one of WHO; see scoring.scorer.Scorer."""
         order, real = shared_out(sequences.lengths, self._ranks)
         options: dict[str, Any] = {}
         if alone:
@@ -128,7 +128,7 @@ class RayEngine:
 
 
 class RayScorer:
-    """Implements sampling.scoring.Scorer."""
+    """Implements scoring.scorer.Scorer."""
 
     def __init__(self, engine: RayEngine, who: str):
         self._engine, self._who = engine, who

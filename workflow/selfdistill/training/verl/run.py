@@ -16,10 +16,10 @@ import yaml
 
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path, write_json
-from selfdistill.provenance import Clock, RunInputs, build_provenance
-from selfdistill.training.publish import publish
-from selfdistill.training.records import StepRecords
-from selfdistill.training.state_folder import StateFolder
+from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
+from selfdistill.runs.publish import publish
+from selfdistill.runs.records import StepRecords
+from selfdistill.runs.state_folder import StateFolder
 from selfdistill.training.verl.cluster import ray_cluster
 from selfdistill.training.verl.guard import FOLDER, end_guarded, start_guarded
 from selfdistill.verl_overrides import hydra_overrides

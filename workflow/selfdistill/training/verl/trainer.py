@@ -22,13 +22,13 @@ from verl.utils.tracking import Tracking
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, write_draws
-from selfdistill.sampling.chat import encode_chat, end_ids_of
+from selfdistill.models.chat import encode_chat, end_ids_of
+from selfdistill.runs.metrics_log import MetricsLog
+from selfdistill.runs.records import StepRecords
 from selfdistill.signals.teachers import TeacherSchedule
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem
-from selfdistill.training.metrics_log import MetricsLog
-from selfdistill.training.records import StepRecords
 from selfdistill.training.step import StepRollouts, TrainingStep
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.ray_engine import RayEngine

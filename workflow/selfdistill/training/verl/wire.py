@@ -14,7 +14,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from selfdistill.objectives.batch import Batch, Targets
-from selfdistill.sampling.scores import Scores, Sequences
+from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.training.update import Sums, added
 
 #: Keys of what a worker returns of a request for scores.

@@ -1,0 +1,392 @@
+"""Shared prompts against forwards of single rows: equal scores, and no token computed twice."""
+
+import random
+
+import pytest
+import torch
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    FalconConfig,
+    FalconForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+)
+
+from selfdistill.scoring.scorer import ModelScorer, read_responses, score
+from selfdistill.scoring.scores import Sequences
+from selfdistill.scoring.shared_prefixes import (
+    backward_with_prefixes,
+    can_share,
+    clusters,
+    plan_prefixes,
+    score_with_prefixes,
+)
+
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 60}
+
+
+def tokens(rng, low, high):
+    return [rng.randrange(50) for _ in range(rng.randint(low, high))]
+
+
+def grouped(seed, groups=3, members=5, uses=8):
+    """Prompts of some groups, each with a front of its own, under which responses are scored again and again."""
+    rng = random.Random(seed)
+    prompts, responses = [], []
+    for _ in range(groups):
+        front = tokens(rng, 0, 9)
+        contexts = [front + tokens(rng, 1, 12) for _ in range(members)]
+        texts = [tokens(rng, 1, 10) for _ in range(members)]
+        for _ in range(uses):
+            prompts.append(rng.choice(contexts))
+            responses.append(rng.choice(texts))
+    order = rng.sample(range(len(prompts)), len(prompts))
+    return Sequences([prompts[i] for i in order], [responses[i] for i in order])
+
+
+def alone(model, sequences, width, temperature=1.0):
+    """Log-probs (N, width, V) by a forward of each row by itself, float64; zero behind a response."""
+    found = torch.zeros(len(sequences.prompts), width, model.config.vocab_size, dtype=torch.float64)
+    for i, (prompt, response) in enumerate(zip(sequences.prompts, sequences.responses, strict=True)):
+        if not len(response):
+            continue
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([[*prompt, *response]])).logits[0].double() / temperature
+        found[i, : len(response)] = logits[len(prompt) - 1 : -1].log_softmax(-1)
+    return found
+
+
+def mask_of(sequences, width):
+    return torch.tensor([[t < len(response) for t in range(width)] for response in sequences.responses])
+
+
+def assert_scores(model, sequences, max_tokens=10**6, temperature=1.0):
+    """Everything that can be read, against single rows."""
+    width = max(map(len, sequences.responses)) + 1
+    expected, inside = alone(model, sequences, width, temperature), mask_of(sequences, width)
+    plan = plan_prefixes(sequences, max_tokens)
+    found = score_with_prefixes(model, sequences, plan, width, max_tokens, temperature, top_k=4, entropy=True)
+    taken = torch.zeros(len(inside), width, dtype=torch.int64)
+    for i, response in enumerate(sequences.responses):
+        taken[i, : len(response)] = torch.tensor(response)
+    close = {"rtol": 0, "atol": 1e-5}
+    read = torch.where(inside, expected.gather(-1, taken[..., None])[..., 0], 0)
+    torch.testing.assert_close(found.logprobs.double(), read, **close)
+    torch.testing.assert_close(
+        found.entropy.double(), torch.where(inside, -(expected.exp() * expected).sum(-1), 0), **close
+    )
+    best = expected.topk(4, dim=-1).values
+    torch.testing.assert_close(found.support.double(), torch.where(inside[..., None], best, 0), **close)
+    torch.testing.assert_close(found.support.double(), expected.gather(-1, found.ids) * inside[..., None], **close)
+    given = torch.randint(0, 50, (*inside.shape, 3), generator=torch.Generator().manual_seed(0))
+    at_given = score_with_prefixes(model, sequences, plan, width, max_tokens, temperature, ids=given)
+    torch.testing.assert_close(at_given.support.double(), expected.gather(-1, given) * inside[..., None], **close)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("max_tokens", [1, 25, 10**6])
+def test_scores_are_those_of_single_forwards(model, seed, max_tokens):
+    assert_scores(model, grouped(seed), max_tokens, temperature=(1.0, 0.6)[seed % 2])
+
+
+def test_prompts_of_one_token_and_prompts_within_prompts(model):
+    prompts = [[5], [5, 6], [5, 6, 7], [5, 6, 7], [8], [5, 6]]
+    assert_scores(model, Sequences(prompts, [[1], [2, 3], [4], [5, 1, 2], [6, 7], [2, 3]]))
+
+
+def test_rows_without_a_response_are_zero_and_cost_nothing(model):
+    sequences = Sequences([[5, 6], [5, 6], [9] * 20], [[1, 2], [], []])
+    plan = plan_prefixes(sequences, 10**6)
+    assert plan.tokens == 1 + 2
+    assert_scores(model, sequences)
+
+
+def tiny(kind):
+    if kind == "llama":
+        return LlamaForCausalLM(LlamaConfig(**SIZES, num_key_value_heads=2, max_position_embeddings=128))
+    if kind == "eager":
+        config = LlamaConfig(**SIZES, num_key_value_heads=4, attn_implementation="eager")
+        return LlamaForCausalLM(config)
+    if kind == "mistral":
+        config = MistralConfig(**SIZES, num_key_value_heads=1, sliding_window=None)
+        return MistralForCausalLM(config)
+    if kind == "sliding":
+        config = MistralConfig(**SIZES, num_key_value_heads=1, sliding_window=8)
+        return MistralForCausalLM(config)
+    if kind == "dynamic":
+        rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+        config = LlamaConfig(**SIZES, num_key_value_heads=2, max_position_embeddings=16, rope_parameters=rope)
+        return LlamaForCausalLM(config)
+    if kind == "learned positions":
+        return GPT2LMHeadModel(
+            GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=60, bos_token_id=1, eos_token_id=2)
+        )
+    if kind == "alibi":
+        return FalconForCausalLM(FalconConfig(**SIZES, alibi=True, bos_token_id=1, eos_token_id=2))
+    if kind == "bloom":
+        return BloomForCausalLM(BloomConfig(hidden_size=32, n_layer=2, n_head=4, vocab_size=60))
+    if kind == "mpt":
+        return MptForCausalLM(MptConfig(d_model=32, n_layers=2, n_heads=4, vocab_size=60, expansion_ratio=2))
+    if kind == "local":
+        layers = {"attention_types": [[["global", "local"], 1]], "window_size": 4}
+        sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "vocab_size": 60}
+        return GPTNeoForCausalLM(GPTNeoConfig(**sizes, **layers, bos_token_id=1, eos_token_id=2))
+    config = Gemma2Config(**SIZES, num_key_value_heads=2, head_dim=8, sliding_window=8)
+    return Gemma2ForCausalLM(config)
+
+
+@pytest.mark.parametrize("kind", ["llama", "eager", "mistral", "learned positions"])
+def test_other_models_with_full_attention(kind):
+    torch.manual_seed(0)
+    model = tiny(kind).eval()
+    assert can_share(model)
+    assert_scores(model, grouped(1), 40)
+
+
+@pytest.mark.parametrize("kind", ["sliding", "gemma", "dynamic", "alibi", "bloom", "mpt", "local"])
+def test_models_whose_prefixes_are_not_their_own_are_read_whole(kind):
+    torch.manual_seed(0)
+    model = tiny(kind).eval()
+    assert not can_share(model)
+    sequences = grouped(2)
+    width = max(map(len, sequences.responses))
+    found = ModelScorer(model, 10**6)(sequences, width)
+    assert found.forwarded == sum(sequences.lengths)
+    whole = score(model, sequences, width, 10**6)
+    assert torch.equal(found.logprobs, whole.logprobs)
+
+
+def test_a_model_that_recomputes_activations_drops_its_cache(model):
+    model.gradient_checkpointing_enable()
+    try:
+        model.train()
+        assert not can_share(model)
+        model.eval()
+        assert can_share(model)
+    finally:
+        model.gradient_checkpointing_disable()
+        model.eval()
+
+
+def test_what_is_not_a_model_of_transformers_is_read_whole():
+    assert not can_share(object())
+
+
+# ------------------------------------------------------------------------------------------------ what is computed
+
+
+def computed(model, call):
+    """Tokens that went through the embedding, padding included, forward by forward."""
+    shapes = []
+    hook = model.get_input_embeddings().register_forward_pre_hook(lambda _, a: shapes.append(tuple(a[0].shape)))
+    try:
+        call()
+    finally:
+        hook.remove()
+    return shapes
+
+
+def test_every_prompt_and_every_front_is_computed_once(model):
+    """Two groups whose prompts are all as long, so that nothing is padded: the count is exact."""
+    fronts = [[1] * 10, [2] * 10]
+    prompts = [[*front, hint, 3, 4, 5] for front in fronts for hint in (10, 11, 12)]
+    sequences = Sequences([p for p in prompts for _ in range(4)], [[6, 7, 8, 9 + i % 4] for i in range(24)])
+    plan = plan_prefixes(sequences, 10**6)
+    shapes = computed(model, lambda: score_with_prefixes(model, sequences, plan, 4, 10**6))
+    assert shapes == [(2, 10), (6, 3), (24, 4)]  # a prompt's last token stands before its responses
+    assert plan.tokens == sum(rows * columns for rows, columns in shapes)
+
+
+def test_forwards_keep_to_the_budget(model):
+    sequences = grouped(3, groups=4)
+    plan = plan_prefixes(sequences, 30)
+    shapes = computed(model, lambda: score_with_prefixes(model, sequences, plan, 10, 30))
+    assert max(rows * columns for rows, columns in shapes) <= 30
+    assert len(plan.waves) > 1
+
+
+def test_long_fronts_and_prompts_count_towards_the_budget(model, monkeypatch):
+    """Short rests behind fronts of a hundred tokens, many short responses under each: what is held are the keys."""
+    rng = random.Random(0)
+    prompts = [[*front, *tokens(rng, 2, 4)] for front in (tokens(rng, 100, 100) for _ in range(6)) for _ in range(3)]
+    sequences = Sequences([prompt for prompt in prompts for _ in range(8)], [tokens(rng, 2, 5) for _ in range(18 * 8)])
+    keys, attend = [], torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query, key, value, **options):
+        keys.append(key.shape[0] * key.shape[2])
+        return attend(query, key, value, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    plan = plan_prefixes(sequences, 500)
+    assert all(len(wave.fronts) for wave in plan.waves)
+    assert max(len(wave.prompts) for wave in plan.waves) == 4  # of some 105 tokens each
+    shapes = computed(model, lambda: score_with_prefixes(model, sequences, plan, 5, 500))
+    assert max(rows * columns for rows, columns in shapes) <= 500
+    assert 1500 < max(keys) <= 4 * 500
+
+
+def test_a_row_over_the_budget_goes_by_itself(model):
+    sequences = grouped(3, groups=2)
+    plan = plan_prefixes(sequences, 1)
+    shapes = computed(model, lambda: score_with_prefixes(model, sequences, plan, 10, 1))
+    assert {rows for rows, _ in shapes} == {1}
+
+
+def test_the_plan_counts_what_is_read_and_uses_every_row_once():
+    sequences = grouped(4)
+    plan = plan_prefixes(sequences, 10**6)
+    assert sorted(row for use in plan.uses for row in use) == list(range(len(sequences.prompts)))
+    for body, rows in zip(plan.bodies, plan.uses, strict=True):
+        assert {tuple(sequences.prompts[row][:-1]) for row in rows} == {body}
+    saved = sum((len(c.prompts) - 1) * c.front for c in clusters(plan.bodies))
+    assert plan.tokens == sum(map(len, plan.bodies)) - saved + sum(map(len, sequences.responses))
+    assert plan.tokens < sum(sequences.lengths)
+
+
+def test_the_same_sequences_have_the_same_plan():
+    assert plan_prefixes(grouped(5), 50) == plan_prefixes(grouped(5), 50)
+
+
+# ------------------------------------------------------------------------------------------------ fronts
+
+
+def slow_saving(bodies):
+    """Most tokens that fronts of runs of the sorted prompts can save, by trying every way to cut them."""
+    order = sorted(bodies)
+
+    def common(run):
+        front = 0
+        while front < min(map(len, run)) - 1 and len({body[front] for body in run}) == 1:
+            front += 1
+        return front
+
+    def best(start):
+        if start == len(order):
+            return 0
+        found = []
+        for end in range(start + 1, len(order) + 1):
+            run = order[start:end]
+            gain = common(run) * (len(run) - 1) if len(run) > 1 else 0
+            if len(run) == 1 or gain >= 0.1 * sum(map(len, run)):
+                found.append(gain + best(end))
+        return max(found)
+
+    return best(0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_fronts_save_as_much_as_any(seed):
+    rng = random.Random(seed)
+    bodies = set()
+    for _ in range(rng.randint(1, 3)):
+        front = tokens(rng, 0, 6)
+        bodies |= {tuple(front + tokens(rng, 0, 3)) for _ in range(rng.randint(1, 3))}
+    bodies = sorted(bodies, key=lambda _: rng.random())
+    found = clusters(bodies)
+    assert sorted(i for cluster in found for i in cluster.prompts) == list(range(len(bodies)))
+    for cluster in found:
+        assert len({bodies[i][: cluster.front] for i in cluster.prompts}) == 1
+        assert cluster.front == 0 or all(len(bodies[i]) > cluster.front for i in cluster.prompts)
+    assert sum((len(c.prompts) - 1) * c.front for c in found) == slow_saving(bodies)
+
+
+def test_a_header_alone_is_not_worth_a_forward():
+    bodies = [(1, 2, *range(i, i + 40)) for i in (10, 20, 30)]
+    assert all(cluster.front == 0 for cluster in clusters(bodies))
+
+
+# ------------------------------------------------------------------------------------------------ the scorer
+
+
+def test_a_scorer_shares_where_it_saves_and_says_what_it_forwarded(model):
+    shared, single = grouped(6), Sequences([[1, 2, 3] * 9, [4, 5] * 9], [[6], [7, 8]])
+    scorer = ModelScorer(model, 10**6)
+    assert scorer(shared, 10).forwarded == plan_prefixes(shared, 10**6).tokens
+    assert scorer(single, 2).forwarded == sum(single.lengths)
+    assert computed(model, lambda: scorer(single, 2)) == [(2, 29)]
+
+
+def test_alone_is_another_way_to_the_same_scores(model):
+    """Whole rows, one at a time: what the null contrast compares shared prompts with."""
+    sequences = grouped(7)
+    scorer = ModelScorer(model, 10**6)
+    shapes = computed(model, lambda: scorer(sequences, 10, alone=True))
+    assert {rows for rows, _ in shapes} == {1}
+    assert len(shapes) == len(sequences.prompts)
+    together, apart = scorer(sequences, 10), scorer(sequences, 10, alone=True)
+    torch.testing.assert_close(together.logprobs, apart.logprobs, rtol=0, atol=1e-5)
+
+
+# --------------------------------------------------------------------------------------------------------- gradients
+
+
+def gradients(model):
+    found = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def weighted(values, rows, width):
+    """An uneven sum: each row and column has its own weight."""
+    made = torch.rand(1000, width, generator=torch.Generator().manual_seed(1))
+    return (values * made[rows, : values.shape[1]].reshape(*values.shape[:2], *[1] * (values.dim() - 2))).sum()
+
+
+@pytest.mark.parametrize("max_tokens", [1, 40, 10**6])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("asked", ["logprobs", "top_k", "ids"])
+def test_gradients_are_those_of_whole_rows(model, seed, max_tokens, asked):
+    sequences = grouped(seed)
+    width, count = max(map(len, sequences.responses)), len(sequences.prompts)
+    ids = torch.randint(0, 50, (count, width + 2, 3), generator=torch.Generator().manual_seed(0))
+    what = {"logprobs": {}, "top_k": {"top_k": 0}, "ids": {"ids": ids}}[asked]
+    seen = []
+
+    def loss(rows, read):
+        seen.extend(rows)
+        total = weighted(read.logprobs.square(), rows, width)
+        return total if read.support is None else total + weighted(read.support.exp(), rows, width)
+
+    plan = plan_prefixes(sequences, max_tokens, fronts=False)
+    backward_with_prefixes(model, sequences, plan, max_tokens, loss, 0.7, **what)
+    shared = gradients(model)
+    assert sorted(seen) == list(range(count))
+    for row in range(count):
+        given = {"ids": ids[[row]]} if asked == "ids" else what
+        loss([row], read_responses(model, sequences, [row], 0.7, **given)).backward()
+    whole = gradients(model)
+    assert shared.keys() == whole.keys()
+    for name, expected in whole.items():
+        torch.testing.assert_close(shared[name], expected, rtol=2e-4, atol=2e-5 * float(expected.abs().max()))
+
+
+def test_a_gradient_reaches_the_prompt_once_however_many_responses_it_has(model):
+    sequences = Sequences([[3, 4, 5, 6, 7, 8]] * 6, [[9, 10 + i] for i in range(6)])
+    plan = plan_prefixes(sequences, 4, fronts=False)
+    shapes = computed(
+        model, lambda: backward_with_prefixes(model, sequences, plan, 4, lambda _, read: read.logprobs.sum())
+    )
+    assert shapes == [(1, 5), (2, 2), (2, 2), (2, 2)]
+    assert gradients(model)["model.layers.0.self_attn.k_proj.weight"].abs().max() > 0
+
+
+def test_prompts_of_one_token_have_nothing_to_take_back(model):
+    sequences = Sequences([[3], [3], [4]], [[5, 6], [7], [8]])
+    plan = plan_prefixes(sequences, 100, fronts=False)
+    backward_with_prefixes(model, sequences, plan, 100, lambda _, read: read.logprobs.sum())
+    shared = gradients(model)
+    read_responses(model, sequences, range(3)).logprobs.sum().backward()
+    whole = gradients(model)
+    for name, expected in whole.items():
+        torch.testing.assert_close(shared[name], expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))

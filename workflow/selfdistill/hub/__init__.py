@@ -1,0 +1,1 @@
+"""Files of the Hugging Face hub, and the lock that holds them to commits and digests."""

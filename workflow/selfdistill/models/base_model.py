@@ -1,0 +1,136 @@
+"""A task's own initial weights: the checkpoint that ships with the project, the same recipe from scratch, or a
+pretrained model that a recipe has warm-started."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from selfdistill.errors import UserError
+from selfdistill.files import atomic_path, link_or_copy, sha256_file, write_json
+from selfdistill.models.loading import load_model, pick_device
+from selfdistill.models.pretrained_model import LICENCE, ORIGIN, WEIGHTS
+from selfdistill.models.tiny_model import TinyModel, build_model, build_tokenizer
+from selfdistill.models.warm_start import Recipe, warm_start
+from selfdistill.tasks.demonstrations import Demonstration, Mix, demonstrate
+from selfdistill.tasks.exercises import Exercise, exercise_kind, is_training
+
+
+def provide(settings: dict[str, Any], task: str, output_dir: Path, report: Callable[[str], None]) -> None:
+    """Put the base model of a task into `output_dir`.
+
+    Args:
+        settings: the model's entry in config/models.yaml: folder, sha256 by task, rebuild, architecture, warm_start.
+        task: name of the task; each has its own checkpoint.
+        output_dir: folder to make.
+        report: takes one line of progress.
+
+    Raises:
+        UserError: for a task without a checkpoint or recipe, and for weights that differ from their recorded digest.
+    """
+    if settings["rebuild"]:
+        _rebuild(settings, task, Path(output_dir), report)
+    else:
+        _copy(settings, task, Path(output_dir), report)
+
+
+def warm_start_pretrained(
+    pretrained: Path, recipe: dict[str, Any], task: str, output_dir: Path, report: Callable[[str], None]
+) -> None:
+    """Put a pretrained model, warm-started for a task, into `output_dir`: on the GPU where there is one.
+
+    Args:
+        pretrained: folder of the model, which stays as it is.
+        recipe: the task's, of the model's warm_start in config/models.yaml.
+        task: its name, for the note of what was done to the weights.
+        output_dir: folder to make.
+        report: takes one line of progress.
+
+    Raises:
+        UserError: for a folder that models.loading.load_model refuses.
+    """
+    pretrained, output_dir = Path(pretrained), Path(output_dir)
+    model, tokenizer = load_model(pretrained, pick_device())
+    _learn(model, tokenizer, recipe, report)
+    with atomic_path(output_dir) as temporary:
+        _save(model, tokenizer, temporary)
+        if (pretrained / LICENCE).exists():
+            link_or_copy(pretrained / LICENCE, temporary / LICENCE)
+        known = pretrained / ORIGIN
+        origin = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
+        write_json(temporary / ORIGIN, {**origin, "warm_start": {task: recipe}})
+    report(f"sha256 {sha256_file(output_dir / WEIGHTS)}")
+
+
+def _copy(settings: dict[str, Any], task: str, output_dir: Path, report: Callable[[str], None]) -> None:
+    source = Path(settings["folder"]) / task
+    expected = settings["sha256"].get(task)
+    if expected is None or not (source / WEIGHTS).exists():
+        raise UserError(
+            f"config/models.yaml: no base model for task {task!r} (folder {source}, sha256 {expected}); "
+            "add one, or set the model's rebuild: true to make it from its recipe"
+        )
+    found = sha256_file(source / WEIGHTS)
+    if found != expected:
+        raise UserError(
+            f"{source / WEIGHTS}: sha256 is {found}, config/models.yaml expects {expected}; restore the file "
+            "(git checkout) or record the new digest if the change is meant"
+        )
+    with atomic_path(output_dir) as temporary:
+        shutil.copytree(source, temporary)
+    report(f"{source}: sha256 {found} as recorded")
+
+
+def _rebuild(settings: dict[str, Any], task: str, output_dir: Path, report: Callable[[str], None]) -> None:
+    recipe = settings["warm_start"].get(task)
+    if recipe is None:
+        known = ", ".join(settings["warm_start"]) or "none"
+        raise UserError(f"config/models.yaml: no warm_start recipe for task {task!r}; there are recipes for: {known}")
+    tokenizer = build_tokenizer()
+    model = build_model(TinyModel(**settings["architecture"]), tokenizer, recipe["training"]["seed"])
+    _learn(model, tokenizer, recipe, report)
+    with atomic_path(output_dir) as temporary:
+        _save(model, tokenizer, temporary)
+    report(f"sha256 {sha256_file(output_dir / WEIGHTS)}")
+
+
+def _learn(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: dict[str, Any], report: Callable[[str], None]
+) -> None:
+    report(
+        f"{sum(p.numel() for p in model.parameters())} weights, {len(tokenizer)} tokens, "
+        f"{torch.get_num_threads()} threads"
+    )
+    make = training_exercises(recipe["exercise"], recipe["sizes"])
+    mix = Mix(**recipe["mix"])
+
+    def one(rng: np.random.Generator) -> Demonstration:
+        return demonstrate(make, mix, rng)
+
+    warm_start(model, tokenizer, one, Recipe(**recipe["training"]), report)
+
+
+def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+
+
+def training_exercises(kind: str, sizes: dict[int, float]) -> Callable[[np.random.Generator], Exercise]:
+    """A maker of random exercises from the training side of the hash split, sizes drawn by weight."""
+    make = exercise_kind(kind).make
+    numbers = list(sizes)
+    shares = np.array([sizes[n] for n in numbers], dtype=float)
+    shares /= shares.sum()
+
+    def draw(rng: np.random.Generator) -> Exercise:
+        while True:
+            exercise = make(rng, int(numbers[int(rng.choice(len(numbers), p=shares))]))
+            if is_training(exercise):
+                return exercise
+
+    return draw

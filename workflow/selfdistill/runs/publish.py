@@ -1,0 +1,29 @@
+"""From a run's finished state to the files that its rule promises."""
+
+import shutil
+from pathlib import Path
+
+from selfdistill.files import atomic_path, link_or_copy
+from selfdistill.runs.state_folder import StateFolder
+
+_NAMES = {
+    "config": "config.yaml",
+    "metrics": "metrics.jsonl",
+    "provenance": "provenance.json",
+    "records": "records.parquet",
+    "model": "model",
+}
+
+
+def publish(state: StateFolder, outputs: dict[str, Path]) -> None:
+    """Put what is in `state.final` into `outputs`: config, metrics, provenance, records (files) and model (a folder).
+
+    Weights are linked where they can be, else copied.
+    """
+    for key, name in _NAMES.items():
+        source = state.final / name
+        with atomic_path(outputs[key]) as temporary:
+            if source.is_dir():
+                shutil.copytree(source, temporary, copy_function=link_or_copy)
+            else:
+                shutil.copyfile(source, temporary)

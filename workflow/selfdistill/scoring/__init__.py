@@ -1,0 +1,1 @@
+"""Log-probs of given text, and what prefixes share."""

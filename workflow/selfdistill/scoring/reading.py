@@ -1,0 +1,114 @@
+"""What a causal language model says at some positions of a forward, without the logits of the others."""
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
+
+from selfdistill.errors import UserError
+from selfdistill.scoring.head import Read, read, read_logits
+
+#: Model -> whether its logits are what its output layer returns; asked once.
+_PLAIN: "weakref.WeakKeyDictionary[nn.Module, bool]" = weakref.WeakKeyDictionary()
+
+
+def read_forward(
+    model: PreTrainedModel,
+    inputs: dict[str, Any],
+    picked: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 1.0,
+    ids: Tensor | None = None,
+    top_k: int | None = None,
+    entropy: bool = False,
+) -> Read:
+    """Log-probs of given tokens, and distributions around them, at M positions of one forward; see `head.read`.
+
+    The model's own forward runs, with all that it does to its hidden states before they reach the output layer; the
+    layer is given none of them, and they are read in chunks instead. A model whose logits are not what its layer
+    returns, but scaled, capped or otherwise changed behind it (as by Gemma 2, Granite and Cohere), keeps its layer
+    and makes the (M, V) logits of the picked positions by itself. So does one whose layer is more than a linear one.
+    The model is asked which it is once, by a forward of four tokens without gradient that leaves its random state
+    and its mode as they are; where the weights are spread over ranks, all ranks must come here together.
+
+    With gradient unless called under no_grad.
+
+    Args:
+        model: a causal language model with one output layer; or anything that is called as one and no module itself,
+            which makes the logits of all columns that are read of any row.
+        inputs: keyword arguments of its forward: input_ids (N, L), attention_mask, position_ids, past_key_values ...
+        picked: (M,) int64 flat positions, row * L + column, whose next token is the label; any order, may repeat.
+        labels: (M,) int64.
+        temperature: divides the logits.
+        ids: (M, k) int64, read the support at these ids.
+        top_k: read it at so many ids instead, the model's own most likely; 0 is the full vocabulary.
+        entropy: also give the entropies.
+    """
+    what = {"temperature": temperature, "ids": ids, "top_k": top_k, "entropy": entropy}
+    if not isinstance(model, nn.Module):
+        length = inputs["input_ids"].shape[1]
+        columns, place = (picked % length).unique(return_inverse=True)
+        logits = model(**inputs, logits_to_keep=columns).logits
+        return read_logits(logits[picked // length, place], labels, **what)
+    layer, seen = model.get_output_embeddings(), []
+    if not _is_plain(model):
+        with _layer_input_through(layer, lambda hidden: hidden.flatten(0, -2)[picked][None]):
+            return read_logits(model(**inputs).logits[0], labels, **what)
+
+    def take(hidden: Tensor) -> Tensor:
+        seen.append(hidden.flatten(0, -2)[picked])
+        return hidden[:, :0]
+
+    with _layer_input_through(layer, take):
+        model(**inputs)
+    return read(seen[0], layer.weight, labels, bias=layer.bias, **what)
+
+
+@contextmanager
+def _layer_input_through(layer: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    hook = layer.register_forward_pre_hook(lambda _, arguments: (change(arguments[0]), *arguments[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _is_plain(model: PreTrainedModel) -> bool:
+    if model not in _PLAIN:
+        _PLAIN[model] = _ask(model)
+    return _PLAIN[model]
+
+
+@torch.no_grad()
+def _ask(model: PreTrainedModel) -> bool:
+    """Whether the model hands on, untouched, what a linear layer makes of its hidden states.
+
+    That it is the same tensor, never written to, is asked for: small logits come through a soft cap all but unchanged.
+    """
+    layer, calls = model.get_output_embeddings(), []
+    if type(layer) is not nn.Linear or isinstance(layer.weight, DTensor):
+        return False
+
+    def remember(_: nn.Module, arguments: tuple[Tensor], output: Tensor) -> None:
+        calls.append((arguments[0], output, output._version))
+
+    hook = layer.register_forward_hook(remember)
+    tokens = torch.arange(min(4, len(layer.weight)), device=model.device)[None]  # one may be padding, all zeros
+    try:
+        with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
+            logits = model(input_ids=tokens, use_cache=False).logits
+    finally:
+        hook.remove()
+    if not calls:
+        raise UserError(
+            f"{type(model).__name__}: its output layer is not called as a layer, so it cannot be read in parts"
+        )
+    hidden, output, version = calls[0]
+    own = nn.functional.linear(hidden, layer.weight, layer.bias)  # not so where others hooked the layer
+    return len(calls) == 1 and logits is output and output._version == version and torch.allclose(output, own)
