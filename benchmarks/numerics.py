@@ -31,7 +31,7 @@ from selfdistill.objectives.methods import build_method
 from selfdistill.objectives.policy_gradient import importance_weights, log_ratio
 from selfdistill.objectives.rlcsd import RLCSD
 from selfdistill.randomness import generator
-from selfdistill.reporting.token_classes import CLASSES, token_class
+from selfdistill.reporting.tokens.classes import CLASSES, token_class
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Rollout, Sampler
 from selfdistill.sampling.transformers_generate import TransformersGenerate

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from selfdistill.errors import UserError
 from selfdistill.objectives.rlcsd import RLCSD
-from selfdistill.reporting.token_classes import CLASSES, token_class
+from selfdistill.reporting.tokens.classes import CLASSES, token_class
 from selfdistill.sampling.interface import Rollout
 from selfdistill.scoring.scores import Sequences
 from selfdistill.tasks.datasets import generate_problems

@@ -8,9 +8,9 @@ import pytest
 
 from selfdistill.config import Run
 from selfdistill.evaluation.draws import read_matrix
-from selfdistill.reporting.groups import read_groups
-from selfdistill.reporting.runs import RunFiles, read_metrics
-from selfdistill.reporting.token_summaries import summarise
+from selfdistill.reporting.read.accuracy import read_groups
+from selfdistill.reporting.read.runs import RunFiles, read_metrics
+from selfdistill.reporting.tokens.summaries import summarise
 from selfdistill.runs.records import read_records
 
 ROOT = Path(__file__).parents[1]

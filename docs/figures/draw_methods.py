@@ -28,8 +28,8 @@ from selfdistill.objectives.advantages import group_advantages
 from selfdistill.objectives.batch import Batch, Student
 from selfdistill.objectives.contrast import contrastive_evidence
 from selfdistill.objectives.methods import METHODS, build_method
-from selfdistill.reporting import palette
-from selfdistill.reporting.figures import write_figure
+from selfdistill.reporting.figures import style as palette
+from selfdistill.reporting.figures.panels import write_figure
 from selfdistill.signals.hints import Assignment, Candidate, HintSettings, assign_hints
 from selfdistill.tasks.arithmetic import Chain
 from selfdistill.tasks.boxed import last_boxed

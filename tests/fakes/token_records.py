@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from selfdistill.randomness import generator
-from selfdistill.reporting.runs import RunFiles
-from selfdistill.reporting.token_packing import rollout_sizes
-from selfdistill.reporting.token_summaries import summarise
-from selfdistill.reporting.token_view import token_page
+from selfdistill.reporting.read.runs import RunFiles
+from selfdistill.reporting.tokens.packing import rollout_sizes
+from selfdistill.reporting.tokens.page import token_page
+from selfdistill.reporting.tokens.summaries import summarise
 from selfdistill.runs.records import write_records
 
 WORDS = ["Wait", ",", " so", " 1", "2", " +", " =", " the", " answer", "\n\n", " x", "\\frac", "{", "}", " therefore"]

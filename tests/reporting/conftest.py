@@ -12,7 +12,7 @@ import yaml
 
 from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.randomness import generator
-from selfdistill.reporting.runs import RunFiles
+from selfdistill.reporting.read.runs import RunFiles
 
 TASKS: dict[str, dict[str, Any]] = {
     "arithmetic": {

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from selfdistill.reporting.audit import audit_line, audit_table, audit_views
-from selfdistill.reporting.published import dated, main_results
+from selfdistill.reporting.read.published import dated, main_results
+from selfdistill.reporting.tables.audit import audit_line, audit_table, audit_views
 
 FIRST, LAST = "seed-readme-2026-06-10", "upstream-readme-2026-08-17"
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.reporting.beside import COLUMNS, LEAD, NOTHING, beside_table, beside_views
-from selfdistill.reporting.formats import markdown
-from selfdistill.reporting.groups import read_groups
-from selfdistill.reporting.tables import main_table
+from selfdistill.reporting.read.accuracy import read_groups
+from selfdistill.reporting.render.table import markdown
+from selfdistill.reporting.tables.accuracy import main_table
+from selfdistill.reporting.tables.behaviour import COLUMNS, LEAD, NOTHING, beside_table, beside_views
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,10 @@ import pytest
 
 from selfdistill.evaluation.draws import DrawMatrix
 from selfdistill.evaluation.estimators import Estimate, scores_by_seed
-from selfdistill.reporting import claims
-from selfdistill.reporting.claims import (
+from selfdistill.reporting.read.accuracy import Group, Result
+from selfdistill.reporting.tables import claims
+from selfdistill.reporting.tables.claim_statistics import Evidence, Measured
+from selfdistill.reporting.tables.claims import (
     INCONCLUSIVE,
     NOT_REPRODUCED,
     NOT_RUN,
@@ -24,8 +26,6 @@ from selfdistill.reporting.claims import (
     verdict,
     write_claims,
 )
-from selfdistill.reporting.evidence import Evidence, Measured
-from selfdistill.reporting.groups import Group, Result
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = ("maths", "knights")

@@ -1,8 +1,8 @@
 import pytest
 
 from selfdistill.config import Run
-from selfdistill.reporting import claims
-from selfdistill.reporting.contrasts import CONTRASTS, HINT_SETTINGS, has_contrast
+from selfdistill.reporting.tables import claims
+from selfdistill.reporting.tables.hint_settings import CONTRASTS, HINT_SETTINGS, has_contrast
 
 
 def runs(*variants, model="tiny"):

@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.reporting.costs import EVALUATION, TRAINING, cost_views, costs_table, duration, total_line, totals
-from selfdistill.reporting.formats import html_table, markdown
-from selfdistill.reporting.runs import RunFiles
+from selfdistill.reporting.read.runs import RunFiles
+from selfdistill.reporting.render.table import html_table, markdown
+from selfdistill.reporting.tables.costs import (
+    EVALUATION,
+    TRAINING,
+    cost_views,
+    costs_table,
+    duration,
+    total_line,
+    totals,
+)
 
 NEW = {
     "wall_seconds": 7200.0,

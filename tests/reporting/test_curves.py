@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from selfdistill.reporting.curves import ends, falls, gap_over_seeds, log_ratio, mean_over_seeds, validation
+from selfdistill.reporting.read.curves import ends, falls, gap_over_seeds, log_ratio, mean_over_seeds, validation
 
 
 def curve(values, first=1):

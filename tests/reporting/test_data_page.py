@@ -1,7 +1,7 @@
 import pandas as pd
 from parsed_page import Page
 
-from selfdistill.reporting.data_report import write_report
+from selfdistill.reporting.pages.data import write_report
 from selfdistill.tasks.data_report import Finding
 
 FOUND = [

@@ -1,7 +1,7 @@
 import pytest
 
 from selfdistill.objectives.methods import METHODS
-from selfdistill.reporting.descriptions import describe
+from selfdistill.reporting.pages.descriptions import describe
 
 
 @pytest.mark.parametrize("name", ["base", *METHODS])

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from parsed_page import Page
 
-from selfdistill.reporting.documents import document_page
+from selfdistill.reporting.pages.documents import document_page
 
 TEXT = """# Title & more
 

@@ -9,9 +9,9 @@ import pytest
 
 from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.randomness import generator
-from selfdistill.reporting.claims import INCONCLUSIVE, NOT_RUN, PARTS, claims_table
-from selfdistill.reporting.evidence import NotRunError, change, change_against, fall, gather, seeds_of
-from selfdistill.reporting.runs import RunFiles
+from selfdistill.reporting.read.runs import RunFiles
+from selfdistill.reporting.tables.claim_statistics import NotRunError, change, change_against, fall, gather, seeds_of
+from selfdistill.reporting.tables.claims import INCONCLUSIVE, NOT_RUN, PARTS, claims_table
 
 TASKS = {
     "chains": {

@@ -12,13 +12,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from selfdistill.errors import UserError
-from selfdistill.reporting.bars import benchmarks_figure
-from selfdistill.reporting.figures import smooth, write_figure
-from selfdistill.reporting.groups import read_groups
-from selfdistill.reporting.palette import METHODS, styles
-from selfdistill.reporting.runs import read_metrics, series
-from selfdistill.reporting.tables import main_table
-from selfdistill.reporting.training_figures import contrast_figure, dynamics_figure, signals_figure
+from selfdistill.reporting.figures.benchmarks import benchmarks_figure
+from selfdistill.reporting.figures.panels import smooth, write_figure
+from selfdistill.reporting.figures.style import METHODS, styles
+from selfdistill.reporting.figures.training import contrast_figure, dynamics_figure, signals_figure
+from selfdistill.reporting.read.accuracy import read_groups
+from selfdistill.reporting.read.runs import read_metrics, series
+from selfdistill.reporting.tables.accuracy import main_table
 
 TITLES = ["Actor entropy (nats per token)", "Response length (tokens)", "Training reward", "Validation accuracy (%)"]
 

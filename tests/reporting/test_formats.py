@@ -2,7 +2,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from selfdistill.reporting.formats import Cell, Row, View, html_page, html_table, latex, markdown, write_views
+from selfdistill.reporting.render.table import Cell, Row, View, html_page, html_table, latex, markdown, write_views
 
 VIEW = View(
     "maths & <logic>, 50 %",

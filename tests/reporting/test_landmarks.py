@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from selfdistill.errors import UserError
-from selfdistill.reporting import landmarks as module
-from selfdistill.reporting.landmarks import landmarks
+from selfdistill.reporting.read import landmarks as module
+from selfdistill.reporting.read.landmarks import landmarks
 
 ROOT = Path(__file__).parents[2]
 

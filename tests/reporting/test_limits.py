@@ -1,5 +1,5 @@
-from selfdistill.reporting.limits import limits
-from selfdistill.reporting.runs import RunFiles
+from selfdistill.reporting.pages.limits import limits
+from selfdistill.reporting.read.runs import RunFiles
 
 
 def runs(**seeds):

@@ -10,12 +10,12 @@ import pytest
 from parsed_page import Page
 
 from selfdistill.errors import UserError
-from selfdistill.reporting.audit import audit_table
-from selfdistill.reporting.claims import COLUMNS, VERDICTS, write_claims
-from selfdistill.reporting.costs import costs_table
-from selfdistill.reporting.groups import read_groups
-from selfdistill.reporting.overview import CLAIMS, overview_page
-from selfdistill.reporting.tables import main_table, write_csv
+from selfdistill.reporting.pages.overview import CLAIMS, overview_page
+from selfdistill.reporting.read.accuracy import read_groups
+from selfdistill.reporting.tables.accuracy import main_table, write_csv
+from selfdistill.reporting.tables.audit import audit_table
+from selfdistill.reporting.tables.claims import COLUMNS, VERDICTS, write_claims
+from selfdistill.reporting.tables.costs import costs_table
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="9pt"><text>{}</text></svg>'
 STAGES = {"train": ["train"], "report": ["overview", "site"]}

@@ -9,10 +9,10 @@ from parsed_page import Page
 
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
-from selfdistill.reporting.costs import costs_table
-from selfdistill.reporting.groups import read_groups
-from selfdistill.reporting.pages import results_page
-from selfdistill.reporting.tables import gains_table, main_table, write_csv
+from selfdistill.reporting.pages.results import results_page
+from selfdistill.reporting.read.accuracy import read_groups
+from selfdistill.reporting.tables.accuracy import gains_table, main_table, write_csv
+from selfdistill.reporting.tables.costs import costs_table
 
 REMAKE = "snakemake --profile profiles/local --force {path}"
 

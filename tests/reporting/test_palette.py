@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from selfdistill.objectives.methods import METHODS as OBJECTIVES
-from selfdistill.reporting.palette import METHODS, UNLISTED, family, styles
+from selfdistill.reporting.figures.style import METHODS, UNLISTED, family, styles
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
 VISION = {

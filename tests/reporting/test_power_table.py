@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from selfdistill.evaluation.power import Design, detectable, estimate
-from selfdistill.reporting.groups import read_groups
-from selfdistill.reporting.power import ASSUMED_SEED_SD, COLUMNS, power_table
-from selfdistill.reporting.tables import write_csv
+from selfdistill.reporting.read.accuracy import read_groups
+from selfdistill.reporting.tables.accuracy import write_csv
+from selfdistill.reporting.tables.power import ASSUMED_SEED_SD, COLUMNS, power_table
 
 
 @pytest.fixture(scope="module")

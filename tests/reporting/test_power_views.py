@@ -3,11 +3,11 @@
 import pandas as pd
 import pytest
 
-from selfdistill.reporting.formats import Cell, html_page, latex, markdown
-from selfdistill.reporting.groups import read_groups
-from selfdistill.reporting.power import power_table
-from selfdistill.reporting.power_views import LEAD, NOTHING, power_views
-from selfdistill.reporting.views import DASH
+from selfdistill.reporting.read.accuracy import read_groups
+from selfdistill.reporting.render.cells import DASH
+from selfdistill.reporting.render.table import Cell, html_page, latex, markdown
+from selfdistill.reporting.tables.power import power_table
+from selfdistill.reporting.tables.power_views import LEAD, NOTHING, power_views
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.reporting import published
-from selfdistill.reporting.published import (
+from selfdistill.reporting.read import published
+from selfdistill.reporting.read.published import (
     main_results,
     plugin_study,
     problems,

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from selfdistill.reporting.rule_graph import rule_graph
+from selfdistill.reporting.pages.rule_graph import rule_graph
 
 READS = {
     "data": [],

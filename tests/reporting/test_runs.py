@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.reporting.runs import check_unique, read_metrics, series
+from selfdistill.reporting.read.runs import check_unique, read_metrics, series
 
 
 def test_metrics_are_read_in_order(study):

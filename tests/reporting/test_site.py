@@ -5,7 +5,7 @@ import pytest
 from parsed_page import Page
 
 from selfdistill.errors import UserError
-from selfdistill.reporting.site import write_site
+from selfdistill.reporting.pages.site import write_site
 
 PAGE = '<!doctype html>\n<html lang="en">\n<body class="x">\n<p>{}</p>\n</body>\n</html>\n'
 

@@ -9,10 +9,10 @@ import pytest
 from selfdistill.evaluation.comparisons import holm
 from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.randomness import generator
-from selfdistill.reporting.formats import markdown
-from selfdistill.reporting.groups import Result, read_groups
-from selfdistill.reporting.runs import RunFiles
-from selfdistill.reporting.studies import (
+from selfdistill.reporting.read.accuracy import Result, read_groups
+from selfdistill.reporting.read.runs import RunFiles
+from selfdistill.reporting.render.table import markdown
+from selfdistill.reporting.tables.ablations import (
     ABLATIONS_COLUMNS,
     HINTS_COLUMNS,
     PLUGIN_COLUMNS,

@@ -12,10 +12,10 @@ from selfdistill.evaluation.comparisons import holm, mcnemar, wilson
 from selfdistill.evaluation.draws import Draw, read_draws, write_draws
 from selfdistill.evaluation.estimators import interval, paired_difference, score_variances, scores_by_seed
 from selfdistill.randomness import generator
-from selfdistill.reporting.blocks import blocks
-from selfdistill.reporting.groups import read_groups
-from selfdistill.reporting.published import Published
-from selfdistill.reporting.tables import gains_table, main_table, set_against, write_csv
+from selfdistill.reporting.read.accuracy import read_groups
+from selfdistill.reporting.read.published import Published
+from selfdistill.reporting.render.paper_shape import blocks
+from selfdistill.reporting.tables.accuracy import gains_table, main_table, set_against, write_csv
 
 CONTRACT = ["task", "model", "variant", "benchmark", "metric", "value", "low", "high"]
 CONTRACT += ["n_problems", "n_draws", "n_seeds"]

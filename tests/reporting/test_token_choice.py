@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from selfdistill.reporting.runs import RunFiles
-from selfdistill.reporting.token_choice import Candidate, choose
+from selfdistill.reporting.read.runs import RunFiles
+from selfdistill.reporting.tokens.choice import Candidate, choose
 
 
 def candidates(models, variants, seeds=(0,), sizes=(10, 10)):

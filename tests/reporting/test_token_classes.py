@@ -2,7 +2,7 @@
 
 import pytest
 
-from selfdistill.reporting.token_classes import token_class
+from selfdistill.reporting.tokens.classes import token_class
 
 EXAMPLES = {
     "style": [

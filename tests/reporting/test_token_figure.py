@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from token_records import classes_of, record, run_with, tokens_of, words
 
-from selfdistill.reporting.figures import write_figure
-from selfdistill.reporting.token_figure import tokens_figure
-from selfdistill.reporting.tokens import tokens_table, top_tokens_table
+from selfdistill.reporting.figures.panels import write_figure
+from selfdistill.reporting.figures.tokens import tokens_figure
+from selfdistill.reporting.tokens.tables import tokens_table, top_tokens_table
 
 
 def figure_of(tmp_path, *variants, rows=None, **options):

@@ -10,7 +10,8 @@ import pytest
 from token_records import page_of, record, run_with, words
 
 from selfdistill.errors import UserError
-from selfdistill.reporting import token_packing, token_view
+from selfdistill.reporting.tokens import packing as token_packing
+from selfdistill.reporting.tokens import page as token_view
 from selfdistill.runs.records import read_records
 
 

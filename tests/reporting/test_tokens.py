@@ -11,10 +11,10 @@ from token_records import classes_of, record, run_with, tokens_of, words
 
 from selfdistill.errors import UserError
 from selfdistill.objectives.contrast import mean_wrong_logprobs
-from selfdistill.reporting import tokens as tokens_module
-from selfdistill.reporting.token_classes import token_class
-from selfdistill.reporting.token_summaries import mean_wrong, read_frame, summarise, write_frame
-from selfdistill.reporting.tokens import as_csv, read_top_tokens, tokens_table, top_tokens_table
+from selfdistill.reporting.tokens import tables as tokens_module
+from selfdistill.reporting.tokens.classes import token_class
+from selfdistill.reporting.tokens.summaries import mean_wrong, read_frame, summarise, write_frame
+from selfdistill.reporting.tokens.tables import as_csv, read_top_tokens, tokens_table, top_tokens_table
 from selfdistill.runs.records import read_records
 
 

@@ -3,10 +3,8 @@ import io
 import pandas as pd
 import pytest
 
-from selfdistill.reporting.formats import markdown
-from selfdistill.reporting.groups import read_groups
-from selfdistill.reporting.tables import gains_table, main_table
-from selfdistill.reporting.views import (
+from selfdistill.reporting.read.accuracy import read_groups
+from selfdistill.reporting.render.cells import (
     GAINS_LEAD,
     MAIN_LEAD,
     NO_REFERENCE,
@@ -19,6 +17,8 @@ from selfdistill.reporting.views import (
     main_views,
     p_text,
 )
+from selfdistill.reporting.render.table import markdown
+from selfdistill.reporting.tables.accuracy import gains_table, main_table
 
 LOST = [
     {

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selfdistill.reporting.data_report import write_report
+from selfdistill.reporting.pages.data import write_report
 from selfdistill.tasks.data_report import DataFile, data_report, digest, near_digest, origin
 from selfdistill.tasks.schema import Problem, write_problems
 

@@ -4,8 +4,8 @@ import os
 import shlex
 from pathlib import Path
 
-from selfdistill.reporting.contrasts import has_contrast
-from selfdistill.reporting.token_classes import lists_digest
+from selfdistill.reporting.tables.hint_settings import has_contrast
+from selfdistill.reporting.tokens.classes import lists_digest
 from selfdistill.rule_dependencies import dependencies
 
 # A copy of the workflow without its documents has no page of departures.

@@ -5,8 +5,8 @@ from job import job
 with job(snakemake.log[0]) as report:
     import pandas as pd
 
-    from selfdistill.reporting.bars import benchmarks_figure
-    from selfdistill.reporting.figures import write_figure
+    from selfdistill.reporting.figures.benchmarks import benchmarks_figure
+    from selfdistill.reporting.figures.panels import write_figure
 
     table = pd.read_csv(snakemake.input[0])
     for axis, name in snakemake.wildcards.items():  # task or model

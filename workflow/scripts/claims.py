@@ -5,8 +5,8 @@ from job import job, run_files
 with job(snakemake.log[0]) as report:
     import pandas as pd
 
-    from selfdistill.reporting.claims import claims_table, write_claims
-    from selfdistill.reporting.evidence import gather
+    from selfdistill.reporting.tables.claim_statistics import gather
+    from selfdistill.reporting.tables.claims import claims_table, write_claims
 
     output, params = snakemake.output, snakemake.params
     tokens = pd.read_csv(snakemake.input.tokens[0]) if snakemake.input.tokens else None

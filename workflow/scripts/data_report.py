@@ -3,7 +3,7 @@
 from job import job
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.reporting.data_report import write_report
+    from selfdistill.reporting.pages.data import write_report
     from selfdistill.tasks.data_report import DataFile, data_report
 
     files = [DataFile(**each) for each in snakemake.params.files]

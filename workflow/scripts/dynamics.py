@@ -3,9 +3,9 @@
 from job import job, run_files
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.reporting.figures import write_figure
-    from selfdistill.reporting.landmarks import landmarks
-    from selfdistill.reporting.training_figures import dynamics_figure
+    from selfdistill.reporting.figures.panels import write_figure
+    from selfdistill.reporting.figures.training import dynamics_figure
+    from selfdistill.reporting.read.landmarks import landmarks
 
     tasks = snakemake.params.tasks
     runs = run_files(snakemake.params.runs)

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the library, als
 
 from selfdistill.errors import UserError
 from selfdistill.reported import FAILED_LINE
-from selfdistill.reporting.runs import RunFiles
+from selfdistill.reporting.read.runs import RunFiles
 
 _LOG = "log.txt"
 

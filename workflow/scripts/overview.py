@@ -5,8 +5,8 @@ from job import job, run_files
 with job(snakemake.log[0]) as report:
     import pandas as pd
 
-    from selfdistill.reporting.html import write_page
-    from selfdistill.reporting.overview import overview_page
+    from selfdistill.reporting.pages.overview import overview_page
+    from selfdistill.reporting.render.html import write_page
 
     given, params = snakemake.input, snakemake.params
     tables = {name: pd.read_csv(given[name]) for name in ("claims", "main", "audit", "costs")}

@@ -5,8 +5,8 @@ from job import job, run_files
 with job(snakemake.log[0]) as report:
     import pandas as pd
 
-    from selfdistill.reporting.html import write_page
-    from selfdistill.reporting.pages import results_page
+    from selfdistill.reporting.pages.results import results_page
+    from selfdistill.reporting.render.html import write_page
 
     params = snakemake.params
     runs = run_files(params.runs)

@@ -3,11 +3,11 @@
 from job import job, run_files
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.reporting import power_views
-    from selfdistill.reporting.formats import write_views
-    from selfdistill.reporting.groups import read_groups
-    from selfdistill.reporting.power import power_table
-    from selfdistill.reporting.tables import write_csv
+    from selfdistill.reporting.read.accuracy import read_groups
+    from selfdistill.reporting.render.table import write_views
+    from selfdistill.reporting.tables import power_views
+    from selfdistill.reporting.tables.accuracy import write_csv
+    from selfdistill.reporting.tables.power import power_table
 
     tasks = snakemake.params.tasks
     table = power_table(read_groups(run_files(snakemake.params.runs), tasks), tasks)

@@ -5,7 +5,7 @@ from pathlib import Path
 from job import job
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.reporting.site import write_site
+    from selfdistill.reporting.pages.site import write_site
 
     given = snakemake.input
     figures = [file for svg in given.figures for file in (svg, Path(svg).with_suffix(".png"))]

@@ -5,8 +5,10 @@ from job import job, run_files
 with job(snakemake.log[0]) as report:
     import pandas as pd
 
-    from selfdistill.reporting import formats, tables, views
-    from selfdistill.reporting.groups import read_groups
+    from selfdistill.reporting.read.accuracy import read_groups
+    from selfdistill.reporting.render import cells as views
+    from selfdistill.reporting.render import table as formats
+    from selfdistill.reporting.tables import accuracy as tables
 
     output, tasks, missing = snakemake.output, snakemake.params.tasks, snakemake.params.missing
     groups = read_groups(run_files(snakemake.params.runs), tasks)

@@ -5,9 +5,9 @@ from job import job
 with job(snakemake.log[0]) as report:
     import pandas as pd
 
-    from selfdistill.reporting.figures import write_figure
-    from selfdistill.reporting.token_figure import tokens_figure
-    from selfdistill.reporting.tokens import read_top_tokens
+    from selfdistill.reporting.figures.panels import write_figure
+    from selfdistill.reporting.figures.tokens import tokens_figure
+    from selfdistill.reporting.tokens.tables import read_top_tokens
 
     task = snakemake.wildcards.task
     top, tokens = read_top_tokens(snakemake.input.top), pd.read_csv(snakemake.input.tokens)

@@ -3,8 +3,8 @@
 from job import job
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.reporting.token_packing import rollout_sizes
-    from selfdistill.reporting.token_summaries import summarise, write_frame
+    from selfdistill.reporting.tokens.packing import rollout_sizes
+    from selfdistill.reporting.tokens.summaries import summarise, write_frame
 
     (records,), output = snakemake.input, snakemake.output
     summary, rollouts = summarise(records), rollout_sizes(records)

@@ -3,9 +3,9 @@
 from job import job, run_files
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.reporting.html import write_page
-    from selfdistill.reporting.token_summaries import read_frame
-    from selfdistill.reporting.token_view import token_page
+    from selfdistill.reporting.render.html import write_page
+    from selfdistill.reporting.tokens.page import token_page
+    from selfdistill.reporting.tokens.summaries import read_frame
 
     task = snakemake.wildcards.task
     runs = run_files(snakemake.params.runs)

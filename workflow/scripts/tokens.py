@@ -4,8 +4,8 @@ from job import job, run_files
 
 with job(snakemake.log[0]) as report:
     from selfdistill.files import write_text
-    from selfdistill.reporting.token_summaries import read_frame
-    from selfdistill.reporting.tokens import as_csv, tokens_table, top_tokens_table
+    from selfdistill.reporting.tokens.summaries import read_frame
+    from selfdistill.reporting.tokens.tables import as_csv, tokens_table, top_tokens_table
 
     runs = run_files(snakemake.params.runs)
     classes, tokens = (

@@ -1,0 +1,23 @@
+"""What results show and what they do not: facts of the runs that every page about them states in the same words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from selfdistill.reporting.read.runs import RunFiles
+
+#: The methods that only distil, and the contrastive plug-ins: these may collapse, and nothing is done about it.
+_SHOWN_AS_THEY_ARE = ("opsd", "sdpo", "opsd_ectr", "rlsd_ectr")
+
+
+def limits(runs: Sequence[RunFiles], *, demonstration: bool) -> dict[str, Any]:
+    """What templates/limits.html needs: demonstration, as_they_are (methods), fewest_seeds, most_seeds of variants."""
+    seeds: dict[tuple[str, str, str], set[int]] = {}
+    for run in runs:
+        seeds.setdefault((run.task, run.model, run.variant), set()).add(run.seed)
+    methods = {run.method for run in runs}
+    return {
+        "demonstration": demonstration,
+        "as_they_are": [method for method in _SHOWN_AS_THEY_ARE if method in methods],
+        "fewest_seeds": min(map(len, seeds.values())),
+        "most_seeds": max(map(len, seeds.values())),
+    }

@@ -1,0 +1,246 @@
+"""The first page: which claims hold, the main table beside the paper's, figures, and what stands behind them."""
+
+import base64
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from selfdistill.reporting.pages.limits import limits
+from selfdistill.reporting.pages.rule_graph import rule_graph
+from selfdistill.reporting.read.accuracy import Tasks
+from selfdistill.reporting.read.provenance import provenance_of
+from selfdistill.reporting.read.runs import RunFiles, check_unique
+from selfdistill.reporting.render.cells import main_lead, main_views
+from selfdistill.reporting.render.html import anchor, render
+from selfdistill.reporting.render.table import Row, View, html_table
+from selfdistill.reporting.tables.audit import audit_line, audit_views
+from selfdistill.reporting.tables.claims import NOT_RUN, VERDICTS, estimate_text
+from selfdistill.reporting.tables.costs import COLUMNS, cost_cell, cost_text, total_line, totals
+
+#: The paper's claims, for readers; their parts are in `claims.PARTS`.
+CLAIMS = {
+    "C1": "rlcsd has the highest average",
+    "C2": "rlcsd is better than the base model and than grpo",
+    "C3": "Gains are larger out of distribution",
+    "C4": "opsd, sdpo and srpo: entropy explodes, responses grow longer, reward and accuracy fall",
+    "C5": "rlsd: responses shrink",
+    "C6": "rlcsd keeps entropy and length stable",
+    "C7": "Contrast keeps the entropy of opsd bounded",
+    "C8": "Contrast removes the shrinkage of rlsd",
+    "C9": "Without contrast the responses of rlcsd shrink",
+    "C10": "Contrast matters, the source of a one-sided hint little",
+    "C11": "The one-sided signal sits on style tokens, the contrastive one less so",
+}
+#: Judged parts up to which every claim is shown unfolded.
+_FEW_PARTS = 30
+#: Findings on data that are as they should be at zero.
+_SHOULD_BE_ZERO = (
+    "columns missing",
+    "empty prompts",
+    "empty solutions",
+    "answers that the grader cannot read",
+    "problems that repeat an earlier one",
+)
+_OVERLAP = "problems also in "
+#: " (seed 1 not run: ..., seed 2 failed: ...)"
+_SEEDS = re.compile(r" \(seed \d+ [^()]*\)")
+#: Pixels, for an SVG that does not say how wide it is.
+_FIGURE_WIDTH = 1100
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure of the page: its path under results/, a title, its width in CSS pixels, and its SVG as a data URL."""
+
+    path: str
+    title: str
+    width: int
+    source: str
+
+
+def overview_page(
+    runs: Sequence[RunFiles],
+    missing: Sequence[Mapping[str, Any]],
+    tasks: Tasks,
+    *,
+    claims: pd.DataFrame,
+    main: pd.DataFrame,
+    audit: pd.DataFrame,
+    costs: pd.DataFrame,
+    findings: pd.DataFrame | None,
+    figures: Sequence[str | os.PathLike],
+    stages: Mapping[str, Sequence[str]],
+    reads: Mapping[str, Sequence[str]],
+    demonstration: bool,
+) -> str:
+    """The overview of a report.
+
+    runs, missing: what was run and what of the matrix was not (dicts of task, model, variant, seed, status, why);
+    claims, main, audit, costs: those tables; findings: the data report's, None where no data is known; figures: paths
+    of SVG files under results/, in the order in which they are shown; stages: stage -> names of its rules, in the order
+    of the workflow; reads: rule -> the rules whose files it reads; demonstration: whether all tasks are toy ones.
+
+    Links to other pages stand as `data-href`, which does nothing; `site.py` makes links of them where those pages are.
+    Raises UserError: a run listed twice, a file that cannot be read.
+    """
+    check_unique(runs)
+    shown = [_figure(Path(figure)) for figure in figures]
+    claims = _filled(claims, "statement", "statistic", "unit", "why", "figure")
+    audit = _filled(audit, "hint_source", "note")
+    judged = claims[claims["verdict"] != NOT_RUN]
+    return render(
+        "overview.html",
+        title="Overview",
+        summary=_summary(runs, missing),
+        limits=limits(runs, demonstration=demonstration),
+        verdicts=_counts(claims),
+        claims=_claims(claims, {figure.path for figure in shown}),
+        unfolded=len(judged) <= _FEW_PARTS,
+        lead=main_lead(main),
+        # Without remarks: which runs are missing, and why, has a section of its own.
+        tables=[(view.title, html_table(replace(view, remarks=()))) for view in main_views(main, missing, tasks)],
+        figures=shown,
+        missing=_missing(missing),
+        audit=audit_line(audit),
+        audit_tables=[(view.title, html_table(view)) for view in audit_views(audit)],
+        costs=total_line(costs),
+        costs_table=html_table(_costs(costs)) if len(costs) else None,
+        data=None if findings is None else _data(findings),
+        runs=[_run(run) for run in runs],
+        stages=stages,
+        rule_graph=Markup(rule_graph(reads)),
+    )
+
+
+def _filled(table: pd.DataFrame, *texts: str) -> pd.DataFrame:
+    """With empty texts as such: from a CSV they come back as missing."""
+    return table.assign(**{name: table[name].astype(object).where(table[name].notna(), "") for name in texts})
+
+
+def _summary(runs: Sequence[RunFiles], missing: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def named(axis: str) -> list[str]:
+        return list(dict.fromkeys(getattr(run, axis) for run in runs))
+
+    return {
+        "runs": len(runs),
+        "missing": len(missing),
+        "tasks": named("task"),
+        "models": named("model"),
+        "variants": named("variant"),
+        "seeds": sorted(named("seed")),
+    }
+
+
+def _counts(claims: pd.DataFrame) -> dict[str, int]:
+    """Verdict -> how many parts have it."""
+    return {verdict: int((claims["verdict"] == verdict).sum()) for verdict in VERDICTS}
+
+
+def _claims(table: pd.DataFrame, shown: set[str]) -> list[dict[str, Any]]:
+    """Each claim with its verdicts counted, its judged parts, and what was not run of it."""
+    found = []
+    for claim, part in table.groupby("claim", sort=False):
+        rows = part.to_dict("records")
+        judged = [row for row in rows if row["verdict"] != NOT_RUN]
+        found.append(
+            {
+                "name": claim,
+                "title": CLAIMS.get(claim, ""),
+                "counts": {verdict: n for verdict, n in _counts(part).items() if n},
+                "judged": [
+                    # Why a seed is missing is said once, further down.
+                    row | {"text": estimate_text(row), "why": _SEEDS.sub("", row["why"]), **_link(row, shown)}
+                    for row in judged
+                ],
+                "not_run": [row for row in rows if row["verdict"] == NOT_RUN],
+            }
+        )
+    return found
+
+
+def _link(row: Mapping[str, Any], shown: set[str]) -> dict[str, str]:
+    """Where a claim's figure is on the page (itself, or the same of the claim's model), and where it is at all."""
+    path = row["figure"].removeprefix("results/")
+    if not path:
+        return {"here": "", "there": ""}
+    name = Path(path).stem
+    here = next((each for each in (path, f"figures/{name}/{row['model']}.svg") if each in shown), "")
+    return {"here": here and anchor("figure", here), "there": path}
+
+
+def _figure(path: Path) -> Shown:
+    inside = Path(*path.parts[path.parts.index("figures") :]) if "figures" in path.parts else path
+    svg = path.read_bytes()
+    points = re.search(rb'<svg[^>]* width="([0-9.]+)pt"', svg)  # as matplotlib writes it
+    width = round(float(points[1]) * 4 / 3) if points else _FIGURE_WIDTH
+    return Shown(str(inside), _title(inside), width, f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}")
+
+
+def _title(inside: Path) -> str:
+    """figures/dynamics/qwen3_4b.svg and figures/math/contrast.svg: what is shown, and of what."""
+    kinds = {
+        "dynamics": "Training dynamics",
+        "benchmarks": "Benchmarks",
+        "contrast": "What the contrast of hints does",
+        "signals": "What the teachers say",
+        "tokens": "Tokens with the strongest signal",
+    }
+    folder, name = inside.parent.name, inside.stem
+    kind, of = (folder, name) if folder in kinds else (name, folder)
+    return f"{kinds.get(kind, kind)}: {of}"
+
+
+def _missing(missing: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Runs that are not there: those that share task, model, variant, status and reason in one line."""
+    found: dict[tuple, list[int]] = {}
+    for run in missing:
+        key = (run["task"], run["model"], run["variant"], run["status"], run["why"])
+        found.setdefault(key, []).append(run["seed"])
+    names = ("task", "model", "variant", "status", "why")
+    return [dict(zip(names, key, strict=True)) | {"seeds": sorted(seeds)} for key, seeds in found.items()]
+
+
+def _costs(table: pd.DataFrame) -> View:
+    summed = totals(table)
+    shown = [column for column in COLUMNS if column in summed and summed[column].notna().any()]
+    rows = [
+        Row(f"{row['task']}, {row['model']}: {row['job']}", [cost_cell(column, row[column]) for column in shown])
+        for row in summed.to_dict("records")
+    ]
+    return View("What it cost", "Runs", [COLUMNS[column] for column in shown], rows)
+
+
+def _data(findings: pd.DataFrame) -> list[dict[str, Any]]:
+    """Each file: its rows, what should not be there and is, and how much of it is in a training set too."""
+    files = []
+    for (dataset, split), part in findings.groupby(["dataset", "split"], sort=False):
+        whole = part[part["data_source"].fillna("") == ""]
+        values = whole.dropna(subset=["value"]).set_index("finding")["value"].astype(int)
+        odd = {name: n for name, n in values.items() if n and (name in _SHOULD_BE_ZERO or name.startswith(_OVERLAP))}
+        notes = whole[whole["finding"] == "origin"]["note"]
+        origin = "" if notes.empty else str(notes.iloc[0])
+        files.append({"name": f"{dataset}/{split}", "rows": int(values["rows"]), "odd": odd, "origin": origin})
+    return files
+
+
+def _run(run: RunFiles) -> dict[str, Any]:
+    facts = provenance_of(run) or {}
+    hardware = facts.get("hardware") or {}
+    return {
+        "name": run.name,
+        "results": anchor("run", run.task, run.model, run.variant, run.seed),
+        "trained": run.metrics is not None,
+        "commit": str(facts.get("git_commit") or "")[:10],
+        "dirty": bool(facts.get("git_dirty")),
+        "config": str(facts.get("config_hash") or "")[:10],
+        "weights": str(facts.get("weights_sha256") or "")[:10],
+        "wall": cost_text("wall_seconds", facts.get("wall_seconds")),
+        "gpu_hours": cost_text("gpu_hours", facts.get("gpu_hours")),
+        "hardware": hardware.get("gpu") or hardware.get("cpu") or "",
+    }

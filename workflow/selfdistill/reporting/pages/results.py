@@ -1,0 +1,235 @@
+"""HTML pages: one file each, nothing loaded from elsewhere, fit for a phone, light or dark."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from selfdistill.errors import UserError
+from selfdistill.evaluation.draws import read_matrix
+from selfdistill.files import sha256_file
+from selfdistill.reporting.pages.descriptions import describe
+from selfdistill.reporting.pages.limits import limits
+from selfdistill.reporting.read.accuracy import AVERAGES
+from selfdistill.reporting.read.provenance import provenance_of
+from selfdistill.reporting.read.runs import RunFiles, check_unique
+from selfdistill.reporting.render.html import render
+from selfdistill.reporting.render.paper_shape import blocks
+from selfdistill.reporting.tables.costs import cost_views, total_line
+
+#: Parts of a resolved config that say which run it is, not how it differs from its method.
+_IDENTITY = ("task", "model", "variant", "method", "implementation", "seed", "data", "base_model")
+
+#: Name of a run -> its resolved config; None where it has none.
+_Settings = Mapping[str, dict[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One file of draws, behind one cell of the table."""
+
+    seed: int
+    path: str
+    problems: int
+    draws: int
+    correct: int
+    sha256: str
+    command: str | None
+
+
+def results_page(
+    runs: Sequence[RunFiles],
+    main: pd.DataFrame,
+    gains: pd.DataFrame,
+    costs: pd.DataFrame,
+    *,
+    demonstration: bool,
+    remake: str | None,
+) -> str:
+    """The main table and the gains, where every number links to its origin on the same page.
+
+    An origin is a variant's section: for each benchmark the files of draws with their digests, sizes and the command
+    that remakes them, for each seed the resolved config and the provenance. The page opens with what was run, what each
+    variant is and how its settings differ from its method's, and with what the page does and does not show.
+
+    main, gains, costs: `tables.main_table`, `tables.gains_table` and `costs.costs_table` of just these runs;
+    demonstration: whether the tasks are the toy ones (the page then says what that means); remake: shell command with
+    {path}.
+    Raises UserError: a run listed twice, a file that cannot be read.
+    """
+    check_unique(runs)
+    variants: dict[tuple[str, str, str], list[RunFiles]] = {}
+    for run in runs:
+        variants.setdefault((run.task, run.model, run.variant), []).append(run)
+    averages = {name: title for name, title, _ in AVERAGES}
+    settings = {run.name: _settings(run) for run in runs}
+    return render(
+        "results.html",
+        title="Results and where they come from",
+        limits=limits(runs, demonstration=demonstration),
+        summary=_summary(runs),
+        variants=_variants(runs, settings),
+        main=blocks(main),
+        gains=blocks(gains),
+        costs=cost_views(costs),
+        total=total_line(costs),
+        averages=averages,
+        sections=[_section(members, runs, settings, main, averages, remake) for members in variants.values()],
+    )
+
+
+def _summary(runs: Sequence[RunFiles]) -> dict[str, Any]:
+    """What was run: per task its models, benchmarks and seeds, in the order given."""
+    tasks: dict[str, dict[str, list]] = {}
+    for run in runs:
+        about = tasks.setdefault(run.task, {"models": [], "seeds": [], "benchmarks": []})
+        names = {"models": [run.model], "seeds": [run.seed], "benchmarks": run.draws}
+        for kind, found in names.items():
+            about[kind] += [name for name in found if name not in about[kind]]
+    return {"tasks": tasks, "runs": len(runs)}
+
+
+def _variants(runs: Sequence[RunFiles], settings: _Settings) -> list[dict[str, Any]]:
+    """Each variant in the order given: what it is, and its changes, once where all tasks and models have the same."""
+    cells: dict[str, dict[tuple[str, str], RunFiles]] = {}
+    for run in runs:
+        cells.setdefault(run.variant, {}).setdefault((run.task, run.model), run)
+    listed = []
+    for variant, members in cells.items():
+        first = next(iter(members.values()))
+        changes = {", ".join(cell): _changes(run, runs, settings) for cell, run in members.items()}
+        same = all(found == next(iter(changes.values())) for found in changes.values())
+        listed.append(
+            {
+                "variant": variant,
+                "method": first.method,
+                "description": describe((settings[first.name] or {}).get("implementation", first.method)),
+                "changes": {"": next(iter(changes.values()))} if same else changes,
+            }
+        )
+    return listed
+
+
+def _changes(run: RunFiles, runs: Sequence[RunFiles], settings: _Settings) -> dict[str, tuple[str, str]] | None:
+    """Setting -> its value in this run and in its method's own; None where that cannot be known from these runs."""
+    mine = settings[run.name]
+    plain = [other for other in runs if (other.task, other.model, other.variant) == (run.task, run.model, run.method)]
+    theirs = next((found for other in plain if (found := settings[other.name]) is not None), None)
+    if mine is None or theirs is None:
+        return None
+    here, there = _dotted(mine), _dotted(theirs)
+    return {
+        key: (_value(here.get(key)), _value(there.get(key)))
+        for key in {**here, **there}
+        if key.split(".")[0] not in _IDENTITY and here.get(key) != there.get(key)
+    }
+
+
+def _settings(run: RunFiles) -> dict[str, Any] | None:
+    """The resolved config, parsed."""
+    text = _text(run.config)
+    if text is None:
+        return None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{run.config}: not YAML ({error}); make this run again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{run.config}: expected the keys of a run and their values; make this run again")
+    return content
+
+
+def _dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _section(
+    members: Sequence[RunFiles],
+    runs: Sequence[RunFiles],
+    settings: _Settings,
+    main: pd.DataFrame,
+    averages: dict[str, str],
+    remake: str | None,
+) -> dict[str, Any]:
+    first = members[0]
+    own = (main["task"] == first.task) & (main["model"] == first.model) & (main["variant"] == first.variant)
+    names = list(main.loc[own, "benchmark"])
+    counted = main[own & main["counted"]].set_index("benchmark")["distribution"]
+    return {
+        "task": first.task,
+        "model": first.model,
+        "variant": first.variant,
+        "method": first.method,
+        "changes": _changes(first, runs, settings),
+        "benchmarks": {name: [_source(run, name, remake) for run in members] for name in names if name not in averages},
+        "averages": {
+            name: [b for b, where in counted.items() if b not in averages and where in distributions]
+            for name, _, distributions in AVERAGES
+            if name in names
+        },
+        "runs": [
+            {
+                "seed": run.seed,
+                "name": run.name,
+                "config": _text(run.config),
+                "config_path": run.config,
+                "provenance": _provenance(run),
+                "provenance_path": run.provenance,
+            }
+            for run in members
+        ],
+    }
+
+
+def _source(run: RunFiles, benchmark: str, remake: str | None) -> _Source:
+    path = run.draws[benchmark]
+    matrix = read_matrix(path)
+    problems, draws = matrix.correct.shape
+    return _Source(
+        seed=run.seed,
+        path=str(path),
+        problems=problems,
+        draws=draws,
+        correct=int(matrix.correct.sum()),
+        sha256=sha256_file(path),
+        command=remake and remake.replace("{path}", shlex.quote(str(path))),
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read it ({error}); the results page shows it: make this run again") from None
+
+
+def _provenance(run: RunFiles) -> dict[str, str] | None:
+    """The provenance as flat names and texts: {"data": {"train_sha256": x}} becomes {"data train_sha256": x}."""
+    content = provenance_of(run)
+    return None if content is None else _flatten(content)
+
+
+def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key} ")
+        elif isinstance(value, list):
+            flat[f"{prefix}{key}"] = shlex.join(map(str, value))
+        else:
+            flat[f"{prefix}{key}"] = "none" if value is None else str(value)
+    return flat

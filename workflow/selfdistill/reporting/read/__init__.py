@@ -1,0 +1,1 @@
+"""Runs, draws, curves and published numbers as the report reads them."""

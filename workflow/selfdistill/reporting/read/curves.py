@@ -1,0 +1,110 @@
+"""Statistics of training curves: by how much they changed from their first tenth to their last, and fell, over seeds.
+
+A curve is step -> value of one metric of one run (`runs.series`). Changes are scale-free, so that a toy with answers of
+twenty tokens and a model with sixteen thousand are judged by one measure, and each run by the steps that it has. The
+unit of every interval is the seed: one training run, however large its change, says nothing of the next one. Nor do
+seeds that are all alike (a reward of 0 throughout, lengths at the cap): their spread is not known, rather than zero.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from selfdistill.evaluation.estimators import LEVEL, Estimate
+from selfdistill.reporting.read.runs import series
+
+Curve = Mapping[int, float]
+
+
+def ends(curve: Curve) -> tuple[float, float]:
+    """Mean of the first and of the last tenth of a curve's points (of one point at least); nan for less than two."""
+    values = np.array([curve[step] for step in sorted(curve)])
+    if len(values) < 2:
+        return math.nan, math.nan
+    tenth = _tenth(len(values))
+    return float(values[:tenth].mean()), float(values[-tenth:].mean())
+
+
+def log_ratio(curve: Curve) -> float:
+    """Natural logarithm of the last tenth over the first; nan where one of them is not positive."""
+    first, last = ends(curve)
+    return math.log(last / first) if first > 0 and last > 0 else math.nan
+
+
+def falls(curves: Sequence[Curve]) -> list[float]:
+    """For each seed's curve, of two points at least, its last tenth minus its best tenth before that; below 0: a fall.
+
+    So a rise that collapses is a fall, of a share, which has no scale. The best of nine noisy tenths lies above the
+    truth, so that a curve that only wobbles would seem to fall in every seed: for each seed the best tenth is that of
+    the mean of the *other* seeds, whose noise is not its own. Where they rise, nothing is selected from the noise that
+    is measured, and the mean of a flat curve is 0. Seeds that peak at different times fall by more than this says. One
+    seed has only itself to select by, and its fall is exaggerated.
+    """
+    count = min(min(9, len(curve) - _tenth(len(curve))) for curve in curves)
+    parts = np.array([_parts(curve, count) for curve in curves])  # [seeds, parts before the last tenth, and that one]
+    before, last = parts[:, :-1], parts[:, -1]
+    others = (before.sum(axis=0) - before) / (len(curves) - 1) if len(curves) > 1 else before
+    best = others.argmax(axis=1)
+    return [float(end - mine[place]) for end, mine, place in zip(last, before, best, strict=True)]
+
+
+def mean_over_seeds(values: Sequence[float], *, level: float = LEVEL) -> Estimate:
+    """Mean of one value a seed with its t-interval.
+
+    nan bounds for one seed, and where all seeds are alike; nan throughout where a value is nan.
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2 or alike(values):
+        return Estimate(mean, math.nan, math.nan)
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return Estimate(mean, float(mean - half), float(mean + half))
+
+
+def gap_over_seeds(first: Sequence[float], second: Sequence[float], *, level: float = LEVEL) -> Estimate:
+    """Mean of `first` minus that of `second`, each one value a seed, the seeds independent: Welch's t-interval.
+
+    nan bounds where one side has one seed, or seeds that are all alike; nan throughout where a value is nan.
+    """
+    gap = float(np.mean(first) - np.mean(second))
+    if min(len(first), len(second)) < 2 or alike(first) or alike(second):
+        return Estimate(gap, math.nan, math.nan)
+    parts = [np.var(side, ddof=1) / len(side) for side in (first, second)]
+    freedom = sum(parts) ** 2 / sum(p**2 / (len(side) - 1) for p, side in zip(parts, (first, second), strict=True))
+    half = stats.t.ppf((1 + level) / 2, freedom) * math.sqrt(sum(parts))
+    return Estimate(gap, float(gap - half), float(gap + half))
+
+
+def alike(values: Sequence[float]) -> bool:
+    """Whether two or more seeds have one and the same value."""
+    return len(values) > 1 and min(values) == max(values)
+
+
+def validation(metrics: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[int, float]:
+    """Validation accuracy: macro mean of the counted benchmarks in distribution, at the steps that have them all.
+
+    settings: of the task, as in `tables`. The number of draws may be another than in the evaluation, so any mean@k or
+    pass@1 is taken, mean@k before pass@1. Empty where a benchmark was never validated.
+    """
+    logged = sorted({key for record in metrics for key in record})
+    found = []
+    for name, about in settings["benchmarks"].items():
+        if about.get("counted", True) and about["distribution"] == "in":
+            keys = [key for key in logged if re.fullmatch(rf"val/{re.escape(name)}/(mean@\d+|pass@1)", key)]
+            found.append(series(metrics, keys[0]) if keys else {})
+    steps = sorted(set.intersection(*map(set, found))) if found else []
+    return {step: float(np.mean([curve[step] for curve in found])) for step in steps}
+
+
+def _tenth(points: int) -> int:
+    return max(1, round(points / 10))
+
+
+def _parts(curve: Curve, count: int) -> list[float]:
+    """Means of `count` even parts of what comes before the last tenth, and of the last tenth."""
+    values = np.array([curve[step] for step in sorted(curve)])
+    before, last = np.split(values, [len(values) - _tenth(len(values))])
+    return [*(float(part.mean()) for part in np.array_split(before, count)), float(last.mean())]

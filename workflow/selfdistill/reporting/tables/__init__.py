@@ -1,0 +1,1 @@
+"""The numbers of every table: one CSV each."""

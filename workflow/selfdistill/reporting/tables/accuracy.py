@@ -1,0 +1,251 @@
+"""Tables from draws: main.csv and gains.csv, a row a number."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from selfdistill.config import BASE
+from selfdistill.evaluation.comparisons import holm, mcnemar, wilson
+from selfdistill.evaluation.estimators import Difference, Estimate, interval, paired_difference
+from selfdistill.files import write_text
+from selfdistill.reporting.read.accuracy import REFERENCES, Group, Result, Tasks, benchmark_rows, by_block
+from selfdistill.reporting.read.published import Published, published_rows
+
+#: Variants of a block that Holm's correction, at this family-wise rate, cannot tell from its best are called tied.
+FAMILY_WISE = 0.05
+
+#: As in the CSV; p-values are rounded last, for corrections are made of them.
+P_DIGITS = {"p_value": 4, "p_holm": 4, "p_mcnemar": 4}
+
+_SIZES = ("n_problems", "n_draws", "n_seeds", "distribution", "counted")
+
+MAIN_COLUMNS = (
+    *("task", "model", "variant", "benchmark", "metric", "value", "low", "high", *_SIZES),
+    *("response_length", "truncated", "low_fixed", "high_fixed", "wilson_low", "wilson_high", "best"),
+    *("published", "published_version", "published_difference", "published_within"),
+)
+
+GAINS_COLUMNS = (
+    *("task", "model", "variant", "reference", "benchmark", "metric", "value", "low", "high", *_SIZES),
+    *("low_fixed", "high_fixed", "p_value", "p_holm", "p_mcnemar", "seeds_variant", "seeds_reference"),
+)
+
+#: The paper's values are rounded to a tenth of a point. The last digits are those of sums of binary fractions.
+_ROUNDING = 0.05 + 1e-9
+
+#: Of the runs that were asked for and are not in the tables.
+MISSING_COLUMNS = ("task", "model", "variant", "seed", "method", "status", "why")
+
+
+def main_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
+    """The long table of main.csv: a row for each variant and benchmark, then its averages.
+
+    value, low, high in percent (95 % interval, other problems of the same kind; from two seeds on also other seeds);
+    low_fixed, high_fixed: the same for just these problems; wilson_low, wilson_high: Wilson's, for one draw a problem
+    of one seed on one benchmark, else missing; n_problems, n_draws a problem and seed, n_seeds (in an average: problems
+    of all its benchmarks, and the fewest draws); distribution ("in", "out", "both"); counted;
+    response_length in tokens and truncated in percent, means over all draws (in an average: of its benchmarks' means);
+    best: "best" for the highest value of a task, model and benchmark, "tied" for those that a paired comparison with it
+    (Holm over the variants, FAMILY_WISE) does not tell from it, and nothing where all are alike, as one alone is;
+    published, published_version: the paper's value, from the latest version of its tables that has it, and that
+    version; published_difference: value minus it; published_within: whether another run like ours may give it (see
+    `set_against`).
+    """
+    marks: dict[tuple[str, str, str, str], str] = {}
+    for members in by_block(groups).values():
+        marks |= _marks(members, tasks[members[0].task])
+    rows = []
+    for group in groups:
+        published = {p.benchmark: p for p in published_rows(group.model, group.variant) if p.task == group.task}
+        for benchmark, members, about in benchmark_rows(tasks[group.task]):
+            results = [group.results[m] for m in members]
+            scores, variances = [r.scores for r in results], [r.variances for r in results]
+            rows.append(
+                {
+                    "task": group.task,
+                    "model": group.model,
+                    "variant": group.variant,
+                    "benchmark": benchmark,
+                    "metric": tasks[group.task]["metric"],
+                    **_percent(interval(scores)),
+                    **_sizes(results),
+                    **about,
+                    "response_length": _rounded(np.mean([r.draws.n_tokens.mean() for r in results])),
+                    "truncated": _rounded(100 * np.mean([r.draws.truncated.mean() for r in results])),
+                    **_fixed(interval(scores, problems="fixed", variances=variances)),
+                    **_wilson(results),
+                    "best": marks[group.task, group.model, group.variant, benchmark],
+                }
+            )
+            rows[-1] |= set_against(rows[-1], published.get(benchmark))
+    return pd.DataFrame(rows, columns=list(MAIN_COLUMNS))
+
+
+def gains_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
+    """The long table of gains.csv: each variant minus each reference (base, grpo), paired on the same problems.
+
+    value, low, high in percentage points; n_draws and n_seeds: the fewer of the two sides' (base is not trained: its
+    seed does not count); seeds_variant, seeds_reference: of each side. Where one trained side has one seed and the
+    other several, it is taken to vary as the other does (`estimators.paired_difference`). p_value: two-sided, of no
+    difference; p_holm: the same, corrected for the variants that one task, model, benchmark and reference has;
+    p_mcnemar: McNemar's exact test, for one draw a problem of one seed of both on one benchmark, else missing, and not
+    corrected; the other columns as in `main_table`. References that were not run have no rows.
+    """
+    rows = []
+    for members in by_block(groups).values():
+        by_variant = {group.variant: group for group in members}
+        found = []
+        for reference in REFERENCES:
+            others = [group for group in members if group.variant not in ("base", reference)]
+            if reference in by_variant:
+                found += difference_rows(others, by_variant[reference], tasks)
+        rows += [row for variant in by_variant for row in found if row["variant"] == variant]
+    return pd.DataFrame(rows, columns=list(GAINS_COLUMNS)).round(P_DIGITS)
+
+
+def difference_rows(groups: Sequence[Group], reference: Group, tasks: Tasks) -> list[dict[str, Any]]:
+    """Rows of GAINS_COLUMNS: each of the groups minus the reference, all of one task and model; one family for Holm."""
+    rows = [row for group in groups for row in _gain_rows(group, reference, tasks[group.task])]
+    for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
+        family = [row for row in rows if row["benchmark"] == benchmark]
+        for row, adjusted in zip(family, holm([row["p_value"] for row in family]), strict=True):
+            row["p_holm"] = float(adjusted)
+    return rows
+
+
+def write_csv(path: str | os.PathLike, table: pd.DataFrame) -> None:
+    """Write a long table; equal draws give equal bytes."""
+    write_text(path, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+
+
+def set_against(row: Mapping[str, Any], published: Published | None) -> dict[str, Any]:
+    """The columns published, published_version, published_difference and published_within of a row of an estimate.
+
+    published_within: whether the paper's value, of one run on the same problems and rounded to a tenth, is one that
+    another run like ours may give. Its own chance counts as ours does, so [low_fixed, high_fixed], the interval of the
+    mean of S runs, is stretched by sqrt(1 + S): with one seed by sqrt(2) for another draw of a run, which says nothing
+    of another training run. Where the draws tell nothing of these problems alone (one draw of one seed), it is
+    [low, high], which allows for other problems but not for the paper's draws: about as wide, with 0.6 of the variance
+    between problems. Missing (None) where there is no interval at all.
+    """
+    if published is None:
+        return {}
+    gap = published.value - row["value"]
+    return {
+        "published": published.value,
+        "published_version": published.version,
+        "published_difference": _rounded(-gap),
+        "published_within": _within(gap, row),
+    }
+
+
+def _within(gap: float, row: Mapping[str, Any]) -> bool | None:
+    """Whether another run like ours may lie so far from our value; of a difference, each of its sides."""
+    bounds, stretch = (row["low_fixed"], row["high_fixed"]), math.sqrt(1 + _seeds(row))
+    if math.isnan(bounds[0]):
+        bounds, stretch = (row["low"], row["high"]), 1.0
+    low, high = (stretch * (bound - row["value"]) for bound in bounds)
+    return None if math.isnan(low) else bool(low - _ROUNDING <= gap <= high + _ROUNDING)
+
+
+def _seeds(row: Mapping[str, Any]) -> float:
+    """Runs behind a value; of a difference, the harmonic mean of its sides, which has the variance of both."""
+    if "seeds_variant" not in row:
+        return row["n_seeds"]
+    return 2 / (1 / row["seeds_variant"] + 1 / row["seeds_reference"])
+
+
+def _marks(members: Sequence[Group], settings: Mapping[str, Any]) -> dict[tuple[str, str, str, str], str]:
+    """(task, model, variant, benchmark) -> "best", "tied" or "", for the variants of one task and model."""
+    marks = {}
+    for benchmark, names, _ in benchmark_rows(settings):
+        scores = {group.variant: [group.results[name].scores for name in names] for group in members}
+        values = {variant: np.mean([s.mean() for s in found]) for variant, found in scores.items()}
+        top = max(values, key=values.get)
+        best = {variant for variant, value in values.items() if np.isclose(value, values[top], rtol=0, atol=1e-9)}
+        others = [variant for variant in values if variant not in best]
+        adjusted = holm([_difference(scores, top, variant).p_value for variant in others])
+        # A comparison without a p-value tells nothing apart.
+        tied = {variant for variant, p in zip(others, adjusted, strict=True) if not p <= FAMILY_WISE}
+        for group in members:
+            mark = "best" if group.variant in best else "tied" if group.variant in tied else ""
+            marks[group.task, group.model, group.variant, benchmark] = mark if others else ""  # all alike: no best
+    return marks
+
+
+def _difference(scores: Mapping[str, Sequence[np.ndarray]], one: str, other: str) -> Difference:
+    return paired_difference(scores[one], scores[other], trained=(one != BASE, other != BASE))
+
+
+def _gain_rows(group: Group, reference: Group, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for benchmark, members, about in benchmark_rows(settings):
+        ours = [group.results[m] for m in members]
+        theirs = [reference.results[m] for m in members]
+        scores = [[r.scores for r in side] for side in (ours, theirs)]
+        variances = tuple([r.variances for r in side] for side in (ours, theirs))
+        trained = (group.variant != BASE, reference.variant != BASE)
+        difference = paired_difference(*scores, trained=trained)
+        sides = [_sizes(ours), _sizes(theirs)]
+        seeds = [side["n_seeds"] for side in sides]
+        rows.append(
+            {
+                "task": group.task,
+                "model": group.model,
+                "variant": group.variant,
+                "reference": reference.variant,
+                "benchmark": benchmark,
+                "metric": settings["metric"],
+                **_percent(difference),
+                "n_problems": sides[0]["n_problems"],
+                "n_draws": min(side["n_draws"] for side in sides),
+                "n_seeds": min(number for number, counts in zip(seeds, trained, strict=True) if counts),
+                **about,
+                **_fixed(paired_difference(*scores, problems="fixed", variances=variances, trained=trained)),
+                "p_value": difference.p_value,
+                "p_mcnemar": _mcnemar(ours, theirs),
+                "seeds_variant": seeds[0],
+                "seeds_reference": seeds[1],
+            }
+        )
+    return rows
+
+
+def _percent(estimate: Estimate) -> dict[str, float]:
+    shares = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {name: _rounded(100 * share) for name, share in shares.items()}
+
+
+def _fixed(estimate: Estimate) -> dict[str, float]:
+    return {"low_fixed": _rounded(100 * estimate.low), "high_fixed": _rounded(100 * estimate.high)}
+
+
+def _wilson(results: Sequence[Result]) -> dict[str, float]:
+    """Wilson's interval where it holds: one benchmark, one draw a problem, one seed."""
+    if len(results) > 1 or (answers := results[0].answers) is None:
+        return {}
+    found = wilson(int(answers.sum()), len(answers))
+    return {"wilson_low": _rounded(100 * found.low), "wilson_high": _rounded(100 * found.high)}
+
+
+def _mcnemar(ours: Sequence[Result], theirs: Sequence[Result]) -> float:
+    """McNemar's p-value where it holds, as for `_wilson`."""
+    answers = [side[0].answers for side in (ours, theirs)]
+    return math.nan if len(ours) > 1 or any(found is None for found in answers) else mcnemar(*answers)
+
+
+def _rounded(number: float) -> float:
+    """As in the CSV, so that what is made from the table and what is made from its file never differ in a digit."""
+    return round(float(number), 4)
+
+
+def _sizes(results: Sequence[Result]) -> dict[str, int]:
+    return {
+        "n_problems": sum(len(r.draws.problems) for r in results),
+        "n_draws": min(r.draws.correct.shape[2] for r in results),
+        "n_seeds": results[0].draws.correct.shape[0],
+    }

@@ -1,0 +1,1 @@
+"""What recorded rollouts say token by token."""

@@ -1,0 +1,149 @@
+"""What tables and pages of tokens take of a run's records, kept run by run: a new run makes no other's be read again.
+
+Signals are differences of log-probs of the sampled token, in nats: one-sided, e_c = correct hint - student before the
+update; contrast, e_ctr = correct hint - log of the mean probability under the wrong hints (objectives.contrast).
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfdistill.errors import UserError
+from selfdistill.files import atomic_path
+from selfdistill.reporting.tokens.classes import CLASSES, token_class
+from selfdistill.runs.records import read_records
+
+#: Signals of the tables.
+ONE_SIDED, CONTRAST = "one_sided", "contrast"
+SIGNALS = (ONE_SIDED, CONTRAST)
+#: Of a run's classes of tokens, as in tokens.csv.
+CLASS_COLUMNS = ("token_class", "tokens", *(f"{signal}_{what}" for what in ("abs_mean", "share") for signal in SIGNALS))
+#: Of a run's different tokens: how often a token has the signal, and the sum of its sizes there, in nats.
+TOKEN_COLUMNS = ("token", *(f"{signal}_{what}" for signal in SIGNALS for what in ("count", "sum")))
+_COLUMNS = ("tokens", "student_logprobs", "correct_logprobs", "wrong_logprobs")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """classes: a row for each of CLASSES, of CLASS_COLUMNS; tokens: a row for each different token, of TOKEN_COLUMNS.
+
+    No rows where no teacher was recorded. Means of a class are over the rollouts' own means, as published, so that a
+    long rollout counts no more than a short one; shares are of the sum of the signal's size over all tokens. NaN where
+    a class has no token, or the method no wrong hint.
+    """
+
+    classes: pd.DataFrame
+    tokens: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class _Signals:
+    """The N tokens of a run's records, with the sizes of their signals.
+
+    texts: of the different tokens, U; codes: [N] which of them each token is; rollouts: [N] which record it is from.
+    sizes: signal -> [N] nats, NaN where the rollout has no wrong hint.
+    """
+
+    texts: Sequence[str]
+    codes: np.ndarray
+    rollouts: np.ndarray
+    sizes: dict[str, np.ndarray]
+
+    @property
+    def classes(self) -> np.ndarray:
+        """[N] numbers of CLASSES."""
+        of_texts = np.array([CLASSES.index(token_class(text)) for text in self.texts], dtype=np.int64)
+        return of_texts[self.codes]
+
+
+def summarise(records: str | os.PathLike) -> Summary:
+    """The summary of one file of records. Raises UserError for a file that cannot be read, or does not fit itself."""
+    signals = _read_signals(records)
+    there = len(signals.codes) > 0
+    return Summary(
+        pd.DataFrame(_by_class(signals) if there else {}, columns=list(CLASS_COLUMNS)),
+        pd.DataFrame(_by_token(signals) if there else {}, columns=list(TOKEN_COLUMNS)),
+    )
+
+
+def write_frame(path: str | os.PathLike, frame: pd.DataFrame) -> None:
+    """Write a part of a summary as parquet, to the last bit."""
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), temporary)
+
+
+def read_frame(path: str | os.PathLike) -> pd.DataFrame:
+    """A part of a summary. Raises UserError for a file that cannot be read."""
+    try:
+        return pq.ParquetFile(path).read().to_pandas()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path}: cannot be read as parquet ({error}); delete it, and it is made again") from None
+
+
+def mean_wrong(logprobs: np.ndarray) -> np.ndarray:
+    """Log of the mean probability over K wrong hints, [K, T] nats -> [T]; NaN where there is none.
+
+    `objectives.contrast.mean_wrong_logprobs` for readers of records: pages and tables need no torch.
+    """
+    if not len(logprobs):
+        return np.full(logprobs.shape[1], np.nan)
+    largest = logprobs.max(axis=0)
+    # Where no hint gives the token any probability, the mean is 0, and its log -inf.
+    finite = np.where(np.isneginf(largest), 0, largest)
+    with np.errstate(divide="ignore"):
+        return finite + np.log(np.exp(logprobs - finite).mean(axis=0))
+
+
+def _read_signals(path: str | os.PathLike) -> _Signals:
+    table = read_records(path, _COLUMNS)
+    lists = {name: table[name].combine_chunks() for name in _COLUMNS}
+    lengths = np.asarray(lists["tokens"].value_lengths())
+    for name in ("student_logprobs", "correct_logprobs"):
+        if not np.array_equal(lengths, np.asarray(lists[name].value_lengths())):
+            raise UserError(f"{Path(path)}: column {name!r} is not as long as 'tokens'; train this run again")
+    words = lists["tokens"].flatten().dictionary_encode()
+    correct, student = (np.asarray(lists[name].flatten(), dtype=np.float64) for name in _COLUMNS[2:0:-1])
+    wrong = [mean_wrong(_wrong(row, length)) for row, length in zip(lists["wrong_logprobs"], lengths, strict=True)]
+    return _Signals(
+        texts=words.dictionary.to_pylist(),
+        codes=np.asarray(words.indices, dtype=np.int64),
+        rollouts=np.repeat(np.arange(len(lengths)), lengths),
+        sizes={ONE_SIDED: np.abs(correct - student), CONTRAST: np.abs(correct - np.concatenate(wrong or [[]]))},
+    )
+
+
+def _by_class(signals: _Signals) -> dict[str, Sequence]:
+    classes, width = signals.classes, len(CLASSES)
+    places = signals.rollouts * width + classes
+    columns: dict[str, Sequence] = {"token_class": CLASSES, "tokens": np.bincount(classes, minlength=width)}
+    for signal, sizes in signals.sizes.items():
+        known = ~np.isnan(sizes)
+        shape = (int(signals.rollouts[-1]) + 1, width)
+        counts = np.bincount(places[known], minlength=math.prod(shape)).reshape(shape)
+        sums = np.bincount(places[known], weights=sizes[known], minlength=math.prod(shape)).reshape(shape)
+        with np.errstate(invalid="ignore"):  # nothing over nothing: NaN
+            means = np.where(counts > 0, sums / counts, 0).sum(axis=0) / (counts > 0).sum(axis=0)
+            columns[f"{signal}_abs_mean"], columns[f"{signal}_share"] = means, sums.sum(axis=0) / sums.sum()
+    return columns
+
+
+def _by_token(signals: _Signals) -> dict[str, Sequence]:
+    columns: dict[str, Sequence] = {"token": signals.texts}
+    for signal, sizes in signals.sizes.items():
+        known, width = ~np.isnan(sizes), len(signals.texts)
+        columns[f"{signal}_count"] = np.bincount(signals.codes[known], minlength=width)
+        columns[f"{signal}_sum"] = np.bincount(signals.codes[known], weights=sizes[known], minlength=width)
+    return columns
+
+
+def _wrong(row: pa.ListScalar, length: int) -> np.ndarray:
+    """[K, T] log-probs under the wrong hints of a row with T tokens."""
+    flat = row.values.flatten() if len(row) else []
+    return np.asarray(flat, dtype=np.float64).reshape(len(row), length)
