@@ -65,10 +65,11 @@ test-browser: $(VENV)/ready-dev  ## report and site in headless Chromium; screen
 test-slurm: $(VENV)/ready-dev  ## the workflow on a real Slurm of one node (root; Debian's packages, installed if missing)
 	OMP_NUM_THREADS=1 timeout --signal=INT --kill-after=60 1800 $(BIN)/python -m pytest -m slurm tests/integration/test_slurm.py
 
-lint: $(VENV)/ready-dev  ## ruff, snakefmt, snakemake --lint
+lint: $(VENV)/ready-dev  ## ruff, snakefmt, snakemake --lint; which part of the library may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check workflow
+	$(BIN)/lint-imports
 	$(BIN)/snakemake --lint
 
 venv-verl: $(VENV)-verl/ready  ## verl, Ray and vLLM for CPUs, from envs/verl_cpu.lock.txt

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from selfdistill.config import BASE, Run, Study
 from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.files import write_json, write_text
 from selfdistill.randomness import generator
 from selfdistill.runs.records import write_records
+from selfdistill.study.matrix import BASE, Run
+from selfdistill.study.study import Study
 
 #: Different sets of draws a task, and of records. Runs take them in turn; more than a variant has seeds.
 SETS = 5

@@ -21,7 +21,6 @@ from step import base_model, load
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from selfdistill.config import Study
 from selfdistill.errors import UserError
 from selfdistill.models.chat import encode_chat, end_ids
 from selfdistill.models.loading import cast_weights, load_model, pick_device
@@ -39,6 +38,7 @@ from selfdistill.scoring.scorer import ModelScorer, read_responses, score
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.hints import Assignment, Candidate, assign_hints
 from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, score_contexts
+from selfdistill.study.study import Study
 from selfdistill.tasks.datasets import generate_problems
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import Hint, student_prompt

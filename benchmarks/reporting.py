@@ -23,7 +23,7 @@ from made_up_runs import MadeUp
 from side_by_side import as_text, machine, write_csv
 from snakemake.utils import update_config
 
-from selfdistill.config import Study, load_study
+from selfdistill.study.study import Study, load_study
 
 OUTPUT = Path("results/benchmarks/reporting.csv")
 CONFIG = "config/paper.yaml"

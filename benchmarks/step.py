@@ -17,8 +17,8 @@ import yaml
 from side_by_side import as_text, machine, write_csv
 from snakemake.utils import update_config
 
-from selfdistill.config import Study, load_study
 from selfdistill.models.loading import load_model, pick_device
+from selfdistill.study.study import Study, load_study
 from selfdistill.tasks.datasets import generate_problems
 from selfdistill.tasks.graders import Graded, grade_response
 from selfdistill.tasks.schema import Problem

@@ -11,11 +11,11 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 from snakemake.utils import update_config
 
-from selfdistill.config import load_study
 from selfdistill.objectives.batch import Batch, Student
 from selfdistill.objectives.methods import METHODS, build_method, micro_batch_loss
 from selfdistill.schemas import schema
 from selfdistill.signals.hints import REASONS
+from selfdistill.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
 DEPARTURES = (ROOT / "docs/departures.md").read_text()

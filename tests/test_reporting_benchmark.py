@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from selfdistill.config import Run
 from selfdistill.evaluation.draws import read_matrix
 from selfdistill.reporting.read.accuracy import read_groups
 from selfdistill.reporting.read.runs import RunFiles, read_metrics
 from selfdistill.reporting.tokens.summaries import summarise
 from selfdistill.runs.records import read_records
+from selfdistill.study.matrix import Run
 
 ROOT = Path(__file__).parents[1]
 LOG = """Building DAG of jobs...

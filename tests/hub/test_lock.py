@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selfdistill.config import load_study
 from selfdistill.errors import UserError
 from selfdistill.hub.lock import fault, locked_file, locked_model, looks_like_html, merged, read_lock, write_lock
+from selfdistill.study.study import load_study
 
 HUB = {"id": "owner/name", "revision": "main"}
 ENTRY = {"commit": "a" * 40, "files": {"x+y/val.parquet": {"size": 3, "sha256": "b" * 64}}}

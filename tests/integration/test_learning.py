@@ -8,12 +8,12 @@ import torch
 import yaml
 from snakemake.utils import update_config
 
-from selfdistill.config import load_study
 from selfdistill.evaluation.estimators import paired_difference
 from selfdistill.models.chat import encode_chat, end_ids
 from selfdistill.models.loading import load_model
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
+from selfdistill.study.study import load_study
 from selfdistill.tasks.datasets import generate_problems
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import student_prompt

@@ -280,7 +280,7 @@ def resolved(workflow: Path, variant: str) -> dict:
         f"""
         import json, yaml
         from snakemake.utils import update_config
-        from selfdistill.config import load_study
+        from selfdistill.study.study import load_study
         config, names = {{}}, ["defaults", "models", "methods", "tasks", "verl_cpu"]
         for name in names:
             update_config(config, yaml.safe_load(open(f"config/{{name}}.yaml")))

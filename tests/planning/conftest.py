@@ -7,8 +7,8 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from selfdistill.config import Study, load_study
 from selfdistill.planning import estimates, measured, requests
+from selfdistill.study.study import Study, load_study
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,11 +5,11 @@ import io
 
 import pytest
 
-from selfdistill.config import BASE
 from selfdistill.planning import __main__ as command
 from selfdistill.planning import estimates
 from selfdistill.planning.dry_run import Job
 from selfdistill.planning.plan import as_csv, as_text, make_plan
+from selfdistill.study.matrix import BASE
 
 
 def jobs_of(study, skip=()):

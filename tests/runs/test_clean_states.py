@@ -2,8 +2,8 @@
 
 import yaml
 
-from selfdistill.config import config_hash
 from selfdistill.runs.clean_states import clean_states
+from selfdistill.study.study import config_hash
 
 
 def test_only_finished_states_without_a_published_run_go(tmp_path):

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from selfdistill.config import BASE, Study, load_study
 from selfdistill.errors import UserError
+from selfdistill.study.matrix import BASE
+from selfdistill.study.study import Study, load_study
 
 ROOT = Path(__file__).parents[2]
 #: One other task in part, on the hub, and one wholly, of a generator.

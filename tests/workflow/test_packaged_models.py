@@ -8,10 +8,10 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from selfdistill.config import Study, load_study
 from selfdistill.errors import UserError
 from selfdistill.planning.dry_run import Job
 from selfdistill.planning.plan import make_plan
+from selfdistill.study.study import Study, load_study
 
 ROOT = Path(__file__).parents[2]
 BOTH = "matrix: {tasks: [sums, knaves], models: [smollm2_135m, smollm2_135m_plain], variants: [base, grpo], seeds: [0]}"

@@ -12,8 +12,10 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from selfdistill.config import BASE, HUB, Run, load_study
-from selfdistill.verl_overrides import hydra_overrides
+from selfdistill.study.data import HUB
+from selfdistill.study.matrix import BASE, Run
+from selfdistill.study.study import load_study
+from selfdistill.study.verl_words import hydra_overrides
 
 ROOT = Path(__file__).parents[2]
 PAPER = yaml.safe_load((ROOT / "tests/data/paper_settings.yaml").read_text())

@@ -6,9 +6,10 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from selfdistill.config import BASE, load_study
 from selfdistill.planning.requests import training_request
-from selfdistill.verl_overrides import hydra_overrides
+from selfdistill.study.matrix import BASE
+from selfdistill.study.study import load_study
+from selfdistill.study.verl_words import hydra_overrides
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,10 +4,12 @@ import re
 
 from snakemake.exceptions import WorkflowError
 
-from selfdistill.config import BASE, DRAWS_FOLDER, RUN_FOLDER, Run, config_hash, load_study
 from selfdistill.errors import UserError
 from selfdistill.planning.requests import evaluation_request, training_request, warm_start_request
-from selfdistill.reported import Reported
+from selfdistill.study.matrix import BASE, Run
+from selfdistill.study.paths import ACCOUNT, DRAWS_FOLDER, MODEL, RUN_FILES, RUN_FOLDER, state_of
+from selfdistill.study.results import Reported
+from selfdistill.study.study import config_hash, load_study
 
 try:
     # Snakemake lists the files of the command line first, and they are the stronger ones.
@@ -142,13 +144,13 @@ def evaluation_environment(wildcards):
 
 
 def state_folder(wildcards):
-    return f"results/state/{config_hash(run_settings(wildcards))}"
+    return state_of(config_hash(run_settings(wildcards)))
 
 
 def evaluated_model(wildcards):
     if wildcards.variant == BASE:
         return base_model(wildcards)
-    return f"{RUN_FOLDER}/model".format(**dict(wildcards.items()))
+    return f"{RUN_FOLDER}/{MODEL}".format(**dict(wildcards.items()))
 
 
 def evaluation_settings(wildcards):
@@ -156,7 +158,7 @@ def evaluation_settings(wildcards):
 
 
 def evaluation_state(wildcards):
-    return f"results/state/{STUDY.evaluation_hash(*wildcards_of_run(wildcards))}"
+    return state_of(STUDY.evaluation_hash(*wildcards_of_run(wildcards)))
 
 
 # Of what is read from a folder of the user's, a run may have no more than its draws.

@@ -11,7 +11,7 @@ for name in STUDY.config["tasks"]:
             also=val_files_of_others,
         output:
             draws=[f"{DRAWS_FOLDER}/{benchmark}.parquet" for benchmark in STUDY.benchmarks(name)],
-            account=f"{DRAWS_FOLDER}/evaluation.json",
+            account=f"{DRAWS_FOLDER}/{ACCOUNT}",
         log:
             "results/logs/evaluate/{task}/{model}/{variant}/seed{seed}.log",
         wildcard_constraints:

@@ -4,9 +4,9 @@ import os
 import shlex
 from pathlib import Path
 
-from selfdistill.reporting.tables.hint_settings import has_contrast
 from selfdistill.reporting.tokens.classes import lists_digest
-from selfdistill.rule_dependencies import dependencies
+from selfdistill.study.hint_settings import has_contrast
+from selfdistill.study.rule_dependencies import dependencies
 
 # A copy of the workflow without its documents has no page of departures.
 DEPARTURES = "docs/departures.md"
@@ -55,7 +55,7 @@ def metrics_shown(wildcards):
 
 def records_of_run(wildcards):
     run = Run(*wildcards_of_run(wildcards), STUDY.variants[wildcards.variant])
-    return TAKEN.files(run).records or f"{run.folder}/records.parquet"
+    return TAKEN.files(run).records or f"{run.folder}/{RUN_FILES['records']}"
 
 
 def records_shown(wildcards):

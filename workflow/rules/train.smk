@@ -7,11 +7,8 @@ rule train:
         val=val_file,
         base_model=base_model,
     output:
-        config=f"{RUN_FOLDER}/config.yaml",
-        metrics=f"{RUN_FOLDER}/metrics.jsonl",
-        provenance=f"{RUN_FOLDER}/provenance.json",
-        records=f"{RUN_FOLDER}/records.parquet",
-        model=directory(f"{RUN_FOLDER}/model"),
+        **{name: f"{RUN_FOLDER}/{file}" for name, file in RUN_FILES.items()},
+        model=directory(f"{RUN_FOLDER}/{MODEL}"),
     log:
         "results/logs/train/{task}/{model}/{variant}/seed{seed}.log",
     wildcard_constraints:

@@ -12,8 +12,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the library, also where it is not installed
 
 from selfdistill.errors import UserError
-from selfdistill.reported import FAILED_LINE
 from selfdistill.reporting.read.runs import RunFiles
+from selfdistill.study.results import FAILED_LINE
 
 _LOG = "log.txt"
 

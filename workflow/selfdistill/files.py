@@ -1,6 +1,7 @@
 """Whole files or none: atomic writes, digests."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -67,3 +68,14 @@ def sha256_file(path: str | os.PathLike) -> str:
 def sha256_json(value: Any) -> str:
     """Hex SHA-256 of a JSON-able value, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def known_sha256(path: str | os.PathLike) -> str:
+    """Hex SHA-256 of a file's bytes, read once for each size and time of change that the file has."""
+    stat = os.stat(path)
+    return _known_sha256(os.fspath(path), stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache
+def _known_sha256(path: str, _mtime: int, _size: int) -> str:
+    return sha256_file(path)

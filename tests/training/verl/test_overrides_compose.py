@@ -17,11 +17,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import omega_conf_to_dataclass, validate_config
 
-from selfdistill.config import BASE, Study, load_study
 from selfdistill.errors import UserError
+from selfdistill.study.matrix import BASE
+from selfdistill.study.study import Study, load_study
+from selfdistill.study.verl_words import hydra_overrides
 from selfdistill.training.verl.settings import VerlSettings
 from selfdistill.training.verl.wiring import wire_up
-from selfdistill.verl_overrides import hydra_overrides
 
 ROOT = Path(__file__).parents[3]
 TINY = ROOT / "resources/base_models/tiny_qwen3/arithmetic"

@@ -18,11 +18,10 @@ from selfdistill.evaluation.evaluate import evaluate_run
 from selfdistill.files import atomic_path, link_or_copy, write_json
 from selfdistill.runs.folder_lock import folder_lock
 from selfdistill.runs.provenance import hardware, moment, package_versions, peak_memory_gib, weights_digest
+from selfdistill.study.paths import ACCOUNT
 
 #: What of its state says that something was saved: patterns of files.
 CHECKPOINTS = ("draws/*.parquet",)
-#: The account's file, beside the draws.
-ACCOUNT = "evaluation.json"
 _PROGRESS = "progress.json"
 
 

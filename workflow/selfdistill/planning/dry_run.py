@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfdistill.config import Study, load_study
 from selfdistill.errors import UserError
+from selfdistill.study.study import Study, load_study
 
 #: The files that workflow/Snakefile names: the registries, and the study that is run where no config file is given.
 REGISTRIES = tuple(Path(f"config/{name}.yaml") for name in ("defaults", "models", "methods", "tasks"))

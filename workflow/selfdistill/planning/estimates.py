@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfdistill.config import Study
 from selfdistill.planning import measured
 from selfdistill.planning.measured import step_work
+from selfdistill.study.study import Study
 
 _PUBLISHED = Path(__file__).parents[3] / "resources/published"
 
@@ -52,7 +52,7 @@ DRAW_BYTES_PER_TOKEN = 2
 #: Float32 weights and AdamW's two moments; a snapshot's or an EMA's own weights beside them (docs/verl.md).
 CHECKPOINT_BYTES = 12
 TEACHER_BYTES = 4
-#: Checkpoints that lie side by side (verl_overrides.py; the local trainer: the old one and its successor).
+#: Checkpoints that lie side by side (study/verl_words.py; the local trainer: the old one and its successor).
 CHECKPOINTS = 2
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from selfdistill.config import DRAWS_FOLDER, RUN_FOLDER
+from selfdistill.study.paths import ACCOUNT, DRAWS_FOLDER, RUN_FILES, RUN_FOLDER
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -46,10 +46,10 @@ def step_work(settings: dict[str, Any]) -> int:
 def trainings(task: str, model: str) -> tuple[Training, ...]:
     """The finished runs of a task and a model, of all variants. A file that cannot be read tells nothing here."""
     found = []
-    for file in _files(RUN_FOLDER, task, model, "provenance.json"):
+    for file in _files(RUN_FOLDER, task, model, RUN_FILES["provenance"]):
         try:
             facts = json.loads(file.read_text(encoding="utf-8"))
-            settings = yaml.load(file.with_name("config.yaml").read_text(encoding="utf-8"), _Loader)
+            settings = yaml.load(file.with_name(RUN_FILES["config"]).read_text(encoding="utf-8"), _Loader)
             wall, hours = float(facts["wall_seconds"]), float(facts["gpu_hours"])
             gpus = round(hours * 3600 / wall)
             run = Training(
@@ -71,7 +71,7 @@ def trainings(task: str, model: str) -> tuple[Training, ...]:
 def evaluations(task: str, model: str) -> tuple[Evaluation, ...]:
     """The evaluated runs of a task and a model. A file that cannot be read tells nothing here."""
     found = []
-    for file in _files(DRAWS_FOLDER, task, model, "evaluation.json"):
+    for file in _files(DRAWS_FOLDER, task, model, ACCOUNT):
         try:
             facts = json.loads(file.read_text(encoding="utf-8"))
             drawn = frozenset(draws.stem for draws in file.parent.glob("*.parquet"))

@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfdistill.config import BASE, GENERATED, HUB, PACKAGE, Run, Study
 from selfdistill.planning import estimates
 from selfdistill.planning.dry_run import Job
 from selfdistill.planning.estimates import Estimate
 from selfdistill.planning.requests import LONGEST
+from selfdistill.study.data import GENERATED, HUB
+from selfdistill.study.matrix import BASE, Run
+from selfdistill.study.models import PACKAGE
+from selfdistill.study.paths import RUN_FILES
+from selfdistill.study.study import Study
 
 TRAIN, EVALUATE = "train", "evaluate"
 _MODEL_RULES = ("pretrained_model", "model_to_warm_start", "warm_started_model")
@@ -146,7 +150,7 @@ def _cell(job: Job) -> tuple[str, str, str, int] | None:
 
 def _is_there(study: Study, kind: str, run: Run) -> bool:
     if kind == TRAIN:
-        return Path(run.folder, "provenance.json").exists()
+        return Path(run.folder, RUN_FILES["provenance"]).exists()
     return all(Path(run.draws_folder, f"{name}.parquet").exists() for name in study.benchmarks(run.task))
 
 

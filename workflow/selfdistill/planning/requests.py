@@ -4,8 +4,8 @@ import functools
 import math
 from dataclasses import dataclass
 
-from selfdistill.config import Study
 from selfdistill.planning import estimates
+from selfdistill.study.study import Study
 
 #: The longest that any job asks for, in minutes: partitions rarely allow more than a day. A run that takes longer puts
 #: itself back into the queue before this is over, and goes on from its checkpoint.

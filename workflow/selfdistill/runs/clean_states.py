@@ -12,8 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from selfdistill.config import config_hash
 from selfdistill.runs.state_folder import StateFolder
+from selfdistill.study.study import config_hash
 
 
 def clean_states(results: Path) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 
 from selfdistill.errors import UserError
+from selfdistill.study.paths import RUN_FILES
 
 
 class MetricsLog:
@@ -20,7 +21,7 @@ class MetricsLog:
     def __init__(self, folder: Path):
         """`folder` holds metrics.jsonl and events/."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / RUN_FILES["metrics"]
         self.last = self._mend()  #: step of the last line, -1 if there is none
         self._events = SummaryWriter(str(folder / "events"), flush_secs=10)
 

@@ -5,14 +5,7 @@ from pathlib import Path
 
 from selfdistill.files import atomic_path, link_or_copy
 from selfdistill.runs.state_folder import StateFolder
-
-_NAMES = {
-    "config": "config.yaml",
-    "metrics": "metrics.jsonl",
-    "provenance": "provenance.json",
-    "records": "records.parquet",
-    "model": "model",
-}
+from selfdistill.study.paths import MODEL, RUN_FILES
 
 
 def publish(state: StateFolder, outputs: dict[str, Path]) -> None:
@@ -20,7 +13,7 @@ def publish(state: StateFolder, outputs: dict[str, Path]) -> None:
 
     Weights are linked where they can be, else copied.
     """
-    for key, name in _NAMES.items():
+    for key, name in {**RUN_FILES, "model": MODEL}.items():
         source = state.final / name
         with atomic_path(outputs[key]) as temporary:
             if source.is_dir():

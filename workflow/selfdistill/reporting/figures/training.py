@@ -29,7 +29,7 @@ from selfdistill.reporting.figures.style import Style, styles
 from selfdistill.reporting.read.accuracy import Tasks
 from selfdistill.reporting.read.curves import validation
 from selfdistill.reporting.read.runs import RunFiles, check_unique, read_metrics, series
-from selfdistill.reporting.tables.hint_settings import CONTRASTS
+from selfdistill.study.hint_settings import CONTRASTS
 
 _DYNAMICS = (
     Panel("Actor entropy (nats per token)", ("actor/entropy",), log=True),

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from selfdistill.config import BASE
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import DrawMatrix, check_paired, read_matrix, stack_seeds
 from selfdistill.evaluation.estimators import score_variances, scores_by_seed
 from selfdistill.reporting.read.runs import RunFiles, check_unique
+from selfdistill.study.matrix import BASE
 
 Tasks = Mapping[str, Mapping[str, Any]]
 

@@ -13,7 +13,7 @@ from selfdistill.reporting.render.cells import DASH, UNEQUAL, bounds, gain_cell,
 from selfdistill.reporting.render.paper_shape import blocks
 from selfdistill.reporting.render.table import Cell, Row, View
 from selfdistill.reporting.tables.accuracy import GAINS_COLUMNS, P_DIGITS, difference_rows, main_table, set_against
-from selfdistill.reporting.tables.hint_settings import HINT_SETTINGS
+from selfdistill.study.hint_settings import HINT_SETTINGS
 
 SETTINGS = ("dataset solution, one-sided", "own rollout, one-sided", "own rollouts, contrastive")
 AVERAGE = "average"

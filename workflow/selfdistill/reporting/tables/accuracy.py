@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from selfdistill.config import BASE
 from selfdistill.evaluation.comparisons import holm, mcnemar, wilson
 from selfdistill.evaluation.estimators import Difference, Estimate, interval, paired_difference
 from selfdistill.files import write_text
 from selfdistill.reporting.read.accuracy import REFERENCES, Group, Result, Tasks, benchmark_rows, by_block
 from selfdistill.reporting.read.published import Published, published_rows
+from selfdistill.study.matrix import BASE
 
 #: Variants of a block that Holm's correction, at this family-wise rate, cannot tell from its best are called tied.
 FAMILY_WISE = 0.05

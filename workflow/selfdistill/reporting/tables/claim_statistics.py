@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from selfdistill.config import BASE
 from selfdistill.evaluation.comparisons import holm
 from selfdistill.evaluation.estimators import Estimate, paired_difference
 from selfdistill.reporting.read.accuracy import Group, Tasks, by_block, read_groups
@@ -22,6 +21,7 @@ from selfdistill.reporting.read.curves import (
     validation,
 )
 from selfdistill.reporting.read.runs import RunFiles, read_metrics, series
+from selfdistill.study.matrix import BASE
 
 #: Key of the validation accuracy, which is worked out from several metrics.
 VALIDATION = "validation accuracy"

@@ -35,7 +35,7 @@ from selfdistill.reporting.tables.claim_statistics import (
     least_gap,
     style_over_task,
 )
-from selfdistill.reporting.tables.hint_settings import HINT_SETTINGS
+from selfdistill.study.hint_settings import HINT_SETTINGS
 
 REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_RUN = "reproduced", "not reproduced", "inconclusive", "not run"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_RUN)

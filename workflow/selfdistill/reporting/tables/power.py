@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from selfdistill.config import BASE
 from selfdistill.evaluation.estimators import PROBLEMS
 from selfdistill.evaluation.power import Design, Variances, detectable, estimate, needed, pooled_seed_variance
 from selfdistill.reporting.read.accuracy import AVERAGES, REFERENCES, Group, Tasks, by_block
+from selfdistill.study.matrix import BASE
 
 #: Differences asked about, in percentage points.
 POINTS = (1, 2, 5)

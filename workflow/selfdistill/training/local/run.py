@@ -18,6 +18,7 @@ from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
 from selfdistill.runs.publish import publish
 from selfdistill.runs.records import StepRecords
 from selfdistill.runs.state_folder import StateFolder
+from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.tasks.graders import Graded, grade_response
 from selfdistill.tasks.schema import Problem, read_problems
 from selfdistill.training.local.settings import LocalSettings
@@ -102,14 +103,15 @@ def _finish(
     log.close()
     with atomic_path(state.final) as folder:
         folder.mkdir()
-        trainer.save(folder / "model")
-        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        shutil.copyfile(log.path, folder / "metrics.jsonl")
-        records.collect(folder / "records.parquet", report)
-        files = RunInputs(train_file, val_file, base_model, folder / "model")
+        trainer.save(folder / MODEL)
+        (folder / RUN_FILES["config"]).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        shutil.copyfile(log.path, folder / RUN_FILES["metrics"])
+        records.collect(folder / RUN_FILES["records"], report)
+        files = RunInputs(train_file, val_file, base_model, folder / MODEL)
         clock = Clock(started, time.time(), before + time.monotonic() - began)
         write_json(
-            folder / "provenance.json", build_provenance(config, files, clock, sys.argv, gpus=torch.cuda.is_available())
+            folder / RUN_FILES["provenance"],
+            build_provenance(config, files, clock, sys.argv, gpus=torch.cuda.is_available()),
         )
 
 

@@ -20,9 +20,10 @@ from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
 from selfdistill.runs.publish import publish
 from selfdistill.runs.records import StepRecords
 from selfdistill.runs.state_folder import StateFolder
+from selfdistill.study.paths import MODEL, RUN_FILES
+from selfdistill.study.verl_words import hydra_overrides
 from selfdistill.training.verl.cluster import ray_cluster
 from selfdistill.training.verl.guard import FOLDER, end_guarded, start_guarded
-from selfdistill.verl_overrides import hydra_overrides
 
 Report = Callable[[str], None]
 #: What of its state says that something was saved: patterns of files.
@@ -121,16 +122,16 @@ def _finish(
             _run([*command, f"+ray_kwargs.ray_init._temp_dir={FOLDER}"], environment, reason, clock)
     with atomic_path(state.final) as folder:
         folder.mkdir()
-        shutil.copytree(state.path / "export", folder / "model")
-        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        shutil.copyfile(state.path / "metrics.jsonl", folder / "metrics.jsonl")
-        StepRecords(state.path).collect(folder / "records.parquet", report)
-        files = RunInputs(train_file, val_file, base_model, folder / "model")
+        shutil.copytree(state.path / "export", folder / MODEL)
+        (folder / RUN_FILES["config"]).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        shutil.copyfile(state.path / RUN_FILES["metrics"], folder / RUN_FILES["metrics"])
+        StepRecords(state.path).collect(folder / RUN_FILES["records"], report)
+        files = RunInputs(train_file, val_file, base_model, folder / MODEL)
         times = Clock(clock.started, time.time(), clock.seconds)
         used = gpus * nodes if config["verl"]["device"] == "cuda" else 0
-        peak = _device_peak_gib(folder / "metrics.jsonl") if used else None
+        peak = _device_peak_gib(folder / RUN_FILES["metrics"]) if used else None
         facts = build_provenance(config, files, times, sys.argv, gpus=used, device_peak_gib=peak)
-        write_json(folder / "provenance.json", facts | {"attention": chosen})
+        write_json(folder / RUN_FILES["provenance"], facts | {"attention": chosen})
     report(f"trained in {clock.seconds:.0f} s")
 
 

@@ -7,11 +7,12 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from selfdistill.config import BASE, Run, config_hash, load_study
 from selfdistill.errors import UserError
-from selfdistill.reported import Reported
+from selfdistill.study.matrix import BASE, Run
+from selfdistill.study.results import Reported
+from selfdistill.study.study import config_hash, load_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CELL = ("arithmetic", "tiny_qwen3")
 
 

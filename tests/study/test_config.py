@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
-from selfdistill.config import BASE, config_hash, load_study
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
 from selfdistill.schemas import schema
+from selfdistill.study.matrix import BASE
+from selfdistill.study.study import config_hash, load_study
 from selfdistill.training.local.settings import LocalSettings
 
 ROOT = Path(__file__).parents[2]
@@ -783,7 +784,7 @@ def test_planning_loads_nothing_heavy(tmp_path):
     """It is done for every plan and by every job; a class of the user's own is imported by the training only."""
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(merged(OWN, "matrix: {variants: [grpo, rlcsd, mine]}")))
     code = (
-        "import sys, yaml; from selfdistill.config import load_study; "
+        "import sys, yaml; from selfdistill.study.study import load_study; "
         f"study = load_study(yaml.safe_load(open({str(tmp_path / 'config.yaml')!r}))); "
         "[study.resolve('knights', 'tiny_qwen3', v, 0) for v in ('grpo', 'rlcsd', 'mine')]; "
         "print(*(m for m in ('torch', 'transformers', 'pandas', 'my_package') if m in sys.modules))"

@@ -1,8 +1,8 @@
 import pytest
 
-from selfdistill.config import Run
 from selfdistill.reporting.tables import claims
-from selfdistill.reporting.tables.hint_settings import CONTRASTS, HINT_SETTINGS, has_contrast
+from selfdistill.study.hint_settings import CONTRASTS, HINT_SETTINGS, has_contrast
+from selfdistill.study.matrix import Run
 
 
 def runs(*variants, model="tiny"):

@@ -1,12 +1,9 @@
-"""Which variants show what the contrast of hints does: one-sided ones beside the contrastive one of the same method.
-
-Imported while Snakemake reads the Snakefile, so nothing heavy is imported here.
-"""
+"""Which variants show what the contrast of hints does: one-sided ones beside the contrastive one of the same method."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from selfdistill.config import Run
+from selfdistill.study.matrix import Run
 
 
 @dataclass(frozen=True)

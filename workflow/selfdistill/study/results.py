@@ -1,7 +1,4 @@
-"""Which runs of the matrix tables, figures and pages take, and where the files of each are.
-
-Imported while Snakemake reads the Snakefile, so nothing heavy is imported here and nothing is written.
-"""
+"""Which runs of the matrix tables, figures and pages take, and where the files of each are."""
 
 import functools
 import json
@@ -11,21 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from selfdistill.config import BASE, Run, Study, config_hash
 from selfdistill.errors import UserError
+from selfdistill.study.matrix import BASE, Run
+from selfdistill.study.paths import ACCOUNT, RUN_FILES, run_log
+from selfdistill.study.study import Study, config_hash
 
 #: Why a run has no results. Not finished: it was begun, and neither ended nor failed by an error of its own.
 NOT_RUN, NOT_FINISHED, FAILED = "not run", "not finished", "failed"
 #: Begins the last line of the log of a job that ended by an error.
 FAILED_LINE = "failed: "
-#: What training leaves beside the weights.
-_OF_TRAINING = {
-    "metrics": "metrics.jsonl",
-    "config": "config.yaml",
-    "provenance": "provenance.json",
-    "records": "records.parquet",
-}
-_ACCOUNT = {"account": "evaluation.json"}
 
 
 @dataclass(frozen=True)
@@ -50,8 +41,8 @@ class Reported:
     are complete, and of their present settings, when this is made; the others are `missing`.
 
     With `draws.source: <folder>` nothing is trained or evaluated: files are read where they are, as
-    <folder>/<task>/<model>/<variant>/seed<seed>/<benchmark>.parquet, beside them what there is of _OF_TRAINING and
-    _ACCOUNT. Raises UserError where draws are not there and not said to be optional by `aggregate: available`.
+    <folder>/<task>/<model>/<variant>/seed<seed>/<benchmark>.parquet, beside them what there is of RUN_FILES and
+    ACCOUNT. Raises UserError where draws are not there and not said to be optional by `aggregate: available`.
     """
 
     def __init__(self, study: Study):
@@ -127,12 +118,12 @@ class Reported:
         benchmarks = self._study.benchmarks(run.task)
         if self.source:
             folder = Path(self.source, *run.draws_folder.split("/")[2:])
-            found = {name: str(folder / file) for name, file in (_OF_TRAINING | _ACCOUNT).items()}
+            found = {name: str(folder / file) for name, file in {**RUN_FILES, "account": ACCOUNT}.items()}
             beside = {name: file for name, file in found.items() if os.path.isfile(file)}
             return Files({name: str(folder / f"{name}.parquet") for name in benchmarks}, **beside)
-        trained = {} if run.variant == BASE else {name: f"{run.folder}/{file}" for name, file in _OF_TRAINING.items()}
-        account = {name: f"{run.draws_folder}/{file}" for name, file in _ACCOUNT.items()}
-        return Files({name: f"{run.draws_folder}/{name}.parquet" for name in benchmarks}, **trained, **account)
+        trained = {} if run.variant == BASE else {name: f"{run.folder}/{file}" for name, file in RUN_FILES.items()}
+        draws = {name: f"{run.draws_folder}/{name}.parquet" for name in benchmarks}
+        return Files(draws, **trained, account=f"{run.draws_folder}/{ACCOUNT}")
 
     def _lacks(self, run: Run) -> dict[str, str] | None:
         """Status and reason of a run that is not complete."""
@@ -142,7 +133,7 @@ class Reported:
             return {"status": NOT_RUN, "why": f"{absent[0]} is not there"} if absent else None
         for stage, wanted in self._stages(run, files):
             if not all(map(os.path.isfile, wanted)):
-                return _told_by(f"results/logs/{stage}/{run.task}/{run.model}/{run.variant}/seed{run.seed}.log")
+                return _told_by(run_log(stage, run.task, run.model, run.variant, run.seed))
         cell = (run.task, run.model, run.variant, run.seed)
         if files.provenance and _fact(files.provenance, "config_hash") != config_hash(self._study.resolve(*cell)):
             return {"status": NOT_RUN, "why": f"{run.folder} is of other settings"}
@@ -152,7 +143,7 @@ class Reported:
 
     def _stages(self, run: Run, files: Files) -> Iterator[tuple[str, list[str]]]:
         if run.variant != BASE:
-            yield "train", [getattr(files, name) for name in _OF_TRAINING]
+            yield "train", [getattr(files, name) for name in RUN_FILES]
         yield "evaluate", [*files.draws.values(), files.account]
 
 

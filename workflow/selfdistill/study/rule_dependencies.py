@@ -1,7 +1,6 @@
 """Which rules read files of which, asked of the rules themselves while Snakemake plans.
 
 `snakemake --rulegraph` says it of what one call makes; a page must not change with what else is asked for beside it.
-Imported while Snakemake reads the Snakefile, so nothing heavy is imported here.
 """
 
 import functools

@@ -1,0 +1,1 @@
+"""What is read while Snakemake plans: the configuration, its runs, and their files. Nothing heavy is imported."""

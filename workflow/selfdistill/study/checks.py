@@ -1,0 +1,184 @@
+"""What is checked of a configuration that no JSON schema can say."""
+
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from selfdistill.errors import UserError
+from selfdistill.schemas import KeyPath, canonical, schema
+from selfdistill.study.config_files import value_at
+from selfdistill.study.data import GENERATED, HUB
+from selfdistill.study.matrix import AXES, BASE
+from selfdistill.study.models import PACKAGE
+from selfdistill.study.verl_words import hydra_overrides
+
+if TYPE_CHECKING:
+    from selfdistill.study.study import Study
+
+
+def check_study(study: "Study") -> None:
+    """Check a whole configuration that satisfies its schema, and resolve each of its runs once. Raises UserError."""
+    _check_methods(study)
+    _check_variants(study)
+    _check_matrix(study)
+    for axis in ("tasks", "methods"):
+        for name in study.config["overrides"].get(axis, {}):
+            study.names.check(axis, name, ("overrides", axis))
+    for model in study.config["models"]:
+        _check_model(study, model)
+    for task in study.config["tasks"]:
+        _check_task(study, task)
+    study.data_sets.check()
+    for task, model, variant in dict.fromkeys((run.task, run.model, run.variant) for run in study.runs()):
+        if variant == BASE:
+            study.base_model(model, task)
+        else:
+            study.resolve(task, model, variant, 0)
+    for task in study.axis("tasks"):
+        study.evaluation(task)
+
+
+def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: str) -> None:
+    """Check the resolved settings of one run: sizes, loss, and whether its trainer can run them.
+
+    Args:
+        settings: as `RunSettings.resolve` returns them.
+        machine: what the run asks of a cluster: `nodes`, and `gpus` of each.
+        where: names the run in messages.
+
+    Raises:
+        UserError: for settings that contradict each other.
+    """
+    step, update = settings["rollout"]["prompts_per_step"], settings["update"]["prompts_per_update"]
+    if step % update:
+        raise UserError(
+            f"{where}: rollout.prompts_per_step {step} is no multiple of update.prompts_per_update {update}; change one"
+        )
+    objective = settings["objective"]
+    if settings["implementation"] == "sdpo" and not objective["full_distribution"] and objective["alpha"] != 1:
+        raise UserError(
+            f"{where}: objective.full_distribution false needs objective.alpha 1, found {objective['alpha']}: sampled "
+            "tokens can estimate the reverse divergence only; change one"
+        )
+    if settings["trainer"] == "verl":
+        files = dict.fromkeys(("train_file", "val_file", "model", "state"), "anywhere")
+        try:
+            hydra_overrides(settings, **files, **machine, attention="sdpa")
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+    elif settings["rollout"]["engine"] == "vllm":
+        raise UserError(
+            f"{where}: rollout.engine with trainer local: expected one of own, transformers, found 'vllm'; change it, "
+            "or set trainer: verl"
+        )
+
+
+def _check_methods(study: "Study") -> None:
+    config = study.config
+    implementations = list(schema("objectives")["properties"])
+    for method, entry in config["methods"].items():
+        if ":" not in (name := entry["implementation"]):
+            at = ("methods", method, "implementation")
+            own = "; one of your own is package.module:Class"
+            study.names.check_one_of("implementation", name, implementations, at, own)
+        at = ("methods", method, "objective")
+        objective = study.objectives.checked(method, entry["objective"], at)
+        canonical(objective, study.objectives.schema(method), f"{'.'.join(at)} (a method names all its keys)")
+    implementations += [entry["implementation"] for entry in config["methods"].values()]
+    for preset, parts in config["presets"].items():
+        for name in parts.get("implementations", {}):
+            at = ("presets", preset, "implementations")
+            study.names.check_one_of("implementation", name, dict.fromkeys(implementations), at)
+
+
+def _check_variants(study: "Study") -> None:
+    config = study.config
+    for variant, entry in config["variants"].items():
+        if variant == BASE or variant in config["methods"]:
+            taken = "the untrained model" if variant == BASE else "the method without changes"
+            raise UserError(
+                f"{study.origin(('variants', variant), entry)}: variants.{variant}: {variant!r} already names "
+                f"{taken}; two runs would have one name: rename the variant, or put the change under overrides"
+            )
+        study.names.check("methods", entry["method"], ("variants", variant, "method"))
+    if BASE in config["methods"]:
+        raise UserError(f"methods.{BASE}: the name {BASE!r} is the untrained model's; rename the method")
+
+
+def _check_matrix(study: "Study") -> None:
+    matrix = study.config["matrix"]
+    for at, block in study.blocks.items():
+        if missing := [axis for axis in AXES if axis not in block]:
+            place = study.origin(tuple(at.split(".", 2)), value_at(study.config, tuple(at.split(".", 2))))
+            raise UserError(f"{place}: {at}: key {missing[0]!r} is missing, here and in the matrix itself")
+    blocks = matrix.get("blocks", {})
+    for axis in (axis for axis in AXES if blocks and axis in matrix):
+        if all(axis in block for block in blocks.values()):
+            raise UserError(
+                f"{study.origin(('matrix', axis), matrix[axis])}: matrix.{axis}: every block names its own {axis}, "
+                "so this list would be read by nothing: change those of the blocks"
+            )
+    places: list[tuple[KeyPath, Mapping[str, Any]]] = [(("matrix",), matrix)]
+    places += [(("matrix", "blocks", name), block) for name, block in blocks.items()]
+    for place, axis in itertools.product(places, AXES):
+        at, names = (*place[0], axis), place[1].get(axis, [])
+        for name in names if axis != "seeds" else ():
+            study.names.check(axis, name, at)
+        if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+            raise UserError(
+                f"{study.origin(at, names)}: {'.'.join(at)}: {twice[0]!r} is listed twice; two runs would have one "
+                "name: remove one"
+            )
+
+
+def _check_model(study: "Study", model: str) -> None:
+    entry = study.config["models"][model]
+    place = f"{study.origin(('models', model), entry)}: models.{model}"
+    if study.is_pretrained(model):
+        if entry["source"] == HUB and HUB not in entry:
+            raise UserError(f"{place}: source {HUB!r} needs `hub` with id and revision; give it, or a folder")
+        if entry["source"] == PACKAGE and PACKAGE not in entry:
+            raise UserError(f"{place}: source {PACKAGE!r} needs `package` with name and file; give it, or a folder")
+    elif entry["rebuild"] and "architecture" not in entry:
+        raise UserError(f"{place}: rebuild needs an `architecture`; give one, or set rebuild: false")
+    for task in entry.get("datasets", {}):
+        study.names.check("tasks", task, ("models", model, "datasets"))
+
+
+def _check_task(study: "Study", task: str) -> None:
+    entry = study.config["tasks"][task]
+    place = f"{study.origin(('tasks', task), entry)}: tasks.{task}"
+    kind, k = entry["metric"].split("@")
+    if int(k) > entry["draws"] or (kind == "mean" and int(k) != entry["draws"]):
+        raise UserError(f"{place}: metric {entry['metric']} does not fit draws {entry['draws']}; change one of them")
+    _check_also(study, task, place)
+    source = entry["data"]["source"]
+    if source == HUB and HUB not in entry["data"]:
+        raise UserError(
+            f"{place}.data: source {HUB!r} needs `hub` with id and revision; give it, or a folder as source (a "
+            "folder of this name is ./hub)"
+        )
+    if source != GENERATED:
+        return
+    if "generator" not in entry["data"]:
+        raise UserError(f"{place}.data: source {GENERATED!r} needs a `generator`; give one, or a folder as source")
+    for name, about in entry["benchmarks"].items():
+        if missing := [key for key in ("size", "problems") if key not in about]:
+            raise UserError(f"{place}.benchmarks.{name}: generated problems need {missing[0]!r}; give it")
+
+
+def _check_also(study: "Study", task: str, place: str) -> None:
+    """Draws are told apart by their benchmark's name alone."""
+    tasks = study.config["tasks"]
+    whose = dict.fromkeys(tasks[task]["benchmarks"], task)
+    for other in study.also(task):
+        study.names.check("tasks", other, ("tasks", task, "also"))
+        if other == task:
+            raise UserError(f"{place}.also: {task!r} is the task itself; name another one, or remove it")
+        for name in tasks[other]["benchmarks"]:
+            if name in whose:
+                raise UserError(
+                    f"{place}.also.{other}: {name!r} is a benchmark of tasks.{whose[name]} and of tasks.{other}; "
+                    "two files of draws would have one name: rename one, or leave one of the tasks out"
+                )
+            whose[name] = other

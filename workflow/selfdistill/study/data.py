@@ -1,0 +1,115 @@
+"""The data sets of a configuration's tasks: their names, where each comes from, and what its content depends on."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from selfdistill.errors import UserError
+from selfdistill.files import known_sha256, sha256_json
+from selfdistill.hub.lock import Lock, locked_file
+from selfdistill.study import paths
+
+#: What data may come from, beside a folder; a model too may come from the hub.
+GENERATED = "generated"
+HUB = "hub"
+
+
+class DataSets:
+    """The data sets of all tasks, whether the matrix holds them or not."""
+
+    def __init__(self, config: Mapping[str, Any], lock: Lock):
+        """config: a whole configuration; lock: what files of the hub are held to."""
+        self._tasks, self._models, self._lock = config["tasks"], config["models"], lock
+
+    def name(self, task: str, split: str, model: str | None = None) -> str:
+        """Return the name of a task's dataset: the training set's own, or the benchmarks joined by "+".
+
+        The training set is the one that the model's entry names for the task, else the task's. Raises UserError where
+        neither names one.
+        """
+        if split != "train":
+            return "+".join(self._tasks[task]["benchmarks"])
+        name = self._training_set(task, model)
+        if name is None:
+            raise UserError(
+                f"tasks.{task}.data has no `dataset`, and models.{model}.datasets has nothing for task {task!r}: give "
+                "one of them, or leave this model or task out of the matrix"
+            )
+        return name
+
+    def file(self, task: str, split: str, model: str | None = None) -> str:
+        """Return where the rules put a task's data."""
+        return paths.data_file(self.name(task, split, model), split)
+
+    def owners(self) -> dict[tuple[str, str], tuple[str, str | None]]:
+        """Return (dataset, split) -> a task that it belongs to, and for a training set a model trained on it."""
+        found: dict[tuple[str, str], tuple[str, str | None]] = {}
+        for dataset, split, task, model in self._named():
+            found.setdefault((dataset, split), (task, model))
+        return found
+
+    def source_file(self, task: str, split: str, model: str | None = None) -> str | None:
+        """Return the parquet of the user's folder that a split comes from; None where it is generated or of the hub."""
+        source = self._tasks[task]["data"]["source"]
+        return None if source in (GENERATED, HUB) else f"{source}/{self.name(task, split, model)}/{split}.parquet"
+
+    def recipe(self, task: str, split: str, model: str | None = None) -> dict[str, Any]:
+        """Return what the content of one split depends on.
+
+        That is the generator's recipe, the source file's sha256, or the split's place on the hub, with commit, size and
+        hash where the lock has them. Raises UserError where the source file is not there.
+        """
+        entry, dataset = self._tasks[task], self.name(task, split, model)
+        if entry["data"]["source"] == HUB:
+            return locked_file(self._lock, entry["data"][HUB], f"{dataset}/{split}.parquet")
+        source = self.source_file(task, split, model)
+        if source is not None:
+            if not os.path.isfile(source):
+                raise UserError(
+                    f"{source}: no such file; tasks.{task}.data.source must be {GENERATED!r}, {HUB!r} or a folder that "
+                    f"holds {dataset}/{split}.parquet"
+                )
+            return {"sha256": known_sha256(source)}
+        recipe = {key: entry["data"]["generator"][key] for key in ("exercise", "seed")}
+        if split == "train":
+            return {**recipe, "dataset": dataset, **entry["data"]["generator"]["train"]}
+        benchmarks = {
+            name: {"size": about["size"], "problems": about["problems"]} for name, about in entry["benchmarks"].items()
+        }
+        return {**recipe, "benchmarks": benchmarks}
+
+    def recipes(self, task: str, model: str | None = None) -> dict[str, Any]:
+        """Return split -> what its content depends on."""
+        return {split: self.recipe(task, split, model) for split in ("train", "val")}
+
+    def digest(self, task: str, model: str | None = None) -> str:
+        """Return a hash that changes when, and only when, the content of the task's data does.
+
+        On the hub: when its revision or lock does.
+        """
+        return sha256_json(self.recipes(task, model))
+
+    def check(self) -> None:
+        """Raise UserError where two tasks give different data one name; they may share a dataset."""
+        seen: dict[str, tuple[str, Any]] = {}
+        for _, split, task, model in self._named():
+            content = self.source_file(task, split, model) or self.recipe(task, split, model)
+            file = self.file(task, split, model)
+            other, known = seen.setdefault(file, (task, content))
+            if known != content:
+                raise UserError(
+                    f"tasks.{other} and tasks.{task} give different data for {file}; name the dataset or the "
+                    "benchmarks of one of them differently"
+                )
+
+    def _training_set(self, task: str, model: str | None) -> str | None:
+        own = self._models[model].get("datasets", {}) if model else {}
+        return own.get(task, self._tasks[task]["data"].get("dataset"))
+
+    def _named(self) -> Iterator[tuple[str, str, str, str | None]]:
+        """(dataset, split, task, model) of all tasks, for the training sets with every model and without any."""
+        for task in self._tasks:
+            for model in (None, *self._models):
+                if (name := self._training_set(task, model)) is not None:
+                    yield name, "train", task, model
+            yield self.name(task, "val"), "val", task, None

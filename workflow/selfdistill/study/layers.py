@@ -1,0 +1,172 @@
+"""How the settings of a run are resolved: the layers of the configuration that say something of it, in their order."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from selfdistill.errors import UserError
+from selfdistill.schemas import KeyPath, canonical, schema
+from selfdistill.study.checks import check_run
+from selfdistill.study.config_files import merged, value_at
+from selfdistill.study.data import DataSets
+from selfdistill.study.known_names import KnownNames
+from selfdistill.study.matrix import BASE
+from selfdistill.study.models import BaseModels
+from selfdistill.study.objective_keys import ObjectiveKeys, source_sha256
+
+#: Keys of a run's `verl` section that are about the machine: no part of its settings, so a change retrains nothing.
+_MACHINE = ("nodes", "gpus_per_node")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A place in the configuration that may hold settings of a run.
+
+    Attributes:
+        at: keys that lead to it; names in braces are those of the run.
+        names_preset: whether its `preset` is read. A preset cannot choose itself, and a method's published values are
+            the same in both.
+    """
+
+    at: tuple[str, ...]
+    names_preset: bool = True
+
+    def path(self, names: Mapping[str, str]) -> KeyPath:
+        """Return the keys that lead to the layer of one run."""
+        return tuple(key.format(**names) for key in self.at)
+
+
+#: Weakest first. What a preset says of all runs gives way to published values; what it says of one loss is about that
+#: loss, and wins over them.
+LAYERS = (
+    Layer(("defaults",)),
+    Layer(("presets", "{preset}", "all"), names_preset=False),
+    Layer(("methods", "{method}"), names_preset=False),
+    Layer(("presets", "{preset}", "implementations", "{implementation}"), names_preset=False),
+    Layer(("tasks", "{task}", "run")),
+    Layer(("models", "{model}", "run")),
+    Layer(("overrides", "all")),
+    Layer(("overrides", "tasks", "{task}")),
+    Layer(("overrides", "methods", "{method}")),
+    Layer(("variants", "{variant}", "set")),
+)
+
+
+class RunSettings:
+    """The resolved settings of every run that a configuration can name."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        variants: Mapping[str, str],
+        names: KnownNames,
+        objectives: ObjectiveKeys,
+        data: DataSets,
+        models: BaseModels,
+    ):
+        """Take the parts of a configuration.
+
+        Args:
+            config: a whole configuration.
+            variants: variant -> method.
+            names: of tasks, models and variants.
+            objectives: keys of each method's objective.
+            data: the data sets, whose digests are part of the settings.
+            models: the base models, whose digests are too.
+        """
+        self._config, self._variants, self._names = config, variants, names
+        self._objectives, self._data, self._models = objectives, data, models
+
+    def resolve(self, task: str, model: str, variant: str, seed: int) -> dict[str, Any]:
+        """Return the full settings of one training run, JSON-able, in one order of keys.
+
+        Raises:
+            UserError: for an unknown name, for an unknown or ill-typed objective key in any layer, and for settings
+                that contradict each other.
+        """
+        return {**self._cell(task, model, variant), "seed": int(seed)}
+
+    def machine(self, task: str, model: str, variant: str) -> dict[str, int]:
+        """Return what a run asks of a cluster: `nodes`, and `gpus` of each (0 on a CPU and with the local trainer)."""
+        return dict(self._machines(task, model, variant))
+
+    @functools.cached_property
+    def _cell(self) -> Callable[[str, str, str], dict[str, Any]]:
+        """Settings but for the seed, worked out once: planning asks for those of every run again and again."""
+        return functools.cache(self._resolved_cell)
+
+    @functools.cached_property
+    def _machines(self) -> Callable[[str, str, str], dict[str, int]]:
+        """`machine`, worked out once a cell."""
+        return functools.cache(lambda *cell: _machine(self._merged_layers(*cell)))
+
+    def _resolved_cell(self, task: str, model: str, variant: str) -> dict[str, Any]:
+        for axis, name in (("tasks", task), ("models", model), ("variants", variant)):
+            self._names.check(axis, name, ("matrix", axis))
+        method = self._variants[variant]
+        if method == BASE:
+            raise UserError(f"variant {BASE!r} is the untrained model: there is nothing to train, only to evaluate")
+        implementation = self._config["methods"][method]["implementation"]
+        where = f"run {task}/{model}/{variant}"
+        layered = self._merged_layers(task, model, variant)
+        settings = canonical(layered, {"properties": self._properties(method, layered["trainer"])}, where)
+        entry = self._config["tasks"][task]
+        resolved = {
+            "task": task,
+            "model": model,
+            "variant": variant,
+            "method": method,
+            "implementation": implementation,
+            **({"implementation_sha256": source_sha256(implementation)} if ":" in implementation else {}),
+            "seed": 0,  # in its place; `resolve` gives the run's own
+            "data": {
+                "digest": self._data.digest(task, model),
+                "allow_overlap": entry["data"].get("allow_overlap", False),
+            },
+            "base_model": {"digest": self._models.digest(model, task)},
+            "grader": entry["grader"],
+            "benchmarks": list(entry["benchmarks"]),
+            **settings,
+        }
+        check_run(resolved, _machine(layered), where)
+        return resolved
+
+    def _properties(self, method: str, trainer: str) -> dict[str, Any]:
+        """The schema of a run's settings: with its method's objective, and with a section of verl where verl trains."""
+        properties = {**schema("run")["properties"], "objective": self._objectives.schema(method)}
+        verl = properties.pop("verl")
+        if trainer == "verl":
+            kept = {key: part for key, part in verl["properties"].items() if key not in _MACHINE}
+            properties["verl"] = {**verl, "properties": kept}
+        return properties
+
+    def _merged_layers(self, task: str, model: str, variant: str) -> dict[str, Any]:
+        """All that the layers say of a run, objective keys checked."""
+        method = self._variants[variant]
+        names = {
+            "task": task,
+            "model": model,
+            "variant": variant,
+            "method": method,
+            "implementation": self._config["methods"][method]["implementation"],
+        }
+        naming = [self._values(layer.path(names)) for layer in LAYERS if layer.names_preset]
+        names["preset"] = next(layer["preset"] for layer in reversed(naming) if "preset" in layer)
+        settings: dict[str, Any] = {}
+        for at in (layer.path(names) for layer in LAYERS):
+            values = self._values(at)
+            objective = self._objectives.checked(method, values.get("objective", {}), (*at, "objective"))
+            settings = merged(settings, {**values, "objective": objective})
+        return {**settings, "preset": names["preset"]}
+
+    def _values(self, at: KeyPath) -> dict[str, Any]:
+        """What stands in one layer. A method's entry is a layer but for its `implementation`."""
+        return {key: value for key, value in (value_at(self._config, at) or {}).items() if key != "implementation"}
+
+
+def _machine(settings: Mapping[str, Any]) -> dict[str, int]:
+    verl = settings["verl"]
+    if settings["trainer"] != "verl":
+        return {"nodes": 1, "gpus": 0}
+    return {"nodes": int(verl["nodes"]), "gpus": 0 if verl["device"] == "cpu" else int(verl["gpus_per_node"])}

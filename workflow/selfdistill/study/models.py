@@ -1,0 +1,95 @@
+"""The models of a configuration: where each comes from, where the rules put it, and what decides its weights."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfdistill.errors import UserError
+from selfdistill.files import known_sha256, sha256_json
+from selfdistill.hub.lock import Lock, locked_model
+from selfdistill.study.config_files import ConfigFiles
+from selfdistill.study.data import HUB
+
+#: What a model may come from, beside the hub and a folder: a Python package.
+PACKAGE = "package"
+
+
+class BaseModels:
+    """The initial weights of all models, whether the matrix holds them or not."""
+
+    def __init__(self, config: Mapping[str, Any], files: ConfigFiles, lock: Lock):
+        """config, files: a whole configuration and where it was written; lock: what files of the hub are held to."""
+        self._models, self._files, self._lock = config["models"], files, lock
+
+    def is_pretrained(self, model: str) -> bool:
+        """Return whether a model comes from the hub, a folder or a package, and is no toy of this project's."""
+        return "source" in self._models[model]
+
+    def for_all_tasks(self, model: str) -> bool:
+        """Return whether a model has one base model for all tasks: a pretrained one that is not warm-started."""
+        return self.is_pretrained(model) and "warm_start" not in self._models[model]
+
+    def folder(self, model: str, task: str) -> str:
+        """Return where the rules put a base model."""
+        return f"results/models/{model}" if self.for_all_tasks(model) else f"results/models/{model}/{task}"
+
+    def pretrained(self, model: str) -> dict[str, Any]:
+        """Return the part of a pretrained model's entry that decides it, in the entry's own shape."""
+        entry = self._models[model]
+        if entry["source"] == HUB:
+            return {"source": HUB, **locked_model(self._lock, entry[HUB])}
+        if entry["source"] == PACKAGE:
+            return {"source": PACKAGE, PACKAGE: entry[PACKAGE]}
+        return {"source": entry["source"], "files": _listing(entry["source"])}
+
+    def settings(self, model: str, task: str) -> dict[str, Any]:
+        """Return the part of a model's entry that decides one task's base model, in the entry's own shape.
+
+        Raises UserError where the entry has nothing for the task.
+        """
+        entry = self._models[model]
+        if self.for_all_tasks(model):
+            return self.pretrained(model)
+        key = "warm_start" if self.is_pretrained(model) or entry["rebuild"] else "sha256"
+        if task not in entry.get(key, {}):
+            raise UserError(
+                f"{self._files.origin(('models', model), entry)}: models.{model}.{key} has nothing for task {task!r} "
+                f"(it has: {', '.join(entry.get(key, {})) or 'nothing'}); add it, or leave this model or task out of "
+                "the matrix"
+            )
+        own = {key: {task: entry[key][task]}}
+        if self.is_pretrained(model):
+            return self.pretrained(model) | own
+        return {name: entry[name] for name in ("folder", "rebuild", "architecture") if name in entry} | own
+
+    def digest(self, model: str, task: str) -> str:
+        """Return the sha256 of the shipped weights, or the hash of what they come from.
+
+        That is the recipe that rebuilds them or warms a pretrained model, repository and revision on the hub (commit
+        and hashes where the lock has them), the files of a folder, or a package with its sha256.
+        """
+        settings = self.settings(model, task)
+        if self.is_pretrained(model):
+            return sha256_json({key: part for key, part in settings.items() if key != "source"})
+        if not settings["rebuild"]:
+            return settings["sha256"][task]
+        return sha256_json({key: settings[key] for key in ("architecture", "warm_start")})
+
+
+def _listing(folder: str) -> dict[str, Any]:
+    """Return what a folder's model depends on: size of each weights file, sha256 of the small ones.
+
+    Hashing the weights would take minutes each time that something is planned.
+    """
+    if not os.path.isfile(f"{folder}/config.json"):
+        raise UserError(
+            f"{folder}: no config.json; a model's `source` is {HUB!r}, {PACKAGE!r} or a folder that "
+            "holds it as transformers saves it"
+        )
+    found: dict[str, Any] = {}
+    for path in sorted(Path(folder).glob("*")):
+        if path.suffix in (".safetensors", ".json", ".jinja"):
+            weights = path.suffix == ".safetensors"
+            found[path.name] = path.stat().st_size if weights else known_sha256(path)
+    return found

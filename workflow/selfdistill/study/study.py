@@ -1,0 +1,247 @@
+"""A checked configuration: registries, matrix and overrides in; the runs and the full settings of each out."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selfdistill.files import sha256_json
+from selfdistill.hub.lock import DATASETS, LOCK_FILE, MODELS, Lock, entry_name, read_lock
+from selfdistill.schemas import KeyPath, checked, schema
+from selfdistill.study.checks import check_study
+from selfdistill.study.config_files import ConfigFiles, refuse_odd_keys
+from selfdistill.study.data import GENERATED, HUB, DataSets
+from selfdistill.study.evaluations import Evaluations
+from selfdistill.study.known_names import KnownNames
+from selfdistill.study.layers import RunSettings
+from selfdistill.study.matrix import BASE, Matrix, Run
+from selfdistill.study.models import BaseModels
+from selfdistill.study.objective_keys import ObjectiveKeys
+
+
+@dataclass(frozen=True, eq=False)  # known by identity, so that what is computed of it can be kept
+class Study:
+    """A checked configuration. Make it with `load_study`.
+
+    Each part of it has a class of its own; what rules and planning ask is here.
+
+    Attributes:
+        config: the merged configuration.
+        files: the files that it was merged from, those of the command line before the registries. Read again for
+            messages, and for what an entry was before something was merged over it.
+        lock: what files of the hub are held to (see `selfdistill.hub.lock`).
+    """
+
+    config: Mapping[str, Any]
+    files: Sequence[str | os.PathLike]
+    lock: Lock = dataclasses.field(default_factory=lambda: {DATASETS: {}, MODELS: {}})
+
+    @functools.cached_property
+    def config_files(self) -> ConfigFiles:
+        """The files, read again."""
+        return ConfigFiles(self.files)
+
+    @functools.cached_property
+    def matrix(self) -> Matrix:
+        """Which runs there are."""
+        return Matrix(self.config)
+
+    @functools.cached_property
+    def names(self) -> KnownNames:
+        """Names of tasks, models, methods and variants."""
+        return KnownNames(self.config, self.config_files, self.variants)
+
+    @functools.cached_property
+    def objectives(self) -> ObjectiveKeys:
+        """Keys of each method's objective."""
+        return ObjectiveKeys(self.config, self.config_files)
+
+    @functools.cached_property
+    def data_sets(self) -> DataSets:
+        """Data sets of all tasks."""
+        return DataSets(self.config, self.lock)
+
+    @functools.cached_property
+    def base_models(self) -> BaseModels:
+        """Initial weights of all models."""
+        return BaseModels(self.config, self.config_files, self.lock)
+
+    @functools.cached_property
+    def run_settings(self) -> RunSettings:
+        """Settings of all runs."""
+        return RunSettings(self.config, self.variants, self.names, self.objectives, self.data_sets, self.base_models)
+
+    @functools.cached_property
+    def evaluations(self) -> Evaluations:
+        """Evaluations of all tasks."""
+        return Evaluations(self.config, self.data_sets)
+
+    def origin(self, path: KeyPath, value: Any) -> str:
+        """Return the file that holds a value under these keys, else "--config"."""
+        return self.config_files.origin(path, value)
+
+    @property
+    def variants(self) -> dict[str, str]:
+        """Variant -> method: the base, each method as it is, and the named variants."""
+        return self.matrix.variants
+
+    @property
+    def blocks(self) -> dict[str, dict[str, list]]:
+        """Key of each block of the matrix -> axis -> values."""
+        return self.matrix.blocks
+
+    def axis(self, axis: str) -> list:
+        """Return all values of an axis, in the order in which the blocks name them."""
+        return self.matrix.axis(axis)
+
+    def runs(self) -> list[Run]:
+        """Return the runs of the matrix, task by task, each once."""
+        return self.matrix.runs()
+
+    def resolve(self, task: str, model: str, variant: str, seed: int) -> dict[str, Any]:
+        """Return the full settings of one training run, as `RunSettings.resolve` does. Raises UserError as that."""
+        return self.run_settings.resolve(task, model, variant, seed)
+
+    def has_teacher(self, run: Run) -> bool:
+        """Return whether a trained run reads hints."""
+        return self.resolve(run.task, run.model, run.variant, run.seed)["teacher"]["kind"] != "none"
+
+    def machine(self, task: str, model: str, variant: str) -> dict[str, int]:
+        """Return what a run asks of a cluster: `nodes`, and `gpus` of each (0 on a CPU and with the local trainer)."""
+        return self.run_settings.machine(task, model, variant)
+
+    def evaluation(self, task: str) -> dict[str, Any]:
+        """Return what decides the draws of a task: all that makes an evaluation stale, and nothing that does not."""
+        return self.evaluations.settings(task)
+
+    def evaluation_hash(self, task: str, model: str, variant: str, seed: int) -> str:
+        """Return the name of the state of a run's evaluation: a hash of its weights' settings and of its own."""
+        weights = self.base_model(model, task) if variant == BASE else self.resolve(task, model, variant, seed)
+        return sha256_json([[task, model, variant, int(seed)], weights, self.evaluation(task)])
+
+    def also(self, task: str) -> Mapping[str, Mapping[str, int]]:
+        """Return other tasks on whose benchmarks a task's models are evaluated too -> `problems`, where not all."""
+        return self.evaluations.also(task)
+
+    def benchmarks(self, task: str) -> dict[str, dict[str, Any]]:
+        """Return all benchmarks of a task's evaluation -> distribution and whether it counts."""
+        return self.evaluations.benchmarks(task)
+
+    def reporting(self) -> dict[str, Any]:
+        """Return task -> what tables and figures need of it: metric and benchmarks, for the tasks of the matrix."""
+        return {
+            task: {"metric": self.config["tasks"][task]["metric"], "benchmarks": self.benchmarks(task)}
+            for task in self.axis("tasks")
+        }
+
+    @property
+    def generated_only(self) -> bool:
+        """Whether all tasks of the matrix are toy ones, made by a generator."""
+        return all(self.config["tasks"][task]["data"]["source"] == GENERATED for task in self.axis("tasks"))
+
+    def dataset(self, task: str, split: str, model: str | None = None) -> str:
+        """Return the name of a task's dataset. Raises UserError where neither task nor model names a training set."""
+        return self.data_sets.name(task, split, model)
+
+    def datasets(self) -> dict[tuple[str, str], tuple[str, str | None]]:
+        """Return (dataset, split) -> a task that it belongs to, and for a training set a model trained on it."""
+        return self.data_sets.owners()
+
+    def data_file(self, task: str, split: str, model: str | None = None) -> str:
+        """Return where the rules put a task's data: results/data/<dataset>/<split>.parquet."""
+        return self.data_sets.file(task, split, model)
+
+    def source_file(self, task: str, split: str, model: str | None = None) -> str | None:
+        """Return the parquet of the user's folder that a split comes from; None where it is generated or of the hub."""
+        return self.data_sets.source_file(task, split, model)
+
+    def split(self, task: str, split: str, model: str | None = None) -> dict[str, Any]:
+        """Return what the content of one split depends on. Raises UserError where the user's file is not there."""
+        return self.data_sets.recipe(task, split, model)
+
+    def data(self, task: str, model: str | None = None) -> dict[str, Any]:
+        """Return split -> what its content depends on."""
+        return self.data_sets.recipes(task, model)
+
+    def data_digest(self, task: str, model: str | None = None) -> str:
+        """Return a hash that changes when, and only when, the content of the task's data does."""
+        return self.data_sets.digest(task, model)
+
+    def is_pretrained(self, model: str) -> bool:
+        """Return whether a model comes from the hub, a folder or a package, and is no toy of this project's."""
+        return self.base_models.is_pretrained(model)
+
+    def for_all_tasks(self, model: str) -> bool:
+        """Return whether a model has one base model for all tasks: a pretrained one that is not warm-started."""
+        return self.base_models.for_all_tasks(model)
+
+    def base_model_folder(self, model: str, task: str) -> str:
+        """Return where the rules put a base model."""
+        return self.base_models.folder(model, task)
+
+    def pretrained_model(self, model: str) -> dict[str, Any]:
+        """Return the part of a pretrained model's entry that decides it, in the entry's own shape."""
+        return self.base_models.pretrained(model)
+
+    def base_model(self, model: str, task: str) -> dict[str, Any]:
+        """Return the part of a model's entry that decides one task's base model. Raises UserError where it has none."""
+        return self.base_models.settings(model, task)
+
+    def base_model_digest(self, model: str, task: str) -> str:
+        """Return the sha256 of the shipped weights, or the hash of what they come from."""
+        return self.base_models.digest(model, task)
+
+    def hub_files(self) -> dict[str, dict[str, list[str]]]:
+        """Return what the matrix takes from the hub.
+
+        "datasets" and "models", each name of a lock's entry -> files that are known by name (of a model none: they are
+        those that its repository has).
+        """
+        found: dict[str, dict[str, list[str]]] = {DATASETS: {}, MODELS: {}}
+        for run in self.runs():
+            model = self.config["models"][run.model]
+            wanted = [] if run.variant == BASE else [(run.task, "train")]
+            for task, split in [*wanted, *((task, "val") for task in (run.task, *self.also(run.task)))]:
+                data = self.config["tasks"][task]["data"]
+                if data["source"] == HUB:
+                    files = found[DATASETS].setdefault(entry_name(data[HUB]), [])
+                    if (file := f"{self.dataset(task, split, run.model)}/{split}.parquet") not in files:
+                        files.append(file)
+            if model.get("source") == HUB:
+                found[MODELS].setdefault(entry_name(model[HUB]), [])
+        return found
+
+
+def load_study(
+    config: Mapping[str, Any], files: Sequence[str | os.PathLike] = (), lock_file: str | os.PathLike = LOCK_FILE
+) -> Study:
+    """Check a merged configuration.
+
+    Args:
+        config: as Snakemake merged it: registries, the config file, --config.
+        files: the files that it was merged from, those of the command line before the registries; only read again,
+            for messages, for the types of an own method's published values, and to find keys that a file gives twice
+            (YAML keeps the last without a word).
+        lock_file: what files of the hub are held to; it need not be there.
+
+    Returns:
+        The study, each of its runs resolved once.
+
+    Raises:
+        UserError: for whatever is wrong, naming place, key and the nearest valid one.
+    """
+    written = ConfigFiles(files)
+    written.refuse_repeated_keys()
+    refuse_odd_keys(config)
+    config = written.ordered({"variants": {}, "overrides": {}, **config})
+    config = checked(config, schema("config"), origin=written.origin)
+    study = Study(config, files, read_lock(lock_file))
+    check_study(study)
+    return study
+
+
+def config_hash(settings: Mapping[str, Any]) -> str:
+    """Return the name of a run's state: a hash of its resolved settings."""
+    return sha256_json(settings)
