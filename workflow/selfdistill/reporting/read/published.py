@@ -12,7 +12,7 @@ from pathlib import Path
 
 from selfdistill.errors import UserError
 
-FOLDER = Path(__file__).parents[3] / "resources/published"
+FOLDER = Path(__file__).parents[4] / "resources/published"
 MAIN, PLUGIN, ABLATIONS = FOLDER / "main_results.csv", FOLDER / "plugin_study.csv", FOLDER / "ablations.csv"
 PROBLEMS = FOLDER / "benchmark_problems.csv"
 
