@@ -21,7 +21,7 @@ CANCEL ?=
 VERL_DEMO := --profile profiles/local --cores 1 --configfile config/verl_cpu.yaml
 VERL_SMALL := --profile profiles/local --cores 1 --configfile config/small.yaml config/small_verl.yaml
 
-.PHONY: help venv demo small report lock plan profile resume test test-slurm test-browser lint gc clean bench-teacher \
+.PHONY: help venv demo small report lock plan profile resume test test-slurm test-browser lint docs gc clean bench-teacher \
 	bench-logits bench-step bench-generate bench-numerics bench-matrix bench-reporting coverage venv-verl demo-verl \
 	small-verl test-verl test-verl-full
 
@@ -71,6 +71,9 @@ lint: $(VENV)/ready-dev  ## ruff, snakefmt, snakemake --lint; which part of the 
 	$(BIN)/snakefmt --check workflow
 	$(BIN)/lint-imports
 	$(BIN)/snakemake --lint
+
+docs: $(VENV)/ready-dev  ## write what in docs/ is made from the code: metrics.md, the drawing of the library
+	$(BIN)/python docs/generate.py
 
 venv-verl: $(VENV)-verl/ready  ## verl, Ray and vLLM for CPUs, from envs/verl_cpu.lock.txt
 

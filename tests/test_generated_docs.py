@@ -1,0 +1,44 @@
+"""Pages and passages that are made from the code are in step with it, and every metric that is named is declared."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from selfdistill.runs.metrics import METRICS, undeclared
+from selfdistill.signals.hints import REASONS
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "workflow/selfdistill"
+
+
+def generated():
+    specification = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.pages()
+
+
+@pytest.mark.parametrize(("path", "text"), generated().items(), ids=lambda each: getattr(each, "name", ""))
+def test_what_is_made_from_the_code_is_in_step_with_it(path, text):
+    assert path.read_text(encoding="utf-8") == text, "run `make docs`"
+
+
+def test_every_metric_that_the_library_names_is_declared():
+    """In loss, trainer, figure or claim alike: a name that nobody logs would draw an empty figure without a word."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in LIBRARY.rglob("*.py"))
+    prefixes = sorted({metric.name.partition("/")[0] for metric in METRICS} - {"val", "tokens"})
+    named = re.findall(rf'"((?:{"|".join(prefixes)}|tokens)/[a-z_0-9.]+)"', source)
+    assert len(set(named)) > 40
+    assert not undeclared(named)
+    assert not undeclared([f"hints/{reason}_share" for reason in REASONS])
+
+
+def test_names_that_vary_are_known_and_others_are_not():
+    assert not undeclared(["val/chain-3/mean@12", "timing_s/teacher"])
+    assert undeclared(["val/mean@12", "actor/entropy_", "signal/lams"]) == [
+        "val/mean@12",
+        "actor/entropy_",
+        "signal/lams",
+    ]
