@@ -104,9 +104,9 @@ def test_markdown(seeded_study, table, main):
     ]
     row = table[(table["task"] == "knights") & (table["model"] == "tiny-a") & (table["variant"] == "rlcsd")].iloc[0]
     cells = f"{row['accuracy']:.1f} [{row['low']:.1f}, {row['high']:.1f}] | 20 | 100.0 | {row['entropy_first']:.3f}"
-    assert lines[3] == f"| rlcsd | {cells} | {row['entropy_last']:.3f} |"
-    assert lines[1].endswith("| – | – |")  # noqa: RUF001
-    assert lines[5] == "| rlsd | failed | failed | failed | failed | failed |"
+    assert lines[3] == f"| rlcsd | {cells} | {row['entropy_last']:.3f} | 0 | 0 |"
+    assert lines[1].endswith("| – | – | – | – |")  # noqa: RUF001
+    assert lines[5] == "| rlsd |" + 7 * " failed |"
     assert "* rlsd, seed 0: failed: x" in of_a
     assert "| rlsd | not run |" in text.split("### knights, big")[1]
 

@@ -12,7 +12,8 @@ from parsed_page import Page
 from selfdistill.errors import UserError
 from selfdistill.reporting.pages.overview import CLAIMS, overview_page
 from selfdistill.reporting.read.accuracy import read_groups
-from selfdistill.reporting.tables.accuracy import main_table, write_csv
+from selfdistill.reporting.render.csv_tables import write_csv
+from selfdistill.reporting.tables.accuracy import main_table
 from selfdistill.reporting.tables.audit import audit_table
 from selfdistill.reporting.tables.claims import COLUMNS, VERDICTS, write_claims
 from selfdistill.reporting.tables.costs import costs_table

@@ -11,7 +11,8 @@ from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
 from selfdistill.reporting.pages.results import results_page
 from selfdistill.reporting.read.accuracy import read_groups
-from selfdistill.reporting.tables.accuracy import gains_table, main_table, write_csv
+from selfdistill.reporting.render.csv_tables import write_csv
+from selfdistill.reporting.tables.accuracy import gains_table, main_table
 from selfdistill.reporting.tables.costs import costs_table
 
 REMAKE = "snakemake --profile profiles/local --force {path}"

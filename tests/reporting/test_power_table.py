@@ -7,7 +7,7 @@ import pytest
 
 from selfdistill.evaluation.power import Design, detectable, estimate
 from selfdistill.reporting.read.accuracy import read_groups
-from selfdistill.reporting.tables.accuracy import write_csv
+from selfdistill.reporting.render.csv_tables import write_csv
 from selfdistill.reporting.tables.power import ASSUMED_SEED_SD, COLUMNS, power_table
 
 

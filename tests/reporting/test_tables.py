@@ -14,8 +14,9 @@ from selfdistill.evaluation.estimators import interval, paired_difference, score
 from selfdistill.randomness import generator
 from selfdistill.reporting.read.accuracy import read_groups
 from selfdistill.reporting.read.published import Published
+from selfdistill.reporting.render.csv_tables import write_csv
 from selfdistill.reporting.render.paper_shape import blocks
-from selfdistill.reporting.tables.accuracy import gains_table, main_table, set_against, write_csv
+from selfdistill.reporting.tables.accuracy import gains_table, main_table, set_against
 
 CONTRACT = ["task", "model", "variant", "benchmark", "metric", "value", "low", "high"]
 CONTRACT += ["n_problems", "n_draws", "n_seeds"]

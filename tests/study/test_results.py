@@ -102,7 +102,7 @@ def test_a_provenance_that_cannot_be_read_is_named():
     study = a_study("aggregate: available")
     leave_results(study, run_of("grpo"))
     leave(Reported(a_study()).files(run_of("grpo")).provenance, "[]")
-    with pytest.raises(UserError, match=r"grpo/seed0/provenance\.json: cannot read its config_hash"):
+    with pytest.raises(UserError, match=r"grpo/seed0/provenance\.json: expected a JSON object, found list"):
         Reported(study)
 
 

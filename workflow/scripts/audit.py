@@ -3,8 +3,8 @@
 from job import job
 
 with job(snakemake.log[0]) as report:
+    from selfdistill.reporting.render.csv_tables import write_csv
     from selfdistill.reporting.render.table import write_views
-    from selfdistill.reporting.tables.accuracy import write_csv
     from selfdistill.reporting.tables.audit import audit_line, audit_table, audit_views
 
     table = audit_table()

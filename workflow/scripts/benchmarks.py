@@ -3,12 +3,11 @@
 from job import job
 
 with job(snakemake.log[0]) as report:
-    import pandas as pd
-
     from selfdistill.reporting.figures.benchmarks import benchmarks_figure
     from selfdistill.reporting.figures.panels import write_figure
+    from selfdistill.reporting.render.csv_tables import read_csv
 
-    table = pd.read_csv(snakemake.input[0])
+    table = read_csv(snakemake.input[0])
     for axis, name in snakemake.wildcards.items():  # task or model
         table = table[table[axis] == name]
     write_figure(benchmarks_figure(table, snakemake.params.methods), *snakemake.output)

@@ -3,13 +3,11 @@
 from job import job, run_files
 
 with job(snakemake.log[0]) as report:
-    import pandas as pd
-
+    from selfdistill.reporting.render.csv_tables import read_csv, write_csv
     from selfdistill.reporting.render.table import write_views
     from selfdistill.reporting.tables import behaviour as beside
-    from selfdistill.reporting.tables.accuracy import write_csv
 
-    tasks, main = snakemake.params.tasks, pd.read_csv(snakemake.input.main)
+    tasks, main = snakemake.params.tasks, read_csv(snakemake.input.main)
     table = beside.beside_table(main, run_files(snakemake.params.runs))
     views = beside.beside_views(table, snakemake.params.missing, main, tasks)
     write_csv(snakemake.output.csv, table)

@@ -3,8 +3,8 @@
 from job import job, run_files
 
 with job(snakemake.log[0]) as report:
+    from selfdistill.reporting.render.csv_tables import write_csv
     from selfdistill.reporting.render.table import write_views
-    from selfdistill.reporting.tables.accuracy import write_csv
     from selfdistill.reporting.tables.costs import cost_views, costs_table, total_line
 
     table = costs_table(run_files(snakemake.params.runs))

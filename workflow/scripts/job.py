@@ -1,6 +1,7 @@
 """What the rules' scripts share: a job's log and errors, and the files of the runs it was given."""
 
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -14,8 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the library, als
 from selfdistill.errors import UserError
 from selfdistill.reporting.read.runs import RunFiles
 from selfdistill.study.results import FAILED_LINE
+from selfdistill.texts import one_line, reportable, shortened, without_secrets
 
 _LOG = "log.txt"
+#: Characters of a traceback, at most: an error may quote a file.
+_LONGEST_TRACEBACK = 40_000
 
 
 @contextlib.contextmanager
@@ -23,8 +27,9 @@ def job(log: str, state: str | None = None) -> Iterator[Callable[[str], None]]:
     """Send all output of the block, that of libraries and subprocesses included, to the log; yield a progress report.
 
     An error ends the script with status 1 and one line on the terminal; the log has it too, with a traceback unless it
-    is a UserError. A job with a state goes on in its log when it is resumed: Snakemake removes the log of a job that it
-    starts again, so the state holds a second link to it.
+    is a UserError. No line of ours, of an error or of a library's logger has a secret in it (`texts.without_secrets`).
+    A job with a state goes on in its log when it is resumed: Snakemake removes the log of a job that it starts again,
+    so the state holds a second link to it.
     """
     terminal = os.dup(2)
     kept = None if state is None else Path(state) / _LOG
@@ -36,13 +41,17 @@ def job(log: str, state: str | None = None) -> Iterator[Callable[[str], None]]:
             _link(log, kept)
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+        logging.setLogRecordFactory(_record_without_secrets)
         try:
             yield _report
         except UserError as error:
             _fail(terminal, str(error))
-        except Exception as error:
-            traceback.print_exc()
-            _fail(terminal, f"{type(error).__name__}: {error} (traceback in {log})")
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # a panic of a library in Rust is no Exception
+            told = shortened(without_secrets(traceback.format_exc()), _LONGEST_TRACEBACK)
+            print(told.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+            _fail(terminal, f"{type(error).__name__}: {shortened(str(error))} (traceback in {log})")
 
 
 def run_files(cells: Sequence[Mapping[str, Any]]) -> list[RunFiles]:
@@ -62,10 +71,20 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 
 def _report(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {reportable(line)}", flush=True)
+
+
+def _record_without_secrets(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    record = logging.LogRecord(*args, **kwargs)
+    try:
+        record.msg, record.args = without_secrets(record.getMessage()), None
+    except (TypeError, ValueError, KeyError):  # a message that does not fit its arguments: logging tells of it
+        return record
+    return record
 
 
 def _fail(terminal: int, message: str) -> None:
+    message = one_line(reportable(message))
     sys.stdout.flush()
     print(FAILED_LINE + message, file=sys.stderr, flush=True)
     os.write(terminal, f"{message}\n".encode())

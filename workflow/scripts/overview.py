@@ -3,19 +3,18 @@
 from job import job, run_files
 
 with job(snakemake.log[0]) as report:
-    import pandas as pd
-
     from selfdistill.reporting.pages.overview import overview_page
+    from selfdistill.reporting.render.csv_tables import read_csv
     from selfdistill.reporting.render.html import write_page
 
     given, params = snakemake.input, snakemake.params
-    tables = {name: pd.read_csv(given[name]) for name in ("claims", "main", "audit", "costs")}
+    tables = {name: read_csv(given[name]) for name in ("claims", "main", "audit", "costs")}
     page = overview_page(
         run_files(params.runs),
         params.missing,
         params.tasks,
         **tables,
-        findings=pd.read_csv(given.data[0]) if given.data else None,
+        findings=read_csv(given.data[0]) if given.data else None,
         figures=given.figures,
         stages=params.stages,
         reads=params.rules,

@@ -4,9 +4,9 @@ from job import job, run_files
 
 with job(snakemake.log[0]) as report:
     from selfdistill.reporting.read.accuracy import read_groups
+    from selfdistill.reporting.render.csv_tables import write_csv
     from selfdistill.reporting.render.table import write_views
     from selfdistill.reporting.tables import ablations as studies
-    from selfdistill.reporting.tables.accuracy import write_csv
 
     output, tasks, missing = snakemake.output, snakemake.params.tasks, snakemake.params.missing
     runs = run_files(snakemake.params.runs)

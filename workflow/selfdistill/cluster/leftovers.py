@@ -47,9 +47,9 @@ def our_jobs(folder: Path) -> list[SlurmJob]:
 
     Raises UserError where Slurm does not answer.
     """
-    lines = ask("squeue", "--user", str(os.getuid()), "--noheader", "--array", f"--format={_FIELDS}").splitlines()
+    lines = ask("squeue", "--user", str(os.getuid()), "--noheader", "--array", f"--format={_FIELDS}").split("\n")
     jobs = []
-    for line in lines:
+    for line in filter(None, lines):
         number, state, name, comment, place = line.split("|", 4)
         if name.startswith(PREFIX) and Path(place).resolve() == folder.resolve() and state not in _ENDED:
             jobs.append(SlurmJob(number, state, comment))

@@ -83,7 +83,8 @@ def read_draws(path: str | os.PathLike, *, texts: bool = True) -> pd.DataFrame:
         file = pq.ParquetFile(path)
         names = file.schema_arrow.names
         table = file.read([field.name for field in fields])
-    except (OSError, pa.ArrowInvalid) as error:
+        table.validate(full=True)  # texts that are not UTF-8
+    except (OSError, pa.ArrowException) as error:
         raise UserError(
             f"{path}: cannot be read as a parquet file of draws ({error}); evaluate this run again"
         ) from None
@@ -107,10 +108,12 @@ def read_matrix(path: str | os.PathLike) -> DrawMatrix:
     converts or refuses.
     """
     names, matrix = [field.name for field in _NUMBERS], None
-    with contextlib.suppress(OSError, pa.ArrowInvalid):
+    with contextlib.suppress(OSError, pa.ArrowException):
         file = pq.ParquetFile(path)
         if set(SCHEMA.names) <= set(file.schema_arrow.names):
-            matrix = _plain_matrix(file.read(names, use_threads=False).select(names).combine_chunks())
+            table = file.read(names, use_threads=False).select(names).combine_chunks()
+            table.validate(full=True)
+            matrix = _plain_matrix(table)
     return matrix if matrix is not None else to_matrix(read_draws(path, texts=False))
 
 

@@ -28,6 +28,7 @@ from selfdistill.hub.lock import (
     merged,
     missing_files,
 )
+from selfdistill.texts import without_secrets
 
 # Plain HTTP, which can be resumed, watched and mirrored; set it to 0 for the hub's own protocol.
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
@@ -249,10 +250,8 @@ def _cause(causes: list[BaseException]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its kind. The token is in none; should it ever be, it goes."""
-    line = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-    token = os.environ.get("HF_TOKEN")
-    return line.replace(token, "<token>") if token else line
+    """The first line of an error's text, or its kind; without passwords and tokens."""
+    return without_secrets(str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__)
 
 
 def _offline() -> bool:

@@ -73,7 +73,7 @@ def unpack(wheel: Path, names: Mapping[str, Path]) -> None:
 
 def _cause(said: str, package: Mapping[str, str]) -> str:
     """What went wrong, from what pip said, and what to do."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in said.split("\n") if line.strip()]
     if "DO NOT MATCH THE HASHES" in said:
         return _other_file(next((line.split()[-1] for line in lines if line.startswith("Got ")), "another"), package)
     if any("Retrying (" in line for line in lines):

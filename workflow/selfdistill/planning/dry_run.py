@@ -61,7 +61,7 @@ def listed_jobs(said: str) -> list[Job]:
 
 def refusal(said: str) -> str:
     """The one line of Snakemake's output that says what is wrong."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in said.split("\n") if line.strip()]
     for number, line in enumerate(lines[:-1]):
         if re.match(r"(\w+(Error|Exception)) in (file|rule) ", line):
             return lines[number + 1]

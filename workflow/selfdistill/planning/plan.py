@@ -18,6 +18,7 @@ from selfdistill.study.matrix import BASE, Run
 from selfdistill.study.models import PACKAGE
 from selfdistill.study.paths import RUN_FILES
 from selfdistill.study.study import Study
+from selfdistill.texts import spreadsheet_cell, visible
 
 TRAIN, EVALUATE = "train", "evaluate"
 _MODEL_RULES = ("pretrained_model", "model_to_warm_start", "warm_started_model")
@@ -133,7 +134,8 @@ def as_csv(plan: Plan) -> str:
         run, each = item.run, item.estimate
         numbers = (f"{each.hours:.4f}", each.gpus, f"{each.gpu_hours:.4f}", round(each.disk_bytes))
         identity = (item.rule, run.task, run.model, run.variant, run.seed, str(item.planned).lower())
-        writer.writerow((*identity, *numbers, round(each.running_bytes), each.source, each.basis))
+        basis = (spreadsheet_cell(visible(text)) for text in (each.source, each.basis))
+        writer.writerow((*identity, *numbers, round(each.running_bytes), *basis))
     return file.getvalue()
 
 

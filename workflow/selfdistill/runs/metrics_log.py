@@ -4,6 +4,7 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 from tensorboardX import SummaryWriter
 
@@ -37,9 +38,16 @@ class MetricsLog:
         if not whole:
             return -1
         try:
-            return int(json.loads(whole.splitlines()[-1])["step"])
+            return int(json.loads(whole.removesuffix(b"\n").rpartition(b"\n")[2])["step"])
         except (ValueError, KeyError) as error:
             raise UserError(f"{self.path}: last line is not a metrics record ({error}); delete the folder") from error
+
+    def steps(self, last: int) -> list[dict[str, Any]]:
+        """The metrics of the steps up to `last`, in order."""
+        if not self.path.exists():
+            return []
+        with open(self.path, encoding="utf-8") as file:
+            return [metrics for line in file if (metrics := json.loads(line))["step"] <= last]
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Append one step, durably, unless it is there already. NaN and infinity become null (JSON has neither)."""

@@ -16,6 +16,7 @@ import torch
 
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file, sha256_json
+from selfdistill.texts import without_secrets
 
 _PACKAGES = (
     "selfdistill",
@@ -71,7 +72,7 @@ def build_provenance(
     """The provenance of one run, JSON-able.
 
     config: the resolved run config, with task, model, variant, seed and steps; command: the words of the command line,
-    written as they are, so they must hold no secrets; gpus: how many the run used; device_peak_gib: the most memory of
+    of which passwords and tokens are struck out; gpus: how many the run used; device_peak_gib: the most memory of
     one of them, where it was other processes than this one that used it.
     Raises OSError or UserError for a file that is not there.
     """
@@ -95,7 +96,7 @@ def build_provenance(
         "gpu_hours": round(gpus * clock.wall_seconds / 3600, 4),
         "started": moment(clock.started),
         "finished": moment(clock.finished),
-        "command": list(command),
+        "command": [without_secrets(word) for word in command],
     }
 
 
@@ -161,7 +162,7 @@ def _git(folder: Path, *words: str) -> str | None:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

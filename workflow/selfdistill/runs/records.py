@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selfdistill.errors import UserError
@@ -45,6 +47,11 @@ SCHEMA = pa.schema(
     }
 )
 
+#: Columns that may have no value in a row, columns with as many entries a row as it has tokens, and finite numbers.
+_NULLABLE = ("advantages_after", "divergences", "marked")
+_PER_TOKEN = ("token_ids", "old_logprobs", "student_logprobs", "correct_logprobs", "weights", *_NULLABLE)
+_FINITE = ("reward", "advantage")
+
 
 def write_records(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of SCHEMA as a whole; there may be none."""
@@ -54,17 +61,60 @@ def write_records(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) ->
 def read_records(path: str | os.PathLike, columns: Sequence[str] | None = None) -> pa.Table:
     """Rows of a file of records, of all columns of SCHEMA or the given ones, ordered by step, prompt and rollout.
 
-    Raises UserError for a file that cannot be read or lacks a column.
+    Raises UserError for a file that cannot be read or lacks a column, and with column and row where a value is missing
+    or a list is not as long as the row's tokens: the file may come from elsewhere.
     """
     wanted = list(SCHEMA.names if columns is None else columns)
     schema = pa.schema([SCHEMA.field(name) for name in wanted])
     try:
-        return pq.ParquetFile(path).read(columns=wanted).select(wanted).cast(schema)
-    except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError, ValueError) as error:
+        table = pq.ParquetFile(path).read(columns=wanted).select(wanted).cast(schema)
+        table.validate(full=True)  # texts that are not UTF-8
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise UserError(
             f"{path}: cannot be read as records of a run ({error}); expected parquet with the columns "
             f"{', '.join(wanted)}: train this run again"
         ) from None
+    _check(table, path)
+    return table
+
+
+def _check(table: pa.Table, path: str | os.PathLike) -> None:
+    columns = {name: table[name].combine_chunks() for name in table.column_names}
+    lengths = {name: _lengths(column) for name, column in columns.items() if pa.types.is_list(column.type)}
+    for name, column in columns.items():
+        if name not in _NULLABLE:
+            _refuse(path, name, np.asarray(column.is_null()), "has no value")
+        if name in _FINITE:
+            _refuse(path, name, ~np.isfinite(np.asarray(column)), "is no finite number")
+        if name not in lengths:
+            continue
+        entries, rows = column.flatten(), np.asarray(pc.list_parent_indices(column))
+        _refuse(path, name, np.asarray(entries.is_null()), "has an entry without value", rows)
+        if name in _PER_TOKEN and "tokens" in lengths:
+            unlike = (lengths[name] != lengths["tokens"]) & ~np.asarray(column.is_null())
+            _refuse(path, name, unlike, "is not as long as 'tokens'")
+        if pa.types.is_list(entries.type):
+            inner = entries.flatten()
+            _refuse(path, name, _lengths(entries) != lengths["tokens"][rows], "is not as long as 'tokens'", rows)
+            inner_rows = rows[np.asarray(pc.list_parent_indices(entries))]
+            _refuse(path, name, np.asarray(inner.is_null()), "has an entry without value", inner_rows)
+    if {"wrong_solutions", "wrong_answers"} <= set(lengths):
+        unlike = lengths["wrong_solutions"] != lengths["wrong_answers"]
+        _refuse(path, "wrong_answers", unlike, "is not as long as 'wrong_solutions'")
+
+
+def _lengths(lists: pa.ListArray) -> np.ndarray:
+    return np.asarray(pc.fill_null(pc.list_value_length(lists), 0), dtype=np.int64)
+
+
+def _refuse(
+    path: str | os.PathLike, column: str, bad: np.ndarray, complaint: str, rows: np.ndarray | None = None
+) -> None:
+    """Raise UserError where any is bad; rows: of the file, of each entry of `bad` (None: each is a row)."""
+    if bad.any():
+        first = int(np.argmax(bad))
+        row = first if rows is None else int(rows[first])
+        raise UserError(f"{path}: column {column!r} {complaint} in row {row}; train this run again")
 
 
 class StepRecords:

@@ -17,7 +17,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from selfdistill.errors import UserError
 from selfdistill.randomness import Key, generator
 from selfdistill.sampling.decode_attention import decode_attention
-from selfdistill.sampling.interface import Rollout, SamplingSettings
+from selfdistill.sampling.interface import Rollout, SamplingSettings, not_finite
 from selfdistill.sampling.picking import pick
 from selfdistill.scoring.attention import sees_its_whole_past
 
@@ -171,6 +171,8 @@ class DecodeLoop:
         finished: list[tuple[int, Rollout]] = []
         for step in range(limit):
             tokens, logprobs, entropies = pick(logits, uniforms[:, step], settings)
+            if not (torch.isfinite(logprobs) | drawn.stopped).all():
+                raise not_finite(self._model.name_or_path or type(self._model).__name__)
             drawn.tokens[:, step], drawn.logprobs[:, step], drawn.entropies[:, step] = tokens, logprobs, entropies
             ended = torch.isin(tokens, self._end_ids) & ~drawn.stopped
             drawn.lengths.masked_fill_(ended, step + 1)

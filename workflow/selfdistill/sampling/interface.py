@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from selfdistill.errors import UserError
 from selfdistill.randomness import Key
 
 
@@ -45,10 +46,21 @@ class Rollout:
     finish_reason: str
 
 
+def not_finite(model: str) -> UserError:
+    """The error of a sampler whose model gives log-probs that are NaN or infinite: nothing can be drawn from them."""
+    return UserError(
+        f"{model}: the log-probs that the model gives are not finite, so its weights are not, or it overflows; take "
+        "other weights (in training: lower optimizer.learning_rate)"
+    )
+
+
 class Sampler(Protocol):
     """Draws one response for each prompt."""
 
     def sample(
         self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]
     ) -> list[Rollout]:
-        """Responses in the order of the prompts. `keys` names each draw's random stream (randomness.generator)."""
+        """Responses in the order of the prompts. `keys` names each draw's random stream (randomness.generator).
+
+        Raises UserError where the model's log-probs are not finite.
+        """

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from selfdistill.randomness import Key, seed_of
-from selfdistill.sampling.interface import Rollout, SamplingSettings
+from selfdistill.sampling.interface import Rollout, SamplingSettings, not_finite
 
 
 class TransformersGenerate:
@@ -51,6 +51,7 @@ class TransformersGenerate:
             input_ids=input_ids.to(self._model.device),
             attention_mask=attention_mask.to(self._model.device),
             generation_config=self._generation_config(settings),
+            logits_processor=LogitsProcessorList([_Finite(self._model.name_or_path or type(self._model).__name__)]),
         )
         tokens = output.sequences[:, width:]
         rollouts = []
@@ -76,6 +77,18 @@ class TransformersGenerate:
             output_logits=True,
             **(filters if settings.temperature > 0 else {}),
         )
+
+
+class _Finite(LogitsProcessor):
+    """Stops at logits that nothing can be drawn from; generate would fail in its own words, or give token 0."""
+
+    def __init__(self, model: str):
+        self._model = model
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if not torch.isfinite(scores.amax(dim=-1)).all():
+            raise not_finite(self._model)
+        return scores
 
 
 def _float32(values: torch.Tensor) -> np.ndarray:

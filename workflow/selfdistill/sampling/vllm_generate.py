@@ -13,7 +13,7 @@ from selfdistill.errors import UserError
 from selfdistill.models.chat import end_ids_of
 from selfdistill.models.loading import load_generation_config
 from selfdistill.randomness import Key, seed_of
-from selfdistill.sampling.interface import Rollout, SamplingSettings
+from selfdistill.sampling.interface import Rollout, SamplingSettings, not_finite
 
 _CPU_CACHE_BYTES = 1 << 30
 _ENVIRONMENT = {
@@ -83,7 +83,7 @@ class VllmGenerate:
                 f"{folder}: vLLM cannot load this model for {max_tokens} tokens: {_reason(error)} Lower "
                 "max_response_tokens, free memory, or take a larger machine or engine own or transformers"
             ) from error
-        self._params = vllm.SamplingParams
+        self._params, self._name = vllm.SamplingParams, str(folder)
         self._ends = end_ids_of(load_generation_config(folder), tokenizer)
         self.description = f"vllm {_vllm_version()}, {precision} on {current_platform.device_type}"
 
@@ -107,7 +107,10 @@ class VllmGenerate:
             for key in keys
         ]
         requests = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
-        return [_rollout(output.outputs[0]) for output in self._llm.generate(requests, params, use_tqdm=False)]
+        rollouts = [_rollout(output.outputs[0]) for output in self._llm.generate(requests, params, use_tqdm=False)]
+        if exact and not all(np.isfinite(rollout.logprobs).all() for rollout in rollouts):
+            raise not_finite(self._name)
+        return rollouts
 
 
 def _rollout(completion) -> Rollout:
@@ -129,6 +132,6 @@ def _vllm_version() -> str:
 
 def _reason(error: Exception) -> str:
     """The line that says it: pydantic's messages begin with a heading, and end with an address."""
-    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line.strip() for line in str(error).split("\n")]
     said = [line for line in lines if line and "validation error" not in line and not line.startswith("For further")]
     return f"{(said or [type(error).__name__])[0].partition(' [type=')[0].rstrip('.')}."

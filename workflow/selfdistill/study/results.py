@@ -1,7 +1,6 @@
 """Which runs of the matrix tables, figures and pages take, and where the files of each are."""
 
 import functools
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -9,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from selfdistill.errors import UserError
+from selfdistill.json_files import read_object
 from selfdistill.study.matrix import BASE, Run
 from selfdistill.study.paths import ACCOUNT, RUN_FILES, run_log
 from selfdistill.study.study import Study, config_hash
+from selfdistill.texts import one_line, shortened, without_secrets
 
 #: Why a run has no results. Not finished: it was begun, and neither ended nor failed by an error of its own.
 NOT_RUN, NOT_FINISHED, FAILED = "not run", "not finished", "failed"
 #: Begins the last line of the log of a job that ended by an error.
 FAILED_LINE = "failed: "
+#: Characters of a reason that a report gives, at most: the last line of a log may be of megabytes.
+_LONGEST_REASON = 600
 
 
 @dataclass(frozen=True)
@@ -149,10 +152,10 @@ class Reported:
 
 def _fact(file: str, name: str) -> str:
     """What a JSON file of a run says of its settings."""
-    try:
-        return json.loads(Path(file).read_text(encoding="utf-8"))[name]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{file}: cannot read its {name}; make this run again") from None
+    facts = read_object(file)
+    if name not in facts:
+        raise UserError(f"{file}: has no {name!r}; make this run again")
+    return facts[name]
 
 
 def _told_by(log: str) -> dict[str, str]:
@@ -161,7 +164,8 @@ def _told_by(log: str) -> dict[str, str]:
         lines = Path(log).read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return {"status": NOT_RUN, "why": ""}
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    last = one_line(next((line.strip() for line in reversed(lines) if line.strip()), ""))
+    said = shortened(without_secrets(last.removeprefix(FAILED_LINE)), _LONGEST_REASON)
     if last.startswith(FAILED_LINE):
-        return {"status": FAILED, "why": last.removeprefix(FAILED_LINE)}
-    return {"status": NOT_FINISHED, "why": f"{log} ends with: {last}" if last else ""}
+        return {"status": FAILED, "why": said}
+    return {"status": NOT_FINISHED, "why": f"{log} ends with: {said}" if last else ""}

@@ -28,6 +28,7 @@ from selfdistill.training.engine import Engine
 from selfdistill.training.recorder import chosen_rows, rollout_facts, token_facts
 from selfdistill.training.settings import StepSettings
 from selfdistill.training.update import update_metrics
+from selfdistill.training.updates import NONFINITE, SKIPPED
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,9 @@ class TrainingStep:
             record, updated = self._optimizer_step(rows_of(sequences, rows), part, part_contexts, rate, begin)
             records.append(record)
             skipped += not updated
-        return _combined(records) | {"actor/learning_rate": rate, "actor/skipped_updates": skipped}
+        combined = _combined(records)
+        counts = {SKIPPED: skipped, NONFINITE: combined.get(NONFINITE, 0)}
+        return combined | {"actor/learning_rate": rate} | counts
 
     def _optimizer_step(
         self, sequences: Sequences, batch: Batch, contexts: TeacherContexts | None, rate: float, begin: int
@@ -190,7 +193,7 @@ class TrainingStep:
                 rows_of(sequences, live.tolist()), batch.rows(live), targets.rows(live), kl_weights[live], rate
             )
         if not np.isfinite(norm):
-            return metrics | targets.metrics | {"actor/nonfinite_updates": 1}, False
+            return metrics | targets.metrics | {NONFINITE: 1}, False
         self._engine.tick("optimizer_steps")
         metrics |= targets.metrics | update_metrics(sums, norm)
         if batch.importance is not None:
@@ -317,12 +320,18 @@ def rows_of(sequences: Sequences, rows: Sequence[int]) -> Sequences:
 
 
 def _check_logprobs(rollouts: StepRollouts) -> None:
-    """Raises UserError where a sampler gave none: without them importance correction would silently be off."""
-    for logprobs, length in zip(rollouts.logprobs, rollouts.lengths, strict=True):
-        if len(logprobs) != length or not np.isfinite(logprobs).all():
+    """Raises UserError where a sampler gave none (importance correction would silently be off), or not finite ones."""
+    for row, (logprobs, length) in enumerate(zip(rollouts.logprobs, rollouts.lengths, strict=True)):
+        if len(logprobs) != length:
             raise UserError(
                 "rollout.engine: the sampler gave no log-probs for some tokens it drew; old log-probs and "
                 "rollout.importance_threshold need them: use another engine, or fix this one"
+            )
+        if not np.isfinite(logprobs).all():
+            raise UserError(
+                f"rollout {row + 1} of {len(rollouts.logprobs)}: the log-probs of its tokens are not finite, so the "
+                "weights in training, or what the model computes with them, are not either; lower "
+                "optimizer.learning_rate, or take another base model"
             )
 
 
@@ -334,7 +343,7 @@ def _combined(records: Sequence[dict[str, float]]) -> dict[str, float]:
     combined = {}
     for name in dict.fromkeys(name for record in records for name in record):
         values = [record[name] for record in records if name in record]
-        if name.startswith("tokens/") or name == "actor/nonfinite_updates":
+        if name.startswith("tokens/") or name == NONFINITE:
             combined[name] = sum(values)
         else:
             combined[name] = max(values) if name.endswith("_max") else sum(values) / len(values)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from selfdistill.reporting.render.csv_tables import write_csv
 from selfdistill.reporting.render.html import render, write_page
-from selfdistill.reporting.tables.accuracy import write_csv
 from selfdistill.tasks.data_report import Finding
 
 

@@ -14,7 +14,8 @@ from markupsafe import Markup
 from selfdistill.reporting.pages.limits import limits
 from selfdistill.reporting.pages.rule_graph import rule_graph
 from selfdistill.reporting.read.accuracy import Tasks
-from selfdistill.reporting.read.provenance import provenance_of
+from selfdistill.reporting.read.health import health_remarks
+from selfdistill.reporting.read.provenance import machine, provenance_of
 from selfdistill.reporting.read.runs import RunFiles, check_unique
 from selfdistill.reporting.render.cells import main_lead, main_views
 from selfdistill.reporting.render.html import anchor, render
@@ -113,6 +114,7 @@ def overview_page(
         costs_table=html_table(_costs(costs)) if len(costs) else None,
         data=None if findings is None else _data(findings),
         runs=[_run(run) for run in runs],
+        remarks=health_remarks(runs),
         stages=stages,
         rule_graph=Markup(rule_graph(reads)),
     )
@@ -231,7 +233,6 @@ def _data(findings: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _run(run: RunFiles) -> dict[str, Any]:
     facts = provenance_of(run) or {}
-    hardware = facts.get("hardware") or {}
     return {
         "name": run.name,
         "results": anchor("run", run.task, run.model, run.variant, run.seed),
@@ -242,5 +243,5 @@ def _run(run: RunFiles) -> dict[str, Any]:
         "weights": str(facts.get("weights_sha256") or "")[:10],
         "wall": cost_text("wall_seconds", facts.get("wall_seconds")),
         "gpu_hours": cost_text("gpu_hours", facts.get("gpu_hours")),
-        "hardware": hardware.get("gpu") or hardware.get("cpu") or "",
+        "hardware": (facts and machine(facts)) or "",
     }

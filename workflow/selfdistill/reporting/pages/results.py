@@ -21,9 +21,13 @@ from selfdistill.reporting.read.runs import RunFiles, check_unique
 from selfdistill.reporting.render.html import render
 from selfdistill.reporting.render.paper_shape import blocks
 from selfdistill.reporting.tables.costs import cost_views, total_line
+from selfdistill.texts import one_line, shortened
 
 #: Parts of a resolved config that say which run it is, not how it differs from its method.
 _IDENTITY = ("task", "model", "variant", "method", "implementation", "seed", "data", "base_model")
+
+#: Values of a resolved config, and characters of one of them and of the file as the page shows it, at most.
+_MOST_VALUES, _LONGEST_VALUE, _LONGEST_FILE = 10_000, 2_000, 200_000
 
 #: Name of a run -> its resolved config; None where it has none.
 _Settings = Mapping[str, dict[str, Any] | None]
@@ -108,7 +112,7 @@ def _variants(runs: Sequence[RunFiles], settings: _Settings) -> list[dict[str, A
             {
                 "variant": variant,
                 "method": first.method,
-                "description": describe((settings[first.name] or {}).get("implementation", first.method)),
+                "description": describe(str((settings[first.name] or {}).get("implementation", first.method))),
                 "changes": {"": next(iter(changes.values()))} if same else changes,
             }
         )
@@ -131,17 +135,33 @@ def _changes(run: RunFiles, runs: Sequence[RunFiles], settings: _Settings) -> di
 
 
 def _settings(run: RunFiles) -> dict[str, Any] | None:
-    """The resolved config, parsed."""
+    """The resolved config, parsed.
+
+    Raises UserError: no YAML, no mapping, or one that its aliases make endless.
+    """
     text = _text(run.config)
     if text is None:
         return None
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{run.config}: not YAML ({error}); make this run again") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: the 45th of a month
+        said = one_line(str(error)) or type(error).__name__
+        raise UserError(f"{run.config}: not YAML ({said}); make this run again") from None
     if not isinstance(content, dict):
         raise UserError(f"{run.config}: expected the keys of a run and their values; make this run again")
+    if _values(content) > _MOST_VALUES:
+        raise UserError(f"{run.config}: more than {_MOST_VALUES} values, aliases spelt out; make this run again")
     return content
+
+
+def _values(content: Any) -> int:
+    """Values in lists and mappings inside one another, counted to just above _MOST_VALUES: there may be no end."""
+    count, waiting = 0, [content]
+    while waiting and count <= _MOST_VALUES:
+        each = waiting.pop()
+        count += 1
+        waiting += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+    return count
 
 
 def _dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -152,7 +172,7 @@ def _dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return shortened(value if isinstance(value, str) else json.dumps(value, default=str, skipkeys=True), _LONGEST_VALUE)
 
 
 def _section(
@@ -183,7 +203,7 @@ def _section(
             {
                 "seed": run.seed,
                 "name": run.name,
-                "config": _text(run.config),
+                "config": (text := _text(run.config)) and shortened(text, _LONGEST_FILE),
                 "config_path": run.config,
                 "provenance": _provenance(run),
                 "provenance_path": run.provenance,
@@ -229,7 +249,7 @@ def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             flat |= _flatten(value, f"{prefix}{key} ")
         elif isinstance(value, list):
-            flat[f"{prefix}{key}"] = shlex.join(map(str, value))
+            flat[f"{prefix}{key}"] = shortened(shlex.join(map(str, value)), _LONGEST_VALUE)
         else:
-            flat[f"{prefix}{key}"] = "none" if value is None else str(value)
+            flat[f"{prefix}{key}"] = "none" if value is None else shortened(str(value), _LONGEST_VALUE)
     return flat

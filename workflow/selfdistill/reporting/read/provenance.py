@@ -1,19 +1,55 @@
-"""What a run's provenance.json says."""
+"""What the JSON files of a run say: its provenance, and the account of its evaluation. They may come from elsewhere."""
 
-import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from selfdistill.errors import UserError
+from selfdistill.json_files import read_object
 from selfdistill.reporting.read.runs import RunFiles
+from selfdistill.texts import shortened
+
+#: What is computed with; the others are only shown.
+_NUMBERS = ("wall_seconds", "gpu_hours", "steps", "tokens")
+_MEMORY, _HARDWARE = "peak_memory_gib", "hardware"
+#: Characters of a machine's name, at most.
+_LONGEST_NAME = 200
 
 
 def provenance_of(run: RunFiles) -> dict[str, Any] | None:
-    """The provenance of a run's training; None where it has none. Raises UserError: a file that cannot be read."""
-    if run.provenance is None:
-        return None
-    try:
-        return json.loads(run.provenance.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{run.provenance}: cannot read it ({error}); make this run again") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{run.provenance}: not JSON ({error.msg}); make this run again") from None
+    """The provenance of a run's training; None where it has none. Raises UserError as `read_facts` does."""
+    return None if run.provenance is None else read_facts(run.provenance)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts of a provenance.json or evaluation.json, with objects at peak_memory_gib and hardware.
+
+    Raises UserError with file and key: a file that cannot be read, and a fact of another type than we write.
+    """
+    facts = read_object(path)
+    for name in _NUMBERS:
+        _check_number(path, name, facts.get(name))
+    for name in (_MEMORY, _HARDWARE):
+        if not isinstance(facts.get(name), dict | None):
+            raise UserError(f"{path}: {name} is {facts[name]!r}, expected an object or null")
+    facts |= {name: facts.get(name) or {} for name in (_MEMORY, _HARDWARE)}
+    for part in ("host", "device"):
+        _check_number(path, f"{_MEMORY}.{part}", facts[_MEMORY].get(part))
+    for part in ("cpu", "gpu"):
+        if not isinstance(facts[_HARDWARE].get(part), str | None):
+            raise UserError(f"{path}: {_HARDWARE}.{part} is {facts[_HARDWARE][part]!r}, expected a text or null")
+    return facts
+
+
+def machine(facts: Mapping[str, Any]) -> str | None:
+    """What a run was made on: its GPU, else its processor; None where it does not say."""
+    named = facts[_HARDWARE].get("gpu") or facts[_HARDWARE].get("cpu")
+    return named and shortened(named, _LONGEST_NAME)
+
+
+def _check_number(path: Path, name: str, value: Any) -> None:
+    if value is None:
+        return
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise UserError(f"{path}: {name} is {value!r}, expected a number of 0 or more, or null")

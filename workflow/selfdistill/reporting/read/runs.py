@@ -1,14 +1,17 @@
 """The files of a run, as tables, figures and pages take them. Callers list the runs; nothing here searches the disk."""
 
-import json
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selfdistill.errors import UserError
+from selfdistill.json_files import parsed
+
+_LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -48,32 +51,34 @@ def check_unique(runs: Sequence[RunFiles]) -> None:
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The steps of a metrics.jsonl, in order.
+    """The steps of a metrics.jsonl, in order; a metric that is no finite number (null, NaN, infinity) is None.
 
-    Raises UserError with file and line number: a line that is no JSON object, has no whole number `step`, or whose step
-    does not follow the one before (a step that is there twice among them).
+    Raises UserError with file and line number: a line that is no JSON object, has no whole number `step`, whose step
+    does not follow the one before (a step that is there twice among them), or with a metric (a name with a "/") that is
+    something else than a number.
     """
     steps: list[dict[str, Any]] = []
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # Not splitlines: it ends lines inside of JSON's texts too, at U+2028 for example.
+        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except OSError as error:
         raise UserError(f"{path}: cannot read the metrics ({error.strerror}); train this run again") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot read the metrics ({error}); train this run again") from None
+    if lines == [""]:
+        raise UserError(f"{path}: no steps; expected one JSON object a step")
     for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: not JSON ({error.msg}); expected one object a step") from None
+        where = f"{path}, line {number}"
+        record = parsed(line, where, "expected one object a step")
         step = record.get("step") if isinstance(record, dict) else None
         if type(step) is not int or step < 0:
-            raise UserError(f"{path}, line {number}: expected a JSON object with a whole number 'step' of 0 or more")
+            raise UserError(f"{where}: expected a JSON object with a whole number 'step' of 0 or more")
         if steps and step <= steps[-1]["step"]:
             raise UserError(
-                f"{path}, line {number}: step {step} comes after step {steps[-1]['step']}; expected every step once, "
+                f"{where}: step {step} comes after step {steps[-1]['step']}; expected every step once, "
                 "in rising order: was the file written by two trainers at a time?"
             )
-        steps.append(record)
-    if not steps:
-        raise UserError(f"{path}: no steps; expected one JSON object a step")
+        steps.append({name: _metric(name, value, where) if "/" in name else value for name, value in record.items()})
     return steps
 
 
@@ -84,3 +89,11 @@ def series(metrics: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
         for record in metrics
         if isinstance(value := record.get(key), (int, float)) and math.isfinite(value)
     }
+
+
+def _metric(name: str, value: Any, where: str) -> float | None:
+    if value is None or (type(value) in (int, float) and -_LARGEST <= value <= _LARGEST):
+        return value
+    if type(value) in (int, float):  # 1e999 is read as infinity
+        return None
+    raise UserError(f"{where}: {name} is {value!r}, expected a number (null where it is none)")

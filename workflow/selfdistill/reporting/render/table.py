@@ -1,6 +1,7 @@
 """Tables for readers: one shape, `View`, written as Markdown, as LaTeX (booktabs) and as HTML that sorts."""
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ from markupsafe import Markup
 
 from selfdistill.files import write_text
 from selfdistill.reporting.render.html import environment, render
+from selfdistill.texts import one_line
 
 BEST, TIED = "best", "tied"
 #: Behind a value that is tied with the best, in texts.
@@ -65,7 +67,7 @@ def latex(views: Sequence[View], lead: str, empty: str) -> str:
     r"""The same as tables for \input, each with its title as caption; they need \usepackage{booktabs}."""
     if not views:
         return f"% {empty}\n"
-    return "\n".join([f"% Needs \\usepackage{{booktabs}}. {lead}\n", *(_latex(view) for view in views)])
+    return "\n".join([f"% Needs \\usepackage{{booktabs}}. {one_line(lead)}\n", *(_latex(view) for view in views)])
 
 
 def html_table(view: View) -> Markup:
@@ -89,58 +91,95 @@ def write_views(
 
 
 def _markdown(view: View) -> str:
-    lines = [f"### {view.title}", ""]
-    lines.append(f"| {_piped(view.head)} | {' | '.join(map(_piped, view.columns))} |")
+    lines = [f"### {markdown_text(view.title)}", ""]
+    lines.append(f"| {' | '.join(map(markdown_text, (view.head, *view.columns)))} |")
     lines.append("|---" + "|---:" * len(view.columns) + "|")
     for row in view.rows:
-        cells = [_markdown_cell(cell) for cell in row.cells] or [row.absent] * len(view.columns)
+        cells = [_markdown_cell(cell) for cell in row.cells] or [markdown_text(row.absent)] * len(view.columns)
         label = f"{row.label} ({row.note})" if row.note else row.label
-        lines.append(f"| {_piped(label)} | {' | '.join(map(_piped, cells))} |")
+        lines.append(f"| {' | '.join([markdown_text(label), *cells])} |")
     if view.remarks:
-        lines += ["", *(f"* {remark}" for remark in view.remarks)]
+        lines += ["", *(f"* {markdown_text(remark)}" for remark in view.remarks)]
     return "\n".join(lines) + "\n"
 
 
 def _markdown_cell(cell: Cell) -> str:
-    value = f"**{cell.text}**" if cell.mark == BEST else f"{cell.text}{TIED_SIGN}" if cell.mark == TIED else cell.text
-    beside = cell.beside and f"({cell.beside}{'!' if cell.outside else ''})"
-    return " ".join(filter(None, (value, cell.detail, beside)))
-
-
-def _piped(text: str) -> str:
-    return text.replace("|", "\\|")
+    text = markdown_text(cell.text)
+    value = f"**{text}**" if cell.mark == BEST else f"{text}{TIED_SIGN}" if cell.mark == TIED else text
+    beside = cell.beside and markdown_text(f"({cell.beside}{'!' if cell.outside else ''})")
+    return " ".join(filter(None, (value, markdown_text(cell.detail), beside)))
 
 
 def _latex(view: View) -> str:
-    columns = [_escaped(title) for title in (view.head, *view.columns)]
-    lines = ["\\begin{table}", "\\centering", f"\\caption{{{_escaped(view.title)}}}"]
+    columns = [latex_text(title) for title in (view.head, *view.columns)]
+    lines = ["\\begin{table}", "\\centering", f"\\caption{{{latex_text(view.title)}}}"]
     lines += [f"\\begin{{tabular}}{{l{'r' * len(view.columns)}}}", "\\toprule", f"{' & '.join(columns)} \\\\"]
     lines.append("\\midrule")
     for row in view.rows:
-        label = _escaped(f"{row.label} ({row.note})" if row.note else row.label)
+        label = _first_cell(f"{row.label} ({row.note})" if row.note else row.label)
         if row.absent:
-            span = f"\\multicolumn{{{len(view.columns)}}}{{c}}{{\\emph{{{_escaped(row.absent)}}}}}"
+            span = f"\\multicolumn{{{len(view.columns)}}}{{c}}{{\\emph{{{latex_text(row.absent)}}}}}"
             lines.append(f"{label} & {span} \\\\")
             continue
         lines.append(f"{' & '.join([label, *map(_latex_cell, row.cells)])} \\\\")
         for part in ("detail", "beside"):  # lines of their own, or no page would be wide enough
             if any(getattr(cell, part) for cell in row.cells):
-                small = [f"{{\\footnotesize {_escaped(getattr(cell, part))}}}" for cell in row.cells]
+                small = [f"{{\\footnotesize {latex_text(getattr(cell, part))}}}" for cell in row.cells]
                 lines.append(f"{' & '.join(['', *small])} \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
-    lines += [f"\\\\[.5ex]{{\\footnotesize {_escaped(remark)}}}" for remark in view.remarks]
+    lines += [f"\\\\[.5ex]{{\\footnotesize {latex_text(remark)}}}" for remark in view.remarks]
     return "\n".join([*lines, "\\end{table}"]) + "\n"
 
 
 def _latex_cell(cell: Cell) -> str:
-    text = _escaped(cell.text)
+    text = latex_text(cell.text)
     return f"\\textbf{{{text}}}" if cell.mark == BEST else f"\\underline{{{text}}}" if cell.mark == TIED else text
 
 
+def _first_cell(text: str) -> str:
+    r"""The text at the beginning of a row, where \\ before it would take brackets or a star for its argument."""
+    return f"{{}}{latex_text(text)}" if text.startswith(("[", "*")) else latex_text(text)
+
+
+#: In Markdown (CommonMark with GitHub's tables, strikes and addresses) these begin something, where they stand so.
+_MARKDOWN = re.compile(
+    r"[\\`*~|$]|!(?=\[)|\](?=[(\[:])|<(?=[A-Za-z/!?])|&(?=#?\w+;)"
+    r"|_(?![A-Za-z0-9])|(?<![A-Za-z0-9])_|:(?=//)|(?<=www)\."
+)
+#: And these at the beginning of a block: headings, quotes, lists, rules.
+_MARKDOWN_BLOCK = re.compile(r"(?:\d+(?=[.)]\s)|(?=[#>=]|[+-]\s|---))")
+
+
+def markdown_text(text: str) -> str:
+    """A text that Markdown shows as it is, in one line, in a cell or a block of its own: no HTML, no link, no table."""
+    plain = _MARKDOWN.sub(r"\\\g<0>", one_line(text).strip())
+    begins = _MARKDOWN_BLOCK.match(plain)
+    return f"{begins[0]}\\{plain[begins.end() :]}" if begins else plain
+
+
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_LATEX |= {"<": "$<$", ">": "$>$", TIED_SIGN: r"$\approx$", "\u2013": "--", "\u2212": "$-$"}
+_LATEX |= {sign: f"${sign}$" for sign in "<>|"}
 _LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+_LATEX |= {TIED_SIGN: r"$\approx$", "\u2013": "--", "\u2014": "---", "\u2212": "$-$", "\u00a0": "~", "\u202f": "~"}
+_LATEX |= {"\u00d7": r"$\times$", "\u00b1": r"$\pm$", "\u00b0": r"$^\circ$", "\u00b5": r"$\mu$", "\u00b7": r"$\cdot$"}
+_LATEX |= {"\u2192": r"$\to$", "\u2264": r"$\le$", "\u2265": r"$\ge$", "\u2026": r"\ldots{}", "\u2022": r"$\bullet$"}
+_LATEX |= {"\u2018": "`", "\u2019": "'", "\u201c": "``", "\u201d": "''"}
+_LATEX |= {"\u00df": r"\ss{}", "\u00e6": r"\ae{}", "\u00c6": r"\AE{}", "\u00f8": r"\o{}", "\u00d8": r"\O{}"}
+#: Combining accents that every font of LaTeX has.
+_COMBINING = "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327"
+_ACCENTS = dict(zip(_COMBINING, "`'^~=u.\"rHvc", strict=True))
+_NOT_PLAIN = re.compile(r"[^ !-;=?-\[\]`-z]|[#$%&]")
 
 
-def _escaped(text: str) -> str:
-    return re.sub("|".join(map(re.escape, _LATEX)), lambda match: _LATEX[match[0]], text)
+def latex_text(text: str) -> str:
+    """A text that LaTeX sets as it is, in one line; characters that its fonts lack are told by their number."""
+    return _NOT_PLAIN.sub(lambda found: _latex_character(found[0]), one_line(text))
+
+
+def _latex_character(character: str) -> str:
+    if character in _LATEX:
+        return _LATEX[character]
+    letter, *accents = unicodedata.normalize("NFD", character)
+    if letter.isascii() and letter.isalpha() and len(accents) == 1 and accents[0] in _ACCENTS:
+        return f"\\{_ACCENTS[accents[0]]}{{{letter}}}"
+    return f"[U+{ord(character):04X}]"

@@ -1,7 +1,6 @@
 """Tables from draws: main.csv and gains.csv, a row a number."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ import pandas as pd
 
 from selfdistill.evaluation.comparisons import holm, mcnemar, wilson
 from selfdistill.evaluation.estimators import Difference, Estimate, interval, paired_difference
-from selfdistill.files import write_text
 from selfdistill.reporting.read.accuracy import REFERENCES, Group, Result, Tasks, benchmark_rows, by_block
 from selfdistill.reporting.read.published import Published, published_rows
 from selfdistill.study.matrix import BASE
@@ -115,11 +113,6 @@ def difference_rows(groups: Sequence[Group], reference: Group, tasks: Tasks) -> 
         for row, adjusted in zip(family, holm([row["p_value"] for row in family]), strict=True):
             row["p_holm"] = float(adjusted)
     return rows
-
-
-def write_csv(path: str | os.PathLike, table: pd.DataFrame) -> None:
-    """Write a long table; equal draws give equal bytes."""
-    write_text(path, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
 
 
 def set_against(row: Mapping[str, Any], published: Published | None) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from functools import partial
 import pandas as pd
 
 from selfdistill.files import write_text
-from selfdistill.reporting.tables.accuracy import FAMILY_WISE, write_csv
+from selfdistill.reporting.render.csv_tables import write_csv
+from selfdistill.reporting.render.table import markdown_text
+from selfdistill.reporting.tables.accuracy import FAMILY_WISE
 from selfdistill.reporting.tables.claim_statistics import (
     FACTOR,
     VALIDATION,
@@ -226,16 +228,17 @@ def claims_markdown(table: pd.DataFrame) -> str:
     lines = ["| verdict | parts |", "|---|---:|", *(f"| {name} | {counts.get(name, 0)} |" for name in VERDICTS), ""]
     for (task, model), part in table.groupby(["task", "model"], sort=False):
         judged, absent = part[part["verdict"] != NOT_RUN], part[part["verdict"] == NOT_RUN]
-        lines += [f"### {task}, {model}", ""]
+        lines += [f"### {markdown_text(f'{task}, {model}')}", ""]
         if len(judged):
             lines += ["| claim | statement | estimate | verdict | why |", "|---|---|---:|---|---|"]
             for row in judged.to_dict("records"):
                 cells = [row["claim"], row["statement"], estimate_text(row), row["verdict"], row["why"]]
-                lines.append(f"| {' | '.join(map(_cell, cells))} |")
+                lines.append(f"| {' | '.join(map(markdown_text, cells))} |")
             lines.append("")
         if len(absent):
             lines += ["Not run:", ""]
-            lines += [f"* {row['claim']}, {row['statement']}: {row['why']}" for row in absent.to_dict("records")]
+            said = (f"{row['claim']}, {row['statement']}: {row['why']}" for row in absent.to_dict("records"))
+            lines += [f"* {markdown_text(each)}" for each in said]
             lines.append("")
     return "\n".join(lines)
 
@@ -313,7 +316,3 @@ def _range(part: Part) -> str:
     if math.isinf(part.above):
         return f"below {part.below:.3g}"
     return f"between {part.above:.3g} and {part.below:.3g}"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

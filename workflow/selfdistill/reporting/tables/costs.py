@@ -1,13 +1,12 @@
 """What runs cost: time, GPU-hours, tokens and memory, as measured when they were trained and evaluated."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from selfdistill.errors import UserError
+from selfdistill.reporting.read.provenance import machine, read_facts
 from selfdistill.reporting.read.runs import RunFiles, check_unique, read_metrics
 from selfdistill.reporting.render.table import Cell, Row, View
 
@@ -41,8 +40,8 @@ def costs_table(runs: Sequence[RunFiles]) -> pd.DataFrame:
     Raises UserError for a run listed twice and for a file that cannot be read.
     """
     check_unique(runs)
-    trained = [_row(TRAINING, run, _facts(run.provenance), run.metrics) for run in runs if run.provenance is not None]
-    evaluated = [_row(EVALUATION, run, _facts(run.account), None) for run in runs if run.account is not None]
+    trained = [_row(TRAINING, run, run.provenance, run.metrics) for run in runs if run.provenance is not None]
+    evaluated = [_row(EVALUATION, run, run.account, None) for run in runs if run.account is not None]
     columns = ["job", "task", "model", "variant", "seed", *COLUMNS]
     table = pd.DataFrame([*trained, *evaluated], columns=columns)
     return table.astype(dict.fromkeys((*_ADDED, *_LARGEST, "tokens_per_second"), float))
@@ -119,8 +118,9 @@ def cost_text(column: str, value: Any) -> str:
     return f"{value:.2f}" if column in _LARGEST else f"{value:,.0f}"
 
 
-def _row(job: str, run: RunFiles, facts: Mapping[str, Any], metrics: Path | None) -> dict[str, Any]:
-    wall, memory, hardware = facts.get("wall_seconds"), facts.get("peak_memory_gib") or {}, facts.get("hardware") or {}
+def _row(job: str, run: RunFiles, account: Path, metrics: Path | None) -> dict[str, Any]:
+    facts = read_facts(account)
+    wall, memory = facts.get("wall_seconds"), facts["peak_memory_gib"]
     steps = read_metrics(metrics) if metrics is not None else []
     drawn = facts.get("tokens") if job == EVALUATION else _added(steps, "tokens/generated")
     return {
@@ -137,22 +137,10 @@ def _row(job: str, run: RunFiles, facts: Mapping[str, Any], metrics: Path | None
         "tokens_per_second": drawn / wall if drawn is not None and wall else None,
         "peak_host_gib": memory.get("host"),
         "peak_device_gib": memory.get("device"),
-        "hardware": hardware.get("gpu") or hardware.get("cpu"),
+        "hardware": machine(facts),
     }
 
 
 def _added(steps: Sequence[Mapping[str, Any]], key: str) -> float | None:
     values = [value for step in steps if (value := step.get(key)) is not None]
     return sum(values) if values else None
-
-
-def _facts(path: Path | None) -> Mapping[str, Any]:
-    try:
-        facts = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read what this run cost ({error}); make it again") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON ({error.msg}); make this run again") from None
-    if not isinstance(facts, dict):
-        raise UserError(f"{path}: expected a JSON object; make this run again")
-    return facts

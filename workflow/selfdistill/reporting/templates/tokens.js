@@ -36,7 +36,10 @@
   // Small sizes matter: rlcsd selects tokens from 0.0008 nats on.
   const digits = (value) => (value === 0 || Math.abs(value) >= 0.1 ? value.toFixed(3) : value.toPrecision(3));
   const signed = (value) => (Number.isFinite(value) ? (value > 0 ? "+" : "") + digits(value).replaceAll("-", "\u2212") : "none");
-  const visible = (text) => (text === "" ? "(part of the next character)" : text.replace(/\n/g, "\u21b5"));
+  // As texts.visible: what is not seen, or turns round its neighbours, is spelt out.
+  const UNSEEN = /[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]/g;
+  const shown = (text) => text.replace(/\r\n/g, "\n").replace(UNSEEN, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
+  const visible = (text) => (text === "" ? "(part of the next character)" : shown(text).replace(/\n/g, "\u21b5"));
 
   // ---- what is shown
   const options = (select, values, label = String) =>
@@ -58,8 +61,8 @@
     $("facts").textContent = `The answer is ${r.correct ? "correct" : "wrong"}; reward ${r.reward}, advantage ${signed(r.advantage)}; ` +
       `${r.tokens.length} tokens` + (r.distilled ? "; distilled: after the method, a token has a divergence in nats, not an advantage" : "") +
       (r.marked ? `; ${r.marked.size} tokens marked` : "") + ".";
-    $("problem").textContent = `${r.problem}\n\nAnswer: ${r.answer}`;
-    const hint = ([solution, answer]) => (solution ? `${solution}\n\n` : "") + `The correct final answer is: ${answer}`;
+    $("problem").textContent = shown(`${r.problem}\n\nAnswer: ${r.answer}`);
+    const hint = ([solution, answer]) => shown((solution ? `${solution}\n\n` : "") + `The correct final answer is: ${answer}`);
     $("hint").textContent = hint(r.hint);
     $("wrong").textContent = r.wrongHints.map((each, k) => `--- ${k + 1} of ${r.wrongHints.length} ---\n${hint(each)}`).join("\n\n");
     $("wrong-hints").hidden = !r.wrongHints.length;
@@ -76,7 +79,8 @@
     spans = []; starts = []; joined = current.tokens.join("");
     current.tokens.forEach((token, i) => {
       const span = document.createElement("span");
-      span.textContent = token;
+      span.textContent = shown(token);
+      span.dir = "auto"; // by itself: letters that run from right to left leave the other tokens where they are
       starts.push(place);
       place += token.length;
       spans.push(span);

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from selfdistill.reporting.read.runs import RunFiles, check_unique
+from selfdistill.reporting.render.csv_tables import csv_text, read_csv
 from selfdistill.reporting.tokens.classes import token_class
 from selfdistill.reporting.tokens.summaries import CLASS_COLUMNS, SIGNALS, TOKEN_COLUMNS
+from selfdistill.texts import visible
 
 #: A token is ranked that occurs this often, and at least once in so many tokens: a rare one has no mean to speak of.
 LEAST_COUNT, ONCE_IN = 5, 2000
@@ -63,18 +65,18 @@ def top_tokens_table(tokens: Sequence[Part], top: int = TOP) -> pd.DataFrame:
 
 
 def written(token: str) -> str:
-    """A token as a table shows it: as in JSON, without the quotes."""
-    return json.dumps(token, ensure_ascii=False)[1:-1]
+    """A token as a table shows it: as in JSON, without the quotes, and nothing unseen in it."""
+    return visible(json.dumps(token, ensure_ascii=False)[1:-1])
 
 
 def as_csv(table: pd.DataFrame) -> str:
     """Six significant digits: contrasts may be far below a hundredth of a nat."""
-    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return csv_text(table, "%.6g")
 
 
 def read_top_tokens(path: str | os.PathLike) -> pd.DataFrame:
     """top_tokens.csv; a token that reads "null" or "NaN" is one."""
-    return pd.read_csv(path, keep_default_na=False)
+    return read_csv(path, keep_words=True)
 
 
 def _ranked(summed: pd.DataFrame, signal: str) -> pd.DataFrame:

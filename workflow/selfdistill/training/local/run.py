@@ -23,6 +23,7 @@ from selfdistill.tasks.graders import Graded, grade_response
 from selfdistill.tasks.schema import Problem, read_problems
 from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.local.trainer import LocalTrainer
+from selfdistill.training.updates import UpdateWatch, skipped_text
 
 Report = Callable[[str], None]
 #: What of its state says that something was saved: patterns of files.
@@ -52,7 +53,8 @@ def train(
         report: takes one line of progress.
 
     Raises:
-        UserError: for a config, data or model that cannot be trained on, before anything is written to `outputs`.
+        UserError: for a config, data or model that cannot be trained on, and for a run whose updates are not finite
+            from some step on for good, before anything is written to `outputs`.
     """
     state = StateFolder(Path(state_dir))
     with state.locked(report):
@@ -88,7 +90,7 @@ def _finish(
         report(f"resumed from step {done} in {state.path}")
     else:
         log.write(0, trainer.validate())
-    began = time.monotonic()
+    watch, began = UpdateWatch(log.steps(done)), time.monotonic()
     for step in range(done + 1, settings.steps + 1):
         metrics = trainer.step(step)
         if step % settings.validation.every == 0 or step == settings.steps:
@@ -97,10 +99,12 @@ def _finish(
             records.write(step, trainer.recorded)
         log.write(step, metrics)
         report(_progress(step, done, settings.steps, metrics, time.monotonic() - began))
+        watch.see(step, metrics)
         if step % settings.checkpoint.every == 0 and step < settings.steps:
             wall = before + time.monotonic() - began
             state.save_checkpoint(step, trainer.state_dict(), {"wall_seconds": wall, "started": started})
     log.close()
+    watch.finish()
     with atomic_path(state.final) as folder:
         folder.mkdir()
         trainer.save(folder / MODEL)
@@ -146,4 +150,4 @@ def _progress(step: int, done: int, steps: int, metrics: dict[str, float], secon
         f"step {step}/{steps}  reward {metrics['reward/mean']:.3f}  length {metrics['response/length_mean']:.1f}  "
         f"entropy {metrics['actor/entropy']:.3f}  {rate:.2f} s/step  {rate * (steps - step):.0f} s left"
     )
-    return "  ".join([line, *validated])
+    return "  ".join(filter(None, [line, skipped_text(metrics), *validated]))

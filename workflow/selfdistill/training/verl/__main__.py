@@ -58,7 +58,7 @@ def main(words: Sequence[str]) -> int:
 def _failed(error: BaseException) -> int:
     said = str(error).strip()
     if not isinstance(error, UserError):
-        said = f"{type(error).__name__}: {said.splitlines()[0] if said else ''}"
+        said = f"{type(error).__name__}: {said.partition(chr(10))[0]}"
     leave_reason(said)
     return 1
 

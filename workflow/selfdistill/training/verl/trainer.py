@@ -30,6 +30,7 @@ from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.step import StepRollouts, TrainingStep
+from selfdistill.training.updates import UpdateWatch, skipped_text
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.ray_engine import RayEngine
 from selfdistill.training.verl.rollouts import ImpatientBuffer
@@ -98,7 +99,10 @@ class SelfDistillTrainer(PPOTrainerSync):
                 shutil.rmtree(old, ignore_errors=True)
 
     def fit(self, agent_loop_manager: AgentLoopManager) -> None:
-        """Train to the last step. A step is in metrics.jsonl before any checkpoint holds it, so none can be lost."""
+        """Train to the last step. A step is in metrics.jsonl before any checkpoint holds it, so none can be lost.
+
+        Raises UserError for a run whose updates are not finite from some step on for good.
+        """
         self.agent_loop_manager, settings = agent_loop_manager, self._settings
         helpers = [*agent_loop_manager.agent_loop_workers, *self.reward_loop_manager.reward_loop_worker_handles]
         servers = [server for replica in self.llm_server_manager.get_replicas() for server in replica.servers]
@@ -112,6 +116,7 @@ class SelfDistillTrainer(PPOTrainerSync):
         )
         log, records = MetricsLog(settings.state), StepRecords(settings.state)
         done, began = self.global_steps, time.monotonic()
+        watch = UpdateWatch(log.steps(done))
         if self.config.trainer.val_before_train and not done:
             self._record(log, 0, self._validate(log.last))
         for number in range(done + 1, self.total_training_steps + 1):
@@ -130,9 +135,12 @@ class SelfDistillTrainer(PPOTrainerSync):
             print(
                 f"step {number}/{self.total_training_steps}  reward {metrics['reward/mean']:.3f}  "
                 f"length {metrics['response/length_mean']:.1f}  entropy {metrics['actor/entropy']:.3f}  "
-                f"{seconds:.1f} s/step  {left:.0f} s left",
+                f"{seconds:.1f} s/step  {left:.0f} s left  {skipped_text(metrics)}".rstrip(),
                 flush=True,
             )
+            watch.see(number, metrics)
+            if last:
+                watch.finish()
             if _due(number, settings.checkpoint_every, last):
                 self._save_checkpoint()
         log.close()

@@ -12,6 +12,8 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError
 
+from selfdistill.texts import reportable
+
 #: Where this variable names a file, a failed run leaves its reason there, in one line.
 REASON_FILE = "SELFDISTILL_REASON_FILE"
 _EVERY_SECONDS = 5.0
@@ -20,6 +22,7 @@ _PATIENCE_SECONDS = 10.0
 
 def leave_reason(said: str) -> None:
     """Print why the run failed, and leave it in the file of REASON_FILE; the first reason counts."""
+    said = reportable(said)
     print(said, file=sys.stderr, flush=True)
     file = os.environ.get(REASON_FILE)
     if file and not Path(file).exists():

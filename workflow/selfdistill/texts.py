@@ -1,0 +1,108 @@
+"""Texts of any origin, made fit for a line of a log, a cell of a spreadsheet or a page. Standard library only."""
+
+import os
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+#: Characters that are not seen, or turn round what stands beside them: controls (but tab and line feed), separators of
+#: lines and paragraphs, embeddings, overrides and isolates of direction, the byte order mark, half surrogate pairs.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]"
+)
+_LINE_BREAKS = re.compile("(?:[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029])+")
+
+#: What a spreadsheet takes for a formula, also behind spaces and quotes, and in its full-width forms.
+_FORMULA = re.compile("[\\s\"'\u2018\u2019\u201c\u201d]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r]")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_APOSTROPHE = "'"
+
+_SECRET = "<secret>"
+#: Names of variables whose whole value is a secret, and the fewest characters of one: "1" would be struck everywhere.
+_SECRET_NAMES = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_KEY)$", re.IGNORECASE)
+_LEAST_SECRET = 6
+#: A user name without a password is as long as this where it is a token ("https://TOKEN@host").
+_LEAST_TOKEN = 16
+_STRUCK = (
+    (re.compile(r"(://)[^\s/?#\"'<>]*@"), rf"\1{_SECRET}@"),
+    (re.compile(r"(\bbearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{_SECRET}"),
+    (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), _SECRET),
+    (
+        re.compile(r"([?&][\w-]*(?:token|signature|secret|password|api_?key|credential)=)[^&\s\"'<>]+", re.IGNORECASE),
+        rf"\1{_SECRET}",
+    ),
+)
+
+#: Characters of one error or line of a log, at most.
+LONGEST_LINE = 4_000
+
+
+def visible(text: str) -> str:
+    r"""The text with unseen characters and those that turn round others written as in JSON: `\u202e`."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def one_line(text: str) -> str:
+    """The text in one line: spaces for line breaks of any kind and for tabs, all else `visible`."""
+    return visible(_LINE_BREAKS.sub(" ", text).replace("\t", " "))
+
+
+def shortened(text: str, most: int = LONGEST_LINE) -> str:
+    """The text where it has no more than `most` characters, else its beginning and its end, and how many are left out.
+
+    Half of the end and all of the cut are no news: three quarters of what is kept are the beginning.
+    """
+    surplus = len(text) - most
+    if surplus <= 0:
+        return text
+    begin = most * 3 // 4
+    return f"{text[:begin]} [... {surplus} characters left out ...] {text[len(text) - (most - begin) :]}"
+
+
+def reportable(text: str) -> str:
+    """A message fit for logs and terminals: without secrets, visible, and no longer than LONGEST_LINE."""
+    return shortened(visible(without_secrets(text)))
+
+
+def without_secrets(text: str) -> str:
+    """The text without passwords of URLs, bearer and hub tokens, and secrets of the environment's variables.
+
+    Secrets of the environment are values of variables named so (HF_TOKEN, WANDB_API_KEY), and passwords of addresses in
+    any variable (HF_ENDPOINT, HTTPS_PROXY, PIP_INDEX_URL); they go wherever they stand.
+    """
+    for secret in sorted(set(_environment_secrets()), key=len, reverse=True):
+        text = text.replace(secret, _SECRET)
+    for pattern, replacement in _STRUCK:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _environment_secrets() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if len(value) < _LEAST_SECRET:
+            continue
+        if _SECRET_NAMES.search(name):
+            yield value.strip()
+        if "@" not in value or not ("://" in value or name.lower().endswith("_proxy")):
+            continue
+        for address in value.split():  # PIP_EXTRA_INDEX_URL has several
+            user, _, password = address.rpartition("://")[2].rpartition("@")[0].partition(":")
+            secret = password or (user if len(user) >= _LEAST_TOKEN else "")
+            yield from (each for each in (secret, unquote(secret)) if len(each) >= _LEAST_SECRET)
+
+
+def spreadsheet_cell(text: str) -> str:
+    """A text that no spreadsheet runs: behind an apostrophe where it reads as a formula and is no number.
+
+    `from_spreadsheet_cell` undoes it.
+    """
+    return _APOSTROPHE + text if _is_formula(text) else text
+
+
+def from_spreadsheet_cell(cell: str) -> str:
+    """The text of which `spreadsheet_cell` made this cell."""
+    return cell[1:] if cell.startswith(_APOSTROPHE) and _is_formula(cell[1:]) else cell
+
+
+def _is_formula(text: str) -> bool:
+    return _FORMULA.match(text) is not None and _NUMBER.fullmatch(text) is None
