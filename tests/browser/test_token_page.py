@@ -162,3 +162,23 @@ def test_sixteen_thousand_tokens_switch_at_once(chromium, page):
     choose(chromium, "step", 1)
     search(chromium, "therefore")
     assert time.monotonic() - began < 10  # a second or less; this machine may be busy
+
+
+def test_what_turns_round_its_neighbours_is_spelt_out(chromium, tmp_path):
+    """Overrides, isolates and their ends, in tokens and problems; letters that run from right to left stay in place."""
+    tokens = ["one ", "\u202e", "two ", "\u2069\u202e", "three ", "\u05d0\u05d1 ", "\u05d2\u05d3 ", "\x1b[0m", "four"]
+    path = tmp_path / "tokens.html"
+    runs = [run_with(tmp_path, [record(tokens, problem="a \u202e b", correct_solution="c \u2067 d")])]
+    path.write_text(page_of(runs), encoding="utf-8")
+    chromium.open(path)
+    spans = "[...document.querySelectorAll('#text span')]"
+    shown = chromium.evaluate(f"{spans}.map(each => each.textContent)")
+    assert shown == ["one ", "\\u202e", "two ", "\\u2069\\u202e", "three ", *tokens[5:7], "\\u001b[0m", "four"]
+    lefts = chromium.evaluate(
+        "[...document.querySelectorAll('#text span')].map(each => each.getBoundingClientRect().x)"
+    )
+    assert lefts == sorted(lefts)
+    assert text_of(chromium, "problem").startswith("a \\u202e b")
+    assert text_of(chromium, "hint").startswith("c \\u2067 d")
+    search(chromium, "three")
+    assert text_of(chromium, "matches") == "1 match"

@@ -70,10 +70,10 @@ def without_secrets(text: str) -> str:
     Secrets of the environment are values of variables named so (HF_TOKEN, WANDB_API_KEY), and passwords of addresses in
     any variable (HF_ENDPOINT, HTTPS_PROXY, PIP_INDEX_URL); they go wherever they stand.
     """
-    for secret in sorted(set(_environment_secrets()), key=len, reverse=True):
-        text = text.replace(secret, _SECRET)
     for pattern, replacement in _STRUCK:
         text = pattern.sub(replacement, text)
+    for secret in sorted(set(_environment_secrets()), key=len, reverse=True):
+        text = text.replace(secret, _SECRET)
     return text
 
 
