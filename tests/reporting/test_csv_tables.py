@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pandas as pd
 
-from selfdistill.reporting.csv_tables import csv_text, read_csv, write_csv
+from selfdistill.reporting.render.csv_tables import csv_text, read_csv, write_csv
 
 TABLE = pd.DataFrame(
     {

@@ -14,14 +14,14 @@ from token_records import record, run_with, words
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import read_draws, read_matrix
-from selfdistill.reporting.beside import beside_table
-from selfdistill.reporting.costs import costs_table
-from selfdistill.reporting.health import health, health_remarks
-from selfdistill.reporting.html import environment
-from selfdistill.reporting.pages import results_page
-from selfdistill.reporting.runs import RunFiles, read_metrics, series
-from selfdistill.reporting.token_packing import rollout_sizes
-from selfdistill.reporting.token_summaries import summarise
+from selfdistill.reporting.pages.results import results_page
+from selfdistill.reporting.read.health import health, health_remarks
+from selfdistill.reporting.read.runs import RunFiles, read_metrics, series
+from selfdistill.reporting.render.html import environment
+from selfdistill.reporting.tables.behaviour import beside_table
+from selfdistill.reporting.tables.costs import costs_table
+from selfdistill.reporting.tokens.packing import rollout_sizes
+from selfdistill.reporting.tokens.summaries import summarise
 from selfdistill.runs.records import SCHEMA, read_records
 
 DEEP = "[" * 100_000 + "]" * 100_000
