@@ -1,8 +1,12 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 from transformers import GenerationConfig
 
+from selfdistill.errors import UserError
+from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 
@@ -77,3 +81,21 @@ def test_the_mode_of_the_model_is_left_as_found(model):
         model.train(training)
         draw(model, SamplingSettings(2))
         assert model.training is training
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("sampler", [TransformersGenerate, DecodeLoop])
+def test_log_probs_that_are_not_finite_are_an_error_that_names_the_model(model, sampler, temperature, value):
+    """Of a model with one bad weight, drawn greedily too; one that only bars tokens (-inf) is in order."""
+    bad, barred = copy.deepcopy(model), copy.deepcopy(model)
+    bad.name_or_path = "results/models/bad"
+    with torch.no_grad():
+        bad.get_input_embeddings().weight[PROMPTS[0][-1]] = value
+    for prompts in (PROMPTS[:1], PROMPTS):  # alone, and among others
+        with pytest.raises(UserError, match=r"^results/models/bad: the log-probs that the model gives are not finite"):
+            sampler(bad, 0, [2]).sample(prompts, SamplingSettings(LIMIT, temperature), KEYS[: len(prompts)])
+    forward = barred.lm_head.forward
+    barred.lm_head.forward = lambda hidden: forward(hidden).index_fill(-1, torch.tensor([3]), float("-inf"))
+    drawn = sampler(barred, 0, [2]).sample(PROMPTS, SamplingSettings(LIMIT, temperature), KEYS)
+    assert all(np.isfinite(rollout.logprobs).all() and 3 not in rollout.response_ids for rollout in drawn)

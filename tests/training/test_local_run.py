@@ -23,6 +23,8 @@ from selfdistill.runs.records import read_records
 from selfdistill.runs.state_folder import StateFolder
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
 from selfdistill.training.local import run
+from selfdistill.training.local.engine import LocalEngine
+from selfdistill.training.step import TrainingStep
 
 
 class StoppedError(Exception):
@@ -312,3 +314,53 @@ def test_gt_cot_names_the_rows_without_a_solution(small_run, config, tmp_path):
     config["hints"]["source"] = "gt_cot"
     with pytest.raises(UserError, match=r"solution.*3|3.*solution"):
         go(config, {**small_run, "train_file": tmp_path / "train.parquet"}, tmp_path)
+
+
+def test_a_run_whose_updates_are_not_finite_for_good_is_not_published(small_run, config, tmp_path, monkeypatch):
+    """From step 3 of 4 on; started again it ends alike. With one such update alone it is published."""
+    step, update, now = TrainingStep.run, LocalEngine.update, {}
+    config["checkpoint"]["every"] = 1
+    config["validation"] |= {"problems": 1, "draws": 1}
+
+    def run_step(self, number, rollouts):
+        now["step"], now["updates"] = number, 0
+        return step(self, number, rollouts)
+
+    def overflow(self, *arguments):
+        now["updates"] += 1
+        bad = now["step"] >= 3 and now["bad"](now)
+        return ({}, float("inf")) if bad else update(self, *arguments)
+
+    monkeypatch.setattr(TrainingStep, "run", run_step)
+    monkeypatch.setattr(LocalEngine, "update", overflow)
+    now["bad"] = lambda now: True
+    lines, errors = [], []
+    for _ in range(2):
+        with pytest.raises(UserError, match="step 3: from here on no update was finite") as error:
+            go(config, small_run, tmp_path / "bad", lines.append)
+        errors.append(str(error.value))
+        assert not (tmp_path / "bad" / "out").exists()
+        assert not (tmp_path / "bad" / "state" / "final").exists()
+    assert errors[0] == errors[1]
+    assert any(line.startswith("resumed from step 3") for line in lines)
+    said = [line.partition("  skipped ")[2] for line in lines if line.startswith("step 4/")]
+    assert [each.partition("  ")[0] for each in said] == ["2 updates (1 not finite)"] * 2  # the other had no loss
+    logged = metrics_of(tmp_path / "bad" / "state" / "metrics.jsonl")
+    assert [record.get("actor/nonfinite_updates") for record in logged] == [None, 0, 0, 2, 1]
+    now["bad"] = lambda now: now["step"] == 4
+    outputs = go(config, small_run, tmp_path / "good")
+    assert metrics_of(outputs["metrics"])[-1]["actor/nonfinite_updates"] == 1
+
+
+def test_weights_that_become_infinite_are_told_at_the_next_rollout(small_run, config, tmp_path, monkeypatch):
+    update = LocalEngine.update
+
+    def diverge(self, *arguments):
+        found = update(self, *arguments)
+        next(self.model.parameters()).data.fill_(float("inf"))
+        return found
+
+    monkeypatch.setattr(LocalEngine, "update", diverge)
+    with pytest.raises(UserError, match=r"base: the log-probs that the model gives are not finite"):
+        go(config, small_run, tmp_path)
+    assert not (tmp_path / "out").exists()

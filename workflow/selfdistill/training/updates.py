@@ -9,7 +9,7 @@ SKIPPED, NONFINITE = "actor/skipped_updates", "actor/nonfinite_updates"
 #: It is in the metrics of a step that made at least one update.
 _MADE = "actor/grad_norm"
 #: Steps in a row, all of whose updates were not finite, after which a run is given up before its end.
-PATIENCE = 5
+PATIENCE = 10
 
 
 class UpdateWatch:
