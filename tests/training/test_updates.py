@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.training.updates import NONFINITE, PATIENCE, SKIPPED, UpdateWatch, skipped_text
+from selfdistill.runs.metrics import NONFINITE, SKIPPED
+from selfdistill.training.updates import PATIENCE, UpdateWatch, skipped_text
 
 MADE = {"actor/grad_norm": 1.0, SKIPPED: 0, NONFINITE: 0}
 PART = {"actor/grad_norm": 1.0, SKIPPED: 1, NONFINITE: 1}  # one of two

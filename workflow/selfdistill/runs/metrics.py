@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+#: Updates of a step that were not made, and those of them whose gradient was not finite.
+SKIPPED, NONFINITE = "actor/skipped_updates", "actor/nonfinite_updates"
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -70,11 +73,11 @@ METRICS = (
     Metric("actor/grad_norm", "norm", "Norm of the gradient before it is clipped at `optimizer.max_grad_norm`."),
     Metric("actor/learning_rate", "none", "Learning rate of the step, warm-up included."),
     Metric(
-        "actor/skipped_updates",
+        SKIPPED,
         "updates",
         "Optimizer steps that were not made: no token had a loss of the method's own, or the gradient was not finite.",
     ),
-    Metric("actor/nonfinite_updates", "updates", "Optimizer steps not made because the gradient was not finite."),
+    Metric(NONFINITE, "updates", "Optimizer steps not made because the gradient was not finite."),
     Metric(
         "actor/importance_mean",
         "ratio",

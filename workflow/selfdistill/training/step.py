@@ -18,6 +18,7 @@ from selfdistill.objectives.batch import Batch, Targets, mean_over
 from selfdistill.objectives.methods import build_method, rows_read
 from selfdistill.objectives.policy_gradient import importance_weights
 from selfdistill.randomness import generator
+from selfdistill.runs.metrics import NONFINITE, SKIPPED
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.guards import over_uniform, teacher_guards
 from selfdistill.signals.hints import Assignment, Candidate, assign_hints, hint_metrics, without_unread
@@ -28,7 +29,6 @@ from selfdistill.training.engine import Engine
 from selfdistill.training.recorder import chosen_rows, rollout_facts, token_facts
 from selfdistill.training.settings import StepSettings
 from selfdistill.training.update import update_metrics
-from selfdistill.training.updates import NONFINITE, SKIPPED
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from selfdistill.errors import UserError
+from selfdistill.runs.metrics import NONFINITE, SKIPPED
 
-SKIPPED, NONFINITE = "actor/skipped_updates", "actor/nonfinite_updates"
 #: It is in the metrics of a step that made at least one update.
 _MADE = "actor/grad_norm"
 #: Steps in a row, all of whose updates were not finite, after which a run is given up before its end.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfdistill.reporting.read.runs import RunFiles, read_metrics
-from selfdistill.training.updates import NONFINITE, SKIPPED
+from selfdistill.runs.metrics import NONFINITE, SKIPPED
 
 
 @dataclass(frozen=True)
