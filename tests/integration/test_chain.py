@@ -7,12 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from repository import copy_repository
+from waiting import SECONDS, wait_for
 
 from selfdistill.files import sha256_file
 from selfdistill.tasks.schema import Problem, write_problems
@@ -118,7 +118,7 @@ class Clone:
     def finish(self, *words: str, **environment: str) -> str:
         command, environment = [*self.command, *words], {**os.environ, **environment}
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        done = subprocess.run(command, cwd=self.folder, env=environment, timeout=400, check=False, **output)
+        done = subprocess.run(command, cwd=self.folder, env=environment, timeout=SECONDS, check=False, **output)
         assert done.returncode == 0, done.stdout + self.logs()
         return done.stdout
 
@@ -166,12 +166,6 @@ class Clone:
             ]
         return facts
 
-    def wait_for(self, condition, seconds: float = 120) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, f"timed out\n{self.logs()}"
-            time.sleep(0.05)
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
@@ -195,14 +189,14 @@ def test_nothing_is_left_to_do(whole):
 def test_after_a_sigkill_the_same_command_gives_the_same_results(whole, tmp_path, victim):
     clone = Clone(tmp_path)
     process = clone.start()
-    clone.wait_for(lambda: "step 3/6" in clone.log("grpo") or "step 3/6" in clone.log("rlcsd"))
+    wait_for(lambda: any("step 3/6" in clone.log(variant) for variant in ("grpo", "rlcsd")), clone.logs)
     if victim == "trainer":
         os.kill(clone.trainers()[0], signal.SIGKILL)
-        assert process.wait(timeout=200) != 0
+        assert process.wait(timeout=SECONDS) != 0
     else:
         os.kill(process.pid, signal.SIGKILL)  # the trainers go on: the new workflow has to wait for them
         process.wait()
-        subprocess.run([*clone.command, "--unlock"], cwd=clone.folder, check=True, capture_output=True, timeout=100)
+        subprocess.run([*clone.command, "--unlock"], cwd=clone.folder, check=True, capture_output=True, timeout=SECONDS)
     clone.finish()
     assert clone.results() == whole.results()
     assert all("step 1/6" in clone.log(variant) for variant in ("grpo", "rlcsd"))  # of the attempt that was killed
