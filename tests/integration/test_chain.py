@@ -39,6 +39,8 @@ overrides:
     checkpoint: {every: 2}
 """
 
+#: What cannot be made without all runs. `whole` makes everything; of the other clones most make no more than this.
+TABLE = "results/tables/main.csv"
 
 #: Every other method of the demo, on top of SMALL.
 OTHERS = """
@@ -124,7 +126,7 @@ class Clone:
 
     def start(self) -> subprocess.Popen:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(self.command, cwd=self.folder, start_new_session=True, **quiet)
+        return subprocess.Popen([*self.command, TABLE], cwd=self.folder, start_new_session=True, **quiet)
 
     def logs(self) -> str:
         return "\n".join(file.read_text() for file in (self.folder / "results" / "logs").rglob("*.log"))
@@ -153,12 +155,12 @@ class Clone:
         return found
 
     def main_table(self) -> list[dict[str, str]]:
-        with (self.folder / "results/tables/main.csv").open(newline="") as file:
+        with (self.folder / TABLE).open(newline="") as file:
             return list(csv.DictReader(file))
 
     def results(self) -> dict:
         """Everything that must not depend on kills."""
-        facts = {"main.csv": (self.folder / "results/tables/main.csv").read_bytes()}
+        facts = {"main.csv": (self.folder / TABLE).read_bytes()}
         for variant in ("grpo", "rlcsd"):
             facts[f"{variant} weights"] = sha256_file(self.run(variant) / "model" / "model.safetensors")
             facts[f"{variant} metrics"] = [
@@ -197,7 +199,7 @@ def test_after_a_sigkill_the_same_command_gives_the_same_results(whole, tmp_path
         os.kill(process.pid, signal.SIGKILL)  # the trainers go on: the new workflow has to wait for them
         process.wait()
         subprocess.run([*clone.command, "--unlock"], cwd=clone.folder, check=True, capture_output=True, timeout=SECONDS)
-    clone.finish()
+    clone.finish(TABLE)
     assert clone.results() == whole.results()
     assert all("step 1/6" in clone.log(variant) for variant in ("grpo", "rlcsd"))  # of the attempt that was killed
 
@@ -227,7 +229,7 @@ def test_what_is_complete_is_reported_and_nothing_is_trained_for_it(whole, tmp_p
     assert "rule tables:" in said
     assert "rule train:" not in said
     assert "rule evaluate" not in said
-    table = (clone.folder / "results/tables/main.csv").read_text()
+    table = (clone.folder / TABLE).read_text()
     assert "tiny_qwen3,grpo,chain-3" in table
     assert "rlcsd" not in table
     assert "the disk is full" in (clone.folder / "results/pages/overview.html").read_text()
@@ -244,7 +246,7 @@ def test_the_benchmarks_of_another_task_are_evaluated_too_and_nothing_is_trained
     ]
     (clone.folder / "problems/amc23+aime24+aime25").mkdir(parents=True)
     write_problems(clone.folder / "problems/amc23+aime24+aime25/val.parquet", rows)
-    said = clone.finish("results/tables/main.csv", "results/data/report.csv")
+    said = clone.finish(TABLE, "results/data/report.csv")
     assert "rule evaluate_arithmetic:" in said
     assert "rule train:" not in said
     table = clone.main_table()
@@ -258,7 +260,7 @@ def test_the_benchmarks_of_another_task_are_evaluated_too_and_nothing_is_trained
 
 def test_every_other_method_of_the_demo_goes_through(tmp_path):
     clone = Clone(tmp_path, OTHERS)
-    clone.finish()
+    clone.finish(TABLE, "results/figures/arithmetic/signals.png")
     hashes = set()
     for variant in ("opsd", "sdpo", "srpo", "rlsd", "opsd_ectr", "rlsd_ectr"):
         last = clone.metrics(variant)[-1]
@@ -267,7 +269,7 @@ def test_every_other_method_of_the_demo_goes_through(tmp_path):
         assert last["guard/null_contrast_abs_max"] < 1e-4
         hashes.add(sha256_file(clone.run(variant) / "model" / "model.safetensors"))
     assert len(hashes) == 6
-    table = (clone.folder / "results/tables/main.csv").read_text()
+    table = (clone.folder / TABLE).read_text()
     assert all(f"tiny_qwen3,{variant}," in table for variant in ("base", "opsd", "rlsd_ectr"))
 
 
