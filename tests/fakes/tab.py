@@ -18,15 +18,18 @@ FLAGS = [
 
 
 def executable() -> str | None:
-    """The Chromium that is used: the variable's, or the first on the PATH."""
-    names = (os.environ.get(VARIABLE), "chromium", "chromium-browser", "google-chrome")
-    return next((found for name in names if name and (found := shutil.which(name))), None)
+    """The Chromium that is used: the variable's, or else the first on the PATH."""
+    named = os.environ.get(VARIABLE)
+    names = [named] if named else ["chromium", "chromium-browser", "google-chrome"]
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 def install() -> str | None:
     """Install Debian's Chromium if there is none and this is root. Returns why there is still none, or None."""
     if executable():
         return None
+    if named := os.environ.get(VARIABLE):
+        return f"{VARIABLE}={named}: no such program; set it to Chromium's, or to nothing"
     wanted = f"no Chromium on the PATH: install it (apt-get install chromium), or set {VARIABLE} to the program"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return wanted
