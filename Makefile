@@ -56,14 +56,15 @@ resume: venv  ## after a killed Snakemake: waits for its Slurm jobs (CANCEL=1 en
 	$(BIN)/snakemake --profile $(PROFILE) $(CONFIGFILES) $(ARGS) --unlock
 	$(BIN)/snakemake --profile $(PROFILE) $(CONFIGFILES) $(ARGS)
 
+# Two processes, each with a thread: neighbours in a folder share fixtures, and who is done takes from the other's end.
 test: $(VENV)/ready-dev  ## all tests but those of the browser, Slurm and verl
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-browser: $(VENV)/ready-dev  ## report and site in headless Chromium; screenshots in tests/browser/screenshots
-	OMP_NUM_THREADS=1 timeout 900 $(BIN)/python -m pytest -m browser tests/browser
+test-browser: $(VENV)/ready-dev  ## report and site in Chromium (Debian's, installed if missing and root; else CHROMIUM=...)
+	OMP_NUM_THREADS=1 timeout 3600 $(BIN)/python -m pytest -m browser tests/browser
 
 test-slurm: $(VENV)/ready-dev  ## the workflow on a real Slurm of one node (root; Debian's packages, installed if missing)
-	OMP_NUM_THREADS=1 timeout --signal=INT --kill-after=60 1800 $(BIN)/python -m pytest -m slurm tests/integration/test_slurm.py
+	OMP_NUM_THREADS=1 timeout --signal=INT --kill-after=60 3600 $(BIN)/python -m pytest -m slurm tests/integration/test_slurm.py
 
 lint: $(VENV)/ready-dev  ## ruff, snakefmt, snakemake --lint; which part of the library may import which
 	$(BIN)/ruff check .
@@ -86,7 +87,7 @@ small-verl: venv-verl  ## the small tier's sums through verl, two steps of grpo 
 	$(VERL_BIN)/snakemake $(VERL_SMALL) $(ARGS) --report results/report-small-verl.html --
 
 test-verl: venv-verl  ## verl's tests
-	OMP_NUM_THREADS=1 timeout 1800 $(VERL_BIN)/python -m pytest -m "verl and not verl_full"
+	OMP_NUM_THREADS=1 timeout 3600 $(VERL_BIN)/python -m pytest -m "verl and not verl_full"
 
 test-verl-full: venv-verl  ## every method through verl end to end, on one rank; rlcsd on two
 	OMP_NUM_THREADS=1 timeout 7200 $(VERL_BIN)/python -m pytest -m verl tests/integration/test_verl.py

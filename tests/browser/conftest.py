@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from chromium import BROWSER, browser
-from reporting.conftest import make_study
+from made_up_study import make_study
 from repository import ROOT, copy_repository
+from tab import FLAGS, Tab, executable, install
 from token_records import record, words
 
 from selfdistill.runs.records import write_records
@@ -20,11 +20,23 @@ VARIANTS = ["base", "grpo", "opsd", "rlcsd", "opsd_ectr"]
 
 
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory):
-    if BROWSER is None:
-        pytest.skip("no Chromium on the PATH (apt-get install chromium)")
-    with browser(tmp_path_factory.mktemp("chromium") / "profile") as opened:
+def browser():
+    """A browser with settings of its own, which go with it. A test that needs it fails where there is none."""
+    if reason := install():
+        pytest.fail(reason, pytrace=False)
+    from playwright.sync_api import sync_playwright  # not in verl's environment, which collects these tests too
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=executable(), args=FLAGS, timeout=300_000)
         yield opened
+        opened.close()
+
+
+@pytest.fixture
+def tab(browser):
+    tab = Tab(browser)
+    yield tab
+    tab.close()
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +51,7 @@ def results(tmp_path_factory) -> Path:
     config = ["--config", "draws={source: draws}", "aggregate=available", matrix, "--"]
     for more in ([], ["--report", "results/report.html"]):
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nocolor", *more, *config, "results/site"]
-        done = subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=500)
+        done = subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=1500)
         assert done.returncode == 0, done.stderr[-4000:]
     return folder / "results"
 

@@ -18,12 +18,12 @@ def test_snakemake_finds_the_linked_profile_by_its_name(tmp_path):
     command = [sys.executable, "-m", "selfdistill.cluster.link_profile", "profiles/slurm"]
     for _ in range(2):  # again is no error
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=True
         )
     link = Path(done.stdout.strip())
     assert link.resolve() == ROOT / "profiles" / "slurm"
     look = "from snakemake.cli import get_profile_dir; print(get_profile_dir('slurm')[1])"
-    asked = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 60, "check": True}
+    asked = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 900, "check": True}
     found = subprocess.run([sys.executable, "-c", look], **asked).stdout
     assert Path(found.strip()).resolve() == ROOT / "profiles" / "slurm" / "config.yaml"
 

@@ -1,10 +1,12 @@
 """A job near its time limit goes back into the queue, if it has something to go on from."""
 
 import os
+import threading
 import time
 from datetime import datetime
 
 import pytest
+from waiting import SECONDS, wait_for
 
 from selfdistill.cluster.time_limit import requeued_before_limit
 
@@ -20,19 +22,17 @@ def at(seconds_from_now: float) -> str:
     return f"{datetime.fromtimestamp(time.time() + seconds_from_now):%Y-%m-%dT%H:%M:%S}\n"
 
 
-def wait_in(state, clients, *, save: bool, end: float = 2.0, seconds: float = 4.0) -> list[str]:
+def wait_in(state, clients, *, save: bool) -> list[str]:
     """Lines reported by work that takes longer than its limit of some two seconds."""
-    clients.say("squeue", at(end))
+    clients.say("squeue", at(2))
     clients.say("scontrol", "")
     lines = []
     if save:  # with a time that lies after the beginning, however slow this machine is
         checkpoint = state / "checkpoints" / "step_000003"
         checkpoint.mkdir(parents=True)
-        os.utime(checkpoint, (time.time() + 60, time.time() + 60))
+        os.utime(checkpoint, (time.time() + 86_400,) * 2)
     with requeued_before_limit(state, ["checkpoints/step_*"], lines.append):
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and (len(lines) < 2 or save > len(clients.calls("scontrol"))):
-            time.sleep(0.02)
+        wait_for(lambda: len(lines) == 2 and (clients.calls("scontrol") or not save), lambda: lines)
     return lines
 
 
@@ -46,7 +46,7 @@ def test_near_its_limit_a_job_that_has_saved_something_is_requeued(tmp_path, cli
 def test_one_that_has_saved_nothing_since_it_began_is_not(tmp_path, clients):
     old = tmp_path / "checkpoints" / "step_000001"
     old.mkdir(parents=True)
-    time.sleep(0.05)
+    os.utime(old, (time.time() - 1,) * 2)
     lines = wait_in(tmp_path, clients, save=False)
     assert clients.calls("scontrol") == []
     assert "nothing was saved since this job began" in lines[-1]
@@ -61,15 +61,21 @@ def test_a_task_of_an_array_has_a_name_of_its_own(tmp_path, clients, monkeypatch
 
 
 def test_work_that_ends_in_time_is_left_alone(tmp_path, clients):
-    lines = wait_in(tmp_path, clients, save=True, end=2.0, seconds=0.1)
-    time.sleep(2.2)
+    clients.say("squeue", at(86_400))
+    clients.say("scontrol", "")
+    (tmp_path / "checkpoints" / "step_000003").mkdir(parents=True)
+    lines = []
+    with requeued_before_limit(tmp_path, ["checkpoints/step_*"], lines.append):
+        [watcher] = [thread for thread in threading.enumerate() if thread.name == "time limit"]
+    watcher.join(SECONDS)
+    assert not watcher.is_alive()
     assert clients.calls("scontrol") == []
     assert len(lines) == 1
 
 
-@pytest.mark.parametrize("said", ["N/A\n", "NONE\n", "", at(365 * 86_400)])
+@pytest.mark.parametrize("said", ["N/A\n", "NONE\n", "", "a year"])
 def test_without_a_limit_nothing_is_watched(tmp_path, clients, said):
-    clients.say("squeue", said)
+    clients.say("squeue", at(365 * 86_400) if said == "a year" else said)
     lines = []
     with requeued_before_limit(tmp_path, ["*"], lines.append):
         pass

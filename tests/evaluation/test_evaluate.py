@@ -151,7 +151,7 @@ def test_vllm_draws_alike(run, tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     task = json.dumps({"grader": "maths", "draws": 2, "evaluation": {**GREEDY, "engine": "vllm"}})
     command = [sys.executable, tmp_path / "program.py", run, tmp_path, task, *BENCHMARKS]
-    done = subprocess.run(command, timeout=240, capture_output=True, text=True)
+    done = subprocess.run(command, timeout=900, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     lines = [line.removeprefix("REPORT ") for line in done.stdout.splitlines() if line.startswith("REPORT ")]
     assert lines[0].startswith("engine vllm ")

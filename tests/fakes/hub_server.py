@@ -166,7 +166,7 @@ def _handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
                 self._answer(status, content[: len(content) // 2], headers, length=len(content))
                 self.wfile.flush()
                 if fault == "stall":
-                    hub.released.wait(30)
+                    hub.released.wait()
                 else:
                     fault[1] -= 1
                 self.close_connection = True

@@ -225,11 +225,11 @@ def test_a_server_that_cuts_every_transfer_and_knows_no_ranges_is_given_up(hub, 
 
 def test_a_stall_ends(hub, recipe, parquet, tmp_path, monkeypatch):
     monkeypatch.setattr(hub_module, "WAITS", ())
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.05)
-    hub.ranges, hub.faults[FILE], began = True, "stall", time.monotonic()
+    hub.ranges, hub.faults[FILE] = True, "stall"  # the server holds on for longer than this test may take
     hub.files["datasets/owner/data"][FILE] = parquet[:1]  # half of it is nothing: no byte ever comes
-    refusal(fetch_data, recipe, nothing)
-    assert time.monotonic() - began < 5
+    with monkeypatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.05)
+        refusal(fetch_data, recipe, nothing)
     hub.files["datasets/owner/data"][FILE] = parquet
     hub.faults.clear()
     sound(recipe, parquet, tmp_path)

@@ -7,12 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from repository import copy_repository
+from waiting import SECONDS, wait_for
 
 from selfdistill.files import sha256_file
 from selfdistill.tasks.schema import Problem, write_problems
@@ -39,6 +39,8 @@ overrides:
     checkpoint: {every: 2}
 """
 
+#: What cannot be made without all runs. `whole` makes everything; of the other clones most make no more than this.
+TABLE = "results/tables/main.csv"
 
 #: Every other method of the demo, on top of SMALL.
 OTHERS = """
@@ -118,13 +120,13 @@ class Clone:
     def finish(self, *words: str, **environment: str) -> str:
         command, environment = [*self.command, *words], {**os.environ, **environment}
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        done = subprocess.run(command, cwd=self.folder, env=environment, timeout=400, check=False, **output)
+        done = subprocess.run(command, cwd=self.folder, env=environment, timeout=SECONDS, check=False, **output)
         assert done.returncode == 0, done.stdout + self.logs()
         return done.stdout
 
     def start(self) -> subprocess.Popen:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(self.command, cwd=self.folder, start_new_session=True, **quiet)
+        return subprocess.Popen([*self.command, TABLE], cwd=self.folder, start_new_session=True, **quiet)
 
     def logs(self) -> str:
         return "\n".join(file.read_text() for file in (self.folder / "results" / "logs").rglob("*.log"))
@@ -153,24 +155,18 @@ class Clone:
         return found
 
     def main_table(self) -> list[dict[str, str]]:
-        with (self.folder / "results/tables/main.csv").open(newline="") as file:
+        with (self.folder / TABLE).open(newline="") as file:
             return list(csv.DictReader(file))
 
     def results(self) -> dict:
         """Everything that must not depend on kills."""
-        facts = {"main.csv": (self.folder / "results/tables/main.csv").read_bytes()}
+        facts = {"main.csv": (self.folder / TABLE).read_bytes()}
         for variant in ("grpo", "rlcsd"):
             facts[f"{variant} weights"] = sha256_file(self.run(variant) / "model" / "model.safetensors")
             facts[f"{variant} metrics"] = [
                 {k: v for k, v in line.items() if not k.startswith("timing_s/")} for line in self.metrics(variant)
             ]
         return facts
-
-    def wait_for(self, condition, seconds: float = 120) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, f"timed out\n{self.logs()}"
-            time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -195,15 +191,15 @@ def test_nothing_is_left_to_do(whole):
 def test_after_a_sigkill_the_same_command_gives_the_same_results(whole, tmp_path, victim):
     clone = Clone(tmp_path)
     process = clone.start()
-    clone.wait_for(lambda: "step 3/6" in clone.log("grpo") or "step 3/6" in clone.log("rlcsd"))
+    wait_for(lambda: any("step 3/6" in clone.log(variant) for variant in ("grpo", "rlcsd")), clone.logs)
     if victim == "trainer":
         os.kill(clone.trainers()[0], signal.SIGKILL)
-        assert process.wait(timeout=200) != 0
+        assert process.wait(timeout=SECONDS) != 0
     else:
         os.kill(process.pid, signal.SIGKILL)  # the trainers go on: the new workflow has to wait for them
         process.wait()
-        subprocess.run([*clone.command, "--unlock"], cwd=clone.folder, check=True, capture_output=True, timeout=100)
-    clone.finish()
+        subprocess.run([*clone.command, "--unlock"], cwd=clone.folder, check=True, capture_output=True, timeout=SECONDS)
+    clone.finish(TABLE)
     assert clone.results() == whole.results()
     assert all("step 1/6" in clone.log(variant) for variant in ("grpo", "rlcsd"))  # of the attempt that was killed
 
@@ -233,7 +229,7 @@ def test_what_is_complete_is_reported_and_nothing_is_trained_for_it(whole, tmp_p
     assert "rule tables:" in said
     assert "rule train:" not in said
     assert "rule evaluate" not in said
-    table = (clone.folder / "results/tables/main.csv").read_text()
+    table = (clone.folder / TABLE).read_text()
     assert "tiny_qwen3,grpo,chain-3" in table
     assert "rlcsd" not in table
     assert "the disk is full" in (clone.folder / "results/pages/overview.html").read_text()
@@ -250,7 +246,7 @@ def test_the_benchmarks_of_another_task_are_evaluated_too_and_nothing_is_trained
     ]
     (clone.folder / "problems/amc23+aime24+aime25").mkdir(parents=True)
     write_problems(clone.folder / "problems/amc23+aime24+aime25/val.parquet", rows)
-    said = clone.finish("results/tables/main.csv", "results/data/report.csv")
+    said = clone.finish(TABLE, "results/data/report.csv")
     assert "rule evaluate_arithmetic:" in said
     assert "rule train:" not in said
     table = clone.main_table()
@@ -264,7 +260,7 @@ def test_the_benchmarks_of_another_task_are_evaluated_too_and_nothing_is_trained
 
 def test_every_other_method_of_the_demo_goes_through(tmp_path):
     clone = Clone(tmp_path, OTHERS)
-    clone.finish()
+    clone.finish(TABLE, "results/figures/arithmetic/signals.png")
     hashes = set()
     for variant in ("opsd", "sdpo", "srpo", "rlsd", "opsd_ectr", "rlsd_ectr"):
         last = clone.metrics(variant)[-1]
@@ -273,7 +269,7 @@ def test_every_other_method_of_the_demo_goes_through(tmp_path):
         assert last["guard/null_contrast_abs_max"] < 1e-4
         hashes.add(sha256_file(clone.run(variant) / "model" / "model.safetensors"))
     assert len(hashes) == 6
-    table = (clone.folder / "results/tables/main.csv").read_text()
+    table = (clone.folder / TABLE).read_text()
     assert all(f"tiny_qwen3,{variant}," in table for variant in ("base", "opsd", "rlsd_ectr"))
 
 

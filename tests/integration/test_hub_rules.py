@@ -36,7 +36,7 @@ class Place:
         copy_repository(folder)
         (folder / "mine.yaml").write_text(CONFIG)
         self.environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "cache"), "HF_TOKEN": TOKEN}
-        self.environment |= {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}
+        self.environment |= {"HF_HUB_DOWNLOAD_TIMEOUT": "60", "HF_HUB_ETAG_TIMEOUT": "60"}
         for name in ("HF_HUB_OFFLINE", "SELFDISTILL_HUB_MIRROR", "HF_HUB_CACHE"):
             self.environment.pop(name, None)
         self.said = ""
@@ -45,7 +45,7 @@ class Place:
         command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "--configfile", "mine.yaml"]
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         done = subprocess.run(
-            [*command, "--", target], cwd=self.folder, env=self.environment, timeout=120, check=False, **output
+            [*command, "--", target], cwd=self.folder, env=self.environment, timeout=900, check=False, **output
         )
         assert (done.returncode == 0) == success, done.stdout + self.logs()
         self.said += done.stdout

@@ -54,14 +54,22 @@ def score(model, tokenizer, problems):
     return scores
 
 
-def gain(study, problems, variant, seed=0, shuffle=False):
+def base_model(study):
+    folder = ROOT / study.base_model("tiny_qwen3", "arithmetic")["folder"] / "arithmetic"
+    return load_model(folder, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def before(study, problems):
+    """What the base model scores."""
+    return score(*base_model(study), problems["val"])
+
+
+def gain(study, problems, before, variant, seed=0, shuffle=False):
     """Paired difference to the base model after a few steps, in points."""
-    torch.set_num_threads(1)
     run = study.resolve("arithmetic", "tiny_qwen3", variant, seed) | {"steps": STEPS}
     run["reward"] = run["reward"] | {"shuffle": shuffle}
-    folder = ROOT / study.base_model("tiny_qwen3", "arithmetic")["folder"] / "arithmetic"
-    model, tokenizer = load_model(folder, torch.device("cpu"))
-    before = score(model, tokenizer, problems["val"])
+    model, tokenizer = base_model(study)
     trainer = LocalTrainer(
         LocalSettings.from_config(run),
         model,
@@ -76,10 +84,10 @@ def gain(study, problems, variant, seed=0, shuffle=False):
 
 
 @pytest.mark.parametrize("variant", ["grpo", "rlsd", "srpo", "rlcsd"])
-def test_a_few_steps_help(study, problems, variant):
-    assert gain(study, problems, variant) > 10
+def test_a_few_steps_help(study, problems, before, variant):
+    assert gain(study, problems, before, variant) > 10
 
 
-def test_shuffled_rewards_teach_nothing(study, problems):
+def test_shuffled_rewards_teach_nothing(study, problems, before):
     """Adam takes full steps along noise too, so a single run wanders by some ten points either way: take several."""
-    assert np.mean([gain(study, problems, "grpo", seed, shuffle=True) for seed in range(4)]) < 3
+    assert np.mean([gain(study, problems, before, "grpo", seed, shuffle=True) for seed in range(4)]) < 3

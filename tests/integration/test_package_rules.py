@@ -38,7 +38,7 @@ def snakemake(place, *targets, **environment):
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "--configfile", "mine.yaml", "--"]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     environment = {**os.environ, **pip, **environment}
-    return subprocess.run([*command, *targets], cwd=place, env=environment, timeout=300, check=False, **output)
+    return subprocess.run([*command, *targets], cwd=place, env=environment, timeout=900, check=False, **output)
 
 
 def test_one_package_makes_the_model_for_all_tasks_and_the_one_that_is_warmed_up(place):

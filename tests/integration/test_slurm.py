@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from repository import copy_repository
 from slurm_cluster import Cluster, install
+from waiting import SECONDS, wait_for
 
 from selfdistill.files import sha256_file
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 #: Two runs that take some fifteen seconds each, of which a third is training.
 SMALL = """
@@ -75,12 +76,12 @@ class Checkout:
             stderr=log,
         )
 
-    def finish(self, *words: str, status: int = 0, seconds: float = 420) -> str:
+    def finish(self, *words: str, status: int = 0) -> str:
         """Run to the end, and return what was said."""
         before = len(self.said())
         process = self.start(*words)
         try:
-            assert process.wait(timeout=seconds) == status, self.said()[before:] + self.logs()
+            assert process.wait(timeout=SECONDS) == status, self.said()[before:] + self.logs()
         finally:
             if process.poll() is None:
                 process.kill()
@@ -105,12 +106,8 @@ class Checkout:
         ]
         return found[0] if found else ""
 
-    def wait_for(self, condition, seconds: float = 300):
-        end = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < end, f"timed out\n{self.said()}\n{self.logs()}\n{self.cluster.jobs('all')}"
-            time.sleep(0.1)
-        return found
+    def wait_for(self, condition):
+        return wait_for(condition, lambda: f"{self.said()}\n{self.logs()}\n{self.cluster.jobs('all')}")
 
     def results(self) -> dict:
         """Everything that must not depend on what happened to jobs."""
@@ -128,7 +125,7 @@ class Checkout:
 
     def settle(self) -> None:
         """What `make resume` does first."""
-        quiet = {"cwd": self.folder, "check": True, "timeout": 120}
+        quiet = {"cwd": self.folder, "check": True, "timeout": SECONDS}
         subprocess.run([sys.executable, "-m", "selfdistill.cluster.leftovers"], **quiet)
         subprocess.run([*self.command, "--unlock"], **quiet)
 
@@ -195,7 +192,7 @@ def test_whatever_ends_jobs_and_controllers_the_results_are_those_of_an_undistur
         cluster.ask("sbatch", *whole_node)
         checkout.wait_for(lambda: cluster.jobs().get(again, {}).get("state") == "PENDING")
         cluster.ask("scontrol", "update", f"jobid={again}", "StartTime=now")
-        assert process.wait(timeout=420) == 0, checkout.said() + checkout.logs()
+        assert process.wait(timeout=SECONDS) == 0, checkout.said() + checkout.logs()
     finally:
         process.kill()
     restarts = {number: job["restarts"] for number, job in cluster.jobs("all").items()}

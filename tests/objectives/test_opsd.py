@@ -46,24 +46,6 @@ def slow_opsd(slow, method, case, aggregation):
     return *loss, slow.means(case, {name: (places, function) for name, function in logged.items()})
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("method", SWITCHES, ids=str)
-def test_agrees_with_loops(random_case, measured, agree, slow, method, aggregation):
-    for seed in range(5):
-        case = random_case(seed, method.needs)
-        agree(measured(method, case, aggregation), slow_opsd(slow, method, case, aggregation))
-
-
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("method", SWITCHES, ids=str)
-def test_a_teacher_who_agrees_teaches_nothing(random_case, measured, method, aggregation):
-    for seed in range(5):
-        loss, gradient, logged = measured(method, random_case(seed, method.needs).with_agreeing_teacher(), aggregation)
-        assert loss == pytest.approx(0, abs=1e-12)
-        torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-12)
-        assert logged["signal/teacher_gap_abs_mean"] == 0
-
-
 def test_rewards_play_no_part(random_case, measured):
     case = random_case(1, OPSD(top_k=3).needs)
     turned = case.changed(advantages=-3 * case.batch.advantages, correct=~case.batch.correct)

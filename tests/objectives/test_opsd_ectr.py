@@ -61,14 +61,6 @@ def slow_opsd_ectr(slow, method, case, aggregation):
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("method", SWITCHES, ids=str)
-def test_agrees_with_loops(random_case, measured, agree, slow, method, aggregation):
-    for seed in range(5):
-        case = random_case(seed, method.needs)
-        agree(measured(method, case, aggregation), slow_opsd_ectr(slow, method, case, aggregation))
-
-
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("reading", [{"top_k": 3}, {"top_k": 3, "tail": False}, {"top_k": 0}])
 def test_without_contrast_it_is_opsd(random_case, measured, agree, reading, beta, aggregation):

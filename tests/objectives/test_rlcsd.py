@@ -77,14 +77,6 @@ def slow_rlcsd(slow, method, case, aggregation):
     return *slow.loss(case, weights, value), slow.means(case, logged)
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("method", SWITCHES, ids=str)
-def test_agrees_with_loops(random_case, measured, agree, slow, method, aggregation):
-    for seed in range(6):
-        case = random_case(seed, method.needs)
-        agree(measured(method, case, aggregation), slow_rlcsd(slow, method, case, aggregation))
-
-
 def test_targets_of_every_token_agree_with_loops(random_case):
     method = RLCSD(beta=8.0)
     for seed in range(6):

@@ -69,14 +69,6 @@ def slow_rlsd(slow, method, case, aggregation):
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("method", SWITCHES, ids=str)
-def test_agrees_with_loops(random_case, measured, agree, slow, method, aggregation):
-    for seed in range(6):
-        case = random_case(seed, method.needs)
-        agree(measured(method, case, aggregation), slow_rlsd(slow, method, case, aggregation))
-
-
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("form", ["interpolated", "minimum"])
 @pytest.mark.parametrize("settings", [{"lam": 0.0}, {"lam_decay_steps": 3}, {"lam": 0.0, "lam_decay_steps": 0}])
 def test_without_lambda_it_is_the_plain_clipped_surrogate(random_case, measured, settings, form, aggregation):

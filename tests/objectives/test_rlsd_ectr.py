@@ -46,15 +46,6 @@ def slow_rlsd_ectr(slow, method, case, aggregation):
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("hints", [1, 3])
-@pytest.mark.parametrize("method", SWITCHES, ids=str)
-def test_agrees_with_loops(random_case, measured, agree, slow, method, hints, aggregation):
-    for seed in range(6):
-        case = random_case(seed, method.needs, hints=hints)
-        agree(measured(method, case, aggregation), slow_rlsd_ectr(slow, method, case, aggregation))
-
-
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("settings", [{"lam": 0.0}, {"lam_decay_steps": 3}])
 def test_without_lambda_it_is_the_plain_clipped_surrogate(random_case, measured, settings, aggregation):
     method = RLSDECTR(**settings)

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from selfdistill.errors import UserError
-from selfdistill.objectives.aggregation import AGGREGATIONS
 from selfdistill.objectives.batch import Batch, Student, Support
 from selfdistill.objectives.sdpo import SDPO
 
@@ -48,23 +47,6 @@ def slow_sdpo(slow, method, case, aggregation):
         "signal/teacher_gap_abs_mean": lambda at, student: abs(math.log(at.correct / student[at.sampled])),
     }
     return *loss, slow.means(case, {name: (places, function) for name, function in logged.items()})
-
-
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("method", SWITCHES, ids=str)
-def test_agrees_with_loops(random_case, measured, agree, slow, method, aggregation):
-    for seed in range(5):
-        case = random_case(seed, method.needs)
-        agree(measured(method, case, aggregation), slow_sdpo(slow, method, case, aggregation))
-
-
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("method", SWITCHES, ids=str)
-def test_a_teacher_who_agrees_teaches_nothing(random_case, measured, method, aggregation):
-    for seed in range(5):
-        loss, gradient, _ = measured(method, random_case(seed, method.needs).with_agreeing_teacher(), aggregation)
-        assert loss == pytest.approx(0, abs=1e-12)
-        torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-12)
 
 
 def test_the_sampled_estimate_has_the_gradient_of_the_reverse_divergence_on_average():

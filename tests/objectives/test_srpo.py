@@ -64,14 +64,6 @@ def slow_srpo(slow, method, case, aggregation):
     return *loss, slow.means(case, logged) | largest
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("method", SWITCHES, ids=str)
-def test_agrees_with_loops(random_case, measured, agree, slow, method, aggregation):
-    for seed in range(8):
-        case = random_case(seed, method.needs)
-        agree(measured(method, case, aggregation), slow_srpo(slow, method, case, aggregation))
-
-
 def same_but_logs(found, expected):
     assert found[0] == expected[0]
     assert torch.equal(found[1], expected[1])

@@ -73,7 +73,7 @@ def answer(model, tokenizer, ends, tmp_path_factory):
     (folder / "asked.json").write_text(json.dumps(asked))
     (folder / "program.py").write_text(PROGRAM)
     command = [sys.executable, folder / "program.py", folder / "asked.json", folder / "answer.json"]
-    done = subprocess.run(command, timeout=240, capture_output=True, text=True)
+    done = subprocess.run(command, timeout=900, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads((folder / "answer.json").read_text())
 

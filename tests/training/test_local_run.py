@@ -1,13 +1,8 @@
 """A whole local run: what it publishes, what a kill costs it, what it refuses."""
 
 import json
-import multiprocessing
-import os
-import signal
 import subprocess
 import sys
-import textwrap
-import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,6 +10,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from waiting import SECONDS
 
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
@@ -31,14 +27,18 @@ class StoppedError(Exception):
     """Stands for a kill: raised out of the progress report of a step."""
 
 
-def go(config, files, folder, report=lambda line: None):
-    outputs = {
+def outputs_in(folder):
+    return {
         "config": folder / "out" / "config.yaml",
         "metrics": folder / "out" / "metrics.jsonl",
         "provenance": folder / "out" / "provenance.json",
         "records": folder / "out" / "records.parquet",
         "model": folder / "out" / "model",
     }
+
+
+def go(config, files, folder, report=lambda line: None):
+    outputs = outputs_in(folder)
     run.train(config, **files, state_dir=folder / "state", outputs=outputs, threads=1, report=report)
     return outputs
 
@@ -145,54 +145,55 @@ def test_a_resumed_run_has_the_teacher_of_an_uninterrupted_one(small_run, config
     assert min(gains) > 1
 
 
-@pytest.mark.slow
+#: Reads the library once, and starts two processes that kill themselves in the middle of a step: the first in its
+#: second step, the other, which resumes, in its first.
+KILLED = """
+import json, os, pathlib, signal, sys
+from selfdistill.training.local import run
+from selfdistill.training.step import TrainingStep
+
+job = json.loads(pathlib.Path(sys.argv[1]).read_text())
+folders = {name: {key: pathlib.Path(path) for key, path in job[name].items()} for name in ("files", "outputs")}
+update, left = TrainingStep._update, 0
+
+
+def killed(self, *arguments):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return update(self, *arguments)
+
+
+TrainingStep._update = killed
+for left in (2, 1):
+    child = os.fork()
+    if not child:
+        outputs, state = folders["outputs"], pathlib.Path(job["state"])
+        run.train(job["config"], **folders["files"], state_dir=state, outputs=outputs, threads=1, report=print)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == -signal.SIGKILL, status
+"""
+
+
 def test_sigkill_in_the_middle_of_a_step(small_run, config, uninterrupted, tmp_path):
-    script = tmp_path / "job.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import json, sys, time, pathlib
-            from selfdistill.training.local import run
-            from selfdistill.training.step import TrainingStep
-            job = json.load(open(sys.argv[1]))
-            update = TrainingStep._update
-            def slow(self, *arguments):
-                print("updating", flush=True)
-                time.sleep(0.3)
-                return update(self, *arguments)
-            TrainingStep._update = slow
-            paths = {k: pathlib.Path(v) for k, v in job["files"].items()}
-            outputs = {k: pathlib.Path(v) for k, v in job["outputs"].items()}
-            state = pathlib.Path(job["state"])
-            run.train(job["config"], **paths, state_dir=state, outputs=outputs, threads=1, report=print)
-            """
-        )
-    )
-    out = tmp_path / "out"
-    names = {"config": "config.yaml", "metrics": "metrics.jsonl", "provenance": "provenance.json", "model": "model"}
-    names["records"] = "records.parquet"
+    (tmp_path / "job.py").write_text(KILLED)
     job = {
         "config": config,
-        "files": {k: str(v) for k, v in small_run.items()},
-        "outputs": {k: str(out / v) for k, v in names.items()},
+        "files": {key: str(path) for key, path in small_run.items()},
+        "outputs": {key: str(path) for key, path in outputs_in(tmp_path).items()},
         "state": str(tmp_path / "state"),
     }
     (tmp_path / "job.json").write_text(json.dumps(job))
-    command = [sys.executable, str(script), str(tmp_path / "job.json")]
-    for kill_at in (2, 1):  # the second kill hits the resumed process in its first step
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        seen = 0
-        for line in process.stdout:
-            seen += line.startswith("updating")
-            if seen == kill_at:
-                os.kill(process.pid, signal.SIGKILL)
-                break
-        process.stdout.close()
-        assert process.wait() == -signal.SIGKILL
-    subprocess.run(command, check=True, timeout=120, capture_output=True)
-    assert sha256_file(out / "model" / "model.safetensors") == weights_hash(uninterrupted)
-    assert metrics_of(out / "metrics.jsonl") == metrics_of(uninterrupted["metrics"])
-    assert sha256_file(out / "records.parquet") == sha256_file(uninterrupted["records"])
+    command = [sys.executable, str(tmp_path / "job.py"), str(tmp_path / "job.json")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout
+    assert not outputs_in(tmp_path)["metrics"].exists()
+    outputs = go(config, small_run, tmp_path)
+    assert weights_hash(outputs) == weights_hash(uninterrupted)
+    assert metrics_of(outputs["metrics"]) == metrics_of(uninterrupted["metrics"])
+    assert sha256_file(outputs["records"]) == sha256_file(uninterrupted["records"])
 
 
 def test_a_complete_run_is_published_again_without_training(small_run, config, tmp_path, monkeypatch):
@@ -206,31 +207,30 @@ def test_a_complete_run_is_published_again_without_training(small_run, config, t
     assert weights_hash(outputs) == first
 
 
-def _hold(path, ready, release):
-    with StateFolder(path).locked(lambda line: None):
-        ready.set()
-        release.wait(30)
+HOLDER = """
+import pathlib, sys
+from selfdistill.runs.folder_lock import folder_lock
+with folder_lock(pathlib.Path(sys.argv[1]), print, "training"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_a_second_trainer_waits_for_the_first(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ready, release = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path, ready, release))
-    holder.start()
-    assert ready.wait(60)
-    said = []
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        said = []
 
-    def report(line):
-        said.append(line)
-        release.set()
+        def report(line):
+            said.append(line)
+            holder.stdin.close()
 
-    began = time.monotonic()
-    with StateFolder(tmp_path).locked(report):
-        pass
-    holder.join(30)
-    assert len(said) == 1
-    assert "another process" in said[0]
-    assert time.monotonic() - began < 30
+        with StateFolder(tmp_path).locked(report):
+            pass
+    assert holder.returncode == 0
+    [line] = said
+    assert "another process" in line
 
 
 REFUSALS = {

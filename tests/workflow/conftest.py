@@ -54,7 +54,7 @@ class Workshop:
     def snakemake(self, *words: str, cores: int = 2) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--nocolor", *words]
         return subprocess.run(
-            command, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
+            command, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900
         )
 
     def planned(self, *words: str) -> Counter:

@@ -44,7 +44,7 @@ def run(tmp_path_factory):
     words = ["--cores", "1", "--nocolor", "--configfile", "config/published.yaml", "--config", "draws={source: draws}"]
     targets = ["all", "results/pages/overview.html", *(f"results/tables/{table}.csv" for table in TABLES)]
     command = [sys.executable, "-m", "snakemake", *words, "--", *targets]
-    done = subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=500)
+    done = subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=1500)
     assert done.returncode == 0, done.stderr[-4000:]
     return folder, done.stderr
 

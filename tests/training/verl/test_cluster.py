@@ -2,10 +2,10 @@
 
 import os
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
+from waiting import SECONDS
 
 from selfdistill.errors import UserError
 from selfdistill.training.verl import cluster, guard
@@ -79,7 +79,7 @@ def test_too_small_a_job_is_named(job):
 
 def test_a_part_that_ended_is_named():
     with guard.start_guarded(["sh", "-c", "exit 4"], os.environ | {"PYTHONPATH": str(LIBRARY)}) as process:
-        process.wait(timeout=20)
+        process.wait(timeout=SECONDS)
         with pytest.raises(UserError, match="the head ended with exit status 4"):
             RayCluster({}, {"the head": process}).check()
 
@@ -97,16 +97,14 @@ def test_two_clusters_on_one_machine_are_two_and_leave_nothing(job, short, tmp_p
     pytest.importorskip("ray")
     job |= {"TMPDIR": str(short), "RAY_ADDRESS": "somebody.elses:6379"}
     said = []
-    with ray_cluster(2, 1, environment=job, report=said.append, patience=120) as one:
-        with ray_cluster(2, 1, environment=job, report=said.append, patience=120) as other:
+    with ray_cluster(2, 1, environment=job, report=said.append, patience=SECONDS) as one:
+        with ray_cluster(2, 1, environment=job, report=said.append, patience=SECONDS) as other:
             found = [each.variables for each in (one, other)]
             assert len({each["RAY_ADDRESS"] for each in found} | {job["RAY_ADDRESS"]}) == 3
             assert found[0]["RAY_AUTH_TOKEN"] != found[1]["RAY_AUTH_TOKEN"]
             assert len(list(short.iterdir())) == 4
             one.check()
             other.check()
-            began = time.monotonic()
-        assert time.monotonic() - began < 15
         assert len(list(short.iterdir())) == 2
         one.check()
     assert not list(short.iterdir())

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
+from waiting import SECONDS, is_running, wait_for, written
 
 from selfdistill.errors import UserError
 from selfdistill.training.verl import run
@@ -26,13 +26,6 @@ def script(folder: Path, text: str) -> list[str]:
 
 def start(folder: Path, text: str) -> None:
     _run(script(folder, text), dict(os.environ), folder / "reason.txt", _ClockFile(folder / "clock.json"))
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
 
 
 def test_the_reason_that_verl_left_is_the_message(tmp_path):
@@ -63,22 +56,19 @@ def test_nothing_of_its_group_outlives_it(tmp_path):
         tmp_path,
         f"""
         import subprocess, sys, pathlib
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
         pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(child.pid))
         """,
     )
     pid = int((tmp_path / "pid").read_text())
-    deadline = time.monotonic() + 10
-    while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_running(pid)
+    wait_for(lambda: not is_running(pid))
 
 
 def test_it_dies_with_its_job(tmp_path):
     """A job that was killed leaves nobody training."""
     library = Path(run.__file__).parents[3]
     stand_in = script(
-        tmp_path, f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
+        tmp_path, f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(3600)"
     )
     job = (
         "import os, sys, pathlib\n"
@@ -88,24 +78,18 @@ def test_it_dies_with_its_job(tmp_path):
     )
     environment = os.environ | {"PYTHONPATH": str(library)}
     with subprocess.Popen([sys.executable, "-c", job], env=environment) as parent:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        pid = int((tmp_path / "pid").read_text())
+        pid = written(tmp_path / "pid")
         assert is_running(pid)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_running(pid)
+    wait_for(lambda: not is_running(pid))
 
 
-def test_sigterm_ends_all_of_it_in_seconds_and_in_order(tmp_path):
+def test_sigterm_ends_all_of_it_in_order(tmp_path):
     """As scancel and preemption send it, to the job's script alone."""
     library = Path(run.__file__).parents[3]
     stand_in = script(
-        tmp_path, f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
+        tmp_path, f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(3600)"
     )
     job = (
         "import os, pathlib\n"
@@ -115,13 +99,10 @@ def test_sigterm_ends_all_of_it_in_seconds_and_in_order(tmp_path):
         f"    _run({stand_in!r}, dict(os.environ), folder / 'reason.txt', _ClockFile(folder / 'clock.json'))\n"
     )
     with subprocess.Popen([sys.executable, "-c", job], env=os.environ | {"PYTHONPATH": str(library)}) as parent:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        pid = written(tmp_path / "pid")
         parent.terminate()
-        assert parent.wait(timeout=10) == 128 + signal.SIGTERM
-    assert not is_running(int((tmp_path / "pid").read_text()))
+        assert parent.wait(timeout=SECONDS) == 128 + signal.SIGTERM
+    assert not is_running(pid)
     assert (tmp_path / "clock.json").exists()
 
 
@@ -173,7 +154,7 @@ def test_a_cluster_that_falls_apart_ends_the_run(tmp_path):
 
     with pytest.raises(UserError, match="a node is gone"):
         _run(
-            script(tmp_path, "import time\ntime.sleep(600)"),
+            script(tmp_path, "import time\ntime.sleep(3600)"),
             dict(os.environ),
             tmp_path / "reason.txt",
             _ClockFile(tmp_path / "clock.json"),
@@ -181,15 +162,16 @@ def test_a_cluster_that_falls_apart_ends_the_run(tmp_path):
         )
 
 
-def test_the_clock_goes_on_over_attempts(tmp_path):
+def test_the_clock_goes_on_over_attempts(tmp_path, monkeypatch):
+    now = [7.0]
+    monkeypatch.setattr(run.time, "monotonic", lambda: now[0])
     file = tmp_path / "clock.json"
     file.write_text(json.dumps({"started": 1000.0, "seconds": 50.0}))
     clock = _ClockFile(file)
-    time.sleep(0.05)
+    now[0] += 0.25
     clock.tick(now=True)
-    written = json.loads(file.read_text())
-    assert written["started"] == clock.started == 1000.0
-    assert 50.0 < written["seconds"] < 51.0
+    assert json.loads(file.read_text()) == {"started": clock.started, "seconds": 50.25}
+    assert clock.started == 1000.0
 
 
 def test_attention_is_flash_attention_where_it_is_installed(monkeypatch):

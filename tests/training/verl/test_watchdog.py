@@ -59,7 +59,7 @@ def test_on_a_death_it_leaves_the_reason_and_gives_up(kept, tmp_path, monkeypatc
     dog.start()
     assert not file.exists()
     engine.errored = True
-    dog.join(timeout=10)
+    dog.join(timeout=600)
     assert given_up == [1]
     assert "a rollout engine died" in file.read_text()
     assert "a rollout engine died" in capsys.readouterr().err

@@ -246,7 +246,7 @@ def test_two_ranks_do_together_what_one_does_alone(group, tmp_path):
     script = Path(__file__).with_name("two_ranks.py")
     ranks = [subprocess.Popen([sys.executable, script, str(rank), "2", tmp_path]) for rank in range(2)]
     try:
-        assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
+        assert [rank.wait(timeout=900) for rank in ranks] == [0, 0]
     finally:
         for rank in ranks:
             rank.kill()
