@@ -17,9 +17,12 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from selfdistill.errors import UserError
 from selfdistill.randomness import Key, generator
 from selfdistill.sampling.decode_attention import decode_attention
+from selfdistill.sampling.finite import checked_finite
 from selfdistill.sampling.interface import Rollout, SamplingSettings
 from selfdistill.sampling.picking import pick
 from selfdistill.scoring.attention import sees_its_whole_past
+from selfdistill.scoring.lengths import layer_count
+from selfdistill.scoring.manner import check_rotation
 
 _COMPACT_BELOW = 0.8  # share of rows still running under which copying the cache is cheaper than carrying the finished
 
@@ -34,7 +37,8 @@ class _ColumnCacheLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         rows, heads, _, dim = key_states.shape
         self.keys = key_states.new_empty(rows, heads, self._cache.capacity, dim)
-        self.values = torch.empty_like(self.keys)
+        # Latent attention (DeepSeek's) has values of another width than keys.
+        self.values = value_states.new_empty(rows, heads, self._cache.capacity, value_states.shape[-1])
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
@@ -151,6 +155,7 @@ class DecodeLoop:
         self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]
     ) -> list[Rollout]:
         """See Sampler. Rows do not influence one another's draws, only (at 1e-6) one another's rounding."""
+        check_rotation(self._model.config, max(map(len, prompts)) + settings.max_response_tokens)
         was_training = self._model.training
         self._model.eval()
         try:
@@ -159,7 +164,7 @@ class DecodeLoop:
                 for begin in range(0, len(prompts), self._max_rows):
                     part = slice(begin, begin + self._max_rows)
                     rollouts += self._sample_batch(prompts[part], settings, keys[part])
-            return rollouts
+            return checked_finite(rollouts, self._model)
         finally:
             self._model.train(was_training)
 
@@ -196,7 +201,7 @@ class DecodeLoop:
         input_ids = torch.full((len(distinct), width), self._pad_id, device=device)
         for row, prompt in enumerate(distinct):
             input_ids[row, : len(prompt) - 1] = torch.tensor(prompt[:-1], device=device)
-        cache = _ColumnCache(self._model.config.num_hidden_layers, before, width, width + limit, dtype)
+        cache = _ColumnCache(layer_count(self._model), before, width, width + limit, dtype)
         positions = torch.arange(width, device=device)[None]
         causal = torch.full((width, width), torch.finfo(dtype).min, dtype=dtype, device=device).triu(1)
         causal = causal.expand(len(distinct), 1, width, width)

@@ -7,7 +7,9 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from selfdistill.randomness import Key, seed_of
+from selfdistill.sampling.finite import checked_finite, no_number
 from selfdistill.sampling.interface import Rollout, SamplingSettings
+from selfdistill.scoring.manner import check_rotation, manner_of
 
 
 class TransformersGenerate:
@@ -24,21 +26,39 @@ class TransformersGenerate:
         self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]
     ) -> list[Rollout]:
         """See Sampler."""
+        check_rotation(self._model.config, max(map(len, prompts)) + settings.max_response_tokens)
         was_training = self._model.training
         self._model.eval()
         devices = [self._model.device] if self._model.device.type == "cuda" else []
         # generate takes what a config leaves unset from the model's own: a repetition penalty would enter unseen.
         recommended, self._model.generation_config = self._model.generation_config, GenerationConfig()
         try:
-            rollouts: list[Rollout] = []
+            rollouts: dict[int, Rollout] = {}
             with torch.random.fork_rng(devices):
-                for begin in range(0, len(prompts), self._max_rows):
-                    torch.manual_seed(seed_of(*keys[begin]))
-                    rollouts += self._sample_batch(prompts[begin : begin + self._max_rows], settings)
-            return rollouts
+                for rows in self._batches(prompts):
+                    torch.manual_seed(seed_of(*keys[rows[0]]))
+                    drawn = self._sample_batch([prompts[row] for row in rows], settings)
+                    rollouts |= zip(rows, drawn, strict=True)
+            return checked_finite([rollouts[row] for row in range(len(prompts))], self._model)
+        except RuntimeError as error:
+            if "probability tensor contains" in str(error):  # NaN or infinity: said by torch.multinomial
+                raise no_number(self._model) from error
+            raise
         finally:
             self._model.generation_config = recommended
             self._model.train(was_training)
+
+    def _batches(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Rows of each batch, in order; of a model that padding disturbs, prompts of one length only."""
+        groups: dict[int, list[int]] = {}
+        together = manner_of(self._model).together
+        for row, prompt in enumerate(prompts):
+            groups.setdefault(0 if together else len(prompt), []).append(row)
+        return [
+            rows[begin : begin + self._max_rows]
+            for rows in groups.values()
+            for begin in range(0, len(rows), self._max_rows)
+        ]
 
     def _sample_batch(self, prompts, settings: SamplingSettings) -> list[Rollout]:
         width = max(map(len, prompts))
