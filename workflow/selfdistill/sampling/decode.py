@@ -155,7 +155,7 @@ class DecodeLoop:
         self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]
     ) -> list[Rollout]:
         """See Sampler. Rows do not influence one another's draws, only (at 1e-6) one another's rounding."""
-        check_rotation(self._model.config, max(map(len, prompts)) + settings.max_response_tokens)
+        check_rotation(self._model.config, max(map(len, prompts), default=0) + settings.max_response_tokens)
         was_training = self._model.training
         self._model.eval()
         try:

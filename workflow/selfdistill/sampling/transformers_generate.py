@@ -26,7 +26,7 @@ class TransformersGenerate:
         self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]
     ) -> list[Rollout]:
         """See Sampler."""
-        check_rotation(self._model.config, max(map(len, prompts)) + settings.max_response_tokens)
+        check_rotation(self._model.config, max(map(len, prompts), default=0) + settings.max_response_tokens)
         was_training = self._model.training
         self._model.eval()
         devices = [self._model.device] if self._model.device.type == "cuda" else []

@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 #: Names under which configs say how many positions there are.
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
-#: Kinds of rotary embeddings that stretch what `max_position_embeddings` says by a factor, where that has not been done.
+#: Kinds of rotary embeddings whose factor stretches what `max_position_embeddings` says, if it is not stretched yet.
 _STRETCHED = ("linear", "yarn")
 
 

@@ -73,11 +73,20 @@ def apart(model: Any, sequences: Sequences) -> bool:
     manner = manner_of(model)
     if manner is None:
         return False
-    limit, longest = length_of_fixed_rotation(model.config), max(sequences.lengths, default=0)
+    return not manner.together or turned_by_company(model.config, max(sequences.lengths, default=0))
+
+
+def turned_by_company(config: Any, longest: int) -> bool:
+    """Whether rows of up to `longest` tokens have other rotary frequencies beside a longer row than alone.
+
+    Raises UserError where not even a row alone has frequencies of its own ("dynamic": they grow with whatever was
+    longest so far).
+    """
+    limit = length_of_fixed_rotation(config)
     if limit is None or longest <= limit:
-        return not manner.together
-    if "longrope" not in rotation_kinds(model.config):
-        check_rotation(model.config, longest)
+        return False
+    if rotation_kinds(config) != ["longrope"]:
+        check_rotation(config, longest)
     return True
 
 

@@ -145,7 +145,7 @@ def score_with_prefixes(
     ids: Tensor | None = None,
     entropy: bool = False,
 ) -> Scores:
-    """As scoring.scorer.score, of a model that `can_share` (scoring.sharing), by a plan for these sequences; zero behind each response.
+    """As scoring.scorer.score, of a model that `can_share`, by a plan for these sequences; zero behind each response.
 
     Args:
         max_tokens: padded tokens of responses a forward, whose keys, prompts' included, are four times as many at most
