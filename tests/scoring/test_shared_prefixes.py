@@ -126,7 +126,7 @@ def tiny(kind):
         return MistralForCausalLM(config)
     if kind == "dynamic":
         rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
-        config = LlamaConfig(**SIZES, num_key_value_heads=2, max_position_embeddings=16, rope_parameters=rope)
+        config = LlamaConfig(**SIZES, num_key_value_heads=2, max_position_embeddings=64, rope_parameters=rope)
         return LlamaForCausalLM(config)
     if kind == "learned positions":
         return GPT2LMHeadModel(

@@ -4,10 +4,11 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from selfdistill.errors import UserError
 from selfdistill.models.finite import why_not_finite
-from selfdistill.scoring.lengths import position_count
+from selfdistill.scoring.lengths import length_of_dense_attention, position_count, scan_length
 from selfdistill.scoring.manner import Manner, check_rotation, manner_of, plain_logprobs, tokens_for, undisturbed
 
-_TOKENS, _KEPT = 12, 7
+#: Tokens of the row whose log-probs may not depend on the next ones; more where a model takes many at a time.
+_KEPT, _MORE, _MOST = 7, 5, 600
 
 
 def check_lengths(config: PreTrainedConfig, longest: int, remedy: str) -> None:
@@ -28,6 +29,13 @@ def check_lengths(config: PreTrainedConfig, longest: int, remedy: str) -> None:
             f"tokens; lower {remedy}"
         )
     check_rotation(config, longest)
+    dense = length_of_dense_attention(config)
+    if dense is not None and longest > dense:
+        raise UserError(
+            f"run config: prompts, hints and responses can reach {longest} tokens, but behind {dense} the model "
+            f"({config.get_text_config().model_type}) chooses or compresses its keys, which padding and caches here do "
+            "not follow; take a model that attends to all tokens"
+        )
 
 
 def check_model(model: PreTrainedModel) -> Manner:
@@ -39,10 +47,11 @@ def check_model(model: PreTrainedModel) -> Manner:
         UserError: where log-probs are no numbers, differ between two forwards of one row, or depend on what follows.
     """
     name = f"{model.name_or_path or type(model).__name__} (model_type {model.config.get_text_config().model_type})"
-    tokens = tokens_for(model, _TOKENS + 3)
-    row, other = tokens[:_TOKENS], [*tokens[:_KEPT], *tokens[_KEPT + 3 :]]
+    kept = (scan_length(model.config) or _KEPT - 1) + 1
+    row = tokens_for(model, min(kept, _MOST) + _MORE)
+    part = row[:-_MORE]
     with undisturbed(model):
-        first, again, changed = (plain_logprobs(model, each) for each in (row, row, other))
+        first, again, alone = (plain_logprobs(model, each) for each in (row, row, part))
     if not bool(first.isfinite().any(dim=-1).all()) or bool(first.isnan().any()):
         raise UserError(f"{name}: its log-probs are no numbers ({why_not_finite(model)}); take another model")
     manner = manner_of(model)
@@ -51,10 +60,10 @@ def check_model(model: PreTrainedModel) -> Manner:
             f"{name}: two forwards of one row differ by {_apart(first, again):.2g} nats, so that scores of it mean "
             "nothing; take a model that computes the same twice"
         )
-    if _apart(first[:_KEPT], changed[:_KEPT]) > manner.rounding:
+    if (moved := _apart(first[: len(part)], alone)) > manner.rounding:
         raise UserError(
-            f"{name}: its log-probs of a token depend on the tokens behind it (by "
-            f"{_apart(first[:_KEPT], changed[:_KEPT]):.2g} nats), so it is no causal language model; take one that is"
+            f"{name}: its log-probs of a token depend on the tokens behind it (by {moved:.2g} nats of {len(row)} "
+            "tokens): here it does not compute as a causal language model; take another one"
         )
     return manner
 

@@ -89,7 +89,7 @@ def refuse_packed_tensors(folder: Path, parameters: Iterable[str]) -> None:
                 weight = name.endswith("weight") or name in known or name in suffixes
                 if kind not in _PLAIN and weight:
                     raise UserError(
-                        f"{file}: tensor {name} is stored as {kind}, expected floating-point numbers of 16 bits and more: "
+                        f"{file}: tensor {name} is stored as {kind}, expected floating point of 16 bits or more: "
                         "its values are not the weights themselves; take the model's unquantised weights"
                     )
 

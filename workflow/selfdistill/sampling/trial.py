@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 
 from selfdistill.errors import UserError
 from selfdistill.sampling.interface import Sampler, SamplingSettings
+from selfdistill.scoring.attention import sees_its_whole_past
 from selfdistill.scoring.manner import manner_of, plain_logprobs, tokens_for, undisturbed
 
 #: Lengths of prompts, two of them equal, and tokens of each response.
@@ -24,7 +25,6 @@ def check_sampler(sampler: Sampler, model: PreTrainedModel, engine: str) -> None
         UserError: where they differ by more than rounding, and where the model cannot be drawn from in this way.
     """
     name = f"{model.name_or_path or type(model).__name__} (model_type {model.config.get_text_config().model_type})"
-    other = "transformers" if engine == "own" else "own"
     tokens = iter(tokens_for(model, sum(_PROMPTS)))
     prompts = [[next(tokens) for _ in range(length)] for length in _PROMPTS]
     try:
@@ -36,13 +36,19 @@ def check_sampler(sampler: Sampler, model: PreTrainedModel, engine: str) -> None
     except Exception as error:  # whatever a model makes of a cache or mask that it does not know
         reason = f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
         raise UserError(
-            f"{name}: engine {engine} cannot draw from it ({reason}); take engine {other}, or another model"
+            f"{name}: engine {engine} cannot draw from it ({reason}); take {_another(model, engine)}"
         ) from error
     if not worst <= manner_of(model).rounding:
         raise UserError(
             f"{name}: the log-probs that engine {engine} gives differ from a plain forward's by {worst:.2g} nats; take "
-            f"engine {other}, or another model"
+            f"{_another(model, engine)}"
         )
+
+
+def _another(model: PreTrainedModel, engine: str) -> str:
+    if engine == "own":
+        return "engine transformers, or another model"
+    return "engine own, or another model" if sees_its_whole_past(model) else "another model"
 
 
 def _error(model: PreTrainedModel, prompt: list[int], rollout) -> float:

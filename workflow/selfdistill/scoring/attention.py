@@ -10,6 +10,8 @@ from selfdistill.scoring.lengths import position_count
 
 #: Kinds of layers that attend to all before a token. A window's width is looked at; any other kind counts as no.
 _WHOLE, _WINDOW = ("full_attention", "attention", "dense"), "sliding_attention"
+#: Fields of configs that name the kind of each layer.
+_KINDS = ("layer_types", "layers_block_type", "block_types")
 #: Fields of configs that narrow what a token attends to, whatever the kinds of layers are called.
 _NARROWING = re.compile(r"window|attention_chunk|attn_chunk|local_att|sparse|index_topk|compress|bidirectional")
 #: Fields that match and are something else: how far a window goes is read with the kinds of layers.
@@ -28,7 +30,7 @@ def sees_its_whole_past(model: PreTrainedModel) -> bool:
     if "position_ids" not in inspect.signature(model.forward).parameters or getattr(config, "alibi", False):
         return False
     most = position_count(config) or _NO_LIMIT
-    kinds = getattr(config, "layer_types", None)
+    kinds = next((value for name in _KINDS if (value := getattr(config, name, None)) is not None), None)
     if kinds is None:
         # The kinds that transformers takes for granted are those of its cache; without layers there it knows none.
         layers = DynamicCache(config=config).layers

@@ -9,6 +9,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")
 #: Kinds of rotary embeddings whose factor stretches what `max_position_embeddings` says, if it is not stretched yet.
 _STRETCHED = ("linear", "yarn")
+#: Names under which configs say how many keys a token chooses.
+_SPARSE = ("index_topk", "keep_window_size")
+#: Names under which configs of models with states say how many tokens they take at a time.
+_CHUNKS = ("chunk_size", "mamba_chunk_size")
 
 
 def vocabulary_size(config: PreTrainedConfig) -> int:
@@ -60,6 +64,23 @@ def length_of_fixed_rotation(config: PreTrainedConfig) -> int | None:
 def rotation_kinds(config: PreTrainedConfig) -> list[str]:
     """The kinds of rotary embeddings whose frequencies depend on lengths, of those that the config names."""
     return sorted({rope["rope_type"] for rope in _ropes(config.get_text_config()) if _depends_on_length(rope)})
+
+
+def length_of_dense_attention(config: PreTrainedConfig) -> int | None:
+    """The longest row in which every token attends to each before it, of a model that chooses or compresses its keys
+    in longer ones; None for all others."""
+    text = config.get_text_config()
+    limits = [value for name in _SPARSE if isinstance(value := getattr(text, name, None), int) and value > 0]
+    rates = getattr(text, "compress_rates", None)
+    if rates:
+        limits.append(min(rates.values() if isinstance(rates, Mapping) else rates) - 1)
+    return min(limits, default=None)
+
+
+def scan_length(config: PreTrainedConfig) -> int | None:
+    """Tokens that a model with states takes at a time; None where it does not say so."""
+    sizes = (getattr(config.get_text_config(), name, None) for name in _CHUNKS)
+    return next((size for size in sizes if isinstance(size, int) and size > 0), None)
 
 
 def _depends_on_length(rope: Mapping[str, Any]) -> bool:
