@@ -24,12 +24,7 @@ def check_config(folder: Path) -> dict[str, Any]:
     Raises UserError where it is not JSON, where the weights are quantised, and where the folder holds an adapter.
     """
     file = folder / "config.json"
-    if (folder / "adapter_config.json").exists():
-        raise UserError(
-            f"{folder}: adapter_config.json says that this is a LoRA adapter, which would be left out "
-            "of the weights beside it; merge it into its base (merge_and_unload of package peft, then save_pretrained) "
-            "and name that folder"
-        )
+    refuse_adapter(folder)
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -44,6 +39,16 @@ def check_config(folder: Path) -> dict[str, Any]:
                 "saved again as they are; take the model's unquantised weights, or convert them to bfloat16 first"
             )
     return config
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Raises UserError where the folder holds a LoRA adapter, whatever stands beside it."""
+    if (folder / "adapter_config.json").exists():
+        raise UserError(
+            f"{folder}: adapter_config.json says that this is a LoRA adapter, which would be left out of the weights "
+            "beside it; merge it into its base (merge_and_unload of package peft, then save_pretrained) and name that "
+            "folder"
+        )
 
 
 def named_attention(config: dict[str, Any]) -> str | None:

@@ -21,6 +21,7 @@ from transformers.utils import logging
 from selfdistill.errors import UserError
 from selfdistill.models.finite import refuse_not_finite
 from selfdistill.models.folder_check import check_config, named_attention, refuse_packed_tensors
+from selfdistill.scoring.lengths import vocabulary_size
 
 #: Characters of a message of somebody else's that are passed on.
 _MOST = 300
@@ -49,7 +50,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"{folder}: the tokenizer has no chat template (chat_template.jinja, or chat_template in "
             "tokenizer_config.json); use an instruction-tuned model or add one"
         )
-    known = _loaded(AutoConfig.from_pretrained, folder, "model config").get_text_config().vocab_size
+    known = _loaded(_vocabulary, folder, "model config")
     largest = max(tokenizer.get_vocab().values())
     if largest >= known:  # the other way round is usual: vocabularies are padded to round sizes
         raise UserError(
@@ -69,7 +70,14 @@ def load_config(folder: Path) -> PreTrainedConfig:
     config = _loaded(AutoConfig.from_pretrained, folder, "model config")
     if named is not None:
         config._attn_implementation = None
+    for part in (config, config.get_text_config()):  # transformers takes an empty section for a quantised model
+        if getattr(part, "quantization_config", "") in (None, {}):
+            del part.quantization_config
     return config
+
+
+def _vocabulary(folder: Path, **options: Any) -> int:
+    return vocabulary_size(AutoConfig.from_pretrained(folder, **options))
 
 
 def load_weights(folder: Path, device: torch.device) -> PreTrainedModel:
