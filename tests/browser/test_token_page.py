@@ -157,5 +157,5 @@ def test_what_turns_round_its_neighbours_is_spelt_out(tab, tmp_path):
     assert lefts == sorted(lefts)
     assert text_of(page, "problem").startswith("a \\u202e b")
     assert text_of(page, "hint").startswith("c \\u2067 d")
-    search(page, "three")
+    page.locator("#query").fill("three")
     assert text_of(page, "matches") == "1 match"

@@ -1,4 +1,5 @@
 import copy
+import json
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from selfdistill.errors import UserError
+from selfdistill.models.folder_check import index_files
 from selfdistill.models.loading import (
     cast_weights,
     load_generation_config,
@@ -129,6 +131,129 @@ def test_weights_that_lack_a_tensor_are_refused(folder):
 def test_weights_cut_short_are_refused(folder):
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
+    refused(folder)
+
+
+def edit(file, **keys):
+    file.write_text(json.dumps(json.loads(file.read_text()) | keys))
+
+
+def respoil(folder, change):
+    """The folder's weights, changed by name."""
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    name = "model.layers.1.mlp.up_proj.weight"
+    weights[name] = change(weights[name].clone())
+    save_file(weights, file, metadata={"format": "pt"})
+    return name
+
+
+def with_value(value):
+    def change(weight):
+        weight[3, 5] = value
+        return weight
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}},
+        {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+        {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+        {"quantization_config": {"quant_method": "awq", "bits": 4}},
+        {"quantization_config": {"quant_method": "mxfp4"}},
+        {"quantization_config": {"quant_method": "compressed-tensors"}},
+        {"compression_config": {"format": "pack-quantized"}},
+        {"text_config": {"quantization_config": {"quant_method": "fp8"}}},
+    ],
+    ids=str,
+)
+def test_quantised_weights_are_refused(folder, section):
+    """FP8 blocks would be loaded right, and published as raw float8 without their scales."""
+    edit(folder / "config.json", **section)
+    with pytest.raises(UserError, match=r"config\.json: .* quantised .*; take the model's unquantised weights"):
+        load_weights(folder, CPU)
+
+
+def test_an_empty_section_on_quantisation_is_fine(folder):
+    for empty in (None, {}):
+        edit(folder / "config.json", quantization_config=empty)
+        load_weights(folder, CPU)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn], ids=str)
+def test_weights_of_integers_or_eight_bits_are_refused(folder, dtype):
+    name = respoil(folder, lambda weight: weight.to(dtype))
+    refused(folder, name, "unquantised weights")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(folder, value):
+    name = respoil(folder, with_value(value))
+    refused(folder, name, "NaN or infinity")
+
+
+def test_an_adapter_beside_its_base_is_refused(folder):
+    """Without package peft the base would be loaded alone, without a word."""
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "x"}))
+    refused(folder, "adapter_config.json", "merge_and_unload")
+
+
+@pytest.mark.parametrize("name", ["flash_attention_2", "flex_attention", "kernels-community/flash-attn", "evil/kernel"])
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_the_attention_that_a_config_names_is_left_aside(folder, saved, key, name):
+    """It is a matter of the machine that saved the model."""
+    edit(folder / "config.json", **{key: name})
+    model = load_weights(folder, CPU)
+    assert model.config._attn_implementation == load_weights(saved, CPU).config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"num_attention_heads": "4"},
+        {"num_attention_heads": None},
+        {"hidden_act": "swigluu"},
+        {"layer_types": ["full_attention", "foo_attention"]},
+        {"dtype": "float31"},
+        {"model_type": "no_such_type"},
+        {"model_type": "t5"},
+        {"hidden_size": 0},
+        {"vocab_size": 10**9},
+        {"rope_parameters": {"rope_type": "no_such_type", "rope_theta": 1e4}},
+        {"rope_parameters": "yes"},
+        {"head_dim": [1]},
+        {"auto_map": {"AutoModelForCausalLM": "modeling.Mine"}, "model_type": "mine"},
+    ],
+    ids=str,
+)
+def test_configs_that_transformers_stumbles_over_end_in_one_line(folder, keys):
+    edit(folder / "config.json", **keys)
+    with pytest.raises(UserError) as caught:
+        load_model(folder, CPU)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '"text"', "null"])
+def test_a_config_that_holds_no_keys_is_refused(folder, content):
+    (folder / "config.json").write_text(content)
+    refused(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 3}}', '{"weight_map": {}}', '{"weight_map": null}'],
+)
+def test_an_index_that_is_none_is_refused(folder, content):
+    index = folder / "model.safetensors.index.json"
+    index.write_text(content)
+    with pytest.raises(UserError, match=r"index\.json: expected weight_map.*fetch it again"):
+        index_files(index)
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
     refused(folder)
 
 

@@ -27,11 +27,11 @@ from selfdistill.scoring.scorer import ModelScorer, read_responses, score
 from selfdistill.scoring.scores import Sequences
 from selfdistill.scoring.shared_prefixes import (
     backward_with_prefixes,
-    can_share,
     clusters,
     plan_prefixes,
     score_with_prefixes,
 )
+from selfdistill.scoring.sharing import can_share
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 60}
 
@@ -126,7 +126,7 @@ def tiny(kind):
         return MistralForCausalLM(config)
     if kind == "dynamic":
         rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
-        config = LlamaConfig(**SIZES, num_key_value_heads=2, max_position_embeddings=16, rope_parameters=rope)
+        config = LlamaConfig(**SIZES, num_key_value_heads=2, max_position_embeddings=64, rope_parameters=rope)
         return LlamaForCausalLM(config)
     if kind == "learned positions":
         return GPT2LMHeadModel(

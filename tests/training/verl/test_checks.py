@@ -11,6 +11,13 @@ from selfdistill.errors import UserError
 from selfdistill.training.verl.checks import check_gpus, check_model
 
 BASE = Path(__file__).parents[3] / "resources" / "base_models" / "tiny_qwen3" / "arithmetic"
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0] * 16,
+    "long_factor": [4.0] * 16,
+    "rope_theta": 1e4,
+    "original_max_position_embeddings": 64,
+}
 
 
 @pytest.fixture
@@ -76,3 +83,27 @@ def test_fewer_gpus_than_asked_for(monkeypatch):
         check_gpus(2, 2)
     monkeypatch.setenv("RAY_ADDRESS", "node0:6379")
     check_gpus(8, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"quantization_config": {"quant_method": "fp8"}}, "quantised"),
+        ({"rope_parameters": LONGROPE}, "behind 64 its rotary frequencies"),
+        ({"index_topk": 8}, "chooses or compresses"),
+        ({"num_attention_heads": "4"}, "cannot be loaded"),
+    ],
+    ids=str,
+)
+def test_models_that_would_be_trained_wrongly(model, changes, said):
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(UserError, match=said):
+        check_model(str(model), 100)
+
+
+def test_the_vocabulary_of_a_config_of_text_and_images(model):
+    text = json.loads((model / "config.json").read_text())
+    whole = {"model_type": "gemma3", "text_config": {"vocab_size": text["vocab_size"]}}
+    (model / "config.json").write_text(json.dumps(whole))
+    check_model(str(model), 100)

@@ -11,10 +11,12 @@ from transformers import PreTrainedTokenizerBase
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.models.chat import encode_chat, end_ids
+from selfdistill.models.first_day import check_lengths, check_model
 from selfdistill.models.loading import load_tokenizer, load_weights, pick_device
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Sampler, SamplingSettings
 from selfdistill.sampling.transformers_generate import TransformersGenerate
+from selfdistill.sampling.trial import check_sampler
 from selfdistill.sampling.vllm_generate import VllmGenerate
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import student_prompt
@@ -143,4 +145,8 @@ def _sampler(engine: str, folder: Path, tokenizer: PreTrainedTokenizerBase, long
     ends = end_ids(model, tokenizer)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
     precision = str(model.dtype).removeprefix("torch.")
-    return samplers[engine](model, pad, ends), f"{engine}, {precision} on {model.device.type}"
+    check_model(model)
+    check_lengths(model.config, longest, "evaluation.max_response_tokens")
+    sampler = samplers[engine](model, pad, ends)
+    check_sampler(sampler, model, engine)
+    return sampler, f"{engine}, {precision} on {model.device.type}"

@@ -13,8 +13,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path, link_or_copy, sha256_file, write_json
+from selfdistill.models.first_day import check_model, remark
 from selfdistill.models.loading import load_model, pick_device
 from selfdistill.models.pretrained_model import LICENCE, ORIGIN, WEIGHTS
+from selfdistill.models.saving import check_savable, save_model
 from selfdistill.models.tiny_model import TinyModel, build_model, build_tokenizer
 from selfdistill.models.warm_start import Recipe, warm_start
 from selfdistill.tasks.demonstrations import Demonstration, Mix, demonstrate
@@ -56,9 +58,12 @@ def warm_start_pretrained(
     """
     pretrained, output_dir = Path(pretrained), Path(output_dir)
     model, tokenizer = load_model(pretrained, pick_device())
+    if (said := remark(model, check_model(model))) is not None:
+        report(said)
+    check_savable(model, tokenizer)
     _learn(model, tokenizer, recipe, report)
     with atomic_path(output_dir) as temporary:
-        _save(model, tokenizer, temporary)
+        save_model(model, tokenizer, temporary)
         if (pretrained / LICENCE).exists():
             link_or_copy(pretrained / LICENCE, temporary / LICENCE)
         known = pretrained / ORIGIN
@@ -95,7 +100,7 @@ def _rebuild(settings: dict[str, Any], task: str, output_dir: Path, report: Call
     model = build_model(TinyModel(**settings["architecture"]), tokenizer, recipe["training"]["seed"])
     _learn(model, tokenizer, recipe, report)
     with atomic_path(output_dir) as temporary:
-        _save(model, tokenizer, temporary)
+        save_model(model, tokenizer, temporary)
     report(f"sha256 {sha256_file(output_dir / WEIGHTS)}")
 
 
@@ -113,11 +118,6 @@ def _learn(
         return demonstrate(make, mix, rng)
 
     warm_start(model, tokenizer, one, Recipe(**recipe["training"]), report)
-
-
-def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    model.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
 
 
 def training_exercises(kind: str, sizes: dict[int, float]) -> Callable[[np.random.Generator], Exercise]:

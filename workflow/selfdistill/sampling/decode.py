@@ -15,11 +15,14 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from selfdistill.errors import UserError
+from selfdistill.models.finite import why_not_finite
 from selfdistill.randomness import Key, generator
 from selfdistill.sampling.decode_attention import decode_attention
 from selfdistill.sampling.interface import Rollout, SamplingSettings, not_finite
 from selfdistill.sampling.picking import pick
 from selfdistill.scoring.attention import sees_its_whole_past
+from selfdistill.scoring.lengths import layer_count
+from selfdistill.scoring.manner import check_rotation
 
 _COMPACT_BELOW = 0.8  # share of rows still running under which copying the cache is cheaper than carrying the finished
 
@@ -34,7 +37,8 @@ class _ColumnCacheLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         rows, heads, _, dim = key_states.shape
         self.keys = key_states.new_empty(rows, heads, self._cache.capacity, dim)
-        self.values = torch.empty_like(self.keys)
+        # Latent attention (DeepSeek's) has values of another width than keys.
+        self.values = value_states.new_empty(rows, heads, self._cache.capacity, value_states.shape[-1])
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
@@ -151,6 +155,7 @@ class DecodeLoop:
         self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]
     ) -> list[Rollout]:
         """See Sampler. Rows do not influence one another's draws, only (at 1e-6) one another's rounding."""
+        check_rotation(self._model.config, max(map(len, prompts), default=0) + settings.max_response_tokens)
         was_training = self._model.training
         self._model.eval()
         try:
@@ -172,7 +177,7 @@ class DecodeLoop:
         for step in range(limit):
             tokens, logprobs, entropies = pick(logits, uniforms[:, step], settings)
             if not (torch.isfinite(logprobs) | drawn.stopped).all():
-                raise not_finite(self._model.name_or_path or type(self._model).__name__)
+                raise not_finite(self._model.name_or_path or type(self._model).__name__, why_not_finite(self._model))
             drawn.tokens[:, step], drawn.logprobs[:, step], drawn.entropies[:, step] = tokens, logprobs, entropies
             ended = torch.isin(tokens, self._end_ids) & ~drawn.stopped
             drawn.lengths.masked_fill_(ended, step + 1)
@@ -198,7 +203,7 @@ class DecodeLoop:
         input_ids = torch.full((len(distinct), width), self._pad_id, device=device)
         for row, prompt in enumerate(distinct):
             input_ids[row, : len(prompt) - 1] = torch.tensor(prompt[:-1], device=device)
-        cache = _ColumnCache(self._model.config.num_hidden_layers, before, width, width + limit, dtype)
+        cache = _ColumnCache(layer_count(self._model), before, width, width + limit, dtype)
         positions = torch.arange(width, device=device)[None]
         causal = torch.full((width, width), torch.finfo(dtype).min, dtype=dtype, device=device).triu(1)
         causal = causal.expand(len(distinct), 1, width, width)

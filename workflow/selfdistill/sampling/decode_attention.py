@@ -30,13 +30,13 @@ def grouped_attention(
 
     Args:
         module: of the attention, as transformers passes it.
-        query: (B, heads, L, D). key, value: (B, heads of keys, S, D).
+        query: (B, heads, L, D). key: (B, heads of keys, S, D). value: the same, of a width E of its own.
         attention_mask: (B, 1, L, S), additive.
         scaling: of the products; D ** -0.5 without.
         options: whatever else transformers passes.
 
     Returns:
-        (B, L, heads, D), and None for the weights.
+        (B, L, heads, E), and None for the weights.
     """
     rows, heads, length, dim = query.shape
     shared = key.shape[1]
@@ -44,7 +44,7 @@ def grouped_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)
     grouped = query.reshape(rows, shared, heads // shared, dim) * (dim**-0.5 if scaling is None else scaling)
     scores = torch.matmul(grouped, key.transpose(2, 3)).add_(attention_mask)
-    return torch.matmul(scores.softmax(dim=-1), value).view(rows, 1, heads, dim), None
+    return torch.matmul(scores.softmax(dim=-1), value).view(rows, 1, heads, value.shape[3]), None
 
 
 AttentionInterface.register(_NAME, grouped_attention)

@@ -46,11 +46,11 @@ class Rollout:
     finish_reason: str
 
 
-def not_finite(model: str) -> UserError:
+def not_finite(model: str, why: str = "its weights are not, or what it computes from them overflows") -> UserError:
     """The error of a sampler whose model gives log-probs that are NaN or infinite: nothing can be drawn from them."""
     return UserError(
-        f"{model}: the log-probs that the model gives are not finite, so its weights are not, or it overflows; take "
-        "other weights (in training: lower optimizer.learning_rate)"
+        f"{model}: the log-probs that the model gives are not finite ({why}); take other weights (in training: lower "
+        "optimizer.learning_rate)"
     )
 
 

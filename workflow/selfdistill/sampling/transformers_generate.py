@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
+from selfdistill.models.finite import why_not_finite
 from selfdistill.randomness import Key, seed_of
 from selfdistill.sampling.interface import Rollout, SamplingSettings, not_finite
+from selfdistill.scoring.manner import check_rotation, manner_of
 
 
 class TransformersGenerate:
@@ -24,21 +26,35 @@ class TransformersGenerate:
         self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]
     ) -> list[Rollout]:
         """See Sampler."""
+        check_rotation(self._model.config, max(map(len, prompts), default=0) + settings.max_response_tokens)
         was_training = self._model.training
         self._model.eval()
         devices = [self._model.device] if self._model.device.type == "cuda" else []
         # generate takes what a config leaves unset from the model's own: a repetition penalty would enter unseen.
         recommended, self._model.generation_config = self._model.generation_config, GenerationConfig()
         try:
-            rollouts: list[Rollout] = []
+            rollouts: dict[int, Rollout] = {}
             with torch.random.fork_rng(devices):
-                for begin in range(0, len(prompts), self._max_rows):
-                    torch.manual_seed(seed_of(*keys[begin]))
-                    rollouts += self._sample_batch(prompts[begin : begin + self._max_rows], settings)
-            return rollouts
+                for rows in self._batches(prompts):
+                    torch.manual_seed(seed_of(*keys[rows[0]]))
+                    drawn = self._sample_batch([prompts[row] for row in rows], settings)
+                    rollouts |= zip(rows, drawn, strict=True)
+            return [rollouts[row] for row in range(len(prompts))]
         finally:
             self._model.generation_config = recommended
             self._model.train(was_training)
+
+    def _batches(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Rows of each batch, in order; of a model that padding disturbs, prompts of one length only."""
+        groups: dict[int, list[int]] = {}
+        together = manner_of(self._model).together
+        for row, prompt in enumerate(prompts):
+            groups.setdefault(0 if together else len(prompt), []).append(row)
+        return [
+            rows[begin : begin + self._max_rows]
+            for rows in groups.values()
+            for begin in range(0, len(rows), self._max_rows)
+        ]
 
     def _sample_batch(self, prompts, settings: SamplingSettings) -> list[Rollout]:
         width = max(map(len, prompts))
@@ -51,7 +67,7 @@ class TransformersGenerate:
             input_ids=input_ids.to(self._model.device),
             attention_mask=attention_mask.to(self._model.device),
             generation_config=self._generation_config(settings),
-            logits_processor=LogitsProcessorList([_Finite(self._model.name_or_path or type(self._model).__name__)]),
+            logits_processor=LogitsProcessorList([_Finite(self._model)]),
         )
         tokens = output.sequences[:, width:]
         rollouts = []
@@ -82,12 +98,12 @@ class TransformersGenerate:
 class _Finite(LogitsProcessor):
     """Stops at logits that nothing can be drawn from; generate would fail in its own words, or give token 0."""
 
-    def __init__(self, model: str):
+    def __init__(self, model: PreTrainedModel):
         self._model = model
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if not torch.isfinite(scores.amax(dim=-1)).all():
-            raise not_finite(self._model)
+            raise not_finite(self._model.name_or_path or type(self._model).__name__, why_not_finite(self._model))
         return scores
 
 

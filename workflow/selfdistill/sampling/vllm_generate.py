@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
 from selfdistill.models.chat import end_ids_of
+from selfdistill.models.folder_check import refuse_adapter
 from selfdistill.models.loading import load_generation_config
 from selfdistill.randomness import Key, seed_of
 from selfdistill.sampling.interface import Rollout, SamplingSettings, not_finite
@@ -48,9 +49,10 @@ class VllmGenerate:
             gpu_memory_utilization: share of a GPU's memory for weights and cache.
 
         Raises:
-            UserError: where vLLM is not installed, the model has fewer positions than `max_tokens`, or it or its cache
-                do not fit into memory.
+            UserError: where the folder holds an adapter, vLLM is not installed, the model has fewer positions than
+                `max_tokens`, or it or its cache do not fit into memory.
         """
+        refuse_adapter(Path(folder))
         os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
         try:
             import vllm

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from selfdistill.scoring.lengths import vocabulary_size
+from selfdistill.scoring.manner import apart, manner_of
 from selfdistill.scoring.reading import read_forward
 from selfdistill.scoring.scores import Scores, Sequences
-from selfdistill.scoring.shared_prefixes import PrefixPlan, can_share, plan_prefixes, score_with_prefixes
+from selfdistill.scoring.shared_prefixes import PrefixPlan, plan_prefixes, score_with_prefixes
+from selfdistill.scoring.sharing import can_share
 
 #: The share of a plain forward's tokens above which sharing prompts is not worth its smaller forwards.
 _WORTH_SHARING = 0.9
@@ -114,17 +117,20 @@ def score(
     ids: Tensor | None = None,
     entropy: bool = False,
     padding: int = 0,
+    copies: int = 1,
 ) -> Scores:
     """Scores (N, width) of all sequences, without gradient, in micro-batches; zero behind each response.
 
-    Arguments as in read_responses, with `ids` (N, width, k); `max_tokens` padded tokens a forward.
+    Arguments as in read_responses, with `ids` (N, width, k); `max_tokens` padded tokens a forward, which has every row
+    `copies` times: another shape, the same scores.
     """
     found: dict[str, Tensor] = {}
     count = len(sequences.responses)
     for rows in micro_batches(sequences, max_tokens):
-        part_ids = None if ids is None else ids[rows]
+        repeated = [row for row in rows for _ in range(copies)]
+        part_ids = None if ids is None else ids[repeated]
         what = {"top_k": top_k, "ids": part_ids, "entropy": entropy, "padding": padding}
-        part = read_responses(model, sequences, rows, temperature, **what)
+        part = read_responses(model, sequences, repeated, temperature, **what).rows(slice(None, None, copies))
         for name, value in part.tensors.items():
             if name not in found:
                 found[name] = value.new_zeros(count, width, *value.shape[2:])
@@ -157,7 +163,7 @@ class ModelScorer:
 
     @property
     def vocabulary(self) -> int:
-        return self.model.config.vocab_size
+        return vocabulary_size(self.model.config)
 
     @property
     def device(self) -> torch.device:
@@ -175,7 +181,26 @@ class ModelScorer:
     ) -> Scores:
         what = {"top_k": top_k, "ids": ids, "entropy": entropy}
         if alone:
-            return score(self.model, sequences, width, 1, self.temperature, padding=1, **what)
+            return score(self.model, sequences, width, 1, self.temperature, **_another_shape(self.model), **what)
         if (plan := worthwhile_plan(self.model, sequences, self.max_tokens)) is not None:
             return score_with_prefixes(self.model, sequences, plan, width, self.max_tokens, self.temperature, **what)
-        return score(self.model, sequences, width, self.max_tokens, self.temperature, **what)
+        budget = token_budget(self.model, sequences, self.max_tokens)
+        return score(self.model, sequences, width, budget, self.temperature, **what)
+
+
+def token_budget(model: PreTrainedModel, sequences: Sequences, max_tokens: int) -> int:
+    """Padded tokens a forward: `max_tokens`, or those of one row where rows may not share one (scoring.manner)."""
+    return 1 if apart(model, sequences) else max_tokens
+
+
+def _another_shape(model: PreTrainedModel) -> dict[str, int]:
+    """What makes the forward of one row differ from the one that it had, and nothing else: a column of padding.
+
+    Some models do not mask the padding of a row alone; of these the row has a copy beside it. Where not even that
+    leaves its scores alone, no other shape is left.
+    """
+    parts = getattr(model, "parts", None) or [model]
+    manners = [manner for part in parts if (manner := manner_of(part)) is not None]
+    if all(manner.column <= manner.rounding for manner in manners):
+        return {"padding": 1}
+    return {"copies": 2} if all(manner.pair <= manner.rounding for manner in manners) else {}

@@ -18,15 +18,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from selfdistill.scoring.attention import sees_its_whole_past
 from selfdistill.scoring.head import Read
+from selfdistill.scoring.lengths import layer_count
 from selfdistill.scoring.reading import read_forward
 from selfdistill.scoring.scores import Scores, Sequences
 
 _WORTH = 0.1  # of its prompts' tokens that a shared front must save, to be worth a forward of its own
 _NEIGHBOURS = 64  # most prompts that share one front
 _KEYS = 4  # keys that may be held for each computed token of the budget: a layer's cost a quarter of its activations
-_SCALED_BY_LENGTH = ("dynamic", "longrope")  # rotary embeddings of which a prefix depends on what follows it
 
 
 @dataclass(frozen=True)
@@ -131,16 +130,6 @@ def clusters(bodies: Sequence[tuple[int, ...]]) -> list[Cluster]:
         found.append(Cluster(members, min(common, shortest - 1) if len(members) > 1 else 0))
         end = begun[end]
     return found[::-1]
-
-
-def can_share(model: Any) -> bool:
-    """Whether a prompt's keys and values may be computed apart from what follows it, and be given back to the model."""
-    if not isinstance(model, PreTrainedModel) or model.config._attn_implementation not in ("sdpa", "eager"):
-        return False
-    if not sees_its_whole_past(model) or (model.training and model.is_gradient_checkpointing):
-        return False  # a model that checkpoints activations drops its cache
-    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
-    return rope.get("rope_type", "default") not in _SCALED_BY_LENGTH
 
 
 @torch.no_grad()
@@ -334,7 +323,7 @@ def _inputs(
     positions = torch.arange(width, device=device)[None].expand(len(rows), -1)
     if past is not None:
         positions = positions + past.lengths[index, None]
-    layers = past.layers if past is not None else [None] * model.config.num_hidden_layers
+    layers = past.layers if past is not None else [None] * layer_count(model)
     inputs = {
         "input_ids": input_ids.to(device),
         "position_ids": positions,
@@ -356,7 +345,7 @@ def _mask(model: PreTrainedModel, width: int, past: _Past | None, index: Tensor 
     before = past.visible[index][:, None, None]  # (N, 1, 1, S)
     rows = len(before)
     seen = torch.cat([before.expand(rows, 1, width, -1), causal.expand(rows, 1, width, width)], dim=3)
-    if model.config._attn_implementation == "sdpa":
+    if model.config.get_text_config()._attn_implementation == "sdpa":
         return seen
     # Eager attention adds its mask.
     return torch.zeros(seen.shape, dtype=model.dtype, device=seen.device).masked_fill_(

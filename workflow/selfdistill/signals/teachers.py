@@ -66,6 +66,11 @@ class MixedLogits:
         self._first, self._second, self._share = first, second, share
 
     @property
+    def parts(self) -> tuple[PreTrainedModel, PreTrainedModel]:
+        """Both models: what one of them may not be asked for, their mixture may not."""
+        return self._first, self._second
+
+    @property
     def device(self) -> torch.device:
         return self._first.device
 

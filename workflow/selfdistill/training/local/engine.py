@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 
 from selfdistill.objectives.batch import Batch, Student, Targets
 from selfdistill.objectives.methods import Method
-from selfdistill.scoring.scorer import ModelScorer, micro_batches, read_responses, worthwhile_plan
+from selfdistill.scoring.scorer import ModelScorer, micro_batches, read_responses, token_budget, worthwhile_plan
 from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.scoring.shared_prefixes import backward_with_prefixes
 from selfdistill.signals.teachers import Teacher, TeacherSettings, frozen_copy
@@ -78,7 +78,7 @@ class LocalEngine:
         if plan is not None:
             backward_with_prefixes(self.model, sequences, plan, self._budget, loss, self._temperature, **what)
             return added(parts)
-        for rows in micro_batches(sequences, self._budget):
+        for rows in micro_batches(sequences, token_budget(self.model, sequences, self._budget)):
             ids = None if batch.support_ids is None else batch.support_ids[rows]
             read = read_responses(self.model, sequences, rows, self._temperature, top_k=top_k, ids=ids)
             loss(rows, read).backward()

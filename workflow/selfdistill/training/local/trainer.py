@@ -11,10 +11,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
 from selfdistill.models.chat import encode_chat, end_ids
+from selfdistill.models.first_day import check_lengths, check_model
+from selfdistill.models.saving import check_savable, save_model
 from selfdistill.objectives.methods import build_method
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Rollout, Sampler
 from selfdistill.sampling.transformers_generate import TransformersGenerate
+from selfdistill.sampling.trial import check_sampler
 from selfdistill.tasks.graders import Graded
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem
@@ -39,10 +42,13 @@ class LocalTrainer:
     ):
         """`model` holds the initial weights, in float32; `validation_problems` maps benchmarks to problems.
 
-        Raises UserError where a prompt is over the limit, or hinted contexts could outgrow the model's positions.
+        Raises UserError where a prompt is over the limit, hinted contexts could outgrow the model's positions, or the
+        model fails what it is tried on (models.first_day, models.saving, sampling.trial).
         """
         self.settings, self._grade, self._tokenizer = settings, grade, tokenizer
         self.model = model
+        check_model(model)
+        check_savable(model, tokenizer)
         self._engine = LocalEngine(
             model,
             build_method(settings.implementation, settings.objective),
@@ -60,6 +66,7 @@ class LocalTrainer:
             for name, problems in validation_problems.items()
         }
         self._check_positions()
+        check_sampler(self._sampler, model, settings.rollout.engine)
 
     def step(self, number: int) -> dict[str, float]:
         """Training step `number`, counted from 1; returns its metrics."""
@@ -123,9 +130,8 @@ class LocalTrainer:
         self._engine.load_state_dict(state)
 
     def save(self, folder: Path) -> None:
-        """Write weights and tokenizer as transformers loads them."""
-        self.model.save_pretrained(folder, safe_serialization=True)
-        self._tokenizer.save_pretrained(folder)
+        """Write weights and tokenizer as transformers loads them, and read them back; see models.saving.save_model."""
+        save_model(self.model, self._tokenizer, folder)
 
     def _encode(self, problem: Problem, *, training: bool) -> list[int]:
         ids = encode_chat(self._tokenizer, student_prompt(problem.problem, training=training))
@@ -147,12 +153,7 @@ class LocalTrainer:
             template = len(self._step.contexts.template_ids()) - len(encode_chat(self._tokenizer, empty))
             hinted = rollout.max_prompt_tokens + max(template, 0) + hints.max_tokens + rollout.max_response_tokens
             longest = max(longest, hinted)
-        positions = getattr(self.model.config, "max_position_embeddings", None)
-        if positions is not None and longest > positions:
-            raise UserError(
-                f"run config: prompts, hints and responses can reach {longest} tokens, but the model has "
-                f"{positions} positions; lower hints.max_tokens, rollout.max_response_tokens or max_prompt_tokens"
-            )
+        check_lengths(self.model.config, longest, "hints.max_tokens, rollout.max_response_tokens or max_prompt_tokens")
 
     def _text(self, rollout: Rollout) -> str:
         return self._tokenizer.decode(rollout.response_ids, skip_special_tokens=True)

@@ -1,6 +1,5 @@
 """What can be known to be wrong before Ray starts: it would cost minutes, and end in a message of somebody else's."""
 
-import json
 import os
 from pathlib import Path
 
@@ -10,8 +9,9 @@ from selfdistill.errors import UserError
 
 
 def check_model(path: str, longest: int = 0) -> None:
-    """Raises UserError where a local model folder is not one, its tokenizer has ids that the model does not know, or
-    the model fewer positions than the `longest` prompt and response have tokens.
+    """Raises UserError where a local model folder is not one, its weights are quantised or an adapter's, its tokenizer
+    has ids that the model does not know, the model fewer positions than the `longest` prompt and response have tokens,
+    or rotary frequencies that such lengths would change.
 
     A model may know more ids than its tokenizer (rows of padding, as Qwen3's): those are never drawn.
     """
@@ -25,11 +25,15 @@ def check_model(path: str, longest: int = 0) -> None:
             raise UserError(f"{folder}: no {what} ({pattern}) found; expected a model folder as transformers saves it")
     from transformers import AutoTokenizer
 
+    from selfdistill.models.first_day import check_lengths
+    from selfdistill.models.loading import load_config
+    from selfdistill.scoring.lengths import vocabulary_size
+
+    config = load_config(folder)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        vocabulary = config["vocab_size"]
+        vocabulary = vocabulary_size(config)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of tokenizers and of transformers, which have no common kind
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise UserError(f"{folder}: model config or tokenizer cannot be read ({reason})") from error
     if len(tokenizer) > vocabulary:
@@ -37,12 +41,7 @@ def check_model(path: str, longest: int = 0) -> None:
             f"{folder}: the tokenizer has {len(tokenizer)} ids, but the model knows {vocabulary} (vocab_size in "
             "config.json); they belong to different models, or the embeddings were not resized"
         )
-    positions = config.get("max_position_embeddings")
-    if positions is not None and longest > positions:
-        raise UserError(
-            f"{folder}: the model has {positions} positions, but a prompt and its response may have {longest} tokens; "
-            "lower data.max_prompt_length or the response limits"
-        )
+    check_lengths(config, longest, "data.max_prompt_length or the response limits")
 
 
 def check_gpus(per_node: int, nodes: int) -> None:

@@ -10,11 +10,14 @@ import torch.distributed
 from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
 from verl.utils import tensordict_utils
 from verl.workers.engine import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from selfdistill.errors import UserError
+from selfdistill.models.finite import refuse_not_finite
+from selfdistill.models.first_day import check_model, remark
 from selfdistill.scoring.head import Read, read
 from selfdistill.training.verl.wire import ENTROPY, LOGPROBS, READ_IDS, SUPPORT, SUPPORT_IDS, reads_full_vocabulary
 
@@ -78,6 +81,7 @@ class SelfDistillEngine(FSDPEngineWithLMHead):
 
     def _build_module(self) -> nn.Module:
         module = super()._build_module()
+        _try(module, self.model_config.path)
         layer = module.get_output_embeddings()
         if not isinstance(layer, nn.Linear):
             raise UserError(f"{self.model_config.path}: no linear output layer found; expected a causal language model")
@@ -147,6 +151,25 @@ def _settings(micro_batch: TensorDict) -> dict[str, Any]:
         "entropy": given("read_entropy", False),
         "rows": given("head_rows", None),
     }
+
+
+def _try(module: nn.Module, path: str) -> None:
+    """Raises UserError where weights are not finite, or short rows say that the model cannot be batched as verl does.
+
+    On ranks whose weights are still to come from the first one there is nothing to try.
+    """
+    if not isinstance(module, PreTrainedModel) or any(each.is_meta for each in module.parameters()):
+        return
+    refuse_not_finite(path, module.named_parameters(), "take weights that are finite, or fetch them again")
+    config = module.config.get_text_config()
+    before = config._attn_implementation
+    config._attn_implementation = "sdpa" if module._supports_sdpa else "eager"  # flash attention does no float32
+    try:
+        said = remark(module, check_model(module))
+    finally:
+        config._attn_implementation = before
+    if said is not None:
+        raise UserError(f"{path}: {said}; verl batches rows of all lengths: take another model, or the local trainer")
 
 
 def _refuse_unsupported(model: Any, engine: Any) -> None:

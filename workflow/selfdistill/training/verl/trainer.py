@@ -23,8 +23,10 @@ from verl.utils.tracking import Tracking
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.models.chat import encode_chat, end_ids_of
+from selfdistill.models.first_day import check_lengths
 from selfdistill.runs.metrics_log import MetricsLog
 from selfdistill.runs.records import StepRecords
+from selfdistill.scoring.lengths import vocabulary_size
 from selfdistill.signals.teachers import TeacherSchedule
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.prompts import student_prompt
@@ -81,7 +83,7 @@ class SelfDistillTrainer(PPOTrainerSync):
             self.actor_rollout_wg,
             step.teacher,
             self._schedule,
-            self._model.vocab_size,
+            vocabulary_size(self._model),
             temperature=settings.temperature,
             head_rows=settings.head_rows,
         )
@@ -259,13 +261,12 @@ class SelfDistillTrainer(PPOTrainerSync):
         step, data = self._settings.step, self.config.data
         empty = encode_chat(self.tokenizer, student_prompt("", training=True))
         longest = step.max_sequence_tokens + max(len(self._step.contexts.template_ids()) - len(empty), 0)
-        positions = getattr(self._model, "max_position_embeddings", None)
-        if positions is not None and longest > positions:
-            raise UserError(
-                f"prompt, hint and response can reach {longest} tokens, but the model has {positions} positions; lower "
-                f"selfdistill.hints.max_tokens ({step.hints.max_tokens}), the response limit "
-                f"({self._settings.max_response_tokens}) or data.max_prompt_length ({data.max_prompt_length})"
-            )
+        check_lengths(
+            self._model,
+            longest,
+            f"selfdistill.hints.max_tokens ({step.hints.max_tokens}), the response limit "
+            f"({self._settings.max_response_tokens}) or data.max_prompt_length ({data.max_prompt_length})",
+        )
 
 
 def _records(data: TensorDict) -> list[dict[str, Any]]:
