@@ -30,7 +30,9 @@ def test_series_leaves_out_what_is_no_number():
         ('{"step": true}\n', r"line 1: expected a JSON object with a whole number 'step'"),
         ('{"step": -1}\n', r"line 1: expected a JSON object with a whole number 'step'"),
         ('{"step": 0}\n{"step": 1}\n{"step": 1}\n', r"line 3: step 1 comes after step 1; expected every step once"),
-        ('{"step": 5}\n{"step": 3}\n', r"line 2: step 3 comes after step 5"),
+        ('{"step": 1}\n{"step": 2}\n{"step": 0}\n', r"line 3: step 0 comes after step 2.*two trainers"),
+        ('{"step": 0}\n{"step": 1}\n{"step": 3}\n', r"line 3: step 3 comes after step 1.*lines are missing"),
+        ('{"step": 5}\n{"step": 6}\n', r"line 1: the first step is 5.*lines are missing"),
         ("", "no steps"),
     ],
 )

@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from small_run import go, metrics_of, weights_hash
 
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
@@ -29,31 +30,9 @@ class StoppedError(Exception):
     """Stands for a kill: raised out of the progress report of a step."""
 
 
-def go(config, files, folder, report=lambda line: None):
-    outputs = {
-        "config": folder / "out" / "config.yaml",
-        "metrics": folder / "out" / "metrics.jsonl",
-        "provenance": folder / "out" / "provenance.json",
-        "records": folder / "out" / "records.parquet",
-        "model": folder / "out" / "model",
-    }
-    run.train(config, **files, state_dir=folder / "state", outputs=outputs, threads=1, report=report)
-    return outputs
-
-
-def metrics_of(path):
-    """Records without the timings, which are the only thing that may differ."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{k: v for k, v in line.items() if not k.startswith("timing_s/")} for line in lines]
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(small_run, template, tmp_path_factory):
     return go(template, small_run, tmp_path_factory.mktemp("whole"))
-
-
-def weights_hash(outputs):
-    return sha256_file(outputs["model"] / "model.safetensors")
 
 
 def test_publishes_config_metrics_provenance_and_a_loadable_model(uninterrupted, small_run):
