@@ -14,7 +14,7 @@ from markupsafe import Markup
 from selfdistill.reporting.pages.limits import limits
 from selfdistill.reporting.pages.rule_graph import rule_graph
 from selfdistill.reporting.read.accuracy import Tasks
-from selfdistill.reporting.read.provenance import provenance_of
+from selfdistill.reporting.read.provenance import check_same_base, provenance_of
 from selfdistill.reporting.read.runs import RunFiles, check_unique
 from selfdistill.reporting.render.cells import main_lead, main_views
 from selfdistill.reporting.render.html import anchor, render
@@ -90,6 +90,7 @@ def overview_page(
     Raises UserError: a run listed twice, a file that cannot be read.
     """
     check_unique(runs)
+    check_same_base(runs)
     shown = [_figure(Path(figure)) for figure in figures]
     claims = _filled(claims, "statement", "statistic", "unit", "why", "figure")
     audit = _filled(audit, "hint_source", "note")
