@@ -82,6 +82,31 @@ def test_a_run_stopped_at_any_step_ends_the_same(small_run, config, uninterrupte
     assert sha256_file(outputs["records"]) == sha256_file(uninterrupted["records"])
 
 
+def test_a_spoilt_checkpoint_costs_a_step_and_a_spoilt_result_is_not_published(
+    small_run, config, uninterrupted, tmp_path
+):
+    def stop(line):
+        if line.startswith("step 4/"):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        go(config, small_run, tmp_path, stop)
+    newest = tmp_path / "state" / "checkpoints" / "step_000003" / "weights.safetensors"
+    newest.write_bytes(bytes(newest.stat().st_size))
+    said = []
+    outputs = go(config, small_run, tmp_path, said.append)
+    assert [line for line in said if "step_000003" in line and "spoilt" in line]
+    assert any(line.startswith("resumed from step 2") for line in said)
+    assert weights_hash(outputs) == weights_hash(uninterrupted)
+    assert metrics_of(outputs["metrics"]) == metrics_of(uninterrupted["metrics"])
+    with open(outputs["model"] / "model.safetensors", "r+b") as file:  # the user's, to be edited
+        file.write(b"changed")
+    assert weights_hash(go(config, small_run, tmp_path)) == weights_hash(uninterrupted)
+    (tmp_path / "state" / "final" / "metrics.jsonl").write_bytes(b"")
+    with pytest.raises(UserError, match=rf"metrics\.jsonl has 0 bytes .*; delete {tmp_path}/state and run"):
+        go(config, small_run, tmp_path)
+
+
 #: Teacher kinds, each with a method whose signal needs something else of it.
 TEACHERS = {
     "initial": ("opsd", {}),

@@ -201,8 +201,14 @@ class _ClockFile:
     """Seconds of work of a run over all its attempts, also those that were killed."""
 
     def __init__(self, path: Path):
-        facts = json.loads(path.read_text()) if path.exists() else {"started": time.time(), "seconds": 0.0}
-        self._path, self.started, self._before = path, facts["started"], facts["seconds"]
+        try:
+            facts = json.loads(path.read_text()) if path.exists() else {"started": time.time(), "seconds": 0.0}
+            self._path, self.started, self._before = path, facts["started"], facts["seconds"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: cannot be read ({error!r}); delete it and run again: the run goes on from its checkpoint, "
+                "and the time of earlier attempts is not counted"
+            ) from None
         self._began = self._written = time.monotonic()
 
     @property
