@@ -17,6 +17,8 @@ CONFIGFILES = $(if $(CONFIG),--configfile $(CONFIG))
 # Of make resume; CANCEL=1 ends jobs that still run, in place of waiting for them.
 PROFILE ?= profiles/slurm
 CANCEL ?=
+# Of make gc: YES=1 removes what it lists.
+YES ?=
 # One run at a time: each takes all cores by itself.
 VERL_DEMO := --profile profiles/local --cores 1 --configfile config/verl_cpu.yaml
 VERL_SMALL := --profile profiles/local --cores 1 --configfile config/small.yaml config/small_verl.yaml
@@ -116,8 +118,8 @@ bench-reporting: venv  ## how long tables, figures and pages of the paper's matr
 coverage: venv  ## coverage of every interval, by simulation: docs/coverage.csv, docs/statistics.md
 	$(BIN)/python benchmarks/coverage.py
 
-gc: venv  ## remove finished states of settings that no run has any more
-	$(BIN)/python -m selfdistill.runs.clean_states results
+gc: venv  ## list finished states whose runs have results of other settings; YES=1 removes them
+	$(BIN)/python -m selfdistill.runs.clean_states results $(if $(YES),--yes)
 
 clean:  ## remove results, states of runs included
 	rm -rf results .snakemake

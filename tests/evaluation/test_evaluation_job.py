@@ -93,6 +93,71 @@ def test_a_complete_one_is_published_again_and_not_drawn(evaluation):
     assert evaluation.drawn == list(BENCHMARKS)
 
 
+#: What a power loss or a full disk makes of a file.
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[:-20]),
+    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_draws_that_cannot_be_read_are_drawn_again_and_no_others(evaluation, damage):
+    evaluation.dies_before = "chain-8"
+    with pytest.raises(KilledError):
+        evaluation.run()
+    DAMAGES[damage](evaluation.folder / "state" / "0abc" / "draws" / "chain-3.parquet")
+    evaluation.dies_before = None
+    evaluation.run()
+    assert evaluation.drawn == ["chain-3", "chain-5", "chain-3", "chain-8"]
+    assert any("chain-3.parquet" in line and "drawn anew" in line for line in evaluation.lines)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_draws_of_which_nothing_says_whose_they_are_do_not_count(evaluation, damage):
+    evaluation.dies_before = "chain-8"
+    with pytest.raises(KilledError):
+        evaluation.run()
+    DAMAGES[damage](evaluation.folder / "state" / "0abc" / "progress.json")
+    evaluation.dies_before = None
+    evaluation.run()
+    assert evaluation.drawn == ["chain-3", "chain-5", *BENCHMARKS]
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "missing", "flipped"])
+@pytest.mark.parametrize("name", ["chain-5.parquet", "evaluation.json", "files.json"])
+def test_a_spoilt_result_is_not_published_again(evaluation, name, damage):
+    account = evaluation.run()
+    file = evaluation.folder / "state" / "0abc" / "final" / name
+    content = file.read_bytes()
+    middle = len(content) // 2
+    others = {
+        "missing": file.unlink,
+        "flipped": lambda: file.write_bytes(content[:middle] + b"\0" + content[middle + 1 :]),
+    }
+    others[damage]() if damage in others else DAMAGES[damage](file)
+    again = evaluation.run()
+    redrawn = (name, damage) != ("files.json", "missing")  # as an older version left it
+    assert evaluation.drawn == [*BENCHMARKS, *(BENCHMARKS if redrawn else ())]
+    assert again["tokens"] == account["tokens"]
+
+
+def test_a_complete_one_needs_no_progress_to_be_published_again(evaluation):
+    evaluation.run()
+    DAMAGES["empty"](evaluation.folder / "state" / "0abc" / "progress.json")
+    evaluation.run()
+    assert evaluation.drawn == list(BENCHMARKS)
+
+
+def test_no_change_of_what_is_published_reaches_the_state(evaluation):
+    evaluation.run()
+    for file in (evaluation.folder / "draws").iterdir():
+        with open(file, "r+b") as handle:
+            handle.write(b"changed")
+    evaluation.run()
+    assert evaluation.drawn == list(BENCHMARKS)
+
+
 def test_other_weights_under_the_same_settings_are_drawn_anew(evaluation):
     first = evaluation.run()
     evaluation.train("other weights")

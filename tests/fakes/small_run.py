@@ -1,10 +1,12 @@
 """Fixtures of a run small enough to train in a second or two: tiny random model, a dozen chains, four steps."""
 
 import copy
+import json
 
 import pytest
 import torch
 
+from selfdistill.files import sha256_file
 from selfdistill.models.loading import load_model
 from selfdistill.models.tiny_model import TinyModel, build_model
 from selfdistill.models.warm_start import Recipe, warm_start
@@ -13,6 +15,7 @@ from selfdistill.tasks import arithmetic
 from selfdistill.tasks.demonstrations import Mix, demonstrate
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
+from selfdistill.training.local import run
 from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.local.trainer import LocalTrainer
 
@@ -126,3 +129,31 @@ def make(small_run, config):
         )
 
     return build
+
+
+def outputs_in(folder):
+    """Where a run below a folder is published."""
+    return {
+        "config": folder / "out" / "config.yaml",
+        "metrics": folder / "out" / "metrics.jsonl",
+        "provenance": folder / "out" / "provenance.json",
+        "records": folder / "out" / "records.parquet",
+        "model": folder / "out" / "model",
+    }
+
+
+def go(config, files, folder, report=lambda line: None):
+    """Train into folder/out, with the state in folder/state. Returns the outputs."""
+    outputs = outputs_in(folder)
+    run.train(config, **files, state_dir=folder / "state", outputs=outputs, threads=1, report=report)
+    return outputs
+
+
+def metrics_of(path):
+    """Records without the timings, which are the only thing that may differ."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if not k.startswith("timing_s/")} for line in lines]
+
+
+def weights_hash(outputs):
+    return sha256_file(outputs["model"] / "model.safetensors")

@@ -1,7 +1,6 @@
 """Pretrained models: whole ones from hub and folder, and those that are converted out of a package."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -20,10 +19,10 @@ SHIPPED = Path(__file__).parents[2] / "resources/base_models/tiny_qwen3/knights"
 
 @pytest.fixture
 def pretrained(tmp_path):
-    """A folder as a hub's cache has it: links to files elsewhere, and things that nobody asked for."""
-    folder, blobs = tmp_path / "snapshot", tmp_path / "blobs"
+    """A folder as a hub's cache has it: links to files elsewhere in it, and things that nobody asked for."""
+    folder, blobs = tmp_path / "snapshots" / "0abc", tmp_path / "blobs"
     shutil.copytree(SHIPPED, blobs)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for path in blobs.iterdir():
         (folder / path.name).symlink_to(path)
     (folder / "modeling_own.py").write_text("raise SystemExit")
@@ -40,13 +39,23 @@ def test_a_folder_is_taken_over_without_code_and_loads(pretrained, tmp_path):
     assert "files" in said[-1]
 
 
-def test_files_are_copied_where_they_cannot_be_linked(pretrained, tmp_path, monkeypatch):
-    def fail(*args):
-        raise OSError("another file system")
-
-    monkeypatch.setattr(os, "link", fail)
+def test_no_change_of_the_users_files_reaches_what_was_taken_over(pretrained, tmp_path):
     fetch({"source": str(pretrained)}, tmp_path / "model", lambda line: None)
-    load_model(tmp_path / "model", torch.device("cpu"))
+    before = sha256_file(tmp_path / "model" / WEIGHTS)
+    with open(pretrained / WEIGHTS, "r+b") as file:
+        file.write(b"another")
+    assert sha256_file(tmp_path / "model" / WEIGHTS) == before
+
+
+@pytest.mark.parametrize("where", ["/proc/self/environ", "secret.txt", "../../other/secret.txt"])
+def test_no_link_out_of_the_folder_is_followed(pretrained, tmp_path, where):
+    for folder in (tmp_path, tmp_path / "other"):
+        folder.mkdir(exist_ok=True)
+        (folder / "secret.txt").write_text("secret")
+    (pretrained / "notes.txt").symlink_to(where if where.startswith(("/", "..")) else tmp_path / where)
+    with pytest.raises(UserError, match=r"notes\.txt: a link to .*outside of the model's folder"):
+        fetch({"source": str(pretrained)}, tmp_path / "model", lambda line: None)
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_hubs_model_is_taken_over_from_its_cache(pretrained, tmp_path, monkeypatch):

@@ -93,7 +93,7 @@ def test_disk_final_and_at_the_peak(paper):
     cells = [("math", "qwen3_4b", "grpo"), ("math", "qwen3_8b", "rlcsd")]
     jobs = [Job("train", dict(zip(("task", "model", "variant", "seed"), (*c, "0"), strict=True))) for c in cells]
     plan = make_plan(paper, [*jobs, Job("pretrained_model", {"model": "qwen3_4b"})])
-    assert plan.final_bytes == pytest.approx(2 * (4.02e9 + 8.19e9) + 2 * 4.02e9)
+    assert plan.final_bytes == pytest.approx(2 * 2 * (4.02e9 + 8.19e9) + 2 * 4.02e9)
     assert plan.running_bytes == (pytest.approx(2 * 16 * 8.19e9), pytest.approx(2 * 16 * 8.19e9 + 2 * 12 * 4.02e9))
 
 

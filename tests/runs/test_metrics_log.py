@@ -49,9 +49,26 @@ def test_a_foreign_file_is_refused(tmp_path):
         MetricsLog(tmp_path)
 
 
+@pytest.mark.parametrize(("steps", "line"), [([0, 1, 3], 3), ([0, 2, 1], 2), ([0, 1, 1], 3)])
+def test_a_log_that_lacks_a_step_or_has_one_twice_is_not_gone_on_with(tmp_path, steps, line):
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps({"step": step}) + "\n" for step in steps))
+    with pytest.raises(UserError, match=rf"metrics\.jsonl, line {line}: .*delete the folder"):
+        MetricsLog(tmp_path)
+
+
+def test_no_step_is_left_out_when_writing_or_resuming(tmp_path):
+    log = MetricsLog(tmp_path)
+    log.write(1, {"a": 1})
+    with pytest.raises(UserError, match="ends with step 1, expected step 2"):
+        log.write(3, {"a": 3})
+    log.check_follows(1)
+    with pytest.raises(UserError, match="ends with step 1, but there is a checkpoint after step 4"):
+        log.check_follows(4)
+
+
 def test_the_same_numbers_as_tensorboard_events(tmp_path):
     log = MetricsLog(tmp_path)
-    log.write(3, {"reward/mean": 0.5})
+    log.write(1, {"reward/mean": 0.5})
     log.close()
     (events,) = (tmp_path / "events").glob("events.out.tfevents.*")
     assert b"reward/mean" in events.read_bytes()

@@ -936,15 +936,22 @@ def test_a_pretrained_model_is_one_for_all_tasks_and_a_shipped_one_is_not():
 
 def test_a_folder_in_place_of_the_hub_is_known_by_its_files_not_by_its_place(tmp_path):
     digests = {}
-    for place, size, text in (("one", 9, "{}"), ("two", 9, "{}"), ("larger", 10, "{}"), ("changed", 9, "{ }")):
+    made = {
+        "one": (b"x" * 9, "{}"),
+        "two": (b"x" * 9, "{}"),
+        "larger": (b"x" * 10, "{}"),
+        "changed": (b"x" * 9, "{ }"),
+        "replaced": (b"x" * 8 + b"y", "{}"),
+    }
+    for place, (weights, text) in made.items():
         folder = tmp_path / place
         folder.mkdir()
         (folder / "config.json").write_text(text)
-        (folder / "model.safetensors").write_bytes(b"x" * size)
+        (folder / "model.safetensors").write_bytes(weights)
         (folder / "notes.md").write_text(place)
         digests[place] = of(f"{LOGIC}\nmodels: {{qwen3_4b: {{source: {folder}}}}}", "logic", "qwen3_4b")["base_model"]
     assert digests["one"] == digests["two"]
-    assert len({str(digest) for digest in digests.values()}) == 3
+    assert len({str(digest) for digest in digests.values()}) == 4
 
 
 @pytest.mark.parametrize(

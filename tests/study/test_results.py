@@ -140,6 +140,43 @@ def test_draws_that_a_folder_lacks_are_named_or_left_out():
     assert [each["variant"] for each in taken.missing] == ["rlcsd"]
 
 
+THEIRS = {"task": "arithmetic", "model": "tiny_qwen3", "variant": "rlcsd", "seed": 0}
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "provenance.json", "evaluation.json"])
+@pytest.mark.parametrize(
+    ("key", "other"), [("task", "knights"), ("model", "qwen3_4b"), ("variant", "grpo"), ("seed", 1), ("seed", "0")]
+)
+def test_files_of_another_run_are_not_believed(file, key, other):
+    def write(run):
+        told = run if file == "config.yaml" else {"run": run}
+        leave(f"mine/arithmetic/tiny_qwen3/rlcsd/seed0/{file}", json.dumps(told))
+
+    for variant in ("base", "grpo", "rlcsd"):
+        leave_draws("mine", variant)
+    write(THEIRS)
+    assert len(Reported(a_study("draws: {source: mine}")).runs) == 3
+    write(THEIRS | {key: other})
+    said = rf"rlcsd/seed0/{file} is of another run: its {key} is {other!r}, its path says"
+    with pytest.raises(UserError, match=said):
+        Reported(a_study("draws: {source: mine}"))
+    [missing] = Reported(a_study("{aggregate: available, draws: {source: mine}}")).missing
+    assert missing["variant"] == "rlcsd"
+    assert f"its {key} is {other!r}" in missing["why"]
+
+
+def test_settings_and_provenance_of_one_run_fit_each_other():
+    for variant in ("base", "grpo", "rlcsd"):
+        leave_draws("mine", variant)
+    place, settings = "mine/arithmetic/tiny_qwen3/rlcsd/seed0", THEIRS | {"steps": 40, "epsilon": 1e-6, "clip": None}
+    leave(f"{place}/config.yaml", yaml.safe_dump(settings, sort_keys=False))
+    leave(f"{place}/provenance.json", json.dumps({"run": THEIRS, "config_hash": config_hash(settings)}))
+    assert len(Reported(a_study("draws: {source: mine}")).runs) == 3
+    leave(f"{place}/config.yaml", yaml.safe_dump(settings | {"steps": 41}))
+    with pytest.raises(UserError, match=r"provenance\.json is not of .*config\.yaml: its config_hash"):
+        Reported(a_study("draws: {source: mine}"))
+
+
 def test_data_of_the_reported_runs_are_listed_once():
     taken = Reported(a_study("matrix: {seeds: [0, 1]}"))
     assert [(each["dataset"], each["split"]) for each in taken.data()] == [

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from small_run import go, metrics_of, outputs_in, weights_hash
 from waiting import SECONDS
 
 from selfdistill.errors import UserError
@@ -27,35 +28,9 @@ class StoppedError(Exception):
     """Stands for a kill: raised out of the progress report of a step."""
 
 
-def outputs_in(folder):
-    return {
-        "config": folder / "out" / "config.yaml",
-        "metrics": folder / "out" / "metrics.jsonl",
-        "provenance": folder / "out" / "provenance.json",
-        "records": folder / "out" / "records.parquet",
-        "model": folder / "out" / "model",
-    }
-
-
-def go(config, files, folder, report=lambda line: None):
-    outputs = outputs_in(folder)
-    run.train(config, **files, state_dir=folder / "state", outputs=outputs, threads=1, report=report)
-    return outputs
-
-
-def metrics_of(path):
-    """Records without the timings, which are the only thing that may differ."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{k: v for k, v in line.items() if not k.startswith("timing_s/")} for line in lines]
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(small_run, template, tmp_path_factory):
     return go(template, small_run, tmp_path_factory.mktemp("whole"))
-
-
-def weights_hash(outputs):
-    return sha256_file(outputs["model"] / "model.safetensors")
 
 
 def test_publishes_config_metrics_provenance_and_a_loadable_model(uninterrupted, small_run):
@@ -103,6 +78,31 @@ def test_a_run_stopped_at_any_step_ends_the_same(small_run, config, uninterrupte
     assert weights_hash(outputs) == weights_hash(uninterrupted)
     assert metrics_of(outputs["metrics"]) == metrics_of(uninterrupted["metrics"])
     assert sha256_file(outputs["records"]) == sha256_file(uninterrupted["records"])
+
+
+def test_a_spoilt_checkpoint_costs_a_step_and_a_spoilt_result_is_not_published(
+    small_run, config, uninterrupted, tmp_path
+):
+    def stop(line):
+        if line.startswith("step 4/"):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        go(config, small_run, tmp_path, stop)
+    newest = tmp_path / "state" / "checkpoints" / "step_000003" / "weights.safetensors"
+    newest.write_bytes(bytes(newest.stat().st_size))
+    said = []
+    outputs = go(config, small_run, tmp_path, said.append)
+    assert [line for line in said if "step_000003" in line and "spoilt" in line]
+    assert any(line.startswith("resumed from step 2") for line in said)
+    assert weights_hash(outputs) == weights_hash(uninterrupted)
+    assert metrics_of(outputs["metrics"]) == metrics_of(uninterrupted["metrics"])
+    with open(outputs["model"] / "model.safetensors", "r+b") as file:  # the user's, to be edited
+        file.write(b"changed")
+    assert weights_hash(go(config, small_run, tmp_path)) == weights_hash(uninterrupted)
+    (tmp_path / "state" / "final" / "metrics.jsonl").write_bytes(b"")
+    with pytest.raises(UserError, match=rf"metrics\.jsonl has 0 bytes .*; delete {tmp_path}/state and run"):
+        go(config, small_run, tmp_path)
 
 
 #: Teacher kinds, each with a method whose signal needs something else of it.

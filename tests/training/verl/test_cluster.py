@@ -1,6 +1,8 @@
 """Ray over the nodes of a Slurm job: real Ray, and stand-ins for Slurm that run here what is for elsewhere."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -63,6 +65,28 @@ def test_the_other_nodes_get_one_task_each_and_the_jobs_share_of_them(job):
 def enter(nodes, environment):
     with ray_cluster(nodes, 1, environment=environment, report=print) as found:
         return found.variables
+
+
+def test_on_one_node_too_rays_folder_is_closed_and_its_token_the_jobs_own(tmp_path):
+    """What Ray is given lies in the guard's folder, which is 0700; no token is looked for in a home."""
+    outer = {"PATH": os.environ["PATH"], "PYTHONPATH": str(LIBRARY), "TMPDIR": str(tmp_path)}
+    elses = {"RAY_ADDRESS": "there:1", "RAY_AUTH_TOKEN": "old", "RAY_AUTH_TOKEN_PATH": "/else"}
+    words, environment = cluster.ray_of_one_node(["verl", "x=1"], outer | elses)
+    assert words[:-1] == ["verl", "x=1"]
+    assert {"RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "HOME"}.isdisjoint(environment)
+    assert environment["RAY_AUTH_MODE"] == "token"
+    assert len({"old", environment["RAY_AUTH_TOKEN"], cluster.ray_of_one_node([], outer)[1]["RAY_AUTH_TOKEN"]}) == 3
+    code = "import os, sys; folder = sys.argv[1].split('=')[1]; print(folder, os.stat(os.path.dirname(folder)).st_mode)"
+    asking = guard.guarded([sys.executable, "-c", code, words[-1]])
+    with subprocess.Popen(asking, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        folder, mode = process.stdout.readline().split()
+        assert process.wait(timeout=20) == 0
+    assert Path(folder).parents[1] == tmp_path
+    assert int(mode) & 0o777 == 0o700
+
+
+def test_on_several_nodes_rays_folder_is_in_the_guards():
+    assert f"--temp-dir={guard.FOLDER}/r" in cluster._ray_start(["--head"], 1)
 
 
 def test_outside_slurm_a_cluster_must_be_named(job):

@@ -14,8 +14,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from selfdistill.errors import UserError
+from selfdistill.evaluation.draws import read_draws
 from selfdistill.evaluation.evaluate import evaluate_run
-from selfdistill.files import atomic_path, link_or_copy, write_json
+from selfdistill.files import atomic_path, copy_file, write_json
+from selfdistill.runs.digests import fault, write_digests
 from selfdistill.runs.folder_lock import folder_lock
 from selfdistill.runs.provenance import hardware, moment, package_versions, peak_memory_gib, weights_digest
 from selfdistill.study.paths import ACCOUNT
@@ -58,14 +61,14 @@ def evaluate_job(
     with folder_lock(state, report, "evaluating this run"):
         files = _Files(Path(model_dir), Path(val_file), {name: Path(file) for name, file in also.items()})
         evaluation = _Evaluation(run, files, task, state, list(outputs), gpus, report)
-        evaluation.drop_draws_of_other_weights()
+        evaluation.drop_what_does_not_count()
         if evaluation.final.exists():
             report(f"complete in {state}: publishing it again")
         else:
             evaluation.finish()
         for name, target in {**{f"{b}.parquet": path for b, path in outputs.items()}, ACCOUNT: account}.items():
             with atomic_path(target) as temporary:
-                link_or_copy(evaluation.final / name, temporary)
+                copy_file(evaluation.final / name, temporary)
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,37 @@ class _Evaluation:
         self._draws = {name: state / "draws" / f"{name}.parquet" for name in benchmarks}
         self.final = state / "final"
 
-    def drop_draws_of_other_weights(self) -> None:
-        """A run that was trained once more under the same settings may have other weights (on a GPU it will)."""
+    def drop_what_does_not_count(self) -> None:
+        """Remove what is not whole, and draws of other weights.
+
+        A run that was trained once more under the same settings may have other weights (on a GPU it will).
+        """
+        whole = [f"{name}.parquet" for name in self._draws] + [ACCOUNT]
+        if self.final.exists():
+            absent = next((f"{name} is missing" for name in whole if not (self.final / name).exists()), None)
+            if wrong := absent or fault(self.final):
+                self._drop(f"{self.final}: spoilt ({wrong})", self.final)
+        for path in self._draws.values():
+            if path.exists() and (wrong := _unreadable(path)):
+                self._drop(f"draws that cannot be read ({wrong})", path)
+        left = [each for each in (self.final, self._state / "draws") if each.exists()]
+        known = self._weights_of_state()
+        if left and known != self._weights:
+            self._drop(f"{self._state}: draws of {'unknown' if known is None else 'other'} weights", *left)
+        if known != self._weights:
+            (self._state / _PROGRESS).unlink(missing_ok=True)
+
+    def _drop(self, what: str, *paths: Path) -> None:
+        self._report(f"{what}, removed: drawn anew")
+        for path in paths:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _weights_of_state(self) -> str | None:
+        """Digest of the weights that the draws in here are of; None where nothing says it."""
         progress = self._progress()
-        if progress and progress["weights_sha256"] != self._weights:
-            self._report(f"{self._state}: draws of other weights, removed")
-            for name in ("final", "draws"):
-                shutil.rmtree(self._state / name, ignore_errors=True)
-            (self._state / _PROGRESS).unlink()
+        if progress is None and self.final.exists():
+            progress = json.loads((self.final / ACCOUNT).read_text(encoding="utf-8"))
+        return progress and progress["weights_sha256"]
 
     def finish(self) -> None:
         """Draw what is not drawn yet, and put all of it and the account into `final`."""
@@ -134,8 +160,9 @@ class _Evaluation:
         with atomic_path(self.final) as folder:
             folder.mkdir()
             for path in self._draws.values():
-                link_or_copy(path, folder / path.name)
+                copy_file(path, folder / path.name)
             write_json(folder / ACCOUNT, self._account(progress))
+            write_digests(folder)
         shutil.rmtree(self._state / "draws", ignore_errors=True)
 
     def _account(self, progress: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,8 +183,24 @@ class _Evaluation:
         }
 
     def _progress(self) -> dict[str, Any] | None:
+        """What is noted of the attempts so far; None where nothing is, or nothing that can be read."""
         file = self._state / _PROGRESS
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        if not file.exists():
+            return None
+        try:
+            noted = json.loads(file.read_text(encoding="utf-8"))
+            return {key: noted[key] for key in ("weights_sha256", "started", "seconds", "engine")}
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def _unreadable(draws: Path) -> str | None:
+    """Why a file of draws cannot be read; None: it can."""
+    try:
+        read_draws(draws)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _tokens(file: Path) -> int:

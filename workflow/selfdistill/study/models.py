@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfdistill.errors import UserError
-from selfdistill.files import known_sha256, sha256_json
+from selfdistill.files import known_sampled_sha256, known_sha256, own_file, sha256_json
 from selfdistill.hub.lock import Lock, locked_model
 from selfdistill.study.config_files import ConfigFiles
 from selfdistill.study.data import HUB
@@ -78,9 +78,9 @@ class BaseModels:
 
 
 def _listing(folder: str) -> dict[str, Any]:
-    """Return what a folder's model depends on: size of each weights file, sha256 of the small ones.
+    """Return what a folder's model depends on: sha256 of the small files, and of pieces of each weights file.
 
-    Hashing the weights would take minutes each time that something is planned.
+    Hashing all of the weights would take minutes each time that something is planned.
     """
     if not os.path.isfile(f"{folder}/config.json"):
         raise UserError(
@@ -89,7 +89,7 @@ def _listing(folder: str) -> dict[str, Any]:
         )
     found: dict[str, Any] = {}
     for path in sorted(Path(folder).glob("*")):
-        if path.suffix in (".safetensors", ".json", ".jinja"):
-            weights = path.suffix == ".safetensors"
-            found[path.name] = path.stat().st_size if weights else known_sha256(path)
+        if path.suffix in (".safetensors", ".json", ".jinja") and path.is_file():
+            digest = known_sampled_sha256 if path.suffix == ".safetensors" else known_sha256
+            found[path.name] = digest(own_file(folder, path))
     return found

@@ -1,11 +1,14 @@
 """Which runs of the matrix tables, figures and pages take, and where the files of each are."""
 
 import functools
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from selfdistill.errors import UserError
 from selfdistill.json_files import read_object
@@ -45,7 +48,8 @@ class Reported:
 
     With `draws.source: <folder>` nothing is trained or evaluated: files are read where they are, as
     <folder>/<task>/<model>/<variant>/seed<seed>/<benchmark>.parquet, beside them what there is of RUN_FILES and
-    ACCOUNT. Raises UserError where draws are not there and not said to be optional by `aggregate: available`.
+    ACCOUNT. Raises UserError where draws are not there, or files beside them are another run's, and neither is said to
+    be optional by `aggregate: available`.
     """
 
     def __init__(self, study: Study):
@@ -133,7 +137,8 @@ class Reported:
         files = self.files(run)
         if self.source:
             absent = [file for file in files.draws.values() if not os.path.isfile(file)]
-            return {"status": NOT_RUN, "why": f"{absent[0]} is not there"} if absent else None
+            why = f"{absent[0]} is not there" if absent else _misplaced(run, files)
+            return {"status": NOT_RUN, "why": why} if why else None
         for stage, wanted in self._stages(run, files):
             if not all(map(os.path.isfile, wanted)):
                 return _told_by(run_log(stage, run.task, run.model, run.variant, run.seed))
@@ -148,6 +153,33 @@ class Reported:
         if run.variant != BASE:
             yield "train", [getattr(files, name) for name in RUN_FILES]
         yield "evaluate", [*files.draws.values(), files.account]
+
+
+def _misplaced(run: Run, files: Files) -> str | None:
+    """What shows that files at a run's path are another run's; None: nothing does.
+
+    A file that cannot be read says nothing here: it is refused where it is used.
+    """
+    expected = {key: getattr(run, key) for key in ("task", "model", "variant", "seed")}
+    provenance, account, config = (_mapping(file) for file in (files.provenance, files.account, files.config))
+    told = {files.provenance: provenance.get("run"), files.account: account.get("run"), files.config: config}
+    for file, found in told.items():
+        for key, value in expected.items() if isinstance(found, dict) else ():
+            if key in found and found[key] != value:
+                return f"{file} is of another run: its {key} is {found[key]!r}, its path says {value!r}"
+    if config and provenance.get("config_hash") not in (None, config_hash(config)):
+        return f"{files.provenance} is not of {files.config}: its config_hash is that of other settings"
+    return None
+
+
+def _mapping(file: str | None) -> dict[str, Any]:
+    """What a file of JSON or YAML says; nothing, where there is none or none that can be read as a mapping."""
+    try:
+        text = Path(file).read_text(encoding="utf-8") if file else "{}"
+        found = json.loads(text) if text.startswith("{") else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _fact(file: str, name: str) -> str:

@@ -15,7 +15,7 @@ from selfdistill.reporting.pages.limits import limits
 from selfdistill.reporting.pages.rule_graph import rule_graph
 from selfdistill.reporting.read.accuracy import Tasks
 from selfdistill.reporting.read.health import health_remarks
-from selfdistill.reporting.read.provenance import machine, provenance_of
+from selfdistill.reporting.read.provenance import check_same_base, machine, provenance_of
 from selfdistill.reporting.read.runs import RunFiles, check_unique
 from selfdistill.reporting.render.cells import main_lead, main_views
 from selfdistill.reporting.render.html import anchor, render
@@ -91,6 +91,7 @@ def overview_page(
     Raises UserError: a run listed twice, a file that cannot be read.
     """
     check_unique(runs)
+    check_same_base(runs)
     shown = [_figure(Path(figure)) for figure in figures]
     claims = _filled(claims, "statement", "statistic", "unit", "why", "figure")
     audit = _filled(audit, "hint_source", "note")

@@ -16,7 +16,7 @@ from selfdistill.files import sha256_file
 from selfdistill.reporting.pages.descriptions import describe
 from selfdistill.reporting.pages.limits import limits
 from selfdistill.reporting.read.accuracy import AVERAGES
-from selfdistill.reporting.read.provenance import provenance_of
+from selfdistill.reporting.read.provenance import check_same_base, provenance_of
 from selfdistill.reporting.read.runs import RunFiles, check_unique
 from selfdistill.reporting.render.html import render
 from selfdistill.reporting.render.paper_shape import blocks
@@ -67,6 +67,7 @@ def results_page(
     Raises UserError: a run listed twice, a file that cannot be read.
     """
     check_unique(runs)
+    check_same_base(runs)
     variants: dict[tuple[str, str, str], list[RunFiles]] = {}
     for run in runs:
         variants.setdefault((run.task, run.model, run.variant), []).append(run)

@@ -13,6 +13,7 @@ import numpy as np
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import DrawMatrix, check_paired, read_matrix, stack_seeds
 from selfdistill.evaluation.estimators import score_variances, scores_by_seed
+from selfdistill.reporting.read.provenance import check_same_base
 from selfdistill.reporting.read.runs import RunFiles, check_unique
 from selfdistill.study.matrix import BASE
 
@@ -59,10 +60,12 @@ class Group:
 def read_groups(runs: Sequence[RunFiles], tasks: Tasks) -> list[Group]:
     """Read all draws of the runs; groups in the order in which the runs first name them.
 
-    Raises UserError: a run listed twice, a benchmark without a file, a file that does not fit the task's metric, seeds
-    or variants of one task and model that were evaluated on different problems.
+    Raises UserError: a run listed twice, runs of one model that began with unlike weights, a benchmark without a file,
+    a file that does not fit the task's metric, seeds or variants of one task and model that were evaluated on different
+    problems.
     """
     check_unique(runs)
+    check_same_base(runs)
     seeds: dict[tuple[str, str, str], list[RunFiles]] = {}
     for run in runs:
         seeds.setdefault((run.task, run.model, run.variant), []).append(run)

@@ -1,13 +1,14 @@
 """What the JSON files of a run say: its provenance, and the account of its evaluation. They may come from elsewhere."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from selfdistill.errors import UserError
 from selfdistill.json_files import read_object
 from selfdistill.reporting.read.runs import RunFiles
+from selfdistill.study.matrix import BASE
 from selfdistill.texts import shortened
 
 #: What is computed with; the others are only shown.
@@ -40,6 +41,28 @@ def read_facts(path: Path) -> dict[str, Any]:
         if not isinstance(facts[_HARDWARE].get(part), str | None):
             raise UserError(f"{path}: {_HARDWARE}.{part} is {facts[_HARDWARE][part]!r}, expected a text or null")
     return facts
+
+
+def check_same_base(runs: Sequence[RunFiles]) -> None:
+    """Raise UserError where runs of one task and model began with unlike weights, by what is written of them.
+
+    The base model itself is a run: what was evaluated as such must be what the others were trained from.
+    """
+    known: dict[tuple[str, str], tuple[str, RunFiles]] = {}
+    for run in runs:
+        file, key = (run.account, "weights_sha256") if run.variant == BASE else (run.provenance, "base_model_sha256")
+        if file is None or not file.is_file():
+            continue
+        weights = read_facts(file).get(key)
+        if weights is None:
+            continue
+        expected, other = known.setdefault((run.task, run.model), (weights, run))
+        if weights != expected:
+            raise UserError(
+                f"{file}: {key} is {str(weights)[:12]}..., and {str(expected)[:12]}... of {other.name}: runs of one "
+                "model that began with unlike weights cannot be compared; was the model replaced? Give the new one a name of its "
+                "own in config/models.yaml, or make all runs of this one again"
+            )
 
 
 def machine(facts: Mapping[str, Any]) -> str | None:

@@ -53,9 +53,9 @@ def check_unique(runs: Sequence[RunFiles]) -> None:
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
     """The steps of a metrics.jsonl, in order; a metric that is no finite number (null, NaN, infinity) is None.
 
-    Raises UserError with file and line number: a line that is no JSON object, has no whole number `step`, whose step
-    does not follow the one before (a step that is there twice among them), or with a metric (a name with a "/") that is
-    something else than a number.
+    Raises UserError with file and line number: a line that is no JSON object, has no whole number `step`, whose step is
+    not the one after the line before (one that is there twice, or is missing; the first is 0 or 1), or with a metric (a
+    name with a "/") that is something else than a number.
     """
     steps: list[dict[str, Any]] = []
     try:
@@ -73,10 +73,13 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
         step = record.get("step") if isinstance(record, dict) else None
         if type(step) is not int or step < 0:
             raise UserError(f"{where}: expected a JSON object with a whole number 'step' of 0 or more")
-        if steps and step <= steps[-1]["step"]:
+        last = steps[-1]["step"] if steps else -1
+        if step != last + 1 and not (last == -1 and step == 1):
+            found = f"step {step} comes after step {last}" if steps else f"the first step is {step}"
+            why = "lines are missing" if step > last else "was it written by two trainers at a time?"
             raise UserError(
-                f"{where}: step {step} comes after step {steps[-1]['step']}; expected every step once, "
-                "in rising order: was the file written by two trainers at a time?"
+                f"{where}: {found}; expected every step once, in rising order, from 0 or 1 on ({why}): train this run "
+                "again, or take its file anew"
             )
         steps.append({name: _metric(name, value, where) if "/" in name else value for name, value in record.items()})
     return steps

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from selfdistill.evaluation.evaluate import problems_by_benchmark
-from selfdistill.files import atomic_path, write_json
+from selfdistill.files import write_json
 from selfdistill.models.first_day import check_model, remark
 from selfdistill.models.loading import cast_weights, load_model, pick_device
 from selfdistill.runs.metrics_log import MetricsLog
@@ -59,7 +59,7 @@ def train(
     """
     state = StateFolder(Path(state_dir))
     with state.locked(report):
-        if state.final.exists():
+        if state.is_complete(report):
             report(f"complete in {state.path}: publishing it again")
         else:
             _finish(config, Path(train_file), Path(val_file), Path(base_model), state, threads, report)
@@ -84,10 +84,11 @@ def _finish(
     trainer = _build(settings, config, train_file, val_file, base_model, report)
     log, records = MetricsLog(state.path), StepRecords(state.path)
     done, before, started = 0, 0.0, time.time()
-    if (saved := state.load_checkpoint()) is not None:
+    if (saved := state.load_checkpoint(report)) is not None:
         tensors, facts = saved
         trainer.load_state_dict(tensors)
         done, before, started = facts["step"], facts["wall_seconds"], facts["started"]
+        log.check_follows(done)
         report(f"resumed from step {done} in {state.path}")
     else:
         log.write(0, trainer.validate())
@@ -106,8 +107,7 @@ def _finish(
             state.save_checkpoint(step, trainer.state_dict(), {"wall_seconds": wall, "started": started})
     log.close()
     watch.finish()
-    with atomic_path(state.final) as folder:
-        folder.mkdir()
+    with state.finishing() as folder:
         trainer.save(folder / MODEL)
         (folder / RUN_FILES["config"]).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         shutil.copyfile(log.path, folder / RUN_FILES["metrics"])

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from selfdistill.errors import UserError
@@ -18,6 +18,9 @@ from selfdistill.training.verl.guard import FOLDER, end_guarded, start_guarded
 
 PATIENCE = 600  # seconds until all nodes must be in: a cold Python environment on a shared disk takes minutes
 _POLL_SECONDS = 0.2
+#: Ray's own folder, which it opens to everybody, in the guard's, which is open to nobody else. Short: the names of the
+#: sockets in it have a limit of 107 bytes.
+_RAY_FOLDER = "r"
 #: Every port is the system's to choose.
 _FREE_PORTS = (
     "--node-manager-port=0",
@@ -77,9 +80,8 @@ def ray_cluster(
             f"verl.nodes is {nodes}, but {found} and no Ray cluster is named: let Slurm start the job on {nodes} nodes "
             "(profiles/slurm), or start Ray on them yourself and set RAY_ADDRESS"
         )
-    # A token of this job alone: whoever else is on these nodes neither joins by accident nor runs code in our name.
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    clean = {key: value for key, value in environment.items() if key != "RAY_ADDRESS"} | token
+    token = _token()
+    clean = _without_rays(environment) | token
     parts: dict[str, subprocess.Popen] = {}
     try:
         folder = tempfile.mkdtemp(prefix="sd")
@@ -87,7 +89,7 @@ def ray_cluster(
         head = ["--head", "--port=0", f"--ray-client-server-port={_free_port()}", "--include-dashboard=false"]
         parts["Ray's head node"] = start_guarded(_ray_start(head, gpus), clean, folder=folder)
         cluster = RayCluster(token, parts)
-        address = _head_address(Path(folder), cluster, patience)
+        address = _head_address(Path(folder, _RAY_FOLDER), cluster, patience)
         cluster.variables = token | {"RAY_ADDRESS": address}
         report(f"Ray's head is {address}; starting Ray on {nodes - 1} more of the job's nodes")
         further = [host for host in hosts if host != _this_host(hosts, environment)]
@@ -101,6 +103,31 @@ def ray_cluster(
         yield cluster
     finally:
         end_guarded(parts.values())
+
+
+def ray_of_one_node(words: Sequence[str], environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """verl's command line and environment for a Ray of this run alone, whatever else runs on the machine.
+
+    Args:
+        words: of the command, to be run under a guard.
+        environment: of it and of all workers.
+
+    Returns:
+        Both, with a folder, a token and no cluster's address. Ray's own token would lie in the user's home, which may
+        be read-only.
+    """
+    folder = f"+ray_kwargs.ray_init._temp_dir={FOLDER}/{_RAY_FOLDER}"
+    return [*words, folder], _without_rays(environment) | _token()
+
+
+def _token() -> dict[str, str]:
+    """Of this job alone: whoever else is on its nodes neither joins by accident nor runs code in our name."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def _without_rays(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without another cluster's address, and another token's file."""
+    return {key: value for key, value in environment.items() if key not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH")}
 
 
 def allocated_hosts(environment: Mapping[str, str]) -> list[str]:
@@ -148,7 +175,7 @@ def _ray_start(words: list[str], gpus: int) -> list[str]:
     # CPUs are what Ray counts, not what it uses: verl wants three for each GPU and one for each of its helpers.
     counted = [f"--num-gpus={gpus}", f"--num-cpus={16 + 4 * gpus}"]
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", *words, *counted, *_FREE_PORTS]
-    return [*command, f"--temp-dir={FOLDER}", "--disable-usage-stats", "--block"]
+    return [*command, f"--temp-dir={FOLDER}/{_RAY_FOLDER}", "--disable-usage-stats", "--block"]
 
 
 def _this_host(hosts: list[str], environment: Mapping[str, str]) -> str:

@@ -15,15 +15,15 @@ from typing import Any
 import yaml
 
 from selfdistill.errors import UserError
-from selfdistill.files import atomic_path, write_json
+from selfdistill.files import write_json
 from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
 from selfdistill.runs.publish import publish
 from selfdistill.runs.records import StepRecords
 from selfdistill.runs.state_folder import StateFolder
 from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.study.verl_words import hydra_overrides
-from selfdistill.training.verl.cluster import ray_cluster
-from selfdistill.training.verl.guard import FOLDER, end_guarded, start_guarded
+from selfdistill.training.verl.cluster import ray_cluster, ray_of_one_node
+from selfdistill.training.verl.guard import end_guarded, start_guarded
 
 Report = Callable[[str], None]
 #: What of its state says that something was saved: patterns of files.
@@ -62,7 +62,7 @@ def train(
     """
     state = StateFolder(Path(state_dir))
     with state.locked(report):
-        if state.final.exists():
+        if state.is_complete(report):
             report(f"complete in {state.path}: publishing it again")
         else:
             _finish(config, Path(train_file), Path(val_file), Path(base_model), state, threads, gpus, nodes, report)
@@ -117,11 +117,8 @@ def _finish(
             with ray_cluster(nodes, workers, environment=environment, report=report) as cluster:
                 _run(command, environment | cluster.variables, reason, clock, cluster.check)
         else:
-            # A Ray of this run alone, whatever else runs on the machine: its own folder, and no cluster's address.
-            environment.pop("RAY_ADDRESS", None)
-            _run([*command, f"+ray_kwargs.ray_init._temp_dir={FOLDER}"], environment, reason, clock)
-    with atomic_path(state.final) as folder:
-        folder.mkdir()
+            _run(*ray_of_one_node(command, environment), reason, clock)
+    with state.finishing() as folder:
         shutil.copytree(state.path / "export", folder / MODEL)
         (folder / RUN_FILES["config"]).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         shutil.copyfile(state.path / RUN_FILES["metrics"], folder / RUN_FILES["metrics"])
@@ -204,8 +201,14 @@ class _ClockFile:
     """Seconds of work of a run over all its attempts, also those that were killed."""
 
     def __init__(self, path: Path):
-        facts = json.loads(path.read_text()) if path.exists() else {"started": time.time(), "seconds": 0.0}
-        self._path, self.started, self._before = path, facts["started"], facts["seconds"]
+        try:
+            facts = json.loads(path.read_text()) if path.exists() else {"started": time.time(), "seconds": 0.0}
+            self._path, self.started, self._before = path, facts["started"], facts["seconds"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: cannot be read ({error!r}); delete it and run again: the run goes on from its checkpoint, "
+                "and the time of earlier attempts is not counted"
+            ) from None
         self._began = self._written = time.monotonic()
 
     @property

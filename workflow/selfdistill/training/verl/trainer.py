@@ -22,6 +22,7 @@ from verl.utils.tracking import Tracking
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, write_draws
+from selfdistill.files import sync
 from selfdistill.models.chat import encode_chat, end_ids_of
 from selfdistill.models.first_day import check_lengths
 from selfdistill.runs.metrics_log import MetricsLog
@@ -95,6 +96,7 @@ class SelfDistillTrainer(PPOTrainerSync):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _OURS).write_text(json.dumps({"teacher_ticks": self._schedule.ticks}))
         super()._save_checkpoint()  # names the folder as the latest when all is in it
+        sync(self.config.trainer.default_local_dir)  # older ones are needed until this one is on the disk
         if keep := self.config.trainer.max_actor_ckpt_to_keep:
             folders = Path(self.config.trainer.default_local_dir).glob("global_step_*")
             for old in sorted(folders, key=lambda each: int(each.name.rpartition("_")[2]))[:-keep]:
