@@ -1,6 +1,7 @@
 """The real benchmark files, and readers of generated texts that share nothing with their writers."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,23 @@ def read_puzzle():
         return knights.Puzzle(names, tuple(statements))
 
     return read
+
+
+@pytest.fixture(scope="session")
+def growth():
+    """How many times more processor time a function takes for twice as long a text: 2 if linear, 4 if quadratic.
+
+    What is done with ten thousand repetitions within a twentieth of a second is not quadratic, and is not measured.
+    """
+
+    def measure(read, piece: str) -> float:
+        once, twice = (min(_seconds(read, piece * n) for _ in range(2)) for n in (10_000, 20_000))
+        return twice / once if twice > 0.05 else 1.0
+
+    return measure
+
+
+def _seconds(read, text: str) -> float:
+    began = time.process_time()
+    read(text)
+    return time.process_time() - began
