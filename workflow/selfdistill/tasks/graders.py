@@ -15,6 +15,9 @@ Grader = Callable[[str, str], bool]
 #: By grader: whether it can read a reference answer.
 READABLE: dict[str, Callable[[str], bool]] = {"maths": maths.readable, "knights": roles.readable}
 
+#: By grader: the plain number that it takes a reference for which is none by its text, or None.
+STANDS_FOR: dict[str, Callable[[str], str | None]] = {"maths": maths.stands_for, "knights": lambda _: None}
+
 GRADERS: dict[str, Grader] = {"maths": maths.grade, "knights": roles.grade}
 
 
