@@ -78,6 +78,7 @@ PAIRS = [
     ("e s y", "Yes", False, "maths"),
     ("\u0434\u0430", "\u0414\u0430", True, "maths"),
     ("Tuesday", "tuesday", True, "maths"),
+    ("None", "none", True, "maths"),
     ("B", "b", True, "published"),
     (r"\text{(B)}", "B", True, "published"),
     ("(B)", "B", True, "published"),

@@ -81,8 +81,9 @@ def decided(answer: str, reference: str) -> bool | None:
         return ours == theirs
     if _is_apart(answer) or _is_apart(reference):  # "5 7" is no number; math-verify takes it for 5 + 7
         return False
-    if is_language(reference):
-        return words(answer).casefold() == words(reference).casefold()
+    same_words = words(answer).casefold() == words(reference).casefold() != ""
+    if same_words or is_language(reference):
+        return same_words
     our_base, their_base = _based(answer), _based(reference)
     if our_base and their_base:
         return our_base == their_base

@@ -4,6 +4,7 @@ Markup is taken off; each word and sign that is left is coded as one letter; and
 A role that belongs to no claim, and words such as "or" and "if", make an answer commit to nothing.
 """
 
+import functools
 import re
 import unicodedata
 
@@ -108,13 +109,19 @@ def grade(answer: str, reference: str, *, first_role_counts: bool = False) -> bo
         reference: the ground truth, read in the same way.
         first_role_counts: see `parse_roles`.
     """
-    expected = parse_roles(reference)
+    expected = _expected(reference)
     return bool(expected) and parse_roles(answer, first_role_counts=first_role_counts) == expected
 
 
 def readable(reference: str) -> bool:
     """Whether a reference names people with one role each; no answer equals any other."""
-    return bool(parse_roles(reference))
+    return bool(_expected(reference))
+
+
+@functools.lru_cache(maxsize=4096)
+def _expected(reference: str) -> dict[str, str] | None:
+    """The roles of a reference: read once for all its answers, and not to be changed."""
+    return parse_roles(reference)
 
 
 def parse_roles(text: str, *, first_role_counts: bool = False) -> dict[str, str] | None:
