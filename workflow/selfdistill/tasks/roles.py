@@ -19,7 +19,8 @@ _CODES = {
     "S": "knights knaves",
     "a": "a an",
     # Fillers, which may stand between the words of a claim:
-    "f": "the all both each must also indeed therefore thus hence so clearly definitely certainly really only",
+    "f": "the all both each must also indeed therefore thus hence so clearly definitely certainly really truly "
+    "actually surely necessarily only",
     "i": "is was",
     "b": "be being",
     "r": "are were",
@@ -27,7 +28,7 @@ _CODES = {
     "m": "isn't wasn't",
     "M": "aren't weren't",
     "u": "!= \u2260",
-    "=": "= : -> =>",
+    "=": "= equals \u2208",
     "c": "& | -",  # cells of a table, dashes
     "A": "and",
     "o": "none nobody emptyset varnothing \u2205",
@@ -46,18 +47,20 @@ _CODES = {
 _CODE = {word: code for code, words in _CODES.items() for word in words.split(" ")}
 
 _PEOPLE = r"N(?:(?:,\n?A?|A|c)f{0,3}N){0,30}"
-_PEOPLE_BELOW = r"[\ncd]{0,3}N(?:[,;A\ncd]{1,4}f{0,3}N){0,30}(?![)\n]{0,2}[i=rmMubc(a])"
-_LINK = r"[()]{0,2}f{0,3}(?:\n?c?[i=rmMub]{1,2}c?\n?|c)"
+_PEOPLE_BELOW = r"[\ncd]{0,3}N(?:[,;A\ncd]{1,4}f{0,3}N){0,30}(?![)\n]{0,2}(?:[i=rmMub(a]|cR(?!=)))"
+_LINK = r"[()]{0,2}f{0,3}(?:\n?c?[i=rmMub]{1,2}c?\n?|\n?c(?![RS]=))"
 _BEFORE_ROLE = r"[fa]{0,3}n?[fa]{0,3}\n?"
 _CLAIM = re.compile(
     rf"{_PEOPLE}f{{0,3}}\n?(?:[rM]{_BEFORE_ROLE}[RS]|=[fa]{{0,3}}S)"  # Ann and Ben are knights
     rf"|N{_LINK}{_BEFORE_ROLE}[RS]"  # Ann is not a knave; Ann: knight; Ann & knight
     rf"|N\({_BEFORE_ROLE}[RS]"  # Ann (knight)
     rf"|\(N,{_BEFORE_ROLE}[RS](?=\))"  # (Ann, knight)
+    r"|N,a[RS](?=[;.]|$)"  # Ann, a knight; Ben, a knave
     r"|Na[RS]"  # Ann is a knight and Ben a knave
     rf"|[RS][=ir](?:{_PEOPLE_BELOW}|o)"  # Knights: Ann, Ben; the knave is Zoey; knaves: none
     rf"|(?P<denied>[nmM][ifa]{{0,3}}[RS])"  # (Ann is a knight,) not a knave
     rf"|(?P<counted>[kd]f{{0,2}}[RS])"  # one knight and two knaves
+    r"|(?P<heading>SAS)"  # knights and knaves: ...
     r"|(?P<alone>[RSnmMu])"
 )
 
@@ -66,7 +69,8 @@ _FONTS = (
     r"boldsymbol|bm|bf|it|rm|sf|tt|bfseries|itshape"
 )
 _MARKUP = re.compile(
-    r"\\++(?P<array>begin\{(?:array|tabular)\}\s{0,9}\{[^{}]{0,80}\}|(?:begin|end)\{[a-zA-Z]{1,20}\*?\})"
+    r"\\++(?P<colour>(?:text)?color\{[a-zA-Z\d!]{1,20}\})"
+    r"|\\++(?P<array>begin\{(?:array|tabular)\}\s{0,9}\{[^{}]{0,80}\}|(?:begin|end)\{[a-zA-Z]{1,20}\*?\})"
     rf"|(?P<font>\\++(?:{_FONTS})(?![a-zA-Z])(?P<braced>\s{{0,9}}\{{)?)"
     r"|(?P<slashes>\\++)(?:(?P<command>[a-zA-Z]++)|\[[\d.]{1,6}[a-z]{2}\]|(?P<sign>[^\w\s]))?"
     r"|(?P<tag></?(?P<element>[a-zA-Z]{1,10})\s?/?>)"
@@ -76,8 +80,8 @@ _MARKUP = re.compile(
 _COMMANDS = {
     command: sign
     for sign, commands in {
-        "=": "to rightarrow Rightarrow longrightarrow Longrightarrow mapsto longmapsto implies leadsto leftrightarrow "
-        "Leftrightarrow iff equiv coloneqq colon",
+        "=": "in to rightarrow Rightarrow longrightarrow Longrightarrow mapsto longmapsto implies leadsto "
+        "leftrightarrow Leftrightarrow iff equiv coloneqq colon",
         "!=": "ne neq",
         "and": "land wedge",
         "|": "mid vert",
@@ -144,6 +148,7 @@ def parse_roles(text: str, *, first_role_counts: bool = False) -> dict[str, str]
     commits = not _HEDGE.search(code)
     roles: dict[str, str] = {}
     told: str | None = None  # the role of the last claim
+    beside: list[str] = []  # words next to a role that belongs to no claim
     for found in _CLAIM.finditer(code):
         at = _ROLE.search(found[0])
         role = _ROLES[words[found.start() + at.start()]] if at else None
@@ -153,13 +158,17 @@ def parse_roles(text: str, *, first_role_counts: bool = False) -> dict[str, str]
             commits &= role != told is not None
         elif found["counted"]:
             commits &= told in (None, role)
-        elif found["alone"]:  # "knights" in a heading, or "because knights tell the truth": of nobody else's role
-            commits &= role is not None and (found[0] == "S" if told is None else role == told)
+        elif found["heading"]:
+            commits &= told is None
+        elif found["alone"]:  # as in "Ann is a knight because knights tell the truth", but not in "Ann knight"
+            commits &= role is not None and role == told
+            beside += words[max(0, found.start() - 3) : found.end() + 1]
         else:
             told = _opposite(role) if negations else role
             commits &= negations < 2
             for name in people:
                 commits &= roles.setdefault(name, told) == told
+    commits &= roles.keys().isdisjoint(beside)
     return roles if commits or first_role_counts else None
 
 
@@ -191,13 +200,15 @@ def _words(text: str) -> list[str]:
             words.append("not")
         elif found["name"] and (parts := _PARTS.split(word)) and any(part in _ROLES for part in parts):
             words += " - ".join(part for part in parts if part).split()  # knight-or-knave
+        elif found["name"] and word.endswith("'s"):
+            words += [word.removesuffix("'s"), "is"]
         else:
             words.append(word.strip("_'-") or "-" if found["name"] else word)
     return words
 
 
 def _without_markup(found: re.Match[str]) -> str:
-    if found["unseen"]:
+    if found["unseen"] or found["colour"]:
         return ""
     if found["array"]:
         return "\n"
