@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,23 @@ def read_puzzle():
         return knights.Puzzle(names, tuple(statements))
 
     return read
+
+
+@pytest.fixture(scope="session")
+def growth():
+    """How many times more processor time a function takes for four times as long a text: 4 if linear, 16 if quadratic.
+
+    What is done with twenty thousand repetitions within a twentieth of a second is not quadratic, and is not compared.
+    """
+
+    def measure(read, piece: str) -> float:
+        once, fourfold = (min(_seconds(read, piece * n) for _ in range(2)) for n in (5_000, 20_000))
+        return fourfold / once if fourfold > 0.05 else 1.0
+
+    return measure
+
+
+def _seconds(read, text: str) -> float:
+    began = time.process_time()
+    read(text)
+    return time.process_time() - began

@@ -65,6 +65,17 @@ def test_knights_read_other_answers_than_maths(tmp_path):
     assert found["answers that the grader cannot read", ""] == 2
 
 
+def test_references_that_the_maths_grader_takes_for_a_number_are_listed(tmp_path):
+    answers = ("5", "x+y+z=2", "10 cm", "x=3", r"\gcd(a, p-1)", "Yes", "}{", "x^2")
+    rows = [problem(i, answer=answer) for i, answer in enumerate(answers)]
+    found = {f.finding: f for f in data_report([written(tmp_path, "train", rows)], [])}
+    taken = found["answers that the grader takes for a plain number"]
+    assert taken.value == 3
+    assert taken.note == r"s/1 (x+y+z=2 for 2), s/2 (10 cm for 10), s/4 (\gcd(a, p-1) for 1)"
+    knights = data_report([written(tmp_path, "train", rows, "knights")], [])
+    assert {f.value for f in knights if f.finding == taken.finding} == {0}
+
+
 def test_columns_and_blank_prompts_are_those_of_the_file(tmp_path):
     rows = [
         {

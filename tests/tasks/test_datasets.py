@@ -1,4 +1,5 @@
 import hashlib
+import re
 import time
 from collections import Counter
 from dataclasses import replace
@@ -192,6 +193,43 @@ def test_nothing_is_written_where_the_source_is_refused(tmp_path):
     with pytest.raises(UserError, match="solution"):
         import_file(source, target, need_solution=True)
     assert not target.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("grader", "answers", "said"),
+    [
+        ("maths", ["1", "}{", "x"], None),
+        ("maths", ["Yes", "\u0434\u0430", "(1, 2)"], None),
+        ("maths", ["\\frac{"] * 4 + ["}{", "1"], "of 3 reference answers looked at, the grader 'maths' can read 1;"),
+        (
+            "maths",
+            ["}{", "\\frac{"],
+            "the grader 'maths' can read none of the 2 different reference answers, such as '}{'",
+        ),
+        ("knights", ["Ann is a knight", "Ben = knave"], None),
+        ("knights", ["Ann is a knight", "x", "y"], "the grader 'knights' can read 1; results/data/report.csv names"),
+        (
+            "knights",
+            ["Ann is a saint, Ben is a sinner"],
+            "'knights' can read none of the 1 different .*'Ann is a saint",
+        ),
+        ("knights", ["a"] * 500 + ["b"] * 500 + [f"c{i}" for i in range(300)] + ["Ann: knave"], "can read 0; results"),
+        (None, ["anything"], None),
+    ],
+)
+def test_references_that_the_grader_cannot_read_are_refused_or_reported(grader, answers, said, tmp_path):
+    source, target = tmp_path / "val.parquet", tmp_path / "taken" / "val.parquet"
+    rows = problems([f"q{i}" for i in range(len(answers))], "val")
+    write_problems(source, [replace(row, answer=answer) for row, answer in zip(rows, answers, strict=True)])
+    lines = []
+    if said and "none" in said:
+        with pytest.raises(UserError, match=said):
+            import_file(source, target, grader, lines.append)
+        assert not target.parent.exists()
+    else:
+        import_file(source, target, grader, lines.append)
+        assert target.exists()
+        assert [bool(re.search(said or "", line)) for line in lines] == [True] * bool(said)
 
 
 @pytest.mark.parametrize("name", ["maths", "knights", "knights-train"])

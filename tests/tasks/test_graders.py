@@ -28,7 +28,13 @@ def test_without_a_box_a_response_is_wrong(response, name):
 
 
 def test_a_wrong_box_is_formatted_all_the_same():
-    assert grade_response(r"\boxed{}", problem("4"), "maths").formatted
+    assert grade_response(r"\boxed{5}", problem("4"), "maths") == Graded("5", False)
+    assert Graded("5", False).formatted
+
+
+def test_an_empty_box_is_no_box():
+    assert grade_response(r"\boxed{}", problem("4"), "maths") == Graded(None, False)
+    assert grade_response(r"\boxed{4}. Put your answer within \boxed{}.", problem("4"), "maths") == Graded("4", True)
 
 
 def test_the_first_role_counts_only_on_request():

@@ -1,6 +1,5 @@
 import itertools
 import re
-import time
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from selfdistill.randomness import generator
 from selfdistill.tasks import knights
+from selfdistill.tasks.roles import grade
 
 seeds = st.integers(0, 2**32)
 sizes = st.integers(2, 5)
@@ -109,7 +109,7 @@ def test_restated_claims_are_judged_under_the_roles_of_their_attempt(people, see
 def test_mistakes_are_wrong_and_never_pass_the_true_solution(people, seed):
     puzzle = make(people, seed)
     hint = puzzle.mistake(np.random.default_rng(seed))
-    assert not knights.grade(hint.answer, puzzle.answer)
+    assert not grade(hint.answer, puzzle.answer)
     tried = [roles for roles, _ in lines_of(hint.solution, puzzle.names)]
     assert tried[-1] == as_roles(hint.answer)
     assert as_roles(puzzle.answer) not in tried
@@ -150,62 +150,3 @@ def test_impossible_sizes_are_refused(people):
 def test_simple_claims_alone_are_refused():
     with pytest.raises(ValueError, match="compound"):
         make(3, 0, ("is",))
-
-
-REFERENCE = "Ava is a knight, Ben is a knave, Chloe is a knight"
-
-
-@pytest.mark.parametrize(
-    ("answer", "right"),
-    [
-        (REFERENCE, True),
-        ("Chloe is a knight, Ava is a knight, Ben is a knave", True),
-        ("ava = KNIGHT; BEN: knave\nChloe:knight", True),
-        ("Ava is knight, Ben is the knave, Chloe is a knight", False),
-        (r"\text{Ava is a knight, Ben is a knave, Chloe is a knight}", True),
-        ("Ava is a knight, Ava is a knight, Ben is a knave, Chloe is a knight", True),
-        ("Ava is a knight, Ben is a knight, Chloe is a knight", False),
-        ("Ava is a knight, Ben is a knave", False),
-        (REFERENCE + ", Dan is a knave", False),
-        ("Ava is a knight, Ben is not a knight, Chloe is a knight", False),
-        ("knight, knave, knight", False),
-        ("", False),
-    ],
-)
-def test_grading(answer, right):
-    assert knights.grade(answer, REFERENCE) is right
-
-
-@pytest.mark.parametrize("reference", ["", "none", "42"])
-def test_nothing_equals_a_reference_without_roles(reference):
-    assert not knights.grade(reference, reference)
-    assert not knights.grade(REFERENCE, reference)
-
-
-@settings(max_examples=60, deadline=None)
-@given(sizes, seeds, st.randoms(use_true_random=False))
-def test_order_does_not_matter_and_every_single_change_does(people, seed, random):
-    puzzle = make(people, seed)
-    parts = puzzle.answer.split(", ")
-    shuffled = random.sample(parts, len(parts))
-    assert knights.grade(", ".join(shuffled), puzzle.answer)
-    for i, part in enumerate(parts):
-        flipped = part.replace("knight", "knave") if "knight" in part else part.replace("knave", "knight")
-        assert not knights.grade(", ".join([*parts[:i], flipped, *parts[i + 1 :]]), puzzle.answer)
-        assert not knights.grade(", ".join([*parts[:i], *parts[i + 1 :]]), puzzle.answer)
-
-
-def test_two_roles_for_one_person_are_wrong_unless_the_first_counts():
-    both = "Ava is a knight, Ava is a knave, Ben is a knave, Chloe is a knight"
-    assert not knights.grade(both, REFERENCE)
-    assert knights.grade(both, REFERENCE, first_role_counts=True)
-    second_fits = "Ava is a knave, Ava is a knight, Ben is a knave, Chloe is a knight"
-    assert not knights.grade(second_fits, REFERENCE)
-    assert not knights.grade(second_fits, REFERENCE, first_role_counts=True)
-
-
-@pytest.mark.parametrize("answer", ["a" * 100_000, "is" * 50_000, "a is " * 20_000, "a" + " " * 100_000, "a-" * 50_000])
-def test_long_answers_are_graded_in_no_time(answer):
-    began = time.monotonic()
-    assert not knights.grade(answer, REFERENCE)
-    assert time.monotonic() - began < 3

@@ -20,6 +20,7 @@ POWER_TOWER = "9^{9^{9^9}}"
 @pytest.fixture(autouse=True)
 def nothing_remembered():
     maths._verified.cache_clear()
+    maths._ENDED.clear()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,6 @@ def test_equal_expressions(answer, reference):
         (r"\frac{", "5"),
         ("nan", "5"),
         ("\ud800", "5"),
-        ("5\n6", "5"),
         ("\x00", "5"),
     ],
 )
@@ -145,6 +145,51 @@ def test_hostile_answers_end_within_the_limit(answer):
     assert not grade(answer, "5", time_limit=0.5)
     assert time.monotonic() - began < 5, "the limit, and the start of a process"
     assert grade(r"\frac{10}{2}", "5"), "grading goes on"
+
+
+def test_a_reference_that_takes_too_long_costs_less_and_less(monkeypatch, caplog):
+    limits = []
+
+    def ask(answer, reference, limit):
+        if reference == "quick":
+            return True
+        limits.append(limit)
+        raise maths._EndedError
+
+    monkeypatch.setattr(maths._WORKER, "ask", ask)
+    for i in range(100):
+        assert not grade(f"x+{i}", POWER_TOWER)
+        assert grade(f"x+{i}", "quick"), "other references are compared as before"
+    assert limits == [maths.TIME_LIMIT] * 3 + [0.5] * 17
+    assert grade(f" {POWER_TOWER}", POWER_TOWER), "as a string"
+    assert [record.args[0] for record in caplog.records] == [3, 20]
+    assert "in a row with the reference '9^{9^{9^9}}' ended at the limit" in caplog.text
+
+
+def test_a_comparison_in_time_restores_the_limit(monkeypatch):
+    limits = []
+
+    def ask(answer, reference, limit):
+        limits.append(limit)
+        if "slow" in answer:
+            raise maths._EndedError
+        return True
+
+    monkeypatch.setattr(maths._WORKER, "ask", ask)
+    for answer in ("slow", "slow1", "slow2", "x+1", "slow3"):
+        grade(answer, "x")
+    assert limits == [5.0, 5.0, 5.0, 0.5, 5.0]
+
+
+def test_what_is_remembered_of_references_is_bounded(monkeypatch):
+    def ask(*_):
+        raise maths._EndedError
+
+    monkeypatch.setattr(maths._WORKER, "ask", ask)
+    monkeypatch.setattr(maths, "_REMEMBERED", 10)
+    for i in range(50):
+        grade("x", f"y+{i}")
+    assert list(maths._ENDED) == [f"y+{i}" for i in range(40, 50)]
 
 
 @pytest.mark.parametrize("answer", ["1+" * 50_000 + "1", "(" * 100_000, "a" * 100_000, r"\frac{1}{" * 10_000])

@@ -202,7 +202,7 @@ def test_the_last_message_is_the_prompt(file):
 
 
 @pytest.mark.parametrize(
-    "prompt", [[], None, [{"role": "user", "content": None}], [{"role": "user", "content": INSTRUCTION}]]
+    "prompt", [[], None, [None], [{"role": "user", "content": None}], [{"role": "user", "content": INSTRUCTION}]]
 )
 def test_rows_without_any_problem_are_named(prompt, file):
     path = file([row(0), row(1, extra_info__problem="", prompt=prompt)], SCHEMA)
@@ -241,6 +241,125 @@ def test_other_encodings_of_text_are_read(file):
     for variant in (large, categories):
         pq.write_table(variant, path)
         assert [p.id for p in read_problems(path)] == ["toy/0", "toy/1"]
+
+
+LISTS = {
+    "list": pa.list_(pa.string()),
+    "large list": pa.large_list(pa.string()),
+    "list of one": pa.list_(pa.string(), 1),
+    "list of large text": pa.list_(pa.large_string()),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_of_one_reference_answer_is_that_answer(kind, tmp_path):
+    table = pa.Table.from_pylist([row(0), row(1)])
+    answers = pa.StructArray.from_arrays([pa.array([["72"], ["x"]], type=LISTS[kind])], names=["ground_truth"])
+    pq.write_table(table.set_column(3, "reward_model", answers), tmp_path / "t.parquet")
+    assert [p.answer for p in read_problems(tmp_path / "t.parquet")] == ["72", "x"]
+
+
+def test_several_reference_answers_and_none_are_refused_by_row(file):
+    several = [row(i, reward_model__ground_truth=["1", "2"][: 1 + i % 2]) for i in range(4)]
+    with pytest.raises(UserError, match=r"2 of 4 rows have several texts in reward_model\.ground_truth, at rows 1, 3 "):
+        read_problems(file(several))
+    for none in ([], [""], [None], None):
+        rows = [row(0, reward_model__ground_truth=["1"]), row(1, reward_model__ground_truth=none)]
+        with pytest.raises(UserError, match=r"1 of 2 rows have an empty reward_model\.ground_truth, at row 1 "):
+            read_problems(file(rows))
+
+
+def flattened(rows: list[dict], *columns: str) -> list[dict]:
+    """Rows as pandas' json_normalize has them: fields of a struct as columns with a dot in their names."""
+    for made in rows:
+        for column in columns:
+            made.update({f"{column}.{field}": value for field, value in made.pop(column).items()})
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([row(0, data_source=["toy"])], r"column data_source holds list<.*>, expected text; write it as strings"),
+        ([row(0, extra_info__solution=["s"])], r"column extra_info\.solution holds list<.*>, expected text"),
+        ([row(0, extra_info__problem={"a": 1})], r"column extra_info\.problem holds struct<.*>, expected text"),
+        ([row(0, ability=1)], r"column ability holds int64, expected text"),
+        (
+            [row(0, reward_model__ground_truth=[1])],
+            r"ground_truth holds list<.*int64>, expected text, or a list of one",
+        ),
+        ([row(0, reward_model__ground_truth=[["1"]])], r"ground_truth holds list<.*list<.*>, expected text, or a list"),
+        ([row(0, reward_model=[{"ground_truth": "1"}])], r"column reward_model holds list<.*>, expected a struct"),
+        ([row(0, reward_model='{"ground_truth": "1"}')], r"column reward_model holds string, expected .*parse it"),
+        (
+            [row(0, extra_info='{"problem": "q"}')],
+            r"column extra_info holds string, expected .*if it is JSON, parse it",
+        ),
+        ([row(0, prompt={"role": "user", "content": "q"})], r"column prompt holds struct<.*>, expected a list of mess"),
+        ([row(0, prompt="[]")], r"column prompt holds string, expected a list of messages.*parse it"),
+        ([row(0, prompt=["q"])], r"column prompt holds list<.*string>, expected a list of messages"),
+        ([row(0, prompt=[{"role": "user", "content": [{"text": "q"}]}])], r"column prompt\.content holds list<"),
+        (flattened([row(0)], "reward_model", "extra_info"), r"column reward_model\.ground_truth is flat, .*nest it"),
+        (
+            flattened([row(0)], "extra_info"),
+            r"column extra_info\.index is flat.*expected field index of column extra_in",
+        ),
+        (flattened([row(0, prompt={"content": "q"})], "prompt"), r"column prompt\.content is flat"),
+    ],
+)
+def test_another_layout_is_refused_by_column_and_type(rows, message, file):
+    path = file(rows)
+    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: .*{message}") as error:
+        read_problems(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_flat_column_beside_the_nested_one_disturbs_nothing(file):
+    assert (
+        read_problems(file([{**row(0), "extra_info.problem": "other", "reward_model.ground_truth": ["a", "b"]}]))[0]
+        == read_problems(file([row(0)]))[0]
+    )
+
+
+@pytest.mark.parametrize("index", [[[1], [2]], [{"a": 1}, {"a": 2}], [[1], [1]]])
+def test_indices_that_are_lists_or_structs_give_way_to_row_numbers(index, file):
+    rows = [row(i, extra_info__index=value) for i, value in enumerate(index)]
+    assert [p.index for p in read_problems(file(rows))] == [0, 1]
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path):
+    table = pa.Table.from_pylist([row(0)])
+    pq.write_table(table.append_column("ability", table["ability"]), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"column ability is there twice, expected once; drop or rename"):
+        read_problems(tmp_path / "t.parquet")
+    text = pa.array(["1"])
+    twice = pa.StructArray.from_arrays([text, text], names=["ground_truth", "ground_truth"])
+    pq.write_table(table.set_column(3, "reward_model", twice), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"column reward_model\.ground_truth is there twice"):
+        read_problems(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("raw", [b"\xe9t\xe9", b"\xed\xa0\x80", b"a\xff"])
+@pytest.mark.parametrize("name", ["data_source", "reward_model.ground_truth", "extra_info.solution", "prompt"])
+def test_bytes_that_are_no_text_are_refused_by_column_and_row(raw, name, tmp_path):
+    """Latin-1, a lone surrogate, and what no encoding has; the row lies behind the first batch."""
+    rows = [row(i) for i in range(700)]
+    table = pa.Table.from_pylist(rows)
+    texts = pa.array([raw if i == 600 else b"%d" % i for i in range(700)], type=pa.binary()).view(pa.string())
+    column, _, field = name.partition(".")
+    if field:
+        struct = table[column].combine_chunks()
+        texts = pa.StructArray.from_arrays(
+            [texts if f.name == field else struct.field(f.name) for f in struct.type],
+            names=[f.name for f in struct.type],
+        )
+    elif name == "prompt":
+        struct = pa.StructArray.from_arrays([texts, texts], names=["role", "content"])
+        texts = pa.ListArray.from_arrays(pa.array(range(701), type=pa.int32()), struct)
+    table = table.set_column(table.schema.get_field_index(column), column, texts)
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=rf"t\.parquet: column {re.escape(name)} holds bytes .* at row 600 \(counted"):
+        read_problems(tmp_path / "t.parquet")
 
 
 def test_other_columns_and_folder_names_do_not_disturb(tmp_path):

@@ -69,6 +69,11 @@ def data_recipe(wildcards):
     return STUDY.split(task, wildcards.split, model)
 
 
+def data_grader(wildcards):
+    task, _ = DATASETS[wildcards.dataset, wildcards.split]
+    return STUDY.config["tasks"][task]["grader"]
+
+
 def train_file(wildcards):
     return STUDY.data_file(wildcards.task, "train", wildcards.model)
 

@@ -13,6 +13,7 @@ rule data:
         "../../envs/local.yaml"
     params:
         recipe=data_recipe,
+        grader=data_grader,
     script:
         "../scripts/data.py"
 

@@ -7,9 +7,9 @@ with job(snakemake.log[0]) as report:
 
     output, recipe = snakemake.output[0], snakemake.params.recipe
     if snakemake.input:
-        problems = import_file(snakemake.input[0], output)
+        problems = import_file(snakemake.input[0], output, snakemake.params.grader, report)
     elif "hub" in recipe:
-        problems = import_from_hub(recipe, output, report)
+        problems = import_from_hub(recipe, output, report, snakemake.params.grader)
     else:
         problems = write_generated(recipe, snakemake.wildcards.split, output)
     report(f"{output}: {len(problems)} problems")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfdistill.tasks.graders import READABLE
+from selfdistill.tasks.graders import READABLE, STANDS_FOR
 from selfdistill.tasks.schema import Problem, column_differences, count_empty_prompts, read_problems
 
 _SHOWN = 8  # ids in a note
@@ -105,9 +105,11 @@ def _of_file(file: DataFile, problems: Sequence[Problem]) -> list[Finding]:
         return Finding(file.dataset, file.split, source, name, value, note)
 
     missing, more = column_differences(file.path)
-    readable = READABLE[file.grader]
-    answers = {answer: readable(answer) for answer in {p.answer for p in problems}}
-    unread = [f"{p.id} ({_short(p.answer)})" for p in problems if not answers[p.answer]]
+    different = {p.answer for p in problems}
+    readable = {answer: READABLE[file.grader](answer) for answer in different}
+    unread = [f"{p.id} ({_short(p.answer)})" for p in problems if not readable[p.answer]]
+    numbers = {answer: STANDS_FOR[file.grader](answer) for answer in different if readable[answer]}
+    taken = [f"{p.id} ({_short(p.answer)} for {n})" for p in problems if (n := numbers.get(p.answer)) is not None]
     first = {digest(p.problem): p for p in reversed(problems)}
     repeated = [f"{p.id} (= {was.id})" for p in problems if (was := first[digest(p.problem)]) is not p]
     found = [
@@ -119,6 +121,7 @@ def _of_file(file: DataFile, problems: Sequence[Problem]) -> list[Finding]:
         finding("empty prompts", count_empty_prompts(file.path)),
         finding("empty solutions", sum(not p.solution.strip() for p in problems)),
         finding("answers that the grader cannot read", len(unread), _listed(unread)),
+        finding("answers that the grader takes for a plain number", len(taken), _listed(taken)),
         finding("problems that repeat an earlier one", len(repeated), _listed(repeated)),
     ]
     for name in ("problem", "solution", "answer"):

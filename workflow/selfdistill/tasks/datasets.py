@@ -15,12 +15,15 @@ from selfdistill.files import atomic_path
 from selfdistill.hub.client import fetch_data
 from selfdistill.randomness import generator
 from selfdistill.tasks.exercises import exercise_kind, is_training
+from selfdistill.tasks.graders import READABLE
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
 
 SPLITS = ("train", "val")
 #: Draws in a row without a new exercise after which a size counts as exhausted. The rarest two-person puzzle is one
 #: draw in some 500, so for small spaces this is exhaustive; large ones never come near it.
 _PATIENCE = 20_000
+_SAMPLE = 100  # reference answers that are looked at before a file is taken over
+_SHOWN = 60  # characters of one in a message
 
 
 def write_generated(recipe: Mapping[str, Any], split: str, path: str | os.PathLike) -> list[Problem]:
@@ -61,12 +64,30 @@ def generate_problems(recipe: Mapping[str, Any], split: str) -> list[Problem]:
     return problems
 
 
-def import_file(source: str | os.PathLike, target: str | os.PathLike, *, need_solution: bool = False) -> list[Problem]:
+def import_file(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    grader: str | None = None,
+    report: Callable[[str], None] = print,
+    *,
+    need_solution: bool = False,
+) -> list[Problem]:
     """Check a parquet of the user's (see `read_problems`), copy it byte for byte, and return its problems.
 
-    Raises UserError for what `read_problems` refuses, and where it cannot be written; nothing is left then.
+    Args:
+        source: the user's file.
+        target: where it goes.
+        grader: of its task; None asks nothing of its reference answers.
+        report: is given a line where the grader reads few of them.
+        need_solution: refuse rows without a solution.
+
+    Raises:
+        UserError: for what `read_problems` refuses, where the grader reads no reference answer, and where the file
+            cannot be written; nothing is left then.
     """
     problems = read_problems(source, need_solution=need_solution)
+    if grader is not None:
+        _check_references(source, [p.answer for p in problems], grader, report)
     try:
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
@@ -76,13 +97,35 @@ def import_file(source: str | os.PathLike, target: str | os.PathLike, *, need_so
 
 
 def import_from_hub(
-    recipe: Mapping[str, Any], target: str | os.PathLike, report: Callable[[str], None]
+    recipe: Mapping[str, Any], target: str | os.PathLike, report: Callable[[str], None], grader: str | None = None
 ) -> list[Problem]:
     """Fetch a parquet of a dataset repository (see `selfdistill.hub.client.fetch_data`), and import it as a user's own.
 
-    Raises UserError where it cannot be had, and for what `read_problems` refuses; nothing is written then.
+    Raises UserError where it cannot be had, and for what `import_file` refuses; nothing is written then.
     """
-    return import_file(fetch_data(recipe, report), target)
+    return import_file(fetch_data(recipe, report), target, grader, report)
+
+
+def _check_references(
+    path: str | os.PathLike, answers: Sequence[str], grader: str, report: Callable[[str], None]
+) -> None:
+    """Refuse a file of which the grader reads no reference answer, and report one of which it reads less than half.
+
+    The latter is judged by some hundred different answers, evenly taken: thousands take the maths grader minutes.
+    """
+    readable, different = READABLE[grader], list(dict.fromkeys(answers))
+    sample = different[:: -(-len(different) // _SAMPLE)]
+    read = sum(map(readable, sample))
+    if not read and not any(map(readable, different)):
+        raise UserError(
+            f"{path}: the grader {grader!r} can read none of the {len(different)} different reference answers, such as "
+            f"{different[0][:_SHOWN]!r}; name another grader for the task, or write the answers as this one reads them"
+        )
+    if 2 * read < len(sample):
+        report(
+            f"warning: {path}: of {len(sample)} reference answers looked at, the grader {grader!r} can read {read}; "
+            "results/data/report.csv names the others"
+        )
 
 
 def check_disjoint(train: str | os.PathLike, val: str | os.PathLike, *, allow_overlap: bool = False) -> int:
@@ -102,7 +145,7 @@ def check_disjoint(train: str | os.PathLike, val: str | os.PathLike, *, allow_ov
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.sha256(" ".join(text.split()).encode()).digest()
+    return hashlib.sha256(" ".join(text.split()).encode(errors="surrogatepass")).digest()
 
 
 def _check_part(exercise: str, name: str, sizes: Sequence[int], count: int) -> None:

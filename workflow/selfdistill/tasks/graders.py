@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from selfdistill.errors import UserError
-from selfdistill.tasks import knights, maths
+from selfdistill.tasks import maths, roles
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.schema import Problem
 
@@ -13,9 +13,12 @@ from selfdistill.tasks.schema import Problem
 Grader = Callable[[str, str], bool]
 
 #: By grader: whether it can read a reference answer.
-READABLE: dict[str, Callable[[str], bool]] = {"maths": maths.readable, "knights": knights.readable}
+READABLE: dict[str, Callable[[str], bool]] = {"maths": maths.readable, "knights": roles.readable}
 
-GRADERS: dict[str, Grader] = {"maths": maths.grade, "knights": knights.grade}
+#: By grader: the plain number that it takes a reference for which is none by its text, or None.
+STANDS_FOR: dict[str, Callable[[str], str | None]] = {"maths": maths.stands_for, "knights": lambda _: None}
+
+GRADERS: dict[str, Grader] = {"maths": maths.grade, "knights": roles.grade}
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,12 @@ def grader(name: str, *, first_role_counts: bool = False) -> Grader:
     if name not in GRADERS:
         raise UserError(f"unknown grader {name!r}: a task's grader must be one of {', '.join(GRADERS)}")
     if name == "knights":
-        return functools.partial(knights.grade, first_role_counts=first_role_counts)
+        return functools.partial(roles.grade, first_role_counts=first_role_counts)
     return GRADERS[name]
 
 
 def grade_response(response: str, problem: Problem, name: str, *, first_role_counts: bool = False) -> Graded:
-    r"""Grade a response by its last complete ``\boxed{...}``; without one it is wrong.
+    r"""Grade a response by its last complete ``\boxed{...}`` that is not empty; without one it is wrong.
 
     Args:
         response: decoded text of a rollout or draw.

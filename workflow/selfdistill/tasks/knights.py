@@ -1,11 +1,10 @@
-r"""Knights and Knaves: puzzles with exactly one solution, a worked solution, and an order-insensitive grader.
+"""Knights and Knaves: puzzles with exactly one solution, and a worked solution. Answers are graded by `roles`.
 
 Knights always tell the truth, knaves always lie. Every inhabitant makes one statement about roles; a puzzle is kept
 only if exhaustive search over the 2**n role assignments finds a single consistent one.
 """
 
 import itertools
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 from selfdistill.tasks.prompts import Hint
 
 NAMES = ("Ava", "Ben", "Chloe", "David", "Emma", "Finn", "Grace", "Henry", "Ivy", "Jack", "Kate", "Leo")
-KNIGHT, KNAVE = "knight", "knave"
 
 _ISLAND = (
     "A very special island is inhabited only by knights and knaves. Knights always tell the truth, and knaves "
@@ -196,33 +194,3 @@ def _statement(rng: np.random.Generator, speaker: int, people: int, forms: tuple
     else:
         persons = rng.choice(people, size=2, replace=False)
     return Statement(form, tuple((int(p), bool(rng.integers(2))) for p in persons))
-
-
-_CLAIM = re.compile(
-    r"([^\W\d_][\w'-]{0,40})\s*(?:is\s+(?:a\s+|an\s+)?|[=:]\s*(?:a\s+)?)(knight|knave)\b", re.IGNORECASE
-)
-
-
-def parse_roles(text: str, *, first_role_counts: bool = False) -> dict[str, str] | None:
-    """Roles claimed in an answer such as "Ava is a knight, Ben = knave, Cleo: knight", names in lower case.
-
-    Returns None where a name is given both roles, unless `first_role_counts` (preset as_published; the released
-    grader keeps the first, which a policy can exploit by naming both: spec D36).
-    """
-    roles: dict[str, str] = {}
-    for name, role in _CLAIM.findall(text):
-        name, role = name.lower(), role.lower()
-        if roles.setdefault(name, role) != role and not first_role_counts:
-            return None
-    return roles
-
-
-def grade(answer: str, reference: str, *, first_role_counts: bool = False) -> bool:
-    """Whether an answer names exactly the reference's people with exactly its roles, in any order."""
-    expected = parse_roles(reference)
-    return bool(expected) and parse_roles(answer, first_role_counts=first_role_counts) == expected
-
-
-def readable(reference: str) -> bool:
-    """Whether a reference names people with one role each; no answer equals any other."""
-    return bool(parse_roles(reference))

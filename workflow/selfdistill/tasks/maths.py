@@ -12,14 +12,24 @@ import atexit
 import contextlib
 import functools
 import json
+import logging
 import os
-import re
 import subprocess
 import sys
 import threading
-from decimal import Decimal
+from typing import Any
 
 from selfdistill.errors import UserError
+from selfdistill.tasks.maths_text import (
+    cleaned,
+    decided,
+    is_language,
+    misreadings,
+    number,
+    plain,
+    readable_by_math_verify,
+    with_cases_apart,
+)
 
 TIME_LIMIT = 5.0  # seconds
 #: Longer answers are compared as strings: no reference is nearly so long, and parsing takes longer than its limit.
@@ -27,19 +37,21 @@ MAX_CHARACTERS = 2000
 _MEMORY_LIMIT = 2 << 30  # bytes of address space
 _READY = "ready\n"
 
-_WRAPPING = re.compile(r"\\?\$|\\left(?![a-zA-Z])|\\right(?![a-zA-Z])|\\[()\[\]]|\s")
-_DEGREES = re.compile(r"(?:\^(?:\\circ|\{\\circ\})|\\degree|°)$")
-_THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}|,\\!)(?=\d{3}(?!\d))")
-_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(?:(?:,|\{,\}|,\\!)\d{3})+(?:\.\d*)?", re.ASCII)
-_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)", re.ASCII)
+#: Comparisons with one reference that may end at the limit, one after the other, before the next ones get less time
+#: (`_SHORT_LIMIT` seconds), and before the reference is compared as a string only.
+_PATIENCE, _LAST_PATIENCE, _SHORT_LIMIT = 3, 20, 0.5
+_REMEMBERED = 4096  # references, and verdicts
+
+logger = logging.getLogger(__name__)
 
 
 def grade(answer: str, reference: str, *, time_limit: float = TIME_LIMIT) -> bool:
     """Whether an answer equals the reference. Safe with any text, in any thread.
 
-    Two decimal numbers are compared exactly. Anything else goes to math-verify; where that raises, finds nothing to
-    parse, or exceeds its time, its memory or MAX_CHARACTERS, the two are compared as strings without case, spaces and
-    dollar signs.
+    What stands round the two is taken off, one full stop or comma included. Where their texts do not decide (see
+    `maths_text.decided`: equal texts, numbers, lists of numbers, words), they go to math-verify; where that raises,
+    finds nothing to parse, or exceeds its time, its memory or MAX_CHARACTERS, the two are compared as strings without
+    case, white space and dollar signs. docs/departures.md#what-the-graders-take lists what math-verify gets wrong.
 
     Args:
         answer: content of the last box of a response.
@@ -49,39 +61,72 @@ def grade(answer: str, reference: str, *, time_limit: float = TIME_LIMIT) -> boo
     Raises:
         UserError: where math-verify cannot be started.
     """
-    ours, theirs = _decimal(answer), _decimal(reference)
-    if ours is not None and theirs is not None:
-        return ours == theirs
-    verdict = None
-    if max(len(answer), len(reference)) <= MAX_CHARACTERS:
-        verdict = _verified(answer, reference, time_limit)
-    return _plain(answer) == _plain(reference) if verdict is None else verdict
+    ours, theirs = cleaned(answer), cleaned(reference)
+    verdict = decided(ours, theirs)
+    if verdict is None:
+        verdict = _verdict(ours, theirs, time_limit)
+    return plain(ours).lower() == plain(theirs).lower() if verdict is None else verdict
 
 
 def readable(reference: str, *, time_limit: float = TIME_LIMIT) -> bool:
-    """Whether a reference is a number or expression to the grader; others are compared as strings."""
-    if _decimal(reference) is not None:
+    """Whether a reference is a number, an expression or words to the grader; others are compared as strings."""
+    text = cleaned(reference)
+    if number(text) is not None or is_language(text):
         return True
-    return len(reference) <= MAX_CHARACTERS and _verified(reference, reference, time_limit) is not None
+    return _verdict(text, text, time_limit) is not None
 
 
-def _decimal(text: str) -> Decimal | None:
-    """The exact value of a plain number, or None. Exponents do not count: 1e999999999 is no number to expand."""
-    text = _DEGREES.sub("", _WRAPPING.sub("", text)).replace("\N{MINUS SIGN}", "-")
-    if _GROUPED.fullmatch(text):
-        text = _THOUSANDS.sub("", text)
-    return Decimal(text) if _DECIMAL.fullmatch(text) else None
+def stands_for(reference: str, *, time_limit: float = TIME_LIMIT) -> str | None:
+    """A plain number that the grader takes for a reference with letters or an equals sign, such as 2 for `2 cm`.
+
+    Tried are 0, 1, 2 and the numbers in the text. None where there is none, and for x = 3, which is 3 to everybody.
+    """
+    tried = misreadings(cleaned(reference))
+    return next((value for value in tried if grade(value, reference, time_limit=time_limit)), None)
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"[\s$]", "", text).lower()
+def _verdict(answer: str, reference: str, time_limit: float) -> bool | None:
+    """math-verify's verdict on cleaned texts, or None without one."""
+    if max(len(answer), len(reference)) > MAX_CHARACTERS:
+        return None
+    verdict = _verified(readable_by_math_verify(answer), readable_by_math_verify(reference), time_limit)
+    apart = with_cases_apart(answer, reference) if verdict else None
+    if apart and _verified(*map(readable_by_math_verify, apart), time_limit) is False:
+        return False
+    return verdict
 
 
-@functools.lru_cache(maxsize=4096)  # the draws of a group often agree, on answers that run out of time too
+@functools.lru_cache(maxsize=_REMEMBERED)  # the draws of a group often agree
 def _verified(answer: str, reference: str, time_limit: float) -> bool | None:
-    """math-verify's verdict, or None without one."""
+    """math-verify's verdict, or None without one. References that it cannot compare in time get less and less of it."""
     with _LOCK:
-        return _WORKER.ask(answer, reference, time_limit)
+        ended = _ENDED.get(reference, 0)
+        if ended >= _LAST_PATIENCE:
+            return None
+        limit = time_limit if ended < _PATIENCE else min(time_limit, _SHORT_LIMIT)
+        try:
+            verdict = _WORKER.ask(answer, reference, limit)
+        except _EndedError:
+            _ENDED[reference] = ended + 1
+            if len(_ENDED) > _REMEMBERED:
+                del _ENDED[next(iter(_ENDED))]
+            if ended + 1 in (_PATIENCE, _LAST_PATIENCE):
+                then = f"get {_SHORT_LIMIT} s each" if ended + 1 == _PATIENCE else "are compared with it as strings"
+                logger.warning(
+                    "maths grader: %d comparisons in a row with the reference %.80r ended at the limit of %g s (or of "
+                    "memory); further answers %s",
+                    ended + 1,
+                    reference,
+                    limit,
+                    then,
+                )
+            return None
+        _ENDED.pop(reference, None)
+        return verdict
+
+
+class _EndedError(Exception):
+    """A comparison was ended by the operating system, at a limit of time or memory."""
 
 
 class _Worker:
@@ -91,7 +136,7 @@ class _Worker:
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, answer: str, reference: str, time_limit: float) -> bool | None:
-        """math-verify's verdict; None where it raised, found nothing to parse, or was ended at a limit."""
+        """math-verify's verdict; None where it raised or found nothing to parse. Raises _EndedError at a limit."""
         process = self._running()
         try:
             process.stdin.write(json.dumps([answer, reference, time_limit]) + "\n")
@@ -100,11 +145,11 @@ class _Worker:
         except BaseException as error:  # a reply that comes later must not be taken for the next question's
             self.stop()
             if isinstance(error, OSError):
-                return None
+                raise _EndedError from error
             raise
         if not reply:
             self.stop()
-            return None
+            raise _EndedError
         return json.loads(reply)
 
     def stop(self) -> None:
@@ -140,6 +185,7 @@ class _Worker:
 
 _WORKER = _Worker()
 _LOCK = threading.Lock()
+_ENDED: dict[str, int] = {}  # by reference: comparisons in a row that were ended
 atexit.register(lambda: _WORKER.stop())
 
 
@@ -154,11 +200,11 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def _serve() -> None:
     """Answer questions, one JSON line each, from standard input until it closes."""
-    import logging
     import resource
     import signal
 
     import math_verify
+    import sympy
     from latex2sympy2_extended.antlr_parser import PSParser
     from math_verify.parser import LatexExtractionConfig
 
@@ -189,9 +235,38 @@ def _serve() -> None:
             given, gold = parse(answer), parse(reference)
             if not given or not gold:
                 return None
-            return bool(math_verify.verify(gold, given, timeout_seconds=None, raise_on_error=True))
+            if not math_verify.verify(gold, given, timeout_seconds=None, raise_on_error=True):
+                return False
+            try:
+                return is_credible(given[0], gold[0])
+            except Exception:  # of a kind that has no value: nothing speaks against the yes
+                return True
         except Exception:
             return None
+
+    def is_credible(given: Any, gold: Any) -> bool:
+        """Whether nothing speaks against math-verify's yes: a false equation (5 = 7 for 7), or what it rounds away.
+
+        Values that differ by less than 1e-15 are equal to it. Here fractions must be equal, and values below 1e-4 agree
+        to 1 %; below 1e-90 a value cannot be told from an error of rounding.
+        """
+        if isinstance(given, sympy.Equality) and isinstance(gold, sympy.Equality):
+            return True
+        if isinstance(given, sympy.Equality):
+            if not given.free_symbols and (given.lhs - given.rhs).equals(0) is False:
+                return False
+            given = given.rhs
+        if isinstance(gold, sympy.Equality):
+            gold = gold.rhs
+        if not all(isinstance(value, sympy.Expr) and value.is_number for value in (given, gold)):
+            return True
+        if given.has(sympy.UnevaluatedExpr) or gold.has(sympy.UnevaluatedExpr):  # 50% is 50 to math-verify
+            return True
+        given, gold = given.doit(), gold.doit()
+        if given.is_Rational and gold.is_Rational:
+            return given == gold
+        size = max(abs(sympy.N(given)), abs(sympy.N(gold)))
+        return bool(not 1e-90 < size < 1e-4 or abs(sympy.N(given - gold)) <= 0.01 * size)
 
     replies.write(_READY)
     replies.flush()

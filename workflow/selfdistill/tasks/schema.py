@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path
+from selfdistill.tasks.layout import check_layout, leaves
 from selfdistill.tasks.prompts import INSTRUCTION, PROBLEM_PREFIX, student_prompt
 
 SCHEMA = pa.schema(
@@ -34,7 +35,6 @@ SCHEMA = pa.schema(
 _EXTRA = ("index", "split", "problem", "solution")
 #: What every file must have; everything else has a stand-in (an index: the row number; a problem: the prompt's text).
 _REQUIRED = ("data_source", "prompt.content", "reward_model.ground_truth")
-_TEXTS = (*_REQUIRED, "ability", "extra_info.split", "extra_info.problem", "extra_info.solution")
 #: What is read; a file may hold much more beside it, and the paper's training sets of maths do.
 _READ = ("data_source", "prompt", "ability", "reward_model.ground_truth", *(f"extra_info.{name}" for name in _EXTRA))
 _BATCH = 512  # rows that are Python objects at a time, before they are boiled down
@@ -88,7 +88,7 @@ def read_problems(path: str | os.PathLike, *, need_solution: bool = False) -> li
         raise UserError(f"{path}: no rows; problems were expected, one a row")
     sources = [row.data_source for row in rows]
     questions = [row.question for row in rows]
-    answers = [row.answer for row in rows]
+    answers = _single(path, [row.answer for row in rows])
     solutions = [row.solution for row in rows]
     _refuse_blank(path, sources, "an empty data_source", "name the benchmark or dataset of each row")
     _refuse_blank(path, questions, "no problem, neither in extra_info.problem nor in prompt", "fill or drop them")
@@ -130,7 +130,7 @@ def write_problems(path: str | os.PathLike, problems: Sequence[Problem]) -> None
 
 def column_differences(path: str | os.PathLike) -> tuple[list[str], list[str]]:
     """Columns of SCHEMA that a file lacks, and those that it has beside them, by dotted names."""
-    ours, theirs = _leaves(pa.struct(list(SCHEMA))), _leaves(pa.struct(list(pq.read_schema(path))))
+    ours, theirs = leaves(SCHEMA), leaves(pq.read_schema(path))
     return [name for name in ours if name not in theirs], [name for name in theirs if name not in ours]
 
 
@@ -143,11 +143,11 @@ def count_empty_prompts(path: str | os.PathLike) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What is kept of a row, as it is in the file; an index may be missing or of any type."""
+    """What is kept of a row, as it is in the file; an index may be missing or of any type, an answer a list."""
 
     data_source: str
     question: str
-    answer: str
+    answer: str | list[str | None]
     solution: str
     ability: str
     index: Any
@@ -157,21 +157,23 @@ class _Row:
 def _read_rows(path: str | os.PathLike, needed: Iterable[str]) -> Iterator[_Row]:
     """The rows of a file whose columns are right, boiled down batch by batch: whole ones would take many times the
     file's size in memory. Raises UserError."""
+    before = 0
     try:
         with pq.ParquetFile(path) as file:  # not read_table: that would read columns out of folder names such as a=1
-            _check_columns(path, file.schema_arrow, needed)
+            check_layout(path, file.schema_arrow, needed, leaves(SCHEMA))
             for batch in file.iter_batches(_BATCH, columns=list(_READ)):
-                for row in batch.to_pylist():
+                for row in _as_objects(path, batch, before):
                     yield _Row(
                         data_source=row["data_source"] or "",
                         question=_question(row),
                         answer=_inner(row, "reward_model", "ground_truth"),
                         solution=_inner(row, "extra_info", "solution"),
                         ability=row.get("ability") or "",
-                        index=(row.get("extra_info") or {}).get("index"),
+                        index=_index(row),
                         split=_inner(row, "extra_info", "split"),
                     )
-    except (pa.ArrowException, OSError) as error:
+                before += batch.num_rows
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if not os.path.exists(path):
             raise UserError(f"{path}: no such file; expected a parquet of problems") from error
         raise UserError(
@@ -179,44 +181,47 @@ def _read_rows(path: str | os.PathLike, needed: Iterable[str]) -> Iterator[_Row]
         ) from error
 
 
+def _as_objects(path: str | os.PathLike, batch: pa.RecordBatch, before: int) -> list[dict[str, Any]]:
+    """The rows of a batch, of which the file has so many before it. Raises UserError for bytes that are no UTF-8."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        columns = list(_columns_and_fields(batch))
+        for i in range(batch.num_rows):
+            for name, column in columns:
+                try:
+                    column.slice(i, 1).to_pylist()
+                except UnicodeDecodeError as error:
+                    raise UserError(
+                        f"{path}: column {name} holds bytes that are no UTF-8 ({error.reason}), expected text, at "
+                        f"{_shown([before + i])}; write the file again from decoded text"
+                    ) from error
+        raise
+
+
+def _columns_and_fields(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
+    """Columns by name, and for a struct its fields by dotted name."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_struct(column.type):
+            for i, field in enumerate(column.type):
+                yield f"{name}.{field.name}", column.field(i)
+        else:
+            yield name, column
+
+
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].rstrip(".")
 
 
-def _check_columns(path: str | os.PathLike, schema: pa.Schema, needed: Iterable[str]) -> None:
-    types = _leaves(pa.struct(list(schema)))
-    missing = [name for name in needed if name not in types]
-    if missing:
-        raise UserError(
-            f"{path}: missing column {', '.join(missing)}; the file has {', '.join(types)}. "
-            f"Expected the schema of the paper's hub dataset: {', '.join(_leaves(pa.struct(list(SCHEMA))))}"
-        )
-    for name in _TEXTS:
-        if name in types and not _is_text(types[name]):
-            raise UserError(f"{path}: column {name} holds {types[name]}, expected text; write it as strings")
-
-
-def _leaves(struct: pa.StructType, prefix: str = "") -> dict[str, pa.DataType]:
-    """Type of each innermost field by its dotted name; lists are passed through."""
-    found = {}
-    for field in struct:
-        inner = field.type
-        while pa.types.is_list(inner) or pa.types.is_large_list(inner) or pa.types.is_fixed_size_list(inner):
-            inner = inner.value_type
-        name = prefix + field.name
-        found.update(_leaves(inner, name + ".") if pa.types.is_struct(inner) else {name: inner})
-    return found
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    if pa.types.is_dictionary(type_):
-        type_ = type_.value_type
-    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
-    return any(is_kind(type_) for is_kind in kinds)
-
-
-def _inner(row: dict[str, Any], column: str, field: str) -> str:
+def _inner(row: dict[str, Any], column: str, field: str) -> Any:
+    """A field's text (verl also has lists of them as ground truth), or an empty string."""
     return (row.get(column) or {}).get(field) or ""
+
+
+def _index(row: dict[str, Any]) -> Any:
+    """What stands for the row's number; of a list or struct, which is none, its text."""
+    index = (row.get("extra_info") or {}).get("index")
+    return repr(index) if isinstance(index, list | dict) else index
 
 
 def _last_message(row: dict[str, Any]) -> str:
@@ -257,6 +262,17 @@ def _later(keys: Iterable[Any]) -> list[int]:
             later.append(i)
         seen.add(key)
     return later
+
+
+def _single(path: str | os.PathLike, answers: list[str | list[str | None]]) -> list[str]:
+    """Each row's one reference answer, where verl's layout has a list of one, too."""
+    lists = [i for i, answer in enumerate(answers) if isinstance(answer, list) and len(answer) > 1]
+    if lists:
+        raise UserError(
+            f"{path}: {len(lists)} of {len(answers)} rows have several texts in reward_model.ground_truth, at "
+            f"{_shown(lists)}; expected one: keep that which answers are to equal"
+        )
+    return [(answer[0] or "") if isinstance(answer, list) else answer for answer in answers]
 
 
 def _refuse_blank(path: str | os.PathLike, values: list[str], what: str, advice: str) -> None:

@@ -59,8 +59,8 @@ def check_same_base(runs: Sequence[RunFiles]) -> None:
         expected, other = known.setdefault((run.task, run.model), (weights, run))
         if weights != expected:
             raise UserError(
-                f"{file}: {key} is {str(weights)[:12]}..., and {str(expected)[:12]}... of {other.name}: runs of one "
-                "model that began with unlike weights cannot be compared; was the model replaced? Give the new one a name of its "
+                f"{file}: {key} is {str(weights)[:12]}..., and {str(expected)[:12]}... of {other.name}: runs that "
+                "began with unlike weights cannot be compared; was the model replaced? Give the new one a name of its "
                 "own in config/models.yaml, or make all runs of this one again"
             )
 

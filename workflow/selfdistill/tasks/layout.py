@@ -1,0 +1,121 @@
+"""Whether the columns of a parquet are laid out as the paper's hub dataset has them, by their types alone."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+import pyarrow as pa
+
+from selfdistill.errors import UserError
+
+_IS_LIST = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+_IS_TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+
+
+def check_layout(path: str | os.PathLike, schema: pa.Schema, needed: Iterable[str], expected: Iterable[str]) -> None:
+    """Refuse a file that lacks a column, or has one twice, flat or of another type.
+
+    Args:
+        path: for the messages.
+        schema: of the file.
+        needed: dotted names of the columns that it must have.
+        expected: those of a whole file, for the messages.
+
+    Raises:
+        UserError: naming the column, its type, and what was expected.
+    """
+    for name, type_ in _each(schema):
+        if name in _LAYOUT:
+            what, is_right, advice = _LAYOUT[name]
+            if not is_right(type_):
+                raise UserError(f"{path}: column {name} holds {type_}, expected {what}; {advice}")
+    counts = Counter(name for name, _ in _each(schema) if name in _LAYOUT or name.startswith("prompt."))
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise UserError(f"{path}: column {twice[0]} is there twice, expected once; drop or rename one of the two")
+    present = dict(_each(schema))
+    flat = [name for name in schema.names if "." in name and name in _LAYOUT and name not in present]
+    if flat:
+        raise UserError(
+            f"{path}: column {flat[0]} is flat, with a dot in its name, expected field {flat[0].partition('.')[2]} of "
+            f"column {flat[0].partition('.')[0]}; nest it"
+        )
+    missing = [name for name in needed if name not in present]
+    if missing:
+        raise UserError(
+            f"{path}: missing column {', '.join(missing)}; the file has {', '.join(leaves(schema))}. "
+            f"Expected the schema of the paper's hub dataset: {', '.join(expected)}"
+        )
+
+
+def leaves(fields: Iterable[pa.Field], prefix: str = "") -> dict[str, pa.DataType]:
+    """Type of each innermost field by its dotted name; lists are passed through."""
+    found = {}
+    for field in fields:
+        inner = field.type
+        while _is_list(inner):
+            inner = inner.value_type
+        name = prefix + field.name
+        found.update(leaves(inner, name + ".") if pa.types.is_struct(inner) else {name: inner})
+    return found
+
+
+def _each(schema: pa.Schema) -> Iterator[tuple[str, pa.DataType]]:
+    """Every column, and every field of one that is a struct, or of a prompt's messages, as often as it is there."""
+    for column in schema:
+        if "." in column.name:
+            continue
+        yield column.name, column.type
+        inner = column.type
+        if column.name == "prompt" and _is_list(inner):
+            inner = inner.value_type
+        if pa.types.is_struct(inner):
+            for field in inner:
+                yield f"{column.name}.{field.name}", field.type
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return any(is_kind(type_) for is_kind in _IS_LIST)
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        type_ = type_.value_type
+    return any(is_kind(type_) for is_kind in _IS_TEXT)
+
+
+def _is_answer(type_: pa.DataType) -> bool:
+    return _is_text(type_) or (_is_list(type_) and _is_text(type_.value_type))
+
+
+def _is_messages(type_: pa.DataType) -> bool:
+    return pa.types.is_null(type_) or (
+        _is_list(type_) and (pa.types.is_struct(type_.value_type) or pa.types.is_null(type_.value_type))
+    )
+
+
+def _is_struct(type_: pa.DataType) -> bool:
+    return pa.types.is_null(type_) or pa.types.is_struct(type_)
+
+
+_TEXT = ("text", _is_text, "write it as strings")
+_NESTED = "if it is JSON, parse it, and write it as one"
+#: By dotted name: what a column holds, whether a type does, and what to do about one that does not.
+_LAYOUT: dict[str, tuple[str, Callable[[pa.DataType], bool], str]] = {
+    "data_source": _TEXT,
+    "prompt": ("a list of messages, structs of role and content", _is_messages, _NESTED),
+    "prompt.content": _TEXT,
+    "ability": _TEXT,
+    "reward_model": ("a struct with a field ground_truth", _is_struct, _NESTED),
+    "reward_model.ground_truth": ("text, or a list of one text", _is_answer, "write it as strings"),
+    "extra_info": ("a struct of index, split, problem and solution", _is_struct, _NESTED),
+    "extra_info.index": ("a number", lambda _: True, ""),  # of another type it gives way to the row's number
+    "extra_info.split": _TEXT,
+    "extra_info.problem": _TEXT,
+    "extra_info.solution": _TEXT,
+}
