@@ -127,17 +127,17 @@ clean:  ## remove results, states of runs included
 $(VENV)/ready: envs/local.lock.txt pyproject.toml
 	$(HAVE_PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --requirement envs/local.lock.txt
-	$(BIN)/python -m pip install --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement envs/local.lock.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready envs/dev.lock.txt
-	$(BIN)/python -m pip install --requirement envs/dev.lock.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement envs/dev.lock.txt
 	touch $@
 
 $(VENV)-verl/ready: envs/verl_cpu.lock.txt pyproject.toml
 	$(HAVE_PYTHON)
 	$(PYTHON) -m venv $(VENV)-verl
-	$(VERL_BIN)/python -m pip install --no-deps --requirement envs/verl_cpu.lock.txt
-	$(VERL_BIN)/python -m pip install --no-deps --editable .
+	$(VERL_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement envs/verl_cpu.lock.txt
+	$(VERL_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
