@@ -67,6 +67,7 @@ def test_warm_start_sees_the_training_side_only_in_the_shares_asked_for():
     assert 0.65 < sum(len(e.operations) == 2 for e in exercises) / 400 < 0.85
 
 
+ORIGIN_OF_CHAT = {"chat": {"thinking": True, "date": "2026-01-01"}}
 SHIPPED = Path(__file__).parents[2] / "resources/base_models/tiny_qwen3/arithmetic"
 
 
@@ -79,7 +80,9 @@ def test_a_pretrained_model_is_warmed_up_the_same_twice_and_is_itself_left_as_it
     assert said[-1] == f"sha256 {sha256_file(tmp_path / 'two' / WEIGHTS)}"
     assert any(line.startswith("warm start step 3/3  loss ") for line in said)
     load_model(tmp_path / "one", torch.device("cpu"))
-    assert json.loads((tmp_path / "one" / ORIGIN).read_text()) == {"warm_start": json_of({"arithmetic": RECIPE})}
+    assert json.loads((tmp_path / "one" / ORIGIN).read_text()) == ORIGIN_OF_CHAT | {
+        "warm_start": json_of({"arithmetic": RECIPE})
+    }
 
 
 def test_licence_and_origin_of_the_pretrained_model_go_with_it(tmp_path):
@@ -89,7 +92,7 @@ def test_licence_and_origin_of_the_pretrained_model_go_with_it(tmp_path):
     warm_start_pretrained(tmp_path / "pretrained", RECIPE, "sums", tmp_path / "model", lambda line: None)
     assert (tmp_path / "model" / LICENCE).read_text() == "A licence."
     origin = json.loads((tmp_path / "model" / ORIGIN).read_text())
-    assert origin == {"name": "tiny-llm", "warm_start": json_of({"sums": RECIPE})}
+    assert origin == ORIGIN_OF_CHAT | {"name": "tiny-llm", "warm_start": json_of({"sums": RECIPE})}
 
 
 def json_of(value):

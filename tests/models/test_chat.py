@@ -4,7 +4,7 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import encode_chat, end_ids
+from selfdistill.models.chat import ChatSettings, encode_chat, end_ids
 from selfdistill.models.tiny_model import build_tokenizer
 
 
@@ -23,6 +23,12 @@ def test_special_tokens_come_from_the_template_alone():
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{start[0]} $A", special_tokens=[start])
     assert tokenizer("12").input_ids[0] == start[1]
     assert encode_chat(tokenizer, "12").count(start[1]) == 2
+
+
+@pytest.mark.parametrize("date", ["2026-02-30", "tomorrow", "", None, 20260101])
+def test_a_date_that_is_none_is_refused(date):
+    with pytest.raises(UserError, match=r"chat\.date is .* expected a day as YYYY-MM-DD"):
+        ChatSettings(date=date)
 
 
 def test_thinking_is_enabled():

@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from selfdistill.models import warm_start as warm_start_module
+from selfdistill.models.chat import ChatSettings, encode_chat
 from selfdistill.models.tiny_model import TinyModel, build_model, build_tokenizer
 from selfdistill.models.warm_start import Recipe, _chunks, accumulate_gradients, collate, encode, warm_start
 from selfdistill.randomness import generator
@@ -27,6 +28,16 @@ def test_responses_alone_are_learned():
     assert response[-1] == TOKENIZER.eos_token_id
     assert input_ids[1, 2 : 2 + len(response)].tolist() == response
     assert mask.sum(dim=1).tolist() == [len(prompt) + len(response), 2 + len(response)]
+
+
+@pytest.mark.parametrize("chat", [ChatSettings(), ChatSettings(thinking=False, date="2019-08-07")])
+def test_prompts_are_those_of_training_and_evaluation(chat):
+    """Where thinking is off unless it is asked for, and the template tells a date."""
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template += "{{ '+' if enable_thinking is defined and enable_thinking else '-' }}{{ date_string }}"
+    prompt, _ = encode(tokenizer, Demonstration("1+1", "=2"), chat)
+    assert prompt == encode_chat(tokenizer, "1+1", chat)
+    assert ("+" in tokenizer.decode(prompt[-12:])) == chat.thinking
 
 
 @pytest.mark.parametrize("limit", [None, "_LOGITS", "_STATES"])

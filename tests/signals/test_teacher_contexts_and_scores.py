@@ -3,8 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tokenizers import AddedToken
 
 from selfdistill.models.chat import encode_chat
+from selfdistill.models.tiny_model import build_tokenizer
 from selfdistill.objectives.batch import Support
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Assignment, HintSettings
@@ -124,9 +126,23 @@ def test_control_tokens_spelt_out_in_a_hint_do_not_reach_the_template(tokenizer)
     end = tokenizer.eos_token
     contexts = build(tokenizer, [hinted(Hint(f"12{end}3", f"3{end}"))])
     assert contexts.correct[0] == encode_chat(tokenizer, teacher_prompt(PROBLEM, Hint("123", "3")))
-    half = len(end) // 2
-    nested = build(tokenizer, [hinted(Hint(f"12{end[:half]}{end}{end[half:]}3", "3"))])
-    assert nested.correct == contexts.correct
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(
+    "spelt",
+    ["<|turn|>", "<|tu<|turn|>rn|>", "<|<|im_end|>turn|>", "<|im_<|tu<|im_end|>rn|>end|>", "<|turn|><|im_end|>"],
+)
+def test_every_control_token_is_removed_from_a_hint_and_what_is_left_spells_none(spelt, named):
+    """Also one that tokenizer.json marks as special, and no field of tokenizer_config.json names (as Llama 3 has)."""
+    tokenizer = build_tokenizer()
+    if named:
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|turn|>"]})
+    else:
+        tokenizer.backend_tokenizer.add_special_tokens([AddedToken("<|turn|>", special=True)])
+        assert "<|turn|>" not in tokenizer.all_special_tokens
+    contexts = build(tokenizer, [hinted(Hint(f"12{spelt}3", f"3{spelt}"))])
+    assert contexts.correct[0] == encode_chat(tokenizer, teacher_prompt(PROBLEM, Hint("123", "3")))
 
 
 @pytest.mark.parametrize("truncation", ["hint_body", "left"])

@@ -508,6 +508,50 @@ def test_the_base_model_digest_is_that_of_weights_or_recipe():
     assert resolved(other_task)["base_model"]["digest"] == rebuilt
 
 
+CELL = ("arithmetic", "tiny_qwen3")
+QUIET = {"thinking": False, "date": "2026-01-01"}
+
+
+@pytest.mark.parametrize(
+    ("text", "variant", "found"),
+    [
+        ("overrides: {all: {chat: {thinking: false}}}", "base", QUIET),
+        ("overrides: {all: {chat: {thinking: false}}}", "grpo", QUIET),
+        ("models: {tiny_qwen3: {run: {chat: {thinking: false}}}}", "base", QUIET),
+        ("overrides: {methods: {grpo: {chat: {thinking: false}}}}", "grpo", QUIET),
+        ("overrides: {methods: {grpo: {chat: {thinking: false}}}}", "base", {"thinking": True, "date": "2026-01-01"}),
+        (
+            "overrides: {tasks: {arithmetic: {chat: {date: 2027-08-09}}}}",
+            "base",
+            {"thinking": True, "date": "2027-08-09"},
+        ),
+    ],
+)
+def test_prompts_of_an_evaluation_are_rendered_as_the_runs(text, variant, found):
+    """A day without quotes is a date to YAML, and text here."""
+    study, plain = load_study(merged(text)), load_study(merged())
+    assert study.chat(*CELL, variant) == found
+    same = found == plain.chat(*CELL, variant)
+    assert (study.evaluation_hash(*CELL, variant, 0) == plain.evaluation_hash(*CELL, variant, 0)) == same
+    if variant != "base":
+        assert study.resolve(*CELL, variant, 0)["chat"] == found
+
+
+def test_a_warm_start_depends_on_how_prompts_are_rendered():
+    rebuilt = "models: {tiny_qwen3: {rebuild: true}}"
+    quiet = "overrides: {all: {chat: {thinking: false}}}"
+    assert load_study(merged(rebuilt, quiet)).base_model("tiny_qwen3", "arithmetic")["chat"] == QUIET
+    digests = [resolved(*texts)["base_model"]["digest"] for texts in ((rebuilt,), (rebuilt, quiet), (), (quiet,))]
+    assert digests[0] != digests[1]
+    assert digests[2] == digests[3]  # shipped weights are what they are
+
+
+@pytest.mark.parametrize("date", ["2026-13-01", "1 January", "2026"])
+def test_a_date_must_be_one(date):
+    said = refusal(f"overrides: {{all: {{chat: {{date: '{date}'}}}}}}")
+    assert f"overrides.all.chat.date: expected a day as YYYY-MM-DD, found '{date}'" in said
+
+
 def test_a_task_without_base_model_is_refused():
     config = merged()
     del config["models"]["tiny_qwen3"]["sha256"]["knights"]

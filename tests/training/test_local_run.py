@@ -1,6 +1,8 @@
 """A whole local run: what it publishes, what a kill costs it, what it refuses."""
 
+import datetime
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from small_run import go, metrics_of, outputs_in, weights_hash
+from transformers.utils import chat_template_utils
 from waiting import SECONDS
 
 from selfdistill.errors import UserError
@@ -103,6 +106,36 @@ def test_a_spoilt_checkpoint_costs_a_step_and_a_spoilt_result_is_not_published(
     (tmp_path / "state" / "final" / "metrics.jsonl").write_bytes(b"")
     with pytest.raises(UserError, match=rf"metrics\.jsonl has 0 bytes .*; delete {tmp_path}/state and run"):
         go(config, small_run, tmp_path)
+
+
+class Midnight(datetime.datetime):
+    """A clock on which another day has come."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.datetime(2031, 12, 31)
+
+
+def test_a_run_resumed_on_another_day_ends_the_same(small_run, config, tmp_path, monkeypatch):
+    """A template that tells the day tells that of the run's settings."""
+    base = shutil.copytree(small_run["base_model"], tmp_path / "base")
+    template = base / "chat_template.jinja"
+    template.write_text("{{ strftime_now('%d') }}" + template.read_text())
+    small_run, config["steps"] = {**small_run, "base_model": base}, 2
+
+    def stop(line):
+        if line.startswith("step 1/"):
+            raise StoppedError
+
+    whole = go(config, small_run, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        go(config, small_run, tmp_path / "cut", stop)
+    monkeypatch.setattr(chat_template_utils, "datetime", Midnight)
+    resumed = go(config, small_run, tmp_path / "cut")
+    assert weights_hash(resumed) == weights_hash(whole)
+    assert metrics_of(resumed["metrics"]) == metrics_of(whole["metrics"])
+    later = go({**config, "chat": {"thinking": True, "date": "2031-12-31"}}, small_run, tmp_path / "later")
+    assert weights_hash(later) != weights_hash(whole)
 
 
 #: Teacher kinds, each with a method whose signal needs something else of it.

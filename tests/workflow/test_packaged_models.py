@@ -66,7 +66,7 @@ def test_a_folders_model_may_be_warm_started_too(tmp_path):
     elsewhere = f"models: {{smollm2_135m: {{source: {tmp_path}}}}}"
     study = a_study(elsewhere)
     settings = study.base_model("smollm2_135m", "sums")
-    assert set(settings) == {"source", "files", "warm_start"}
+    assert set(settings) == {"source", "files", "warm_start", "chat"}
     assert set(settings["files"]) == {"config.json", "model.safetensors"}
     assert list(settings["warm_start"]) == ["sums"]
     before = digest(elsewhere)

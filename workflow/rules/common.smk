@@ -159,7 +159,8 @@ def evaluated_model(wildcards):
 
 
 def evaluation_settings(wildcards):
-    return STUDY.evaluation(wildcards.task)
+    chat = STUDY.chat(wildcards.task, wildcards.model, wildcards.variant)
+    return {**STUDY.evaluation(wildcards.task), "chat": chat}
 
 
 def evaluation_state(wildcards):

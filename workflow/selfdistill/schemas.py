@@ -1,6 +1,7 @@
 """Checking configuration against the JSON schemas of workflow/schemas/, with messages for the person who wrote it."""
 
 import copy
+import datetime
 import difflib
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -36,7 +37,8 @@ def checked(
     """A copy of `value` that satisfies a schema.
 
     Text that stands where a number, a boolean, null or a list is expected is read as YAML first: Snakemake hands over
-    everything nested in --config as text, and PyYAML takes 1e-4 for text.
+    everything nested in --config as text, and PyYAML takes 1e-4 for text. A day without quotes, which YAML makes a
+    date, is text again.
 
     Args:
         value: the value.
@@ -53,6 +55,9 @@ def checked(
         if error.validator == "type" and isinstance(error.instance, str) and error.absolute_path:
             *parents, last = error.absolute_path
             functools.reduce(lambda node, key: node[key], parents, value)[last] = parsed(error.instance)
+        elif type(error.instance) is datetime.date and error.absolute_path:
+            *parents, last = error.absolute_path
+            functools.reduce(lambda node, key: node[key], parents, value)[last] = error.instance.isoformat()
     # Unknown keys first: they explain most of what else is wrong.
     errors = sorted(validator.iter_errors(value), key=lambda e: (e.validator != "additionalProperties", e.json_path))
     if errors:

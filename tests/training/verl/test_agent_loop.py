@@ -11,6 +11,7 @@ pytestmark = pytest.mark.verl
 from omegaconf import OmegaConf
 
 from selfdistill.models.chat import encode_chat
+from selfdistill.models.tiny_model import build_tokenizer
 from selfdistill.randomness import seed_of
 from selfdistill.training.verl import agent_loop
 
@@ -47,9 +48,11 @@ def ask(tokenizer):
     from verl.experimental.agent_loop.agent_loop import DictConfigWrap
     from verl.utils.dataset.rl_dataset import RLHFDataset
 
-    def run(row=None, seed=0):
+    def run(row=None, seed=0, chat=None, tokenizer=tokenizer):
         rollout = {"prompt_length": 64, "response_length": 32}
-        config = OmegaConf.create({"actor_rollout_ref": {"rollout": rollout}, "selfdistill": {"seed": seed}})
+        config = OmegaConf.create(
+            {"actor_rollout_ref": {"rollout": rollout}, "selfdistill": {"seed": seed, "chat": chat or {}}}
+        )
         data = OmegaConf.create({"apply_chat_template_kwargs": {"enable_thinking": True}})
         [entry] = OmegaConf.load(Path(agent_loop.__file__).with_name("agent_loops.yaml"))
         assert entry.name == "selfdistill"
@@ -85,6 +88,16 @@ def test_the_request_has_the_prompt_the_rows_limit_and_its_seed(ask, tokenizer):
     assert output.response_ids == [5, 6, 2]
     assert output.response_mask == [1, 1, 1]
     assert output.response_logprobs == [-0.5, -0.25, -1.0]
+
+
+def test_the_prompt_tells_the_runs_date_and_ends_with_its_turn(ask):
+    """verl's own rendering would tell the clock, and its servers know the ends that the folder names alone."""
+    dated = build_tokenizer()
+    dated.eos_token = dated.pad_token
+    dated.chat_template += "{{ strftime_now('%Y') }}"
+    request, _ = ask(chat={"date": "2019-08-07"}, tokenizer=dated)
+    assert dated.decode(request["prompt_ids"]).endswith("2019")
+    assert request["sampling_params"]["stop_token_ids"] == [dated.convert_tokens_to_ids("<|im_end|>")]
 
 
 def seeds(ask, row, seed=0):

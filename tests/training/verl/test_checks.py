@@ -69,7 +69,7 @@ def test_fewer_positions_than_tokens(model):
 
 def test_an_unreadable_tokenizer(model):
     (model / "tokenizer.json").write_text("{")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="the tokenizer cannot be loaded"):
         check_model(str(model))
 
 

@@ -181,5 +181,13 @@ def test_a_chat_template_filled_in_otherwise_is_refused(make, tokenizer, monkeyp
     thinking = "{% if enable_thinking %}={% endif %}"
     monkeypatch.setattr(tokenizer, "chat_template", tokenizer.chat_template + thinking)
     make(is_train=True)
-    with pytest.raises(UserError, match=r"apply_chat_template_kwargs \{\}.*enable_thinking: true"):
+    with pytest.raises(UserError, match=r"apply_chat_template_kwargs \{\}.*set selfdistill\.chat"):
         make(is_train=True, apply_chat_template_kwargs={})
+    with pytest.raises(UserError, match=r"apply_chat_template_kwargs .*set selfdistill\.chat"):
+        make(is_train=True, own={"chat": {"thinking": False}})
+
+
+def test_a_chat_template_without_the_question_is_refused(make, tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", "<|im_start|>user\n<|im_end|>")
+    with pytest.raises(UserError, match="leaves out the user's message"):
+        make(is_train=True)

@@ -114,12 +114,15 @@ def test_the_wiring_is_complete_and_spares_parts_of_the_users_own():
     assert config.trainer.v1.trainer_mode == "selfdistill"
     assert config.data.custom_cls.name == "ProblemDataset"
     assert config.data.selfdistill.need_solution is True
+    assert config.data.apply_chat_template_kwargs.thinking is True
     assert config.reward.custom_reward_function.reward_kwargs.grader == "maths"
     assert config.actor_rollout_ref.rollout.agent.default_agent_loop == "selfdistill"
-    own = composed("reward.custom_reward_function.path=/own.py", "reward.custom_reward_function.name=mine")
+    off = "+data.apply_chat_template_kwargs.enable_thinking=False"  # for ProblemDataset to refuse
+    own = composed("reward.custom_reward_function.path=/own.py", "reward.custom_reward_function.name=mine", off)
     wire_up(own)
     assert (own.reward.custom_reward_function.path, own.reward.custom_reward_function.name) == ("/own.py", "mine")
     assert own.data.selfdistill.need_solution is False
+    assert own.data.apply_chat_template_kwargs.enable_thinking is False
 
 
 def test_the_command_of_the_documentation_is_taken():

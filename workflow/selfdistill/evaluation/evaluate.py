@@ -10,9 +10,10 @@ from transformers import PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, write_draws
-from selfdistill.models.chat import encode_chat, end_ids
+from selfdistill.models.chat import ChatSettings, encode_chat, end_ids
 from selfdistill.models.first_day import check_lengths, check_model
-from selfdistill.models.loading import load_tokenizer, load_weights, pick_device
+from selfdistill.models.loading import load_generation_config, load_tokenizer, load_weights, pick_device
+from selfdistill.models.template_check import check_prompts
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Sampler, SamplingSettings
 from selfdistill.sampling.transformers_generate import TransformersGenerate
@@ -64,9 +65,10 @@ def evaluate_run(
         model_dir: the weights, as transformers saves them.
         val_file: parquet of all benchmarks of the task itself.
         task: settings with keys grader, first_role_counts, draws, and evaluation (temperature, top_p, top_k,
-            max_response_tokens, and engine: own, transformers or vllm; own where it is missing). Under `also`, if it is
-            there, other tasks -> benchmarks, problems (of each the first so many; all where it is missing), and their
-            own grader and first_role_counts; all else is as for the task's own benchmarks.
+            max_response_tokens, and engine: own, transformers or vllm; own where it is missing). Under `chat`, if it
+            is there, how prompts are rendered. Under `also`, if it is there, other tasks -> benchmarks, problems (of
+            each the first so many; all where it is missing), and their own grader and first_role_counts; all else is
+            as for the task's own benchmarks.
         seed: of the run; draws are keyed by it, the problem and the draw's number.
         outputs: benchmark -> file to write.
         report: takes one line of progress.
@@ -78,12 +80,13 @@ def evaluate_run(
     evaluation = dict(task["evaluation"])
     engine = evaluation.pop("engine", "own")
     settings = SamplingSettings(**evaluation)
-    tokenizer = load_tokenizer(model_dir)
+    tokenizer, chat = load_tokenizer(model_dir), ChatSettings(**task.get("chat", {}))
+    check_prompts(tokenizer, chat, load_generation_config(model_dir), report)
     benchmarks = _benchmarks(list(outputs), val_file, task, also or {})
     every = [problem for benchmark in benchmarks.values() for problem in benchmark.problems]
-    encoded = {p.id: encode_chat(tokenizer, student_prompt(p.problem, training=False)) for p in every}
+    encoded = {p.id: encode_chat(tokenizer, student_prompt(p.problem, training=False), chat) for p in every}
     longest = max(map(len, encoded.values())) + settings.max_response_tokens
-    sampler, engine = _sampler(engine, Path(model_dir), tokenizer, longest)
+    sampler, engine = _sampler(engine, Path(model_dir), tokenizer, longest, chat)
     report(f"engine {engine}")
     for name, benchmark in benchmarks.items():
         began = time.monotonic()
@@ -133,16 +136,18 @@ def _benchmarks(
     return {name: found[name] for name in names}
 
 
-def _sampler(engine: str, folder: Path, tokenizer: PreTrainedTokenizerBase, longest: int) -> tuple[Sampler, str]:
+def _sampler(
+    engine: str, folder: Path, tokenizer: PreTrainedTokenizerBase, longest: int, chat: ChatSettings
+) -> tuple[Sampler, str]:
     """The sampler of that name and what to say of it; `longest` bounds prompt and response together, in tokens."""
     if engine == "vllm":
-        sampler = VllmGenerate(folder, tokenizer, longest)
+        sampler = VllmGenerate(folder, tokenizer, longest, chat=chat)
         return sampler, sampler.description
     samplers = {"own": DecodeLoop, "transformers": TransformersGenerate}
     if engine not in samplers:
         raise UserError(f"evaluation.engine {engine!r} is not one of own, transformers, vllm")
     model = load_weights(folder, pick_device())
-    ends = end_ids(model, tokenizer)
+    ends = end_ids(model, tokenizer, chat)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
     precision = str(model.dtype).removeprefix("torch.")
     check_model(model)

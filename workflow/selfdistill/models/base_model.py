@@ -3,6 +3,7 @@ pretrained model that a recipe has warm-started."""
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path, copy_file, copy_folder, sha256_file, write_json
+from selfdistill.models.chat import DEFAULT, ChatSettings
 from selfdistill.models.first_day import check_model, remark
 from selfdistill.models.loading import load_model, pick_device
 from selfdistill.models.pretrained_model import LICENCE, ORIGIN, WEIGHTS
 from selfdistill.models.saving import check_savable, save_model
+from selfdistill.models.template_check import check_prompts
 from selfdistill.models.tiny_model import TinyModel, build_model, build_tokenizer
 from selfdistill.models.warm_start import Recipe, warm_start
 from selfdistill.tasks.demonstrations import Demonstration, Mix, demonstrate
@@ -26,7 +29,8 @@ def provide(settings: dict[str, Any], task: str, output_dir: Path, report: Calla
     """Put the base model of a task into `output_dir`.
 
     Args:
-        settings: the model's entry in config/models.yaml: folder, sha256 by task, rebuild, architecture, warm_start.
+        settings: the model's entry in config/models.yaml: folder, sha256 by task, rebuild, architecture, warm_start;
+            and of a rebuilt one `chat`, if it is there: how prompts are rendered.
         task: name of the task; each has its own checkpoint.
         output_dir: folder to make.
         report: takes one line of progress.
@@ -41,7 +45,12 @@ def provide(settings: dict[str, Any], task: str, output_dir: Path, report: Calla
 
 
 def warm_start_pretrained(
-    pretrained: Path, recipe: dict[str, Any], task: str, output_dir: Path, report: Callable[[str], None]
+    pretrained: Path,
+    recipe: dict[str, Any],
+    task: str,
+    output_dir: Path,
+    report: Callable[[str], None],
+    chat: ChatSettings = DEFAULT,
 ) -> None:
     """Put a pretrained model, warm-started for a task, into `output_dir`: on the GPU where there is one.
 
@@ -51,23 +60,26 @@ def warm_start_pretrained(
         task: its name, for the note of what was done to the weights.
         output_dir: folder to make.
         report: takes one line of progress.
+        chat: how prompts are rendered: as in the runs that start from this model.
 
     Raises:
-        UserError: for a folder that models.loading.load_model refuses.
+        UserError: for a folder that models.loading.load_model refuses, and for a chat template that
+            template_check.check_prompts refuses.
     """
     pretrained, output_dir = Path(pretrained), Path(output_dir)
     model, tokenizer = load_model(pretrained, pick_device())
     if (said := remark(model, check_model(model))) is not None:
         report(said)
+    check_prompts(tokenizer, chat, model.generation_config, report)
     check_savable(model, tokenizer)
-    _learn(model, tokenizer, recipe, report)
+    _learn(model, tokenizer, recipe, report, chat)
     with atomic_path(output_dir) as temporary:
         save_model(model, tokenizer, temporary)
         if (pretrained / LICENCE).exists():
             copy_file(pretrained / LICENCE, temporary / LICENCE)
         known = pretrained / ORIGIN
         origin = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
-        write_json(temporary / ORIGIN, {**origin, "warm_start": {task: recipe}})
+        write_json(temporary / ORIGIN, {**origin, "warm_start": {task: recipe}, "chat": asdict(chat)})
     report(f"sha256 {sha256_file(output_dir / WEIGHTS)}")
 
 
@@ -97,14 +109,18 @@ def _rebuild(settings: dict[str, Any], task: str, output_dir: Path, report: Call
         raise UserError(f"config/models.yaml: no warm_start recipe for task {task!r}; there are recipes for: {known}")
     tokenizer = build_tokenizer()
     model = build_model(TinyModel(**settings["architecture"]), tokenizer, recipe["training"]["seed"])
-    _learn(model, tokenizer, recipe, report)
+    _learn(model, tokenizer, recipe, report, ChatSettings(**settings.get("chat", {})))
     with atomic_path(output_dir) as temporary:
         save_model(model, tokenizer, temporary)
     report(f"sha256 {sha256_file(output_dir / WEIGHTS)}")
 
 
 def _learn(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: dict[str, Any], report: Callable[[str], None]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: dict[str, Any],
+    report: Callable[[str], None],
+    chat: ChatSettings = DEFAULT,
 ) -> None:
     report(
         f"{sum(p.numel() for p in model.parameters())} weights, {len(tokenizer)} tokens, "
@@ -116,7 +132,7 @@ def _learn(
     def one(rng: np.random.Generator) -> Demonstration:
         return demonstrate(make, mix, rng)
 
-    warm_start(model, tokenizer, one, Recipe(**recipe["training"]), report)
+    warm_start(model, tokenizer, one, Recipe(**recipe["training"]), report, chat)
 
 
 def training_exercises(kind: str, sizes: dict[int, float]) -> Callable[[np.random.Generator], Exercise]:

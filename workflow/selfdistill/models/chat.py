@@ -1,30 +1,186 @@
-"""Chat prompts as token ids, and the ids that end a response."""
+"""Chat prompts as text and as token ids, and the ids that end a response. Every prompt of a run is rendered here."""
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
+from selfdistill.models.tokenizer_check import token_ids
+
+Message = Mapping[str, str]
 
 
-def encode_chat(tokenizer: PreTrainedTokenizerBase, user_message: str) -> list[int]:
-    """Token ids of one user message in the tokenizer's chat template, thinking enabled, ready for the response."""
-    messages = [{"role": "user", "content": user_message}]
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, enable_thinking=True)
-    return tokenizer(text, add_special_tokens=False).input_ids
+@dataclass(frozen=True)
+class ChatSettings:
+    """What a run's chat template is told beside the messages: the same in training, evaluation and warm starts.
 
-
-def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids after which a response is over: the generation config's and the tokenizer's, in ascending order.
-
-    Raises UserError where neither names any.
+    Attributes:
+        thinking: whether the model is asked to think before it answers, where its template has a switch for that.
+        date: the day that templates tell, as YYYY-MM-DD. The clock's would change prompts overnight.
     """
-    return end_ids_of(model.generation_config, tokenizer)
+
+    thinking: bool = True
+    date: str = "2026-01-01"
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a date that is none."""
+        _ = self._day
+
+    @property
+    def variables(self) -> dict[str, bool | str]:
+        """Plain values under all names that templates give them: Qwen3 has enable_thinking, DeepSeek V3.1 and Granite
+        thinking, Llama 3 date_string."""
+        return {
+            "enable_thinking": self.thinking,
+            "thinking": self.thinking,
+            "date_string": self._day.strftime("%d %b %Y"),
+            "date": self.date,
+        }
+
+    def strftime_now(self, form: str) -> str:
+        """What transformers gives templates under this name to read the clock; here it is always midnight (UTC)."""
+        return self._day.strftime(form)
+
+    @property
+    def _day(self) -> datetime.datetime:
+        try:
+            return datetime.datetime.strptime(self.date, "%Y-%m-%d").replace(tzinfo=datetime.UTC)
+        except (TypeError, ValueError):
+            raise UserError(f"run config: chat.date is {self.date!r}, expected a day as YYYY-MM-DD") from None
 
 
-def end_ids_of(generation_config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+#: The settings of a run that names none.
+DEFAULT = ChatSettings()
+#: A message that every template can show.
+PLAIN = "What is 17 + 4?"
+REMEDY = "correct chat_template.jinja (chat_template in tokenizer_config.json), or use another instruction-tuned model"
+
+
+def encode_chat(tokenizer: PreTrainedTokenizerBase, user_message: str, chat: ChatSettings = DEFAULT) -> list[int]:
+    """Token ids of one user message in the tokenizer's chat template, ready for the response.
+
+    Args:
+        tokenizer: with a chat template (template_check.check_prompts says whether it is a usable one).
+        user_message: the message's text.
+        chat: the run's settings.
+
+    Raises:
+        UserError: for a template that cannot be rendered or leaves out what it is given, and for a tokenizer that
+            makes no tokens of the prompt.
+    """
+    text = _prompt(tokenizer, user_message, chat)
+    # A template may take something out of a message (marks of thinking, say), but not all of it.
+    if not shows(text, user_message) and not shows(_prompt(tokenizer, PLAIN, chat), PLAIN):
+        raise leaves_out(tokenizer, user_message, text)
+    if not (ids := token_ids(tokenizer, text)):
+        raise UserError(f"{tokenizer.name_or_path}: the tokenizer makes no tokens of the prompt {_shortened(text)}")
+    return ids
+
+
+def shows(text: str, message: str) -> bool:
+    """Whether a prompt has the message in it, as it stands or as JSON, whatever was made of its white space."""
+    found = " ".join(text.split())
+    as_json = (json.dumps(message, ensure_ascii=ascii)[1:-1] for ascii in (True, False))
+    return any(" ".join(spelt.split()) in found for spelt in (message, *as_json))
+
+
+def leaves_out(tokenizer: PreTrainedTokenizerBase, message: str, text: str) -> UserError:
+    """The error for a template that renders a message as this text, which does not have it."""
+    return UserError(
+        f"{tokenizer.name_or_path}: the chat template leaves out the user's message: {_shortened(message)} is rendered "
+        f"as {_shortened(text)} (templates for lists of text and images drop plain text); {REMEDY}"
+    )
+
+
+def _prompt(tokenizer: PreTrainedTokenizerBase, message: str, chat: ChatSettings) -> str:
+    return render(tokenizer, [{"role": "user", "content": message}], chat)
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:40]} ... {text[-40:]}")
+
+
+def render(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    chat: ChatSettings = DEFAULT,
+    *,
+    answered: bool = False,
+    variables: Mapping[str, Any] | None = None,
+) -> str:
+    """The text of a chat in the tokenizer's template.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: role and content of each turn.
+        chat: the run's settings.
+        answered: whether the last message is the answer, so that no further one is begun.
+        variables: what the template is told in place of chat.variables.
+
+    Raises:
+        UserError: where the template cannot be rendered.
+    """
+    told = {**(chat.variables if variables is None else variables), "strftime_now": chat.strftime_now}
+    try:
+        return tokenizer.apply_chat_template(list(messages), add_generation_prompt=not answered, tokenize=False, **told)
+    except Exception as error:  # a template is a program: Jinja's errors, and any that its expressions can have
+        said = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        raise UserError(
+            f"{tokenizer.name_or_path}: the chat template cannot be rendered for a conversation of one user message "
+            f"({said}); {REMEDY} (of several templates, one must be named 'default')"
+        ) from error
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: ChatSettings = DEFAULT) -> list[int]:
+    """Ids after which a response is over, in ascending order: the generation config's, the tokenizer's, and the token
+    with which the chat template ends an assistant's turn.
+
+    Raises UserError where neither generation config nor tokenizer names any.
+    """
+    return end_ids_of(model.generation_config, tokenizer, chat)
+
+
+def end_ids_of(
+    generation_config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase, chat: ChatSettings = DEFAULT
+) -> list[int]:
     """The same without a model: by its generation config."""
-    configured = generation_config.eos_token_id if generation_config is not None else None
-    ids = configured if isinstance(configured, list) else [configured]
-    ids = [i for i in [*ids, tokenizer.eos_token_id] if i is not None]
+    ids = configured_ends(generation_config, tokenizer)
     if not ids:
         raise UserError(f"{tokenizer.name_or_path}: neither generation_config.json nor the tokenizer has an eos token")
-    return sorted(set(ids))
+    turn = turn_end(tokenizer, chat)
+    return sorted({*ids, *([] if turn is None else [turn])})
+
+
+def configured_ends(generation_config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The ends that generation config and tokenizer name."""
+    configured = generation_config.eos_token_id if generation_config is not None else None
+    ids = configured if isinstance(configured, list) else [configured]
+    return {i for i in [*ids, tokenizer.eos_token_id] if i is not None}
+
+
+def turn_end(tokenizer: PreTrainedTokenizerBase, chat: ChatSettings = DEFAULT) -> int | None:
+    """The control token with which the chat template ends an assistant's turn; None where it shows none.
+
+    A model that was taught by the template ends its answers with it, whatever the folder names as its end of sequence
+    (base models of Qwen name another one).
+    """
+    question, answer = "Which number is it?", "It is number 17."
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    try:
+        text = render(tokenizer, turns, chat, answered=True)
+    except UserError:  # made for a first turn alone: it shows no end
+        return None
+    _, shown, after = text.rpartition(answer)
+    ids = token_ids(tokenizer, after.lstrip()) if shown else []
+    return ids[0] if ids and ids[0] in control_tokens(tokenizer) else None
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """Id -> spelling of all control tokens: those that tokenizer.json marks as special, whether or not a field of
+    tokenizer_config.json names them."""
+    added = {i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return {**added, **dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))}

@@ -10,7 +10,6 @@ from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -21,6 +20,7 @@ from transformers.utils import logging
 from selfdistill.errors import UserError
 from selfdistill.models.finite import refuse_not_finite
 from selfdistill.models.folder_check import check_config, named_attention, refuse_packed_tensors
+from selfdistill.models.tokenizer_check import read_tokenizer
 from selfdistill.scoring.lengths import vocabulary_size
 
 #: Characters of a message of somebody else's that are passed on.
@@ -31,8 +31,8 @@ def load_model(folder: Path, device: torch.device) -> tuple[PreTrainedModel, Pre
     """A causal language model in float32 and its tokenizer.
 
     Raises UserError where the folder lacks a config, safetensors weights, a tokenizer, or a chat template, where one of
-    them cannot be read, where a tensor of the model is missing from the weights, and where the tokenizer has ids that
-    the model does not know.
+    them cannot be read, where a tensor of the model is missing from the weights, where the tokenizer has ids that the
+    model does not know, and where it loses the spaces between words.
     """
     tokenizer = load_tokenizer(folder)
     return load_weights(folder, device), tokenizer
@@ -44,7 +44,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     for pattern, what in (("config.json", "model config"), ("*.safetensors", "weights"), ("tokenizer*", "tokenizer")):
         if not any(folder.glob(pattern)):
             raise UserError(f"{folder}: no {what} ({pattern}) found; expected a model folder as transformers saves it")
-    tokenizer = _loaded(AutoTokenizer.from_pretrained, folder, "tokenizer")
+    tokenizer = read_tokenizer(folder)
     if not tokenizer.chat_template:
         raise UserError(
             f"{folder}: the tokenizer has no chat template (chat_template.jinja, or chat_template in "

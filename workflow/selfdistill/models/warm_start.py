@@ -11,6 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from selfdistill.models.chat import DEFAULT, ChatSettings, encode_chat
+from selfdistill.models.tokenizer_check import token_ids
 from selfdistill.randomness import generator
 from selfdistill.scoring.lengths import layer_count, vocabulary_size
 from selfdistill.scoring.manner import manner_of, turned_by_company
@@ -48,8 +50,18 @@ def warm_start(
     demonstrate: Callable[[np.random.Generator], Demonstration],
     recipe: Recipe,
     report: Callable[[str], None] = print,
+    chat: ChatSettings = DEFAULT,
 ) -> None:
-    """Train `model` in place by next-token cross entropy on the responses (prompts are read, not learned)."""
+    """Train `model` in place by next-token cross entropy on the responses (prompts are read, not learned).
+
+    Args:
+        model: what is trained, on its own device.
+        tokenizer: its tokenizer.
+        demonstrate: makes a demonstration of a random stream.
+        recipe: steps, batch and learning rate.
+        report: takes one line of progress.
+        chat: how prompts are rendered: as in training and evaluation.
+    """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
@@ -61,7 +73,7 @@ def warm_start(
             demonstrate(generator(recipe.seed, "demonstration", step, row)) for row in range(recipe.batch_size)
         ]
         optimizer.zero_grad(set_to_none=True)
-        loss = accumulate_gradients(model, tokenizer, demonstrations)
+        loss = accumulate_gradients(model, tokenizer, demonstrations, chat)
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
         optimizer.step()
         schedule.step()
@@ -75,10 +87,13 @@ def warm_start(
 
 
 def accumulate_gradients(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, demonstrations: Sequence[Demonstration]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    demonstrations: Sequence[Demonstration],
+    chat: ChatSettings = DEFAULT,
 ) -> float:
     """Mean next-token cross entropy (nats) over all response tokens, and its gradient, in chunks of similar length."""
-    rows = sorted((encode(tokenizer, d) for d in demonstrations), key=lambda row: len(row[0]) + len(row[1]))
+    rows = sorted((encode(tokenizer, d, chat) for d in demonstrations), key=lambda row: len(row[0]) + len(row[1]))
     tokens = sum(len(response) for _, response in rows)
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     total = 0.0
@@ -121,13 +136,10 @@ def _summed_loss(model: PreTrainedModel, inputs: dict[str, Any], labels: torch.T
     return -read_forward(model, inputs, picked, labels[rows, columns]).logprobs.sum()
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, demonstration: Demonstration) -> _Row:
+def encode(tokenizer: PreTrainedTokenizerBase, demonstration: Demonstration, chat: ChatSettings = DEFAULT) -> _Row:
     """Token ids of the chat prompt and of the response, which ends with the end-of-sequence token."""
-    message = [{"role": "user", "content": demonstration.prompt}]
-    chat = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-    prompt = tokenizer(chat, add_special_tokens=False).input_ids
-    response = tokenizer(demonstration.response, add_special_tokens=False).input_ids
-    return prompt, [*response, tokenizer.eos_token_id]
+    prompt = encode_chat(tokenizer, demonstration.prompt, chat)
+    return prompt, [*token_ids(tokenizer, demonstration.response), tokenizer.eos_token_id]
 
 
 def collate(rows: Sequence[_Row], pad_id: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import end_ids_of
+from selfdistill.models.chat import DEFAULT, ChatSettings, end_ids_of
 from selfdistill.models.folder_check import refuse_adapter
 from selfdistill.models.loading import load_generation_config
 from selfdistill.randomness import Key, seed_of
@@ -38,7 +38,12 @@ class VllmGenerate:
     """
 
     def __init__(
-        self, folder: Path, tokenizer: PreTrainedTokenizerBase, max_tokens: int, gpu_memory_utilization: float = 0.9
+        self,
+        folder: Path,
+        tokenizer: PreTrainedTokenizerBase,
+        max_tokens: int,
+        gpu_memory_utilization: float = 0.9,
+        chat: ChatSettings = DEFAULT,
     ):
         """Load the model of a folder.
 
@@ -47,6 +52,7 @@ class VllmGenerate:
             tokenizer: by models.load_tokenizer, which checks the folder.
             max_tokens: of prompt and response together.
             gpu_memory_utilization: share of a GPU's memory for weights and cache.
+            chat: how prompts are rendered, for the ends of responses.
 
         Raises:
             UserError: where the folder holds an adapter, vLLM is not installed, the model has fewer positions than
@@ -86,7 +92,7 @@ class VllmGenerate:
                 "max_response_tokens, free memory, or take a larger machine or engine own or transformers"
             ) from error
         self._params, self._name = vllm.SamplingParams, str(folder)
-        self._ends = end_ids_of(load_generation_config(folder), tokenizer)
+        self._ends = end_ids_of(load_generation_config(folder), tokenizer, chat)
         self.description = f"vllm {_vllm_version()}, {precision} on {current_platform.device_type}"
 
     def sample(

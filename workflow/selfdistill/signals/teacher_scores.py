@@ -1,5 +1,6 @@
 """Rollouts scored under the contexts that their hints make."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from selfdistill.models.chat import encode_chat
+from selfdistill.models.chat import DEFAULT, ChatSettings, control_tokens, encode_chat
+from selfdistill.models.tokenizer_check import encoded
 from selfdistill.objectives.batch import Support
 from selfdistill.scoring.scores import Scorer, Scores
 from selfdistill.signals.hints import Assignment, HintSettings
@@ -71,21 +73,35 @@ class TeacherScores:
 class ContextBuilder:
     """Makes teacher prompts. One hint serves many rollouts: texts are encoded once a problem and hint."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: HintSettings, max_sequence_tokens: int):
-        """`max_sequence_tokens`: of hinted prompt and response together, where the prompt is cut from the left."""
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: HintSettings,
+        max_sequence_tokens: int,
+        chat: ChatSettings = DEFAULT,
+    ):
+        """Make no prompt yet.
+
+        Args:
+            tokenizer: of student and teacher.
+            settings: how hints are shown.
+            max_sequence_tokens: of hinted prompt and response together, where the prompt is cut from the left.
+            chat: how prompts are rendered.
+        """
         self._tokenizer, self._settings, self._max_sequence_tokens = tokenizer, settings, max_sequence_tokens
+        self._chat, self._controls = chat, _spellings(tokenizer)
 
     def build(
         self, problems: Sequence[str], assignments: Sequence[Assignment], response_lengths: Sequence[int]
     ) -> TeacherContexts:
         """Contexts of rollouts (problem text, assignment and tokens of the response, row by row)."""
-        encoded: dict[tuple[str, Hint], tuple[list[int], bool]] = {}
+        known: dict[tuple[str, Hint], tuple[list[int], bool]] = {}
         truncated: list[bool] = []
 
         def context(problem: str, hint: Hint, response_length: int) -> list[int]:
-            if (problem, hint) not in encoded:
-                encoded[problem, hint] = self._encode(problem, hint)
-            ids, cut = encoded[problem, hint]
+            if (problem, hint) not in known:
+                known[problem, hint] = self._encode(problem, hint)
+            ids, cut = known[problem, hint]
             if self._settings.truncation == "left":
                 room = max(self._max_sequence_tokens - response_length, 1)
                 ids, cut = ids[-room:], len(ids) > room
@@ -109,7 +125,7 @@ class ContextBuilder:
     def _encode(self, problem: str, hint: Hint) -> tuple[list[int], bool]:
         shown, cut = self._within_budget(hint)
         text = teacher_prompt(problem, shown, mode=self._settings.mode, framing=self._settings.framing)
-        return encode_chat(self._tokenizer, text), cut
+        return encode_chat(self._tokenizer, text, self._chat), cut
 
     def _within_budget(self, hint: Hint) -> tuple[Hint, bool]:
         """The hint in at most max_tokens, answer included, and whether that cost it anything that would be shown.
@@ -134,16 +150,19 @@ class ContextBuilder:
 
     def _plain(self, text: str) -> str:
         """Without the spelling of control tokens, which the chat template would take for its own."""
-        before = None
-        while text != before:  # what is left around a removed one may spell another
-            before = text
-            for token in self._tokenizer.all_special_tokens:
-                text = text.replace(token, "")
+        found = 1
+        while found and self._controls is not None:  # what is left around a removed one may spell another
+            text, found = self._controls.subn("", text)
         return text
 
     def _token_ends(self, text: str) -> list[int]:
-        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return [end for _, end in encoded.offset_mapping]
+        return [end for _, end in encoded(self._tokenizer, text, offsets=True).offset_mapping]
+
+
+def _spellings(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
+    """Matches any control token's spelling, the longest that there is; None where there are no control tokens."""
+    spelt = sorted(filter(None, set(control_tokens(tokenizer).values())), key=lambda text: (-len(text), text))
+    return re.compile("|".join(map(re.escape, spelt))) if spelt else None
 
 
 def score_contexts(

@@ -8,6 +8,7 @@ from typing import Any
 from selfdistill.errors import UserError
 from selfdistill.files import known_sampled_sha256, known_sha256, own_file, sha256_json
 from selfdistill.hub.lock import Lock, locked_model
+from selfdistill.study.base_chat import base_chat
 from selfdistill.study.config_files import ConfigFiles
 from selfdistill.study.data import HUB
 
@@ -20,7 +21,7 @@ class BaseModels:
 
     def __init__(self, config: Mapping[str, Any], files: ConfigFiles, lock: Lock):
         """config, files: a whole configuration and where it was written; lock: what files of the hub are held to."""
-        self._models, self._files, self._lock = config["models"], files, lock
+        self._config, self._models, self._files, self._lock = config, config["models"], files, lock
 
     def is_pretrained(self, model: str) -> bool:
         """Return whether a model comes from the hub, a folder or a package, and is no toy of this project's."""
@@ -46,6 +47,8 @@ class BaseModels:
     def settings(self, model: str, task: str) -> dict[str, Any]:
         """Return the part of a model's entry that decides one task's base model, in the entry's own shape.
 
+        Where it is made by a warm start, `chat` says how that renders prompts.
+
         Raises UserError where the entry has nothing for the task.
         """
         entry = self._models[model]
@@ -59,6 +62,8 @@ class BaseModels:
                 "the matrix"
             )
         own = {key: {task: entry[key][task]}}
+        if key == "warm_start":
+            own["chat"] = base_chat(self._config, task, model)
         if self.is_pretrained(model):
             return self.pretrained(model) | own
         return {name: entry[name] for name in ("folder", "rebuild", "architecture") if name in entry} | own
@@ -74,7 +79,7 @@ class BaseModels:
             return sha256_json({key: part for key, part in settings.items() if key != "source"})
         if not settings["rebuild"]:
             return settings["sha256"][task]
-        return sha256_json({key: settings[key] for key in ("architecture", "warm_start")})
+        return sha256_json({key: settings[key] for key in ("architecture", "warm_start", "chat")})
 
 
 def _listing(folder: str) -> dict[str, Any]:

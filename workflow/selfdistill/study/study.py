@@ -10,6 +10,7 @@ from typing import Any
 from selfdistill.files import sha256_json
 from selfdistill.hub.lock import DATASETS, LOCK_FILE, MODELS, Lock, entry_name, read_lock
 from selfdistill.schemas import KeyPath, checked, schema
+from selfdistill.study.base_chat import base_chat
 from selfdistill.study.checks import check_study
 from selfdistill.study.config_files import ConfigFiles, refuse_odd_keys
 from selfdistill.study.data import GENERATED, HUB, DataSets
@@ -119,7 +120,14 @@ class Study:
     def evaluation_hash(self, task: str, model: str, variant: str, seed: int) -> str:
         """Return the name of the state of a run's evaluation: a hash of its weights' settings and of its own."""
         weights = self.base_model(model, task) if variant == BASE else self.resolve(task, model, variant, seed)
-        return sha256_json([[task, model, variant, int(seed)], weights, self.evaluation(task)])
+        settings = [self.evaluation(task), self.chat(task, model, variant)]
+        return sha256_json([[task, model, variant, int(seed)], weights, *settings])
+
+    def chat(self, task: str, model: str, variant: str) -> dict[str, Any]:
+        """Return how an evaluation renders prompts: as the run's training, for the base as its warm start."""
+        if variant == BASE:
+            return base_chat(self.config, task, model)
+        return self.resolve(task, model, variant, 0)["chat"]
 
     def also(self, task: str) -> Mapping[str, Mapping[str, int]]:
         """Return other tasks on whose benchmarks a task's models are evaluated too -> `problems`, where not all."""

@@ -78,7 +78,7 @@ def _data(config: Mapping[str, Any], train_file: str | os.PathLike, val_file: st
         "data.truncation": "error",
         "data.filter_overlong_prompts": False,
         "data.return_raw_chat": True,
-        "+data.apply_chat_template_kwargs.enable_thinking": True,
+        "+data.apply_chat_template_kwargs.enable_thinking": config["chat"]["thinking"],
     }
 
 
@@ -224,6 +224,7 @@ def _own(config: Mapping[str, Any], state: str | os.PathLike) -> dict[str, Any]:
         "importance_threshold": rollout["importance_threshold"],
         "teacher": teacher,
         "hints": config["hints"],
+        "chat": config["chat"],
         "null_contrast_rollouts": config["guards"]["null_contrast_rollouts"],
         "records": config["records"],
         "grader": config["grader"],

@@ -1,9 +1,10 @@
 """What one training step reads of a run's settings, in whichever trainer it runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from selfdistill.errors import UserError
+from selfdistill.models.chat import ChatSettings
 from selfdistill.objectives.aggregation import AGGREGATIONS
 from selfdistill.signals.hints import SOURCES, TRUNCATIONS, HintSettings
 from selfdistill.signals.teachers import CLOCKS, KINDS, TeacherSettings
@@ -49,6 +50,7 @@ class StepSettings:
     hints: HintSettings
     null_contrast_rollouts: int
     records: RecordSettings
+    chat: ChatSettings = field(default_factory=ChatSettings)
 
     def __post_init__(self) -> None:
         one_of("rollout.old_logprobs", self.old_logprobs, ("sampler", "recompute"))

@@ -73,7 +73,7 @@ class TrainingStep:
         """Raises UserError where the method cannot be had with the other settings."""
         self.settings, self._engine, self._tokenizer = settings, engine, tokenizer
         self.method = build_method(settings.implementation, settings.objective)
-        self.contexts = ContextBuilder(tokenizer, settings.hints, settings.max_sequence_tokens)
+        self.contexts = ContextBuilder(tokenizer, settings.hints, settings.max_sequence_tokens, settings.chat)
         self._timings: dict[str, float] = {}
         #: Of the last step that was run: rows for records.parquet by row of the batch; None where none were due.
         self._recorded: dict[int, dict[str, Any]] | None = None

@@ -14,6 +14,7 @@ from selfdistill.evaluation.evaluate import problems_by_benchmark
 from selfdistill.files import write_json
 from selfdistill.models.first_day import check_model, remark
 from selfdistill.models.loading import cast_weights, load_model, pick_device
+from selfdistill.models.template_check import check_prompts
 from selfdistill.runs.metrics_log import MetricsLog
 from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
 from selfdistill.runs.publish import publish
@@ -132,6 +133,7 @@ def _build(
     model, tokenizer = load_model(base_model, pick_device())
     if (said := remark(model, check_model(model))) is not None:  # before any cast: half precision would hide it
         report(said)
+    check_prompts(tokenizer, settings.chat, model.generation_config, report)
     if settings.optimizer.master_dtype == "bfloat16":
         if model.device.type == "cpu":
             report("optimizer.master_dtype bfloat16 applies on a GPU only: this run keeps float32")

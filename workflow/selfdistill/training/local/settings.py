@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfdistill.errors import UserError
+from selfdistill.models.chat import ChatSettings
 from selfdistill.sampling.interface import SamplingSettings
 from selfdistill.signals.hints import HintSettings
 from selfdistill.signals.teachers import TeacherSettings
@@ -115,6 +116,7 @@ class LocalSettings:
     objective: dict[str, Any]
     teacher: TeacherSettings
     hints: HintSettings
+    chat: ChatSettings = dataclasses.field(default_factory=ChatSettings)  # of a config of before there was one
 
     @property
     def needs_solutions(self) -> bool:
@@ -127,6 +129,8 @@ class LocalSettings:
         values = {}
         for field in dataclasses.fields(cls):
             if field.name not in config:
+                if field.default_factory is not dataclasses.MISSING:
+                    continue
                 raise UserError(f"run config: key {field.name!r} is missing")
             value = config[field.name]
             values[field.name] = (
@@ -159,6 +163,7 @@ class LocalSettings:
             hints=self.hints,
             null_contrast_rollouts=self.guards.null_contrast_rollouts,
             records=self.records,
+            chat=self.chat,
         )
 
     def _check(self) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import encode_chat, end_ids
+from selfdistill.models.chat import ChatSettings, encode_chat, end_ids
 from selfdistill.models.first_day import check_lengths, check_model
 from selfdistill.models.saving import check_savable, save_model
 from selfdistill.objectives.methods import build_method
@@ -59,7 +59,7 @@ class LocalTrainer:
             keep_initial=settings.update.kl_coef > 0,
         )
         self._step = TrainingStep(settings.step, tokenizer, self._engine)
-        self._sampler = _sampler(settings.rollout.engine, model, tokenizer)
+        self._sampler = _sampler(settings.rollout.engine, model, tokenizer, settings.chat)
         self._train = [(p, self._encode(p, training=True)) for p in train_problems]
         self._validation = {
             name: [(p, self._encode(p, training=False)) for p in problems[: settings.validation.problems]]
@@ -134,7 +134,7 @@ class LocalTrainer:
         save_model(self.model, self._tokenizer, folder)
 
     def _encode(self, problem: Problem, *, training: bool) -> list[int]:
-        ids = encode_chat(self._tokenizer, student_prompt(problem.problem, training=training))
+        ids = encode_chat(self._tokenizer, student_prompt(problem.problem, training=training), self.settings.chat)
         limit = self.settings.rollout.max_prompt_tokens
         if len(ids) > limit:
             raise UserError(
@@ -149,8 +149,8 @@ class LocalTrainer:
             rollout.max_response_tokens, self.settings.validation.max_response_tokens
         )
         if self._step.method.needs.correct_hint:
-            empty = student_prompt("", training=True)
-            template = len(self._step.contexts.template_ids()) - len(encode_chat(self._tokenizer, empty))
+            empty = encode_chat(self._tokenizer, student_prompt("", training=True), self.settings.chat)
+            template = len(self._step.contexts.template_ids()) - len(empty)
             hinted = rollout.max_prompt_tokens + max(template, 0) + hints.max_tokens + rollout.max_response_tokens
             longest = max(longest, hinted)
         check_lengths(self.model.config, longest, "hints.max_tokens, rollout.max_response_tokens or max_prompt_tokens")
@@ -159,7 +159,7 @@ class LocalTrainer:
         return self._tokenizer.decode(rollout.response_ids, skip_special_tokens=True)
 
 
-def _sampler(engine: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Sampler:
+def _sampler(engine: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: ChatSettings) -> Sampler:
     kind = {"own": DecodeLoop, "transformers": TransformersGenerate}[engine]
-    ends = end_ids(model, tokenizer)
+    ends = end_ids(model, tokenizer, chat)
     return kind(model, tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0], ends)

@@ -19,7 +19,7 @@ from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import validate_config
 
 from selfdistill.errors import UserError
-from selfdistill.training.verl.checks import check_gpus, check_model
+from selfdistill.training.verl.checks import check_gpus, check_model, check_prompts_of
 from selfdistill.training.verl.settings import VerlSettings
 from selfdistill.training.verl.watchdog import leave_reason
 from selfdistill.training.verl.wiring import wire_up
@@ -39,10 +39,11 @@ def main(words: Sequence[str]) -> int:
     try:
         with initialize_config_module("verl.trainer.config", version_base=None):
             config = compose("ppo_trainer", overrides=list(words))
-        VerlSettings.from_hydra(config)
+        settings = VerlSettings.from_hydra(config)
         wire_up(config)
         longest = config.data.max_prompt_length + config.data.max_response_length
         check_model(config.actor_rollout_ref.model.path, longest)
+        check_prompts_of(config.actor_rollout_ref.model.path, settings.step.chat)
         if config.trainer.device == "cuda":
             check_gpus(config.trainer.n_gpus_per_node, config.trainer.nnodes)
         validate_config(config, need_reference_policy(config), need_critic(config))

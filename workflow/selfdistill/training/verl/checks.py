@@ -6,12 +6,16 @@ from pathlib import Path
 import torch
 
 from selfdistill.errors import UserError
+from selfdistill.models.chat import ChatSettings
+from selfdistill.models.loading import load_generation_config
+from selfdistill.models.template_check import check_prompts
+from selfdistill.models.tokenizer_check import read_tokenizer
 
 
 def check_model(path: str, longest: int = 0) -> None:
     """Raises UserError where a local model folder is not one, its weights are quantised or an adapter's, its tokenizer
-    has ids that the model does not know, the model fewer positions than the `longest` prompt and response have tokens,
-    or rotary frequencies that such lengths would change.
+    has ids that the model does not know or would be loaded wrongly by verl, the model fewer positions than the
+    `longest` prompt and response have tokens, or rotary frequencies that such lengths would change.
 
     A model may know more ids than its tokenizer (rows of padding, as Qwen3's): those are never drawn.
     """
@@ -23,8 +27,6 @@ def check_model(path: str, longest: int = 0) -> None:
     for pattern, what in (("config.json", "model config"), ("*.safetensors", "weights"), ("tokenizer*", "tokenizer")):
         if not any(folder.glob(pattern)):
             raise UserError(f"{folder}: no {what} ({pattern}) found; expected a model folder as transformers saves it")
-    from transformers import AutoTokenizer
-
     from selfdistill.models.first_day import check_lengths
     from selfdistill.models.loading import load_config
     from selfdistill.scoring.lengths import vocabulary_size
@@ -32,16 +34,28 @@ def check_model(path: str, longest: int = 0) -> None:
     config = load_config(folder)
     try:
         vocabulary = vocabulary_size(config)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # of tokenizers and of transformers, which have no common kind
+    except Exception as error:  # of transformers, which have no common kind
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise UserError(f"{folder}: model config or tokenizer cannot be read ({reason})") from error
+        raise UserError(f"{folder}: the model config cannot be read ({reason})") from error
+    tokenizer = read_tokenizer(folder, as_others_load_it=True)
     if len(tokenizer) > vocabulary:
         raise UserError(
             f"{folder}: the tokenizer has {len(tokenizer)} ids, but the model knows {vocabulary} (vocab_size in "
             "config.json); they belong to different models, or the embeddings were not resized"
         )
     check_lengths(config, longest, "data.max_prompt_length or the response limits")
+
+
+def check_prompts_of(path: str, chat: ChatSettings) -> None:
+    """Check tokenizer and chat template of a local model folder; of a name on the hub, verl has them only later.
+
+    Raises UserError for what template_check.check_prompts refuses, and for a tokenizer that verl would load wrongly.
+    """
+    folder = Path(os.path.expanduser(path))
+    if folder.is_dir():
+        check_prompts(
+            read_tokenizer(folder, as_others_load_it=True), chat, load_generation_config(folder), report=print
+        )
 
 
 def check_gpus(per_node: int, nodes: int) -> None:

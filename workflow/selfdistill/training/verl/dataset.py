@@ -2,13 +2,16 @@
 
 import math
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from omegaconf import ListConfig
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import encode_chat
+from selfdistill.models.chat import ChatSettings, encode_chat, render
+from selfdistill.models.template_check import check_prompts
+from selfdistill.models.tokenizer_check import read_tokenizer, token_ids
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem, read_problems
 
@@ -22,7 +25,8 @@ class ProblemDataset(RLHFDataset):
 
     Keys of +data.selfdistill (each may be left out): max_response_tokens, validation_response_tokens (default:
     data.max_response_length), benchmarks (default: every data_source of the file), validation_problems (of each
-    benchmark, the first so many; default: all), need_solution (refuse training problems without one; default: no).
+    benchmark, the first so many; default: all), need_solution (refuse training problems without one; default: no), chat
+    (as a run's: thinking, date).
 
     Rows:
         raw_prompt: the student's chat messages.
@@ -33,7 +37,8 @@ class ProblemDataset(RLHFDataset):
         max_response_tokens: where the row's responses are cut.
 
     Raises UserError for files that schema.read_problems refuses, problems that are there twice, benchmarks without
-    rows, prompts over data.max_prompt_length, and a chat template that verl would fill in otherwise than the library.
+    rows, prompts over data.max_prompt_length, a chat template that template_check.check_prompts refuses, and one that
+    verl would fill in otherwise than the library.
     """
 
     def _read_files_and_tokenize(self) -> None:
@@ -55,7 +60,7 @@ class ProblemDataset(RLHFDataset):
             problems = problems[: self.max_samples]
         limit = settings.get("max_response_tokens" if self._training else "validation_response_tokens")
         self._max_response_tokens = limit or self.config.max_response_length
-        self._problems = problems
+        self._problems, self._chat = problems, ChatSettings(**(settings.get("chat") or {}))
         self._check_prompts()
 
     def __len__(self) -> int:
@@ -86,21 +91,23 @@ class ProblemDataset(RLHFDataset):
         return [{"role": "user", "content": student_prompt(problem.problem, training=self._training)}]
 
     def _check_prompts(self) -> None:
+        if self.tokenizer.name_or_path and (folder := Path(self.tokenizer.name_or_path)).is_dir():
+            read_tokenizer(folder, as_others_load_it=True)
+        check_prompts(self.tokenizer, self._chat)
         for problem in self._problems:
-            ids = encode_chat(self.tokenizer, self._messages(problem)[0]["content"])
+            ids = encode_chat(self.tokenizer, self._messages(problem)[0]["content"], self._chat)
             if len(ids) > self.max_prompt_length:  # verl would cut off its left end
                 raise UserError(
                     f"problem {problem.id}: its prompt has {len(ids)} tokens, over data.max_prompt_length = "
                     f"{self.max_prompt_length}; raise the limit or take the problem out of the data"
                 )
         # Once is enough: the options are the same for every prompt.
-        given = self.tokenizer.apply_chat_template(
-            self._messages(problem), add_generation_prompt=True, return_dict=False, **self.apply_chat_template_kwargs
-        )
-        if given != ids:
+        told = dict(self.apply_chat_template_kwargs)
+        text = render(self.tokenizer, self._messages(problem), self._chat, variables=told)
+        if token_ids(self.tokenizer, text) != ids:
             raise UserError(
-                f"data.apply_chat_template_kwargs {dict(self.apply_chat_template_kwargs)}: verl's prompts would differ "
-                "from those of teachers and evaluation; set {enable_thinking: true} and nothing else"
+                f"data.apply_chat_template_kwargs {told}: verl's prompts would differ from those of teachers and "
+                f"evaluation; leave it out, and set selfdistill.chat (that gives {self._chat.variables})"
             )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from selfdistill.errors import UserError
+from selfdistill.models.chat import ChatSettings
 from selfdistill.signals.hints import HintSettings
 from selfdistill.signals.teachers import TeacherSettings
 from selfdistill.training.settings import RecordSettings, StepSettings
@@ -21,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "importance_threshold": 2.0,
     "teacher": {},
     "hints": {},
+    "chat": {},
     "null_contrast_rollouts": 2,
     "records": {},
     "shuffle_rewards": False,
@@ -99,6 +101,7 @@ class VerlSettings:
             hints=hints,
             null_contrast_rollouts=tree["null_contrast_rollouts"],
             records=_section(RecordSettings, tree["records"], "records"),
+            chat=_section(ChatSettings, tree["chat"], "chat"),
         )
         return cls(
             step=step,

@@ -78,7 +78,8 @@ class SelfDistillTrainer(PPOTrainerSync):
         super().on_init_end()
         settings, step = self._settings, self._settings.step
         model = omega_conf_to_dataclass(self.config.actor_rollout_ref.model)
-        self._model, self._ends = model.hf_config, end_ids_of(model.generation_config, self.tokenizer)
+        self._model = model.hf_config
+        self._ends = end_ids_of(model.generation_config, self.tokenizer, step.chat)
         self.actor_rollout_wg.set_loss_fn(Loss(step.implementation, step.objective))
         self._engine = RayEngine(
             self.actor_rollout_wg,
@@ -261,7 +262,7 @@ class SelfDistillTrainer(PPOTrainerSync):
         if not self._step.method.needs.correct_hint:
             return
         step, data = self._settings.step, self.config.data
-        empty = encode_chat(self.tokenizer, student_prompt("", training=True))
+        empty = encode_chat(self.tokenizer, student_prompt("", training=True), step.chat)
         longest = step.max_sequence_tokens + max(len(self._step.contexts.template_ids()) - len(empty), 0)
         check_lengths(
             self._model,

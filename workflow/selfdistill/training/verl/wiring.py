@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from selfdistill.models.chat import ChatSettings
 from selfdistill.training.verl.settings import DEFAULTS
 
 _PACKAGE = "pkg://selfdistill.training.verl"
@@ -32,12 +33,15 @@ def wire_up(config: DictConfig) -> None:
         data, agent, reward = config.data, config.actor_rollout_ref.rollout.agent, config.reward.custom_reward_function
         if not data.custom_cls.path:
             data.custom_cls.path, data.custom_cls.name = f"{_PACKAGE}.dataset", "ProblemDataset"
+        given = dict(data.get("apply_chat_template_kwargs") or {})  # ProblemDataset refuses what differs from ours
+        data.apply_chat_template_kwargs = ChatSettings(**tree.chat).variables | given
         if data.custom_cls.path == f"{_PACKAGE}.dataset":
             data.selfdistill = {
                 "max_response_tokens": tree.max_response_tokens,
                 "validation_response_tokens": tree.validation_response_tokens,
                 "validation_problems": tree.validation_problems,
                 "benchmarks": tree.benchmarks,
+                "chat": tree.chat,
                 "need_solution": tree.hints.get("source") == "gt_cot"
                 and tree.hints.get("mode", "solution_answer") == "solution_answer",
             }
@@ -46,7 +50,7 @@ def wire_up(config: DictConfig) -> None:
         if not reward.path:
             reward.path, reward.name = f"{_PACKAGE}.reward", "compute_score"
             reward.reward_kwargs = {"grader": tree.grader, "first_role_counts": tree.first_role_counts}
-        given = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
+        inherited = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
         ray_init = config.ray_kwargs.setdefault("ray_init", {})
         runtime = ray_init.setdefault("runtime_env", {})
-        runtime.env_vars = given | dict(runtime.get("env_vars") or {})
+        runtime.env_vars = inherited | dict(runtime.get("env_vars") or {})

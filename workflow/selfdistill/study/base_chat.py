@@ -1,0 +1,28 @@
+"""How prompts are rendered where no method is at work: warm starts, and evaluations of the untrained model."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from selfdistill.schemas import KeyPath, canonical, schema
+from selfdistill.study.config_files import merged, value_at
+
+
+def base_chat(config: Mapping[str, Any], task: str, model: str) -> dict[str, Any]:
+    """Return the section `chat` of a run (config/README.md) as the layers say that are about no method, preset or
+    variant.
+
+    Args:
+        config: a whole configuration.
+        task: name of a task.
+        model: name of a model.
+    """
+    layers: list[KeyPath] = [
+        ("defaults",),
+        ("tasks", task, "run"),
+        ("models", model, "run"),
+        ("overrides", "all"),
+        ("overrides", "tasks", task),
+    ]
+    found = (value_at(config, (*layer, "chat")) or {} for layer in layers)
+    return canonical(functools.reduce(merged, found), schema("run")["properties"]["chat"], f"chat of {task}/{model}")
