@@ -58,9 +58,10 @@ resume: venv  ## after a killed Snakemake: waits for its Slurm jobs (CANCEL=1 en
 	$(BIN)/snakemake --profile $(PROFILE) $(CONFIGFILES) $(ARGS) --unlock
 	$(BIN)/snakemake --profile $(PROFILE) $(CONFIGFILES) $(ARGS)
 
-# Two processes, each with a thread: neighbours in a folder share fixtures, and who is done takes from the other's end.
+# Two processes, each with a thread. A file stays in one of them, which builds what its tests share (whole workflows) once;
+# files in the order of their names, so that the long ones of tests/integration do not come last.
 test: $(VENV)/ready-dev  ## all tests but those of the browser, Slurm and verl
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(VENV)/ready-dev  ## report and site in Chromium (Debian's, installed if missing and root; else CHROMIUM=...)
 	OMP_NUM_THREADS=1 timeout 3600 $(BIN)/python -m pytest -m browser tests/browser

@@ -82,16 +82,17 @@ DAY = 24 * 3600
 
 
 @pytest.mark.parametrize(
-    ("machine", "process", "age", "goes"),
+    ("here", "alive", "age", "goes"),
     [
-        (HERE, dead_process(), 0, True),
-        (HERE, os.getpid(), 2 * DAY, False),
-        (ELSEWHERE, os.getpid(), 3600, False),
-        (ELSEWHERE, dead_process(), 3600, False),
-        (ELSEWHERE, os.getpid(), 2 * DAY, True),
+        (True, False, 0, True),
+        (True, True, 2 * DAY, False),
+        (False, True, 3600, False),
+        (False, False, 3600, False),
+        (False, True, 2 * DAY, True),
     ],
 )
-def test_what_a_dead_process_left_goes_with_the_next_write(tmp_path, machine, process, age, goes):
+def test_what_a_dead_process_left_goes_with_the_next_write(tmp_path, here, alive, age, goes):
+    machine, process = HERE if here else ELSEWHERE, os.getpid() if alive else dead_process()
     left = holder(tmp_path, "model", machine, process, age)
     other = holder(tmp_path, "other", HERE, dead_process())
     with atomic_path(tmp_path / "model") as path:

@@ -29,9 +29,9 @@ def wait_for(condition: Callable[[], T], said: Callable[[], object] = lambda: ""
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process lives, and is no zombie."""
+    """Whether a process lives; one that has ended and was not waited for does not."""
     try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except (FileNotFoundError, ProcessLookupError):
         return False
 

@@ -150,12 +150,12 @@ def test_the_number_is_that_of_the_size_that_ran_out():
 
 
 def test_running_out_of_puzzles_takes_seconds():
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(UserError, match=r"knights-2: .*knights of size 2 has \d+ different problems on the val side"):
         generate_problems(
             {"exercise": "knights", "seed": 0, "benchmarks": {"knights-2": {"size": 2, "problems": 800}}}, "val"
         )
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30  # of the processor: a busy machine costs nothing
 
 
 @pytest.mark.parametrize(
