@@ -211,3 +211,37 @@ def test_draws_of_the_tasks_own_benchmarks_alone_are_not_complete():
     taken = "matrix: {variants: [grpo]}"
     with pytest.raises(UserError, match=r"elsewhere/arithmetic/tiny_qwen3/grpo/seed0/amc23\.parquet is not there"):
         Reported(a_study("draws: {source: elsewhere}", ALSO, taken))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "at: 2024-01-01",
+        "a: &a {b: *a}",
+        "a: [" + 50_000 * "[",
+        "{1: 2, null: 3}",
+        "at: 2024-13-45",
+        "a: .nan",
+        "- a",
+    ],
+)
+def test_an_odd_config_says_nothing_of_whose_it_is(config):
+    """It is refused where it is used; planning only looks whether files are another run's."""
+    for variant in ("base", "grpo", "rlcsd"):
+        leave_draws("mine", variant)
+    leave("mine/arithmetic/tiny_qwen3/rlcsd/seed0/config.yaml", config)
+    leave("mine/arithmetic/tiny_qwen3/rlcsd/seed0/provenance.json", '{"config_hash": NaN, "run": [1]}')
+    assert len(Reported(a_study("draws: {source: mine}")).runs) == 3
+
+
+def test_the_reason_of_a_job_that_ended_is_one_short_line_without_secrets():
+    study = a_study("aggregate: available")
+    leave_results(study, run_of("grpo"))
+    leave(
+        "results/logs/train/arithmetic/tiny_qwen3/rlcsd/seed0.log",
+        "x\nfailed: at ftp://me:s3cretpw@h\x1b[0m " + "y" * 10**6,
+    )
+    (lost,) = [each for each in Reported(study).missing if each["variant"] == "rlcsd"]
+    assert lost["status"] == "failed"
+    assert lost["why"].startswith("at ftp://<secret>@h\\u001b[0m yyy")
+    assert len(lost["why"]) < 700

@@ -1,21 +1,19 @@
 """Which runs of the matrix tables, figures and pages take, and where the files of each are."""
 
 import functools
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from selfdistill.errors import UserError
-from selfdistill.json_files import read_object
+from selfdistill.json_files import parsed, read_object
 from selfdistill.study.matrix import BASE, Run
 from selfdistill.study.paths import ACCOUNT, RUN_FILES, run_log
 from selfdistill.study.study import Study, config_hash
-from selfdistill.texts import one_line, shortened, without_secrets
+from selfdistill.texts import one_line, shortened, visible, without_secrets
+from selfdistill.yaml_files import mapping_of
 
 #: Why a run has no results. Not finished: it was begun, and neither ended nor failed by an error of its own.
 NOT_RUN, NOT_FINISHED, FAILED = "not run", "not finished", "failed"
@@ -166,8 +164,9 @@ def _misplaced(run: Run, files: Files) -> str | None:
     for file, found in told.items():
         for key, value in expected.items() if isinstance(found, dict) else ():
             if key in found and found[key] != value:
-                return f"{file} is of another run: its {key} is {found[key]!r}, its path says {value!r}"
-    if config and provenance.get("config_hash") not in (None, config_hash(config)):
+                told_as = shortened(visible(repr(found[key])), _LONGEST_REASON)
+                return f"{file} is of another run: its {key} is {told_as}, its path says {value!r}"
+    if config and None not in (known := (provenance.get("config_hash"), _hash(config))) and known[0] != known[1]:
         return f"{files.provenance} is not of {files.config}: its config_hash is that of other settings"
     return None
 
@@ -176,10 +175,18 @@ def _mapping(file: str | None) -> dict[str, Any]:
     """What a file of JSON or YAML says; nothing, where there is none or none that can be read as a mapping."""
     try:
         text = Path(file).read_text(encoding="utf-8") if file else "{}"
-        found = json.loads(text) if text.startswith("{") else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError):
+        found = parsed(text, file, "") if text.startswith("{") else mapping_of(text, file)
+    except (OSError, UnicodeDecodeError, UserError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _hash(config: dict[str, Any]) -> str | None:
+    """The hash of a config from elsewhere; None where it has something that no config of ours has, such as a date."""
+    try:
+        return config_hash(config)
+    except (TypeError, ValueError):
+        return None
 
 
 def _fact(file: str, name: str) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import read_matrix
@@ -21,13 +20,14 @@ from selfdistill.reporting.read.runs import RunFiles, check_unique
 from selfdistill.reporting.render.html import render
 from selfdistill.reporting.render.paper_shape import blocks
 from selfdistill.reporting.tables.costs import cost_views, total_line
-from selfdistill.texts import one_line, shortened
+from selfdistill.texts import shortened
+from selfdistill.yaml_files import mapping_of
 
 #: Parts of a resolved config that say which run it is, not how it differs from its method.
 _IDENTITY = ("task", "model", "variant", "method", "implementation", "seed", "data", "base_model")
 
-#: Values of a resolved config, and characters of one of them and of the file as the page shows it, at most.
-_MOST_VALUES, _LONGEST_VALUE, _LONGEST_FILE = 10_000, 2_000, 200_000
+#: Characters of a value of a resolved config, and of the file as the page shows it, at most.
+_LONGEST_VALUE, _LONGEST_FILE = 2_000, 200_000
 
 #: Name of a run -> its resolved config; None where it has none.
 _Settings = Mapping[str, dict[str, Any] | None]
@@ -136,33 +136,11 @@ def _changes(run: RunFiles, runs: Sequence[RunFiles], settings: _Settings) -> di
 
 
 def _settings(run: RunFiles) -> dict[str, Any] | None:
-    """The resolved config, parsed.
-
-    Raises UserError: no YAML, no mapping, or one that its aliases make endless.
-    """
+    """The resolved config, parsed. Raises UserError as `mapping_of` does."""
     text = _text(run.config)
     if text is None:
         return None
-    try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: the 45th of a month
-        said = one_line(str(error)) or type(error).__name__
-        raise UserError(f"{run.config}: not YAML ({said}); make this run again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{run.config}: expected the keys of a run and their values; make this run again")
-    if _values(content) > _MOST_VALUES:
-        raise UserError(f"{run.config}: more than {_MOST_VALUES} values, aliases spelt out; make this run again")
-    return content
-
-
-def _values(content: Any) -> int:
-    """Values in lists and mappings inside one another, counted to just above _MOST_VALUES: there may be no end."""
-    count, waiting = 0, [content]
-    while waiting and count <= _MOST_VALUES:
-        each = waiting.pop()
-        count += 1
-        waiting += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
-    return count
+    return mapping_of(text, str(run.config))
 
 
 def _dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

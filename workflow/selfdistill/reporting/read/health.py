@@ -1,7 +1,5 @@
-"""What a run's metrics say of its numbers: updates that were not made, metrics that are none, steps that are lost."""
+"""What a run's metrics say of its numbers: updates that were not made, and metrics that are none."""
 
-import itertools
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,31 +16,24 @@ class Health:
         skipped: updates that were not made, of any reason.
         nonfinite: of these, updates whose gradient was not finite.
         undefined: steps with a metric that is no finite number: curves have gaps there.
-        absent: steps that the metrics lack between others.
     """
 
     skipped: int
     nonfinite: int
     undefined: int
-    absent: int
 
 
 def health(metrics: Sequence[Mapping[str, Any]]) -> Health:
     """The counts of a run with these metrics (`runs.read_metrics`)."""
-    trained = [record["step"] for record in metrics if record["step"] > 0]
-    distances = Counter(after - before for before, after in itertools.pairwise(trained))
-    # A log may have every tenth step on purpose; a step is lost where most follow one another closer than that.
-    usual = distances.most_common(1)[0][0] if distances else 1
     return Health(
         skipped=int(sum(record.get(SKIPPED) or 0 for record in metrics)),
         nonfinite=int(sum(record.get(NONFINITE) or 0 for record in metrics)),
         undefined=sum(any(value is None for name, value in record.items() if "/" in name) for record in metrics),
-        absent=sum(count * ((distance - 1) // usual) for distance, count in distances.items() if distance > usual),
     )
 
 
 def health_remarks(runs: Sequence[RunFiles]) -> list[str]:
-    """A line for each run with an update that was not finite, a metric that is none, or a lost step.
+    """A line for each run with an update that was not finite, or with a metric that is no finite number.
 
     Updates that are skipped because no token carries a loss are no fault; they are counted beside accuracy.
     Raises UserError for metrics that cannot be read.
@@ -55,7 +46,6 @@ def health_remarks(runs: Sequence[RunFiles]) -> list[str]:
         counts = {
             "update was skipped as not finite|updates were skipped as not finite": found.nonfinite,
             "step has a metric that is no finite number|steps have a metric that is no finite number": found.undefined,
-            "step is not in the metrics|steps are not in the metrics": found.absent,
         }
         said = [f"{n} {what.split('|')[n != 1]}" for what, n in counts.items() if n]
         if said:

@@ -1,6 +1,6 @@
 """What the JSON files of a run say: its provenance, and the account of its evaluation. They may come from elsewhere."""
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from selfdistill.errors import UserError
 from selfdistill.json_files import read_object
 from selfdistill.reporting.read.runs import RunFiles
 from selfdistill.study.matrix import BASE
-from selfdistill.texts import shortened
+from selfdistill.texts import shortened, visible
 
 #: What is computed with; the others are only shown.
 _NUMBERS = ("wall_seconds", "gpu_hours", "steps", "tokens")
@@ -68,11 +68,11 @@ def check_same_base(runs: Sequence[RunFiles]) -> None:
 def machine(facts: Mapping[str, Any]) -> str | None:
     """What a run was made on: its GPU, else its processor; None where it does not say."""
     named = facts[_HARDWARE].get("gpu") or facts[_HARDWARE].get("cpu")
-    return named and shortened(named, _LONGEST_NAME)
+    return named and shortened(visible(named), _LONGEST_NAME)
 
 
 def _check_number(path: Path, name: str, value: Any) -> None:
     if value is None:
         return
-    if type(value) not in (int, float) or not 0 <= value < math.inf:
+    if type(value) not in (int, float) or not 0 <= value <= sys.float_info.max:
         raise UserError(f"{path}: {name} is {value!r}, expected a number of 0 or more, or null")
