@@ -92,9 +92,10 @@ def test_a_sampler_without_logprobs_is_refused(make, monkeypatch, old_logprobs, 
         rollouts[5] = replace(rollouts[5], logprobs=values[fault])
         return rollouts
 
+    trainer = make(rollout={"old_logprobs": old_logprobs})
     monkeypatch.setattr(DecodeLoop, "sample", spoilt)
     with pytest.raises(UserError, match=r"log-probs.*importance_threshold"):
-        make(rollout={"old_logprobs": old_logprobs}).step(1)
+        trainer.step(1)
 
 
 def test_the_threshold_bounds_the_importance_weights(make, monkeypatch):
@@ -104,14 +105,16 @@ def test_the_threshold_bounds_the_importance_weights(make, monkeypatch):
     def halved(self, *arguments):
         return [replace(r, logprobs=r.logprobs - np.float32(np.log(2))) for r in sample(self, *arguments)]
 
-    monkeypatch.setattr(DecodeLoop, "sample", halved)
-    for threshold, mean in ((3.0, 2.0), (1.5, 1.5)):
-        rollout = {"old_logprobs": "recompute", "importance_threshold": threshold}
-        metrics = make(implementation="grpo", rollout=rollout).step(1)
-        assert metrics["actor/importance_mean"] == pytest.approx(mean, abs=1e-3)
-    off = make(implementation="grpo", rollout={"old_logprobs": "recompute", "importance_threshold": None}).step(1)
-    assert "actor/importance_mean" not in off
-    uncorrected = make(implementation="grpo", update={"prompts_per_update": 4}).step(1)
+    recomputed = [
+        make(implementation="grpo", rollout={"old_logprobs": "recompute", "importance_threshold": threshold})
+        for threshold in (3.0, 1.5, None)
+    ]
+    at_once = make(implementation="grpo", update={"prompts_per_update": 4})
+    monkeypatch.setattr(DecodeLoop, "sample", halved)  # now: a new trainer would find it
+    for trainer, mean in zip(recomputed, (2.0, 1.5), strict=False):
+        assert trainer.step(1)["actor/importance_mean"] == pytest.approx(mean, abs=1e-3)
+    assert "actor/importance_mean" not in recomputed[2].step(1)
+    uncorrected = at_once.step(1)
     assert uncorrected["actor/approx_kl"] == pytest.approx(-np.log(2), abs=1e-3)
     assert uncorrected["actor/ratio_outside_0.2"] == 1
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path, copy_file, copy_folder, sha256_file, write_json
 from selfdistill.models.chat import DEFAULT, ChatSettings
-from selfdistill.models.first_day import check_model, remark
+from selfdistill.models.first_day import try_model
 from selfdistill.models.loading import load_model, pick_device
 from selfdistill.models.pretrained_model import LICENCE, ORIGIN, WEIGHTS
 from selfdistill.models.saving import check_savable, save_model
@@ -68,8 +68,7 @@ def warm_start_pretrained(
     """
     pretrained, output_dir = Path(pretrained), Path(output_dir)
     model, tokenizer = load_model(pretrained, pick_device())
-    if (said := remark(model, check_model(model))) is not None:
-        report(said)
+    try_model(model, report)
     check_prompts(tokenizer, chat, model.generation_config, report)
     check_savable(model, tokenizer)
     _learn(model, tokenizer, recipe, report, chat)

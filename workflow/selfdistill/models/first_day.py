@@ -1,5 +1,7 @@
 """What a model is tried on before anything is computed with it: a few short rows, in well under a second."""
 
+from collections.abc import Callable
+
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from selfdistill.errors import UserError
@@ -36,6 +38,15 @@ def check_lengths(config: PreTrainedConfig, longest: int, remedy: str) -> None:
             f"({config.get_text_config().model_type}) chooses or compresses its keys, which padding and caches here do "
             "not follow; take a model that attends to all tokens"
         )
+
+
+def try_model(model: PreTrainedModel, report: Callable[[str], None]) -> None:
+    """Check a model, and report how its rows are put into forwards where that is not the usual way.
+
+    Raises UserError as check_model does.
+    """
+    if (said := remark(model, check_model(model))) is not None:
+        report(said)
 
 
 def check_model(model: PreTrainedModel) -> Manner:

@@ -12,7 +12,7 @@ import yaml
 
 from selfdistill.evaluation.evaluate import problems_by_benchmark
 from selfdistill.files import write_json
-from selfdistill.models.first_day import check_model, remark
+from selfdistill.models.first_day import try_model
 from selfdistill.models.loading import cast_weights, load_model, pick_device
 from selfdistill.models.template_check import check_prompts
 from selfdistill.runs.metrics_log import MetricsLog
@@ -131,8 +131,7 @@ def _build(
 ) -> LocalTrainer:
     problems = read_problems(train_file, need_solution=settings.needs_solutions)
     model, tokenizer = load_model(base_model, pick_device())
-    if (said := remark(model, check_model(model))) is not None:  # before any cast: half precision would hide it
-        report(said)
+    try_model(model, report)  # before any cast: half precision would hide what it is tried on
     check_prompts(tokenizer, settings.chat, model.generation_config, report)
     if settings.optimizer.master_dtype == "bfloat16":
         if model.device.type == "cpu":
