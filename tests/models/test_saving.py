@@ -126,3 +126,8 @@ def test_experts_that_transformers_joins_come_apart_again(tokenizer, tmp_path):
     model = next(each for each in FAMILIES if each.name == "Mixtral").build(tokenizer)
     save_model(model, tokenizer, tmp_path / "saved")
     assert any(".experts.3." in name for name in load_file(tmp_path / "saved" / "model.safetensors"))
+    joined = dict(model.state_dict())
+    check_tensors(tmp_path / "saved", joined)
+    name = next(name for name in joined if "experts" in name)
+    with pytest.raises(UserError, match="is missing or not what was saved"):
+        check_tensors(tmp_path / "saved", joined | {name: joined[name] + 1})

@@ -61,11 +61,17 @@ def check_model(model: PreTrainedModel) -> Manner:
     kept = (scan_length(model.config) or _KEPT - 1) + 1
     row = tokens_for(model, min(kept, _MOST) + _MORE)
     part = row[:-_MORE]
-    with undisturbed(model):
-        first, again, alone = (plain_logprobs(model, each) for each in (row, row, part))
+    try:
+        with undisturbed(model):
+            first, again, alone = (plain_logprobs(model, each) for each in (row, row, part))
+        manner = manner_of(model)
+    except Exception as error:  # whatever a model makes of a mask or positions that it does not know
+        reason = f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]
+        raise UserError(
+            f"{name}: rows of tokens with mask and positions cannot be put through it ({reason}); take another model"
+        ) from error
     if not bool(first.isfinite().any(dim=-1).all()) or bool(first.isnan().any()):
         raise UserError(f"{name}: its log-probs are no numbers ({why_not_finite(model)}); take another model")
-    manner = manner_of(model)
     if _apart(first, again) > manner.rounding:
         raise UserError(
             f"{name}: two forwards of one row differ by {_apart(first, again):.2g} nats, so that scores of it mean "
