@@ -1,4 +1,6 @@
-"""What tests of several parts share: one thread, and the toy's tokenizer."""
+"""What tests of several parts share: one thread, no waiting for the disk, and the toy's tokenizer."""
+
+import os
 
 import pytest
 import torch
@@ -14,6 +16,20 @@ settings.load_profile("busy machine")
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk():
+    """Tests write thousands of files, and none is to outlive the machine; who tests that takes `real_fsync`."""
+    with pytest.MonkeyPatch.context() as patch:
+        fsync = os.fsync
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield fsync
+
+
+@pytest.fixture
+def real_fsync(_no_waiting_for_the_disk, monkeypatch):
+    monkeypatch.setattr(os, "fsync", _no_waiting_for_the_disk)
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,18 @@ def test_a_task_without_a_base_model_is_refused(settings, tmp_path, rebuild):
         provide(settings | {"rebuild": rebuild}, "chess", tmp_path / "copy", lambda line: None)
 
 
+def test_a_checkpoints_folder_is_copied_without_links_out_of_it(tmp_path):
+    place = tmp_path / "mine" / "arithmetic"
+    shutil.copytree(SHIPPED, place)
+    settings = {"folder": str(tmp_path / "mine"), "sha256": {"arithmetic": sha256_file(SHIPPED / WEIGHTS)}}
+    provide(settings | {"rebuild": False}, "arithmetic", tmp_path / "copy", lambda line: None)
+    load_model(tmp_path / "copy", torch.device("cpu"))
+    (place / "notes.txt").symlink_to("/etc/hostname")
+    with pytest.raises(UserError, match=r"notes\.txt: a link to /etc/hostname, outside of"):
+        provide(settings | {"rebuild": False}, "arithmetic", tmp_path / "other", lambda line: None)
+    assert not (tmp_path / "other").exists()
+
+
 def test_warm_start_sees_the_training_side_only_in_the_shares_asked_for():
     draw = training_exercises("arithmetic", {1: 1.0, 2: 3.0})
     exercises = [draw(generator("shares", i)) for i in range(400)]

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save
 
 from selfdistill.runs import clean_states as cleaning
 from selfdistill.runs.clean_states import clean_states
@@ -21,16 +23,16 @@ PLACE = "arithmetic/tiny/grpo/seed0"
 def write_run(folder: Path, steps: int) -> None:
     """Results of a run, as its state and its published folder have them."""
     (folder / "model").mkdir(parents=True)
-    (folder / "model" / "model.safetensors").write_text(f"{steps}")
+    (folder / "model" / "model.safetensors").write_bytes(save({"a": torch.full((2,), float(steps))}))
     (folder / "config.yaml").write_text(yaml.safe_dump(RUN | {"steps": steps}))
-    for name in ("metrics.jsonl", "provenance.json", "records.parquet"):
-        (folder / name).write_text("{}")
+    for name, text in (("metrics.jsonl", "{}"), ("provenance.json", "{}"), ("records.parquet", "PAR1 PAR1")):
+        (folder / name).write_text(text)
 
 
 def write_draws(folder: Path, state: str) -> None:
     folder.mkdir(parents=True)
     (folder / "evaluation.json").write_text(json.dumps({"state": state, "run": RUN}))
-    (folder / "chain-3.parquet").write_text(state)
+    (folder / "chain-3.parquet").write_text(f"PAR1 {state} PAR1")
 
 
 @pytest.fixture
@@ -66,6 +68,13 @@ def test_the_only_copy_of_finished_weights_stays(results, lost):
     said = clean_states(results)
     assert {OLD, NEW} <= states(results)
     assert any(OLD in line and "kept, the only copy" in line for line in said)
+
+
+@pytest.mark.parametrize("spoilt", ["config.yaml", "model/model.safetensors", "metrics.jsonl"])
+def test_results_that_a_crash_spoilt_stand_for_nothing(results, spoilt):
+    (results / "runs" / PLACE / spoilt).write_bytes(b"")
+    clean_states(results)
+    assert {OLD, NEW} <= states(results)
 
 
 def test_draws_stay_until_there_are_others(results):

@@ -998,6 +998,14 @@ def test_a_folder_in_place_of_the_hub_is_known_by_its_files_not_by_its_place(tmp
     assert len({str(digest) for digest in digests.values()}) == 4
 
 
+def test_no_link_out_of_a_models_folder_is_followed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    (tmp_path / "mine" / "added.json").symlink_to("/proc/self/environ")
+    with pytest.raises(UserError, match=r"added\.json: a link to /proc/.*/environ, outside of the model's folder"):
+        of(f"{LOGIC}\nmodels: {{qwen3_4b: {{source: {tmp_path / 'mine'}}}}}", "logic", "qwen3_4b")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -43,6 +43,7 @@ def image(tmp_path):
     return path
 
 
+@pytest.mark.usefixtures("real_fsync")
 def test_a_run_survives_a_power_loss_at_any_time_and_ends_equal(image, small_run, config, tmp_path):
     copies = {}
 

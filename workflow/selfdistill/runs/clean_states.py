@@ -7,7 +7,6 @@ Unfinished states are left alone: they hold work that a later run may go on with
 """
 
 import argparse
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from selfdistill.runs.digests import file_fault
 from selfdistill.runs.folder_lock import is_held
 from selfdistill.runs.state_folder import RESULTS, StateFolder
 from selfdistill.study.paths import ACCOUNT
@@ -36,8 +36,9 @@ class Verdict:
 def judge_states(results: Path) -> list[Verdict]:
     """A verdict on each state under results/state/ that no published run or evaluation stands for."""
     results = Path(results)
-    published = {config_hash(yaml.safe_load(file.read_text())) for file in results.glob("runs/*/*/*/seed*/config.yaml")}
-    published |= {json.loads(file.read_text())["state"] for file in results.glob(f"draws/*/*/*/seed*/{ACCOUNT}")}
+    settings = map(_mapping, results.glob(f"runs/*/*/*/seed*/{RESULTS['config']}"))
+    accounts = map(_mapping, results.glob(f"draws/*/*/*/seed*/{ACCOUNT}"))
+    published = {config_hash(each) for each in settings if each} | {each.get("state") for each in accounts}
     folders = (folder for folder in sorted((results / "state").glob("*")) if folder.is_dir())
     return [_judged(results, folder) for folder in folders if folder.name not in published]
 
@@ -62,30 +63,36 @@ def _judged(results: Path, folder: Path) -> Verdict:
     run = _run_of(final)
     if run is None:
         return Verdict(folder, False, "kept, it does not say whose it is; remove it by hand if nobody wants it")
-    path = f"{run['task']}/{run['model']}/{run['variant']}/seed{run['seed']}"
+    kind, wanted = "runs", [*RESULTS.values()]
     if (final / ACCOUNT).exists():
-        place, wanted = results / "draws" / path, [file.name for file in final.iterdir() if file.suffix == ".parquet"]
-        whole = all((place / name).is_file() for name in [*wanted, ACCOUNT])
-    else:
-        place = results / "runs" / path
-        whole = all((place / name).exists() for name in RESULTS.values()) and any(
-            (place / RESULTS["model"]).glob("*.safetensors")
-        )
-    if whole:
+        kind, wanted = "draws", [ACCOUNT, *(file.name for file in final.glob("*.parquet"))]
+    place = results / kind / f"{run['task']}/{run['model']}/{run['variant']}/seed{run['seed']}"
+    if _run_of(place) == run and all(_is_whole(place / name) for name in wanted):
         return Verdict(folder, True, f"{place} has results of other settings")
     return Verdict(folder, False, f"kept, the only copy ({place} has no results); remove it by hand to be rid of it")
 
 
-def _run_of(final: Path) -> dict[str, Any] | None:
-    """Task, model, variant and seed of a finished state."""
+def _run_of(folder: Path) -> dict[str, Any] | None:
+    """Task, model, variant and seed of results; None where they do not say it."""
+    run = _mapping(folder / ACCOUNT).get("run") if (folder / ACCOUNT).exists() else _mapping(folder / RESULTS["config"])
     try:
-        if (final / ACCOUNT).exists():
-            run = json.loads((final / ACCOUNT).read_text(encoding="utf-8"))["run"]
-        else:
-            run = yaml.safe_load((final / RESULTS["config"]).read_text(encoding="utf-8"))
         return {key: run[key] for key in ("task", "model", "variant", "seed")}
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (KeyError, TypeError):
         return None
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    """What a file of settings or facts says; nothing, where it cannot be read: then no state goes because of it."""
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON too
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_whole(path: Path) -> bool:
+    files = [path] if path.is_file() else [*path.glob("*.safetensors")]
+    return bool(files) and not any(map(file_fault, files))
 
 
 def _size(folder: Path) -> str:
