@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from selfdistill.texts import reportable
+from selfdistill.texts import reportable, shortened
 
-_LONGEST = 200
+_LONGEST = 200  # characters of a value
 
 
 class UserError(Exception):
@@ -17,10 +17,10 @@ class UserError(Exception):
     def __init__(self, message: object = ""):
         super().__init__(reportable(str(message)))
 
+
 def shown(value: Any) -> str:
-    """Return a value as Python writes it, cut off after 200 characters: a message is to be read."""
+    """Return a value as Python writes it, shortened to some 200 characters: a message is to be read."""
     try:
-        text = repr(value)
+        return shortened(repr(value), _LONGEST)
     except ValueError:  # Python writes no number of more than 4,300 digits
         return "a number of thousands of digits"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"

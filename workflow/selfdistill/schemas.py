@@ -47,8 +47,10 @@ _Strict = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CH
 
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
-    """The schema in workflow/schemas/<name>.schema.yaml."""
-    return yaml.safe_load((_FOLDER / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    """Return the schema in workflow/schemas/<name>.schema.yaml."""
+    found = yaml.safe_load((_FOLDER / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    found.pop("$schema", None)  # at a reference it would take the place of the validator's own types
+    return found
 
 
 def checked(

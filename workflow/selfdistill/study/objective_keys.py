@@ -50,12 +50,16 @@ def source_sha256(implementation: str) -> str | None:
     None where it is not importable here. Nothing but the packages around the module is imported. Raises UserError for
     a module that has no file of its own.
     """
+    module = implementation.partition(":")[0]
+    if module.partition(".")[0] == "__main__":
+        raise UserError(f"{implementation}: __main__ is another module in every job; name one that can be imported")
     try:
-        found = importlib.util.find_spec(implementation.partition(":")[0])
+        found = importlib.util.find_spec(module)
     except ImportError:
         return None
-    except (ValueError, AttributeError) as error:  # __main__, or a module that says nothing of where it is from
-        raise UserError(f"{implementation}: cannot find this module ({error}); name one of a file of yours") from None
+    except Exception as error:  # the packages around it are imported, and may raise anything
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"{implementation}: cannot find this module ({said}); name one that can be imported") from None
     if found is None or found.origin is None:
         return None
     if not found.has_location:

@@ -287,6 +287,7 @@ def load_registered_study(
     whole: dict[str, Any] = {}
     for file in shipped:
         whole = merged(whole, read_settings(file) or {})
+    ConfigFiles(files).check()
     check_expansion(config, more.get("elsewhere") or "--config")
     return load_study(merged(whole, config), [*files, *shipped], **more)
 

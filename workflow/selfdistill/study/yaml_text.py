@@ -19,7 +19,6 @@ from selfdistill.schemas import looks_otherwise
 #: Values of a configuration, every alias written out. The shipped ones together have some 2,000.
 MOST_VALUES = 200_000
 _PLAIN_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_DATE = "tag:yaml.org,2002:timestamp"
 
 
 def read_settings(file: str) -> Any:
@@ -27,7 +26,7 @@ def read_settings(file: str) -> Any:
 
     Raises:
         UserError: with file and line, for what is no UTF-8 or no YAML, for a key that stands twice (YAML would keep
-            the last without a word), for a number or date that looks like something else, and for anchors that hold
+            the last without a word), for a number that looks like something else, and for anchors that hold
             themselves or unfold to more values than any study has.
     """
     stat = os.stat(file)
@@ -130,8 +129,6 @@ def _check_nodes(node: yaml.Node, file: str, path: str) -> None:
     if isinstance(node, yaml.ScalarNode) and node.style is None:
         if node.tag in _PLAIN_NUMBERS and (meant := looks_otherwise(node.value)):
             raise UserError(f"{place}: YAML reads {node.value} as {meant}")
-        if node.tag == _DATE:
-            raise UserError(f"{place}: YAML reads {node.value} as a date; quote it")
     elif isinstance(node, yaml.SequenceNode):
         for each in node.value:
             _check_nodes(each, file, path)
@@ -140,7 +137,7 @@ def _check_nodes(node: yaml.Node, file: str, path: str) -> None:
         for key, value in node.value:
             line = f"{file}, line {key.start_mark.line + 1}: {path}"
             if not isinstance(key, yaml.ScalarNode):
-                raise UserError(f"{line} a list or mapping is no key; keys are text")
+                raise UserError(f"{line}a list or mapping is no key; keys are text")
             if key.value in seen:
                 raise UserError(
                     f"{line}{key.value} stands twice; the second would silently replace the first: rename or remove one"
