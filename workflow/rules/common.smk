@@ -30,13 +30,16 @@ try:
     STUDY = load_registered_study(
         config,
         workflow.configfiles,
-        CLONE / "config",
+        SHIPPED,
         elsewhere="--config" if workflow.config_settings.config else "config",
         placed=placed,
     )
     TAKEN = Reported(STUDY)
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+# Captions of the report read it. Of a module, `config` may hold no more than a matrix.
+config = STUDY.config
 
 RUNS = STUDY.runs()
 #: What tables, figures and pages take, and what the matrix has beside it, with the reason.

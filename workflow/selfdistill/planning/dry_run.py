@@ -77,7 +77,6 @@ def study_of(words: Sequence[str]) -> Study:
     Raises UserError for whatever is wrong with it; SystemExit where Snakemake's own parser does not know a word.
     """
     from snakemake.cli import parse_args, parse_config
-    from snakemake.utils import update_config
 
     with contextlib.redirect_stderr(io.StringIO()):
         _, args = parse_args(list(words))
@@ -89,8 +88,7 @@ def study_of(words: Sequence[str]) -> Study:
             config = merged(config, read_settings(file) or {})
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}; give a config file that is there") from None
-    update_config(config, parse_config(args.config))
-    return load_registered_study(config, given, registries)
+    return load_registered_study(merged(config, parse_config(args.config)), given, registries)
 
 
 def _registries(snakefile: Path | None) -> Path:

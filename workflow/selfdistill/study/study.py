@@ -289,7 +289,8 @@ def load_registered_study(
         whole = merged(whole, read_settings(file) or {})
     ConfigFiles(files).check()
     check_expansion(config, more.get("elsewhere") or "--config")
-    return load_study(merged(whole, config), [*files, *shipped], **more)
+    more_files = [file for file in shipped if not any(os.path.samefile(file, other) for other in files)]
+    return load_study(merged(whole, config), [*files, *more_files], **more)
 
 
 def config_hash(settings: Mapping[str, Any]) -> str:

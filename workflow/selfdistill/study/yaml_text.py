@@ -30,12 +30,12 @@ def read_settings(file: str) -> Any:
             themselves or unfold to more values than any study has.
     """
     stat = os.stat(file)
-    return _read(os.path.abspath(file), stat.st_mtime_ns, stat.st_size)
+    return _read(os.path.realpath(file), os.path.relpath(file), stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache
-def _read(file: str, _mtime: int, _size: int) -> Any:
-    name, text = os.path.relpath(file), _text_of(file)
+def _read(file: str, name: str, _mtime: int, _size: int) -> Any:
+    text = _text_of(file, name)
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
@@ -60,14 +60,14 @@ def check_expansion(config: Any, place: str) -> None:
         raise UserError(f"{place}: nested too deeply; no setting is deeper than a dozen levels") from None
 
 
-def _text_of(file: str) -> str:
+def _text_of(file: str, name: str) -> str:
     content = Path(file).read_bytes()
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"{os.path.relpath(file)}, line {line}: byte {error.start + 1} is no UTF-8 ({content[error.start]:#04x}); "
+            f"{name}, line {line}: byte {error.start + 1} is no UTF-8 ({content[error.start]:#04x}); "
             "save the file as UTF-8"
         ) from None
 
