@@ -9,7 +9,7 @@ import yaml
 from snakemake.utils import update_config
 
 from selfdistill.errors import UserError
-from selfdistill.study.layers import Layer
+from selfdistill.study.layer_order import Layer
 from selfdistill.study.study import load_study
 
 ROOT = Path(__file__).parents[2]

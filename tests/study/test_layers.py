@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from snakemake.cli import parse_config
 
-from selfdistill.study.layers import LAYERS
+from selfdistill.study.layer_order import LAYERS
 from selfdistill.study.study import config_hash, load_study
 
 

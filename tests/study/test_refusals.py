@@ -8,7 +8,7 @@ import yaml
 from configurations import NAMES, REGISTRIES, VERL, in_layer, merged, refusal, resolved
 
 from selfdistill.errors import UserError
-from selfdistill.study.layers import LAYERS
+from selfdistill.study.layer_order import LAYERS
 from selfdistill.study.study import load_study
 
 
