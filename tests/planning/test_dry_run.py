@@ -8,6 +8,7 @@ import pytest
 from selfdistill.errors import UserError
 from selfdistill.planning import dry_run
 from selfdistill.planning.dry_run import Job, listed_jobs, refusal, study_of
+from selfdistill.study.config_files import REGISTRIES
 
 ROOT = Path(__file__).parents[2]
 COUNTED = """Job stats:
@@ -62,6 +63,9 @@ def test_words_make_the_study_that_snakemake_makes_of_them(monkeypatch):
         study_of(["--cores", "1", "--configfile", "config/nowhere.yaml"])
 
 
-def test_the_files_are_those_of_the_snakefile():
-    named = re.findall(r'configfile: "(.*)"', (ROOT / "workflow/Snakefile").read_text())
-    assert named == [str(file) for file in (*dry_run.REGISTRIES, dry_run.DEFAULT)]
+def test_the_registries_are_those_of_the_snakefile_and_found_from_anywhere(tmp_path, monkeypatch):
+    named = re.findall(r'configfile: f"{SHIPPED}/(.*)"', (ROOT / "workflow/Snakefile").read_text())
+    assert named == [*(f"{name}.yaml" for name in REGISTRIES), dry_run.DEFAULT]
+    monkeypatch.chdir(tmp_path)
+    assert study_of(["--cores", "1"]).axis("models") == ["tiny_qwen3"]
+    assert study_of(["--snakefile", str(ROOT / "workflow/Snakefile")]).axis("models") == ["tiny_qwen3"]

@@ -22,6 +22,7 @@ from selfdistill.reporting.tables.behaviour import beside_table
 from selfdistill.reporting.tables.costs import costs_table
 from selfdistill.reporting.tokens.packing import rollout_sizes
 from selfdistill.reporting.tokens.summaries import summarise
+from selfdistill.runs.metrics import NONFINITE, SKIPPED
 from selfdistill.runs.records import SCHEMA, read_records
 
 DEEP = "[" * 100_000 + "]" * 100_000

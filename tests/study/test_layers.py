@@ -1,11 +1,222 @@
-"""The order of the layers, which is data."""
+"""How the settings of a run are resolved: layers, presets, named variants, their order and hash."""
 
+import random
 import re
-from pathlib import Path
 
-from selfdistill.study.layers import LAYERS
+import pytest
+import yaml
+from configurations import ROOT, VERL, flat, in_layer, merged, resolved
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from snakemake.cli import parse_config
 
-ROOT = Path(__file__).parents[2]
+from selfdistill.study.layer_order import LAYERS
+from selfdistill.study.study import config_hash, load_study
+
+
+@pytest.mark.parametrize("stronger", range(1, len(LAYERS)))
+def test_each_layer_beats_all_weaker_ones(stronger):
+    texts = [in_layer(layer, {"weight_decay": 0.1 + 0.01 * i}) for i, layer in enumerate(LAYERS[: stronger + 1])]
+    found = resolved("variants: {probe: {method: rlcsd}}", *texts, variant="probe")
+    assert found["optimizer"]["weight_decay"] == 0.1 + 0.01 * stronger
+
+
+AS_PUBLISHED = "overrides: {all: {preset: as_published}}"
+
+
+TASKS = ("arithmetic", "knights")
+
+
+#: Spec methods.md 14, switch by switch: (corrected, as_published).
+FOR_ALL = {
+    "rollout.importance_threshold": (2.0, None),
+    "teacher.clock": ("training_steps", "optimizer_steps"),
+    "optimizer.master_dtype": ("float32", "bfloat16"),
+    "hints.lone_targets": ("keep", "drop"),
+    "hints.truncation": ("hint_body", "left"),
+    "reward.first_role_counts": (False, True),
+    "preset": ("corrected", "as_published"),
+}
+
+
+ROLLOUT_MEAN = {"update.aggregation": ("tokens", "rollouts")}  # spec D8: of all losses but grpo's
+
+
+LIVE = {"teacher.kind": ("initial", "live")}  # spec D1
+
+
+FOR_ONE = {
+    "grpo": {},
+    "opsd": ROLLOUT_MEAN | LIVE,
+    "sdpo": ROLLOUT_MEAN,
+    "srpo": ROLLOUT_MEAN | {"objective.routing": ("verifier", "advantage_sign")},
+    "rlsd": ROLLOUT_MEAN,
+    "rlcsd": ROLLOUT_MEAN,
+    "opsd_ectr": ROLLOUT_MEAN | LIVE,
+    "rlsd_ectr": ROLLOUT_MEAN,
+    "rlsd_add": ROLLOUT_MEAN,
+    "rlsd_hybrid": ROLLOUT_MEAN,
+    "opsd-own_rollout": ROLLOUT_MEAN | LIVE,
+    "rlcsd-gt_cot": ROLLOUT_MEAN,
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("variant", FOR_ONE)
+def test_the_presets_differ_in_the_published_switches_and_in_nothing_else(variant, task):
+    corrected = flat(resolved(variant=variant, task=task))
+    published = flat(resolved(AS_PUBLISHED, variant=variant, task=task))
+    differing = {key: (corrected[key], published[key]) for key in corrected if corrected[key] != published[key]}
+    assert differing == FOR_ALL | FOR_ONE[variant]
+
+
+@pytest.mark.parametrize("layer", ["tasks: {arithmetic: {run: S}}", "overrides: {all: S}", "variants: {v: {set: S}}"])
+@pytest.mark.parametrize(
+    ("method", "switch"),
+    [("rlcsd", switch) for switch in FOR_ALL if switch != "preset"]
+    + [("rlcsd", "update.aggregation"), ("opsd", "teacher.kind"), ("srpo", "objective.routing")],
+)
+def test_a_later_layer_sets_one_switch_of_a_preset_back_and_no_other(method, switch, layer):
+    section, key = switch.split(".")
+    value = (FOR_ALL | FOR_ONE[method])[switch][0]
+    text = layer.replace("S", yaml.safe_dump({section: {key: value}}, default_flow_style=True).strip())
+    probe = f"{{matrix: {{tasks: [arithmetic], variants: [v]}}, variants: {{v: {{method: {method}}}}}}}"
+    before, after = (flat(resolved(AS_PUBLISHED, probe, more, variant="v")) for more in ("{}", text))
+    assert after[switch] == value
+    assert {name for name in before if before[name] != after[name]} == {switch}
+
+
+def test_published_values_win_over_what_a_preset_says_of_all_methods():
+    kept = "methods: {rlcsd: {hints: {lone_targets: keep}}}"
+    assert resolved(AS_PUBLISHED, kept)["hints"]["lone_targets"] == "keep"
+    assert resolved(AS_PUBLISHED, kept, variant="opsd_ectr")["hints"]["lone_targets"] == "drop"
+
+
+def test_any_layer_but_a_method_may_choose_the_preset_and_the_strongest_does():
+    back = "variants: {v: {method: rlcsd, set: {preset: corrected}}}"
+    assert resolved(AS_PUBLISHED, back, variant="v") == resolved(back, variant="v")
+    ones = "overrides: {methods: {opsd: {preset: as_published}}}"
+    assert resolved(ones, variant="opsd")["teacher"]["kind"] == "live"
+    assert resolved(ones, variant="opsd_ectr")["teacher"]["kind"] == "initial"
+
+
+#: Spec methods.md 15: variant -> method, and all in which it differs from it.
+VARIANTS = {
+    "rlcsd-gt_cot": ("rlcsd", {"hints.source": "gt_cot"}),
+    "rlcsd-one_sided_solution": ("rlcsd", {"objective.one_sided": True, "hints.source": "gt_cot"}),
+    "opsd-own_rollout": ("opsd", {"hints.source": "self_rollout"}),
+    "rlsd-own_rollout": ("rlsd", {"hints.source": "self_rollout"}),
+    "rlcsd-one_sided_own_rollout": ("rlcsd", {"objective.one_sided": True}),
+    "rlcsd-one_wrong_hint": ("rlcsd", {"hints.k_max": 1}),
+    "rlcsd-self_hint": ("rlcsd", {"hints.allow_self": True}),
+    "rlcsd-no_anchor": ("rlcsd", {"objective.anchor": False}),
+    "rlcsd-single_path": ("rlcsd", {"objective.single_path": True}),
+    "rlcsd-lr5e6": ("rlcsd", {"optimizer.learning_rate": 5e-6}),
+    "grpo-lr5e6": ("grpo", {"optimizer.learning_rate": 5e-6}),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_changes_what_its_name_says_and_nothing_else(variant):
+    method, changes = VARIANTS[variant]
+    plain, changed = flat(resolved(variant=method)), flat(resolved(variant=variant))
+    assert {key: changed[key] for key in plain if plain[key] != changed[key]} == changes | {"variant": variant}
+
+
+def test_no_variant_of_the_registry_is_left_out_of_these_tests():
+    assert {name: entry["method"] for name, entry in merged()["variants"].items()} == {
+        name: method for name, (method, _) in VARIANTS.items()
+    }
+
+
+def test_the_hint_settings_are_one_sided_on_a_solution_on_an_own_rollout_and_contrastive():
+    one = [resolved(variant=name) for name in ("opsd", "rlsd", "rlcsd-one_sided_solution")]
+    two = [resolved(variant=name) for name in ("opsd-own_rollout", "rlsd-own_rollout", "rlcsd-one_sided_own_rollout")]
+    three = [resolved(variant=name) for name in ("opsd_ectr", "rlsd_ectr", "rlcsd")]
+    assert {run["hints"]["source"] for run in one} == {"gt_cot"}
+    assert {run["hints"]["source"] for run in (*two, *three)} == {"self_rollout"}
+    assert not any(run["hints"]["allow_self"] for run in (*one, *two, *three))
+    assert [run["objective"].get("one_sided") for run in (*one, *two, *three)] == [None, None, True] * 2 + [
+        None,
+        None,
+        False,
+    ]
+
+
+COMMAND_LINE = [
+    ("methods={rlcsd: {objective: {tau: 0.03}}}", ("objective", "tau"), 0.03),
+    ("overrides={all: {optimizer: {learning_rate: 1e-4}}}", ("optimizer", "learning_rate"), 1e-4),
+    ("overrides={all: {steps: 7}}", ("steps",), 7),
+    ("overrides={all: {hints: {allow_self: true}}}", ("hints", "allow_self"), True),
+    ("overrides={all: {rollout: {importance_threshold: null}}}", ("rollout", "importance_threshold"), None),
+    ("overrides={methods: {rlcsd: {objective: {one_sided: true}}}}", ("objective", "one_sided"), True),
+    ("defaults={rollout: {temperature: 1}}", ("rollout", "temperature"), 1.0),
+    ("tasks={arithmetic: {run: {validation: {every: 5}}}}", ("validation", "every"), 5),
+]
+
+
+@pytest.mark.parametrize(("word", "path", "value"), COMMAND_LINE)
+def test_every_layer_takes_values_from_the_command_line(word, path, value):
+    """Snakemake hands everything nested over as text."""
+    text = yaml.safe_dump(parse_config([word]))
+    found = resolved(text) if "every" not in word else _without_override(text)
+    for key in path:
+        found = found[key]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def _without_override(text: str) -> dict:
+    config = merged(text)
+    del config["overrides"]["all"]["validation"]
+    return load_study(config).resolve("arithmetic", "tiny_qwen3", "rlcsd", 0)
+
+
+def _shuffled(node, rng: random.Random):
+    if not isinstance(node, dict):
+        return node
+    items = [(key, _shuffled(value, rng)) for key, value in node.items()]
+    rng.shuffle(items)
+    return dict(items)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_the_order_of_keys_changes_neither_settings_nor_hash(seed):
+    config = merged()
+    # Benchmarks name the validation file in their order, so theirs is kept.
+    kept = {task: entry["benchmarks"] for task, entry in config["tasks"].items()}
+    mixed = _shuffled(config, random.Random(seed))
+    for task, benchmarks in kept.items():
+        mixed["tasks"][task]["benchmarks"] = benchmarks
+    runs = [load_study(c).resolve("knights", "tiny_qwen3", "rlcsd", 0) for c in (config, mixed)]
+    assert repr(runs[0]) == repr(runs[1])  # Snakemake compares params as text
+    assert config_hash(runs[0]) == config_hash(runs[1])
+
+
+def test_a_number_has_one_hash_however_it_is_written():
+    ways = ["1", "1.0", "'1'", "1e0"]
+    texts = [f"overrides: {{methods: {{rlcsd: {{objective: {{beta: {way}}}}}}}}}" for way in ways]
+    assert len({config_hash(resolved(text)) for text in texts}) == 1
+
+
+def test_every_part_of_a_run_changes_its_hash():
+    study = load_study(merged("matrix: {seeds: [0, 1]}"))
+    cells = [("arithmetic", v, s) for v in ("grpo", "rlcsd", "rlcsd-gt_cot") for s in (0, 1)] + [("knights", "grpo", 0)]
+    hashes = {config_hash(study.resolve(task, "tiny_qwen3", variant, seed)) for task, variant, seed in cells}
+    assert len(hashes) == len(cells)
+
+
+def test_the_readme_says_which_presets_set_which_key():
+    table = (ROOT / "config" / "README.md").read_text().split("### Presets")[1].split("### ")[0]
+    switches = {key for part in (FOR_ALL, *FOR_ONE.values()) for key in part} - {"preset"}
+    assert set(re.findall(r"`(\w+\.\w+): ", table)) == switches
+
+
+def test_presets_hold_with_verl_too():
+    corrected, published = flat(resolved(VERL, variant="opsd")), flat(resolved(VERL, AS_PUBLISHED, variant="opsd"))
+    differing = {key: (corrected[key], published[key]) for key in corrected if corrected[key] != published[key]}
+    assert differing == FOR_ALL | FOR_ONE["opsd"]
 
 
 def test_the_readme_lists_the_layers_in_their_order():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake_planning import plan
 
 ROOT = Path(__file__).parents[2]
 LEAVE_OUTPUTS = """
@@ -57,9 +58,13 @@ class Workshop:
             command, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900
         )
 
+    def dry_run(self, *words: str) -> subprocess.CompletedProcess:
+        """As `snakemake`, of what runs no job."""
+        return plan(self.folder, ["--cores", "2", "--nocolor", "--dry-run", *words])
+
     def planned(self, *words: str) -> Counter:
         """The jobs of a dry run, as "rule task/variant" (or dataset/split), and how often each is planned."""
-        done = self.snakemake("--dry-run", *words)
+        done = self.dry_run(*words)
         assert done.returncode == 0, done.stdout
         jobs = Counter()
         for block in re.split(r"\n(?=(?:local)?rule )", done.stdout)[1:]:
@@ -72,7 +77,7 @@ class Workshop:
 
     def refused(self, *words: str) -> str:
         """What a dry run that fails says."""
-        done = self.snakemake("--dry-run", *words)
+        done = self.dry_run(*words)
         assert done.returncode != 0, done.stdout
         assert "Traceback" not in done.stdout
         return done.stdout

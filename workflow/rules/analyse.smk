@@ -1,7 +1,7 @@
 rule tables:
     input:
         draws(),
-        published="resources/published/main_results.csv",
+        published=shipped("resources/published/main_results.csv"),
     output:
         main=report(
             "results/tables/main.csv",
@@ -47,7 +47,7 @@ rule tables:
 rule studies:
     input:
         draws(),
-        published=["resources/published/plugin_study.csv", "resources/published/ablations.csv"],
+        published=[shipped(f"resources/published/{name}.csv") for name in ("plugin_study", "ablations")],
     output:
         plugin=report(
             "results/tables/plugin.csv",
@@ -165,9 +165,7 @@ rule power:
 
 rule audit:
     input:
-        "resources/published/main_results.csv",
-        "resources/published/plugin_study.csv",
-        "resources/published/benchmark_problems.csv",
+        [shipped(f"resources/published/{name}.csv") for name in ("main_results", "plugin_study", "benchmark_problems")],
     output:
         csv=report(
             "results/tables/audit.csv",

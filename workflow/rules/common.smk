@@ -1,22 +1,45 @@
 # The checked configuration, and what the rules ask of it.
 
+import os
 import re
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import get_flag_value
+from snakemake.path_modifier import PATH_MODIFIER_FLAG
 
 from selfdistill.errors import UserError
 from selfdistill.planning.requests import evaluation_request, training_request, warm_start_request
 from selfdistill.study.matrix import BASE, Run
 from selfdistill.study.paths import ACCOUNT, DRAWS_FOLDER, MODEL, RUN_FILES, RUN_FOLDER, state_of
 from selfdistill.study.results import Reported
-from selfdistill.study.study import config_hash, load_study
+from selfdistill.study.study import config_hash, load_registered_study
+
+# Of the workflow itself. All else that a path names is relative to the working directory.
+CLONE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+# A module's `prefix` moves what rules declare. What is handed over as a parameter, or looked for here, has to follow.
+MOVED = workflow.modifier.path_modifier
+
+
+def placed(path):
+    return str(path if get_flag_value(path, PATH_MODIFIER_FLAG) else MOVED.replace_prefix(path))
+
 
 try:
     # Snakemake lists the files of the command line first, and they are the stronger ones.
-    STUDY = load_study(config, workflow.configfiles)
+    STUDY = load_registered_study(
+        config,
+        workflow.configfiles,
+        SHIPPED,
+        elsewhere="--config" if workflow.config_settings.config else "config",
+        placed=placed,
+    )
     TAKEN = Reported(STUDY)
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+# Captions of the report read it. Of a module, `config` may hold no more than a matrix.
+config = STUDY.config
 
 RUNS = STUDY.runs()
 #: What tables, figures and pages take, and what the matrix has beside it, with the reason.
@@ -45,6 +68,11 @@ wildcard_constraints:
     seed="0|[1-9][0-9]*",
 
 
+# A file that ships with the workflow; in a clone by its relative path, so that nothing is stale once the clone has moved.
+def shipped(path):
+    return STUDY.given(path if CLONE.samefile(os.curdir) else f"{CLONE}/{path}")
+
+
 # Snakemake makes a deleted file again only where a target asks for it, so all are asked for, not the last of the chain.
 def final_outputs():
     return [
@@ -61,7 +89,8 @@ def final_outputs():
 
 def data_source(wildcards):
     task, model = DATASETS[wildcards.dataset, wildcards.split]
-    return STUDY.source_file(task, wildcards.split, model) or []
+    source = STUDY.source_file(task, wildcards.split, model)
+    return STUDY.given(source) if source else []
 
 
 def data_recipe(wildcards):
@@ -101,7 +130,10 @@ def pretrained_model_settings(wildcards):
 
 def base_model_source(wildcards):
     settings = base_model_settings(wildcards)
-    return [] if settings["rebuild"] else f"{settings['folder']}/{wildcards.task}/model.safetensors"
+    weights = f"{settings.get('folder')}/{wildcards.task}/model.safetensors"
+    if settings["rebuild"]:
+        return []
+    return STUDY.given(weights) if os.path.exists(weights) else shipped(weights)
 
 
 def wildcards_of_run(wildcards):
@@ -149,7 +181,7 @@ def evaluation_environment(wildcards):
 
 
 def state_folder(wildcards):
-    return state_of(config_hash(run_settings(wildcards)))
+    return placed(state_of(config_hash(run_settings(wildcards))))
 
 
 def evaluated_model(wildcards):
@@ -164,7 +196,7 @@ def evaluation_settings(wildcards):
 
 
 def evaluation_state(wildcards):
-    return state_of(STUDY.evaluation_hash(*wildcards_of_run(wildcards)))
+    return placed(state_of(STUDY.evaluation_hash(*wildcards_of_run(wildcards))))
 
 
 # Of what is read from a folder of the user's, a run may have no more than its draws.

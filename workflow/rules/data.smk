@@ -34,7 +34,7 @@ rule data_report:
     conda:
         "../../envs/local.yaml"
     params:
-        files=TAKEN.data(),
+        files=[{**each, "path": placed(each["path"])} for each in TAKEN.data()],
         pairs=TAKEN.data_pairs(),
     script:
         "../scripts/data_report.py"

@@ -87,6 +87,6 @@ rule site:
     conda:
         "../../envs/local.yaml"
     params:
-        pages=pages(),
+        pages={title: {**page, "file": placed(page["file"])} for title, page in pages().items()},
     script:
         "../scripts/static_site.py"

@@ -9,7 +9,7 @@ from selfdistill.study.hint_settings import has_contrast
 from selfdistill.study.rule_dependencies import dependencies
 
 # A copy of the workflow without its documents has no page of departures.
-DEPARTURES = "docs/departures.md"
+DEPARTURES = shipped("docs/departures.md")
 TOKENS_FOLDER = "results/tokens/{task}/{model}/{variant}/seed{seed}"
 
 
@@ -100,7 +100,7 @@ def stages_of_workflow(wildcards):
 
 
 def rules_of_workflow(wildcards):
-    return dependencies(workflow.rules, final_outputs())
+    return dependencies(workflow.rules, map(placed, final_outputs()))
 
 
 def tasks_with_records():
@@ -114,7 +114,10 @@ def remake(wildcards):
         return None
     files = [os.path.relpath(file) for file in workflow.config_settings.configfiles or ()]
     words = ["--configfile", *files] if files else []
-    return " ".join(["snakemake --profile profiles/local --force {path}", *map(shlex.quote, words)])
+    if (snakefile := os.path.relpath(workflow.main_snakefile)) not in ("workflow/Snakefile", "Snakefile"):
+        words = ["--snakefile", snakefile, *words]
+    profile = shlex.quote(shipped("profiles/local"))
+    return " ".join([f"snakemake --profile {profile} --force {{path}}", *map(shlex.quote, words)])
 
 
 def pages():
@@ -134,4 +137,4 @@ def pages():
 def tables_of_site():
     made = [rules.tables, rules.studies, rules.beside, rules.power, rules.audit, rules.costs, rules.claims]
     made += [rules.tokens] if RECORDED else []
-    return [str(file) for each in made for file in each.output]
+    return [file for each in made for file in each.output]

@@ -1,6 +1,10 @@
-"""The one exception that a user is meant to read."""
+"""The one exception that a user is meant to read, and how a value is shown in it."""
 
-from selfdistill.texts import reportable
+from typing import Any
+
+from selfdistill.texts import reportable, shortened
+
+_LONGEST = 200  # characters of a value
 
 
 class UserError(Exception):
@@ -12,3 +16,11 @@ class UserError(Exception):
 
     def __init__(self, message: object = ""):
         super().__init__(reportable(str(message)))
+
+
+def shown(value: Any) -> str:
+    """Return a value as Python writes it, shortened to some 200 characters: a message is to be read."""
+    try:
+        return shortened(repr(value), _LONGEST)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfdistill.errors import UserError
-from selfdistill.study.study import Study, load_study
+from selfdistill.study.config_files import merged
+from selfdistill.study.paths import CLONE
+from selfdistill.study.study import Study, load_registered_study
+from selfdistill.study.yaml_text import read_settings
 
-#: The files that workflow/Snakefile names: the registries, and the study that is run where no config file is given.
-REGISTRIES = tuple(Path(f"config/{name}.yaml") for name in ("defaults", "models", "methods", "tasks"))
-DEFAULT = Path("config/demo.yaml")
+#: The study that workflow/Snakefile runs where no config file is given, in the workflow's folder config/.
+DEFAULT = "demo.yaml"
 
 
 @dataclass(frozen=True)
@@ -75,17 +77,24 @@ def study_of(words: Sequence[str]) -> Study:
     Raises UserError for whatever is wrong with it; SystemExit where Snakemake's own parser does not know a word.
     """
     from snakemake.cli import parse_args, parse_config
-    from snakemake.common.configfile import load_configfile
-    from snakemake.utils import update_config
 
     with contextlib.redirect_stderr(io.StringIO()):
         _, args = parse_args(list(words))
-    given = [Path(file) for file in args.configfile or ()]
+    registries = _registries(args.snakefile)
+    given = list(map(str, args.configfile or [registries / DEFAULT]))
     config: dict = {}
     try:
-        for file in (*REGISTRIES, *(given or [DEFAULT])):
-            update_config(config, load_configfile(file))
+        for file in given:
+            config = merged(config, read_settings(file) or {})
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}; give a config file that is there") from None
-    update_config(config, parse_config(args.config))
-    return load_study(config, [*given, *REGISTRIES] if given else [*REGISTRIES, DEFAULT])
+    return load_registered_study(merged(config, parse_config(args.config)), given, registries)
+
+
+def _registries(snakefile: Path | None) -> Path:
+    """Return the folder config/ of the workflow that Snakemake runs, or that of this library."""
+    from snakemake.api import resolve_snakefile
+
+    found = resolve_snakefile(snakefile, allow_missing=True)
+    beside = Path(found).parent.parent / "config" if found else CLONE / "config"
+    return beside if beside.is_dir() else CLONE / "config"

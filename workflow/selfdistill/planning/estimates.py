@@ -15,6 +15,7 @@ from typing import Any
 
 from selfdistill.planning import measured
 from selfdistill.planning.measured import step_work
+from selfdistill.study.paths import DRAWS_FOLDER, RUN_FOLDER
 from selfdistill.study.study import Study
 
 _PUBLISHED = Path(__file__).parents[3] / "resources/published"
@@ -94,7 +95,7 @@ def training(study: Study, task: str, model: str, variant: str) -> Estimate:
     """One training run, validation included. The seed makes no difference. Raises UserError for unknown names."""
     settings, machine = study.resolve(task, model, variant, 0), study.machine(task, model, variant)
     parameters, gpus = _parameters(study, model), machine["gpus"] * machine["nodes"]
-    seconds, source, basis = _measured_training(task, model, settings, gpus) or _unmeasured_training(
+    seconds, source, basis = _measured_training(study, task, model, settings, gpus) or _unmeasured_training(
         study, settings, parameters, gpus
     )
     own_weights = settings["teacher"]["kind"] in ("snapshot", "ema")
@@ -118,7 +119,11 @@ def evaluation(study: Study, task: str, model: str) -> Estimate:
     tokens = _evaluation_tokens(study, task)
     # One on fewer benchmarks says too little. Draws of benchmarks that are no longer asked for stay where they are.
     asked = study.benchmarks(task).keys()
-    evaluated = [run for run in measured.evaluations(task, model) if run.gpus == gpus and run.benchmarks >= asked]
+    evaluated = [
+        run
+        for run in measured.evaluations(task, model, study.placed(DRAWS_FOLDER))
+        if run.gpus == gpus and run.benchmarks >= asked
+    ]
     took = [run.wall_seconds for run in evaluated]
     if took:
         seconds, source = statistics.fmean(took), "measured evaluations of the same task and model"
@@ -129,11 +134,13 @@ def evaluation(study: Study, task: str, model: str) -> Estimate:
     return Estimate(seconds, gpus, COPIES * tokens * DRAW_BYTES_PER_TOKEN, 0.0, source, basis)
 
 
-def _measured_training(task: str, model: str, settings: dict[str, Any], gpus: int) -> tuple[float, str, str] | None:
+def _measured_training(
+    study: Study, task: str, model: str, settings: dict[str, Any], gpus: int
+) -> tuple[float, str, str] | None:
     """From runs with the same trainer, with GPUs where GPUs are asked for; scaled to this run's steps and sizes."""
     runs = [
         run
-        for run in measured.trainings(task, model)
+        for run in measured.trainings(task, model, study.placed(RUN_FOLDER))
         if run.trainer == settings["trainer"] and bool(run.gpus) == bool(gpus)
     ]
     same = [run for run in runs if run.implementation == settings["implementation"]]

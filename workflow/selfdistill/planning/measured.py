@@ -43,10 +43,13 @@ def step_work(settings: dict[str, Any]) -> int:
 
 
 @functools.cache
-def trainings(task: str, model: str) -> tuple[Training, ...]:
-    """The finished runs of a task and a model, of all variants. A file that cannot be read tells nothing here."""
+def trainings(task: str, model: str, folder: str = RUN_FOLDER) -> tuple[Training, ...]:
+    """Return the finished runs of a task and a model, of all variants. A file that cannot be read tells nothing here.
+
+    folder: pattern of the runs' folders, where these lie.
+    """
     found = []
-    for file in _files(RUN_FOLDER, task, model, RUN_FILES["provenance"]):
+    for file in _files(folder, task, model, RUN_FILES["provenance"]):
         try:
             facts = json.loads(file.read_text(encoding="utf-8"))
             settings = yaml.load(file.with_name(RUN_FILES["config"]).read_text(encoding="utf-8"), _Loader)
@@ -68,10 +71,13 @@ def trainings(task: str, model: str) -> tuple[Training, ...]:
 
 
 @functools.cache
-def evaluations(task: str, model: str) -> tuple[Evaluation, ...]:
-    """The evaluated runs of a task and a model. A file that cannot be read tells nothing here."""
+def evaluations(task: str, model: str, folder: str = DRAWS_FOLDER) -> tuple[Evaluation, ...]:
+    """Return the evaluated runs of a task and a model. A file that cannot be read tells nothing here.
+
+    folder: pattern of the folders of draws, where these lie.
+    """
     found = []
-    for file in _files(DRAWS_FOLDER, task, model, ACCOUNT):
+    for file in _files(folder, task, model, ACCOUNT):
         try:
             facts = json.loads(file.read_text(encoding="utf-8"))
             drawn = frozenset(draws.stem for draws in file.parent.glob("*.parquet"))

@@ -4,8 +4,9 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from selfdistill.schemas import KeyPath, canonical, schema
+from selfdistill.schemas import canonical, schema
 from selfdistill.study.config_files import merged, value_at
+from selfdistill.study.layer_order import OF_ANY_METHOD
 
 
 def base_chat(config: Mapping[str, Any], task: str, model: str) -> dict[str, Any]:
@@ -17,12 +18,6 @@ def base_chat(config: Mapping[str, Any], task: str, model: str) -> dict[str, Any
         task: name of a task.
         model: name of a model.
     """
-    layers: list[KeyPath] = [
-        ("defaults",),
-        ("tasks", task, "run"),
-        ("models", model, "run"),
-        ("overrides", "all"),
-        ("overrides", "tasks", task),
-    ]
-    found = (value_at(config, (*layer, "chat")) or {} for layer in layers)
+    names = {"task": task, "model": model}
+    found = (value_at(config, (*layer.path(names), "chat")) or {} for layer in OF_ANY_METHOD)
     return canonical(functools.reduce(merged, found), schema("run")["properties"]["chat"], f"chat of {task}/{model}")

@@ -1,6 +1,8 @@
 """What is checked of a configuration that no JSON schema can say."""
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,10 @@ from selfdistill.study.verl_words import hydra_overrides
 
 if TYPE_CHECKING:
     from selfdistill.study.study import Study
+
+
+#: Of one block of the matrix. Planning takes a second for some hundred runs (benchmarks/README.md).
+MOST_RUNS = 100_000
 
 
 def check_study(study: "Study") -> None:
@@ -124,10 +130,17 @@ def _check_matrix(study: "Study") -> None:
         at, names = (*place[0], axis), place[1].get(axis, [])
         for name in names if axis != "seeds" else ():
             study.names.check(axis, name, at)
-        if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise UserError(
                 f"{study.origin(at, names)}: {'.'.join(at)}: {twice[0]!r} is listed twice; two runs would have one "
                 "name: remove one"
+            )
+    for at, block in study.blocks.items():
+        if (count := math.prod(len(block[axis]) for axis in AXES)) > MOST_RUNS:
+            sizes = " x ".join(f"{len(block[axis]):,} {axis}" for axis in AXES)
+            raise UserError(
+                f"{study.origin(tuple(at.split('.', 2)), block)}: {at}: {sizes} are {count:,} runs; expected at most "
+                f"{MOST_RUNS:,}, which Snakemake can plan: leave some out"
             )
 
 

@@ -1,35 +1,40 @@
 """The files that a configuration was merged from, read again for messages and for what was there before merging."""
 
-import functools
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from selfdistill.errors import UserError
 from selfdistill.schemas import KeyPath, parsed
+from selfdistill.study.yaml_text import read_settings
+
+#: In place of a value that is not there: null is one that is.
+_ABSENT = object()
+
+
+#: The registries: files of the workflow's folder config/ that a study's own configuration is merged over.
+REGISTRIES = ("defaults", "models", "methods", "tasks")
 
 
 class ConfigFiles:
     """The files of a configuration, those of the command line before the registries."""
 
-    def __init__(self, files: Sequence[str | os.PathLike]):
-        """files: paths; the earlier of two is the stronger one."""
+    def __init__(self, files: Sequence[str | os.PathLike], elsewhere: str | None = None):
+        """files: paths; the earlier of two is the stronger one. elsewhere: where values come from that none has."""
         self._files = [str(file) for file in files]
+        self.elsewhere = elsewhere or ("--config" if files else "config")
 
     def origin(self, path: KeyPath, value: Any) -> str:
-        """Return the file that holds a value under these keys, else "--config"."""
+        """Return the file that holds a value under these keys, else `elsewhere`."""
         for file in self._files:
-            found = value_at(_read(file), path)
-            if found == value or (isinstance(found, str) and parsed(found) == value):
+            found = value_at(read_settings(file), path, _ABSENT)
+            if _same(found, value) or (isinstance(found, str) and _same(parsed(found), value)):
                 return os.path.relpath(file)
-        return "--config" if self._files else "config"
+        return self.elsewhere
 
     def values_at(self, path: KeyPath) -> list[Any]:
         """Return what each file has under these keys, None where it has nothing."""
-        return [value_at(_read(file), path) for file in self._files]
+        return [value_at(read_settings(file), path) for file in self._files]
 
     def ordered(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Return a configuration with its keys in the order in which the files give them.
@@ -39,22 +44,34 @@ class ConfigFiles:
         """
         like: Mapping[str, Any] = {}
         for file in reversed(self._files):
-            like = merged(like, _read(file) or {})
+            like = merged(like, read_settings(file) or {})
         return _reordered(config, like)
 
-    def refuse_repeated_keys(self) -> None:
-        """Raise UserError for a key that a file gives twice: YAML keeps the last without a word."""
+    def check(self) -> None:
+        """Raise UserError for a file that `read_settings` refuses."""
         for file in self._files:
-            _refuse_repeated_keys(file)
+            read_settings(file)
 
 
-def value_at(node: Any, path: KeyPath) -> Any:
-    """Return the value under these keys, None where there is none."""
+def registry_files(folder: str | os.PathLike) -> list[str]:
+    """Return the registries in the workflow's folder config/. Raises UserError for one that is not there."""
+    files = [os.path.join(folder, f"{name}.yaml") for name in REGISTRIES]
+    for file in files:
+        if not os.path.isfile(file):
+            raise UserError(
+                f"{os.path.relpath(file)}: no such file; this registry belongs to the workflow, beside its folder "
+                "workflow/: run it from a whole clone of the repository (snakemake -s <clone>/workflow/Snakefile)"
+            )
+    return files
+
+
+def value_at(node: Any, path: KeyPath, absent: Any = None) -> Any:
+    """Return the value under these keys, `absent` where there is none."""
     for key in path:
         try:
             node = node[key]
         except (KeyError, IndexError, TypeError):
-            return None
+            return absent
     return node
 
 
@@ -77,9 +94,9 @@ def refuse_odd_keys(node: Any, path: KeyPath = ()) -> None:
         refuse_odd_keys(value, (*path, key))
 
 
-@functools.lru_cache
-def _read(file: str) -> Any:
-    return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+def _same(found: Any, value: Any) -> bool:
+    """Whether two values are equal; nan is equal to itself here."""
+    return found == value or (found != found and value != value)
 
 
 def _reordered(node: Any, like: Any) -> Any:
@@ -87,20 +104,3 @@ def _reordered(node: Any, like: Any) -> Any:
         return node
     like = like if isinstance(like, Mapping) else {}
     return {key: _reordered(node[key], like.get(key)) for key in dict.fromkeys([*like, *node]) if key in node}
-
-
-def _refuse_repeated_keys(file: str) -> None:
-    def visit(node: yaml.Node | None, path: str) -> None:
-        if not isinstance(node, yaml.MappingNode):
-            return
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise UserError(
-                    f"{os.path.relpath(file)}, line {key.start_mark.line + 1}: {path}{key.value} stands twice; the "
-                    "second would silently replace the first: rename or remove one"
-                )
-            seen.add(key.value)
-            visit(value, f"{path}{key.value}.")
-
-    visit(yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from selfdistill.errors import UserError
+from selfdistill.errors import UserError, shown
 from selfdistill.schemas import KeyPath, nearest
 from selfdistill.study.config_files import ConfigFiles, value_at
 
@@ -35,6 +35,6 @@ class KnownNames:
         """
         if name not in known:
             raise UserError(
-                f"{self._files.origin(at, value_at(self._config, at))}: {'.'.join(at)}: unknown {what} {name!r}; "
+                f"{self._files.origin(at, value_at(self._config, at))}: {'.'.join(at)}: unknown {what} {shown(name)}; "
                 f"the nearest known one is {nearest(name, known)!r} (known: {', '.join(known)}{more})"
             )

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from selfdistill.errors import UserError
@@ -11,46 +10,13 @@ from selfdistill.study.checks import check_run
 from selfdistill.study.config_files import merged, value_at
 from selfdistill.study.data import DataSets
 from selfdistill.study.known_names import KnownNames
+from selfdistill.study.layer_order import LAYERS
 from selfdistill.study.matrix import BASE
 from selfdistill.study.models import BaseModels
 from selfdistill.study.objective_keys import ObjectiveKeys, source_sha256
 
 #: Keys of a run's `verl` section that are about the machine: no part of its settings, so a change retrains nothing.
 _MACHINE = ("nodes", "gpus_per_node")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A place in the configuration that may hold settings of a run.
-
-    Attributes:
-        at: keys that lead to it; names in braces are those of the run.
-        names_preset: whether its `preset` is read. A preset cannot choose itself, and a method's published values are
-            the same in both.
-    """
-
-    at: tuple[str, ...]
-    names_preset: bool = True
-
-    def path(self, names: Mapping[str, str]) -> KeyPath:
-        """Return the keys that lead to the layer of one run."""
-        return tuple(key.format(**names) for key in self.at)
-
-
-#: Weakest first. What a preset says of all runs gives way to published values; what it says of one loss is about that
-#: loss, and wins over them.
-LAYERS = (
-    Layer(("defaults",)),
-    Layer(("presets", "{preset}", "all"), names_preset=False),
-    Layer(("methods", "{method}"), names_preset=False),
-    Layer(("presets", "{preset}", "implementations", "{implementation}"), names_preset=False),
-    Layer(("tasks", "{task}", "run")),
-    Layer(("models", "{model}", "run")),
-    Layer(("overrides", "all")),
-    Layer(("overrides", "tasks", "{task}")),
-    Layer(("overrides", "methods", "{method}")),
-    Layer(("variants", "{variant}", "set")),
-)
 
 
 class RunSettings:

@@ -1,6 +1,7 @@
 """The keys of a method's objective: those of a shipped loss, or those that the entry of a user's own loss names."""
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,15 +47,24 @@ class ObjectiveKeys:
 def source_sha256(implementation: str) -> str | None:
     """Return the sha256 of the file of a user's own loss, so that an edit retrains its runs.
 
-    None where it is not importable here. Nothing but the packages around the module is imported.
+    None where it is not importable here. Nothing but the packages around the module is imported. Raises UserError for
+    a module that has no file of its own.
     """
+    module = implementation.partition(":")[0]
+    if module.partition(".")[0] == "__main__":
+        raise UserError(f"{implementation}: __main__ is another module in every job; name one that can be imported")
     try:
-        found = importlib.util.find_spec(implementation.partition(":")[0])
+        found = importlib.util.find_spec(module)
     except ImportError:
         return None
+    except Exception as error:  # the packages around it are imported, and may raise anything
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UserError(f"{implementation}: cannot find this module ({said}); name one that can be imported") from None
     if found is None or found.origin is None:
         return None
-    return known_sha256(found.origin)
+    if not found.has_location:
+        raise UserError(f"{implementation}: this module is built into Python and holds no loss; name a class of yours")
+    return known_sha256(found.origin) if os.path.isfile(found.origin) else None
 
 
 def _from_text(value: Any) -> Any:

@@ -1,7 +1,10 @@
 """Names of the files that the workflow makes: the one place that rules, trainers and reporting take them from."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
+#: The repository that this library is part of, with its folders config/ and resources/.
+CLONE = Path(__file__).parents[3]
 _CELL = "{task}/{model}/{variant}/seed{seed}"
 #: Where a run's files are; both are also the patterns of the rules' outputs.
 RUN_FOLDER = f"results/runs/{_CELL}"

@@ -84,8 +84,8 @@ class Reported:
         return functools.cache(self._files)
 
     def cells(self, runs: list[Run]) -> list[dict[str, Any]]:
-        """Runs with their files, as JSON."""
-        return [{**asdict(run), "files": asdict(self.files(run))} for run in runs]
+        """Return runs with their files, where these lie, as JSON."""
+        return [{**asdict(run), "files": asdict(self._placed(self.files(run)))} for run in runs]
 
     def data(self) -> list[dict[str, Any]]:
         """What is known of each file of data that they are trained or evaluated on, each once: dataset, split, path,
@@ -122,7 +122,7 @@ class Reported:
     def _files(self, run: Run) -> Files:
         benchmarks = self._study.benchmarks(run.task)
         if self.source:
-            folder = Path(self.source, *run.draws_folder.split("/")[2:])
+            folder = Path(self._study.given(self.source), *run.draws_folder.split("/")[2:])
             found = {name: str(folder / file) for name, file in {**RUN_FILES, "account": ACCOUNT}.items()}
             beside = {name: file for name, file in found.items() if os.path.isfile(file)}
             return Files({name: str(folder / f"{name}.parquet") for name in benchmarks}, **beside)
@@ -130,16 +130,22 @@ class Reported:
         draws = {name: f"{run.draws_folder}/{name}.parquet" for name in benchmarks}
         return Files(draws, **trained, account=f"{run.draws_folder}/{ACCOUNT}")
 
+    def _placed(self, files: Files) -> Files:
+        """The same files where they lie; Snakemake moves what rules declare under a module's `prefix`."""
+        placed = self._study.placed
+        others = {name: placed(file) for name, file in vars(files).items() if name != "draws" and file}
+        return Files({name: placed(file) for name, file in files.draws.items()}, **others)
+
     def _lacks(self, run: Run) -> dict[str, str] | None:
         """Status and reason of a run that is not complete."""
-        files = self.files(run)
+        files = self._placed(self.files(run))
         if self.source:
             absent = [file for file in files.draws.values() if not os.path.isfile(file)]
             why = f"{absent[0]} is not there" if absent else _misplaced(run, files)
             return {"status": NOT_RUN, "why": why} if why else None
         for stage, wanted in self._stages(run, files):
             if not all(map(os.path.isfile, wanted)):
-                return _told_by(run_log(stage, run.task, run.model, run.variant, run.seed))
+                return _told_by(self._study.placed(run_log(stage, run.task, run.model, run.variant, run.seed)))
         cell = (run.task, run.model, run.variant, run.seed)
         if files.provenance and _fact(files.provenance, "config_hash") != config_hash(self._study.resolve(*cell)):
             return {"status": NOT_RUN, "why": f"{run.folder} is of other settings"}

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from selfdistill.hub.lock import DATASETS, LOCK_FILE, MODELS, Lock, entry_name, 
 from selfdistill.schemas import KeyPath, checked, schema
 from selfdistill.study.base_chat import base_chat
 from selfdistill.study.checks import check_study
-from selfdistill.study.config_files import ConfigFiles, refuse_odd_keys
+from selfdistill.study.config_files import ConfigFiles, merged, refuse_odd_keys, registry_files
 from selfdistill.study.data import GENERATED, HUB, DataSets
 from selfdistill.study.evaluations import Evaluations
 from selfdistill.study.known_names import KnownNames
@@ -20,6 +20,7 @@ from selfdistill.study.layers import RunSettings
 from selfdistill.study.matrix import BASE, Matrix, Run
 from selfdistill.study.models import BaseModels
 from selfdistill.study.objective_keys import ObjectiveKeys
+from selfdistill.study.yaml_text import check_expansion, read_settings
 
 
 @dataclass(frozen=True, eq=False)  # known by identity, so that what is computed of it can be kept
@@ -33,16 +34,20 @@ class Study:
         files: the files that it was merged from, those of the command line before the registries. Read again for
             messages, and for what an entry was before something was merged over it.
         lock: what files of the hub are held to (see `selfdistill.hub.lock`).
+        elsewhere: where values come from that no file has, for messages; None: --config.
+        placed: from the path that a rule declares to where the file lies: elsewhere under a module's `prefix`.
     """
 
     config: Mapping[str, Any]
     files: Sequence[str | os.PathLike]
     lock: Lock = dataclasses.field(default_factory=lambda: {DATASETS: {}, MODELS: {}})
+    elsewhere: str | None = None
+    placed: Callable[[str], str] = str
 
     @functools.cached_property
     def config_files(self) -> ConfigFiles:
         """The files, read again."""
-        return ConfigFiles(self.files)
+        return ConfigFiles(self.files, self.elsewhere)
 
     @functools.cached_property
     def matrix(self) -> Matrix:
@@ -82,6 +87,10 @@ class Study:
     def origin(self, path: KeyPath, value: Any) -> str:
         """Return the file that holds a value under these keys, else "--config"."""
         return self.config_files.origin(path, value)
+
+    def given(self, path: str) -> str:
+        """Return a path of the user's own, from the working directory: absolute where Snakemake would move it."""
+        return path if self.placed(path) == path else os.path.abspath(path)
 
     @property
     def variants(self) -> dict[str, str]:
@@ -223,16 +232,22 @@ class Study:
 
 
 def load_study(
-    config: Mapping[str, Any], files: Sequence[str | os.PathLike] = (), lock_file: str | os.PathLike = LOCK_FILE
+    config: Mapping[str, Any],
+    files: Sequence[str | os.PathLike] = (),
+    lock_file: str | os.PathLike = LOCK_FILE,
+    *,
+    elsewhere: str | None = None,
+    placed: Callable[[str], str] = str,
 ) -> Study:
     """Check a merged configuration.
 
     Args:
         config: as Snakemake merged it: registries, the config file, --config.
         files: the files that it was merged from, those of the command line before the registries; only read again,
-            for messages, for the types of an own method's published values, and to find keys that a file gives twice
-            (YAML keeps the last without a word).
+            for messages, for the types of an own method's published values, and for what YAML would read as
+            something else than it looks like.
         lock_file: what files of the hub are held to; it need not be there.
+        elsewhere, placed: as of `Study`.
 
     Returns:
         The study, each of its runs resolved once.
@@ -240,14 +255,42 @@ def load_study(
     Raises:
         UserError: for whatever is wrong, naming place, key and the nearest valid one.
     """
-    written = ConfigFiles(files)
-    written.refuse_repeated_keys()
+    written = ConfigFiles(files, elsewhere)
+    written.check()
+    check_expansion(config, written.elsewhere)
     refuse_odd_keys(config)
     config = written.ordered({"variants": {}, "overrides": {}, **config})
     config = checked(config, schema("config"), origin=written.origin)
-    study = Study(config, files, read_lock(lock_file))
+    study = Study(config, files, read_lock(lock_file), elsewhere, placed)
     check_study(study)
     return study
+
+
+def load_registered_study(
+    config: Mapping[str, Any], files: Sequence[str | os.PathLike], registries: str | os.PathLike, **more: Any
+) -> Study:
+    """Check a configuration that is merged over the registries, whether it holds them already or not.
+
+    Args:
+        config: what is run: config files and --config, or the `config` of a module.
+        files: the config files that it was merged from, the strongest first.
+        registries: the workflow's folder config/.
+        more: passed on to `load_study`.
+
+    Returns:
+        As `load_study`.
+
+    Raises:
+        UserError: as `load_study`, and for a registry that is not there.
+    """
+    shipped = registry_files(registries)
+    whole: dict[str, Any] = {}
+    for file in shipped:
+        whole = merged(whole, read_settings(file) or {})
+    ConfigFiles(files).check()
+    check_expansion(config, more.get("elsewhere") or "--config")
+    more_files = [file for file in shipped if not any(os.path.samefile(file, other) for other in files)]
+    return load_study(merged(whole, config), [*files, *more_files], **more)
 
 
 def config_hash(settings: Mapping[str, Any]) -> str:
