@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,7 @@ import torch
 import yaml
 from safetensors.torch import save
 
-from selfdistill.runs import clean_states as cleaning
-from selfdistill.runs.clean_states import clean_states
+from selfdistill.runs.clean_states import clean_states, main
 from selfdistill.runs.folder_lock import folder_lock
 from selfdistill.study.study import config_hash
 
@@ -90,18 +87,15 @@ def test_a_state_that_a_process_holds_or_that_is_nobodys_stays(results):
     assert {OLD, "0abc"} <= states(results)
 
 
-def test_nothing_goes_unasked(results):
-    def run(*words):
-        command = [sys.executable, "-m", cleaning.__name__, str(results), *words]
-        library = {"PYTHONPATH": str(Path(cleaning.__file__).parents[2])}
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, env=library).stdout
-
+def test_nothing_goes_unasked(results, capsys):
     before = states(results)
-    said = run()
+    main([str(results)])
+    said = capsys.readouterr().out
     assert states(results) == before
     assert f"{OLD} (0.0 MB): {results}/runs/{PLACE} has results of other settings, would be removed" in said
     assert "make gc YES=1" in said
-    run("--yes")
+    main([str(results), "--yes"])
+    assert f"{results}/runs/{PLACE} has results of other settings, removed" in capsys.readouterr().out
     assert states(results) == {NEW, "0def", "unfinished"}
 
 

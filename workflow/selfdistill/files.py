@@ -230,7 +230,8 @@ def _set_mode(path: str | os.PathLike, of_folders: int, of_files: int) -> None:
     found = os.lstat(path).st_mode
     wanted = of_folders if stat.S_ISDIR(found) else of_files
     if not stat.S_ISLNK(found) and stat.S_IMODE(found) != wanted:
-        os.chmod(path, wanted)
+        with contextlib.suppress(PermissionError):  # some file systems have one mode for all, of the mount
+            os.chmod(path, wanted)
 
 
 def _sync_file(path: str | os.PathLike) -> None:

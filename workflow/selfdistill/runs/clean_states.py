@@ -8,6 +8,7 @@ Unfinished states are left alone: they hold work that a later run may go on with
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,11 +101,12 @@ def _size(folder: Path) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
-def _main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    """Print what would go and what stays, and why; with --yes remove it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("results", nargs="?", type=Path, default=Path("results"))
     parser.add_argument("--yes", action="store_true", help="remove them; without it they are only listed")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if options.yes:
         print("\n".join(clean_states(options.results)) or "nothing to remove")
         return
@@ -116,4 +118,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    main()
