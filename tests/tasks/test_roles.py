@@ -232,9 +232,14 @@ def test_order_does_not_matter_and_every_single_change_does(people, seed, random
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.text(max_size=40))
+@given(st.text(st.characters(), max_size=40))
 def test_any_text_is_graded(answer):
     assert not grade(answer, REFERENCE)
+
+
+def test_a_lone_surrogate_is_no_letter_of_a_name():
+    assert not grade("Ann\ud800 is a knight", "Ann is a knight\ud800 and Ben a knave")
+    assert grade("\ud800 Ann is a knight", "Ann is a knight")
 
 
 PIECES = [
