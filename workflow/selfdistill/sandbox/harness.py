@@ -153,7 +153,8 @@ def become_program(program: str, job: dict, settings: dict, stdin: int, stdout: 
     try:
         exec(compile(program, NAME, "exec", dont_inherit=True), module.__dict__)
         if calls:
-            told = {"result": json.dumps(_function(module, job)(*job["arguments"]))}
+            function, given = _function(module, job), job["arguments"]
+            told = {"result": json.dumps(function(**given) if isinstance(given, dict) else function(*given))}
     except SystemExit:
         if not calls:
             raise

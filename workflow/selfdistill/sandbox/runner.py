@@ -9,7 +9,7 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,11 +49,15 @@ class Limits:
 class Call:
     """One run of a program: with a text on standard input or, with `arguments`, a call of one of its functions.
 
-    function: its name, or "" for the first that there is. classes: look for it in a class Solution first.
+    Attributes:
+        stdin: the text.
+        arguments: JSON values in order, or by name.
+        function: its name, or "" for the first that there is.
+        classes: look for it in a class Solution first.
     """
 
     stdin: str = ""
-    arguments: tuple[Any, ...] | None = None
+    arguments: Sequence[Any] | Mapping[str, Any] | None = None
     function: str = ""
     classes: bool = True
 
