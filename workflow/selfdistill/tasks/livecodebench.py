@@ -66,6 +66,8 @@ def unpack_tests(packed: str) -> Any:
         data = unpacker.decompress(base64.b64decode(packed, validate=True), _MOST_BYTES)
     except (binascii.Error, ValueError, zlib.error) as error:
         raise ValueError(f"neither JSON nor base64 of zlib ({error})") from None
+    if not unpacker.eof and not unpacker.unconsumed_tail:
+        raise ValueError("neither JSON nor base64 of zlib (it is cut)")
     if unpacker.unconsumed_tail:
         raise ValueError(f"more than {_MOST_BYTES} bytes of tests")
     try:

@@ -67,12 +67,12 @@ def calls_in(response: str) -> list[ToolCall]:
     """The calls of a response in order: action labels, each with the input label that follows it."""
     labels = list(_LABEL.finditer(response))
     found: list[ToolCall] = []
-    for label, following in zip(labels, [*labels[1:], None], strict=True):
+    for number, label in enumerate(labels):
         if not label["input"]:
             line = response[label.end() :].lstrip(" \t").partition("\n")[0]
             found.append(ToolCall(_plain(line), None))
         elif found and found[-1].input is None:
-            end = following.start() if following else len(response)
+            end = labels[number + 1].start() if number + 1 < len(labels) else len(response)
             found[-1] = ToolCall(found[-1].name, _canonical(response[label.end() : end]))
     return found
 
