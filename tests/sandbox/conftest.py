@@ -3,7 +3,8 @@
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.sandbox.isolation import Isolation, isolation
+from selfdistill.sandbox.isolation import Isolation
+from selfdistill.sandbox.trial import isolation
 
 
 @pytest.fixture(scope="session")

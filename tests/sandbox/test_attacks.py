@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.sandbox import isolation as isolating
+from selfdistill.sandbox import trial as isolating
 from selfdistill.sandbox.isolation import HARNESS, Isolation
-from selfdistill.sandbox.runner import Call, Limits, Run, run_program, run_with
+from selfdistill.sandbox.runner import Call, Limits, Run, run_with
 from selfdistill.sandbox.syscalls import refused_calls
+from selfdistill.sandbox.trial import run_program
 
 SHORT = Limits(seconds=1, wall_seconds=1, memory_bytes=64 << 20, processes=8, output_bytes=1 << 16, file_bytes=1 << 20)
 #: A right answer after the attack, to another test: first input "attack", second "answer".
@@ -200,7 +201,7 @@ def test_nothing_is_left_when_a_session_is_over(isolated):
 def test_the_sandbox_ends_with_whoever_asked(isolated, tmp_path):
     """A trainer that is killed leaves no program behind."""
     script = (
-        "from selfdistill.sandbox.runner import *\nisolation()\nprint('tried', flush=True)\n"
+        "from selfdistill.sandbox.trial import *\nisolation()\nprint('tried', flush=True)\n"
         "run_program('import time\\nprint(1)\\ntime.sleep(300)', [Call()], Limits(seconds=300, wall_seconds=300))"
     )
     asked = {"env": os.environ | {"TMPDIR": str(tmp_path)}, "stdout": subprocess.PIPE}

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from selfdistill.sandbox.isolation import Isolation
-from selfdistill.sandbox.runner import Call, Limits, run_program, run_with
+from selfdistill.sandbox.runner import Call, Limits, run_with
+from selfdistill.sandbox.trial import run_program
 
 RIGHT = {
     "input": "n = int(input())\nprint(n * n)",

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.sandbox import isolation as isolating
-from selfdistill.sandbox.isolation import isolation
+from selfdistill.sandbox import trial as isolating
 from selfdistill.sandbox.runner import Run
+from selfdistill.sandbox.trial import isolation
 from selfdistill.tasks import code
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.schema import Problem

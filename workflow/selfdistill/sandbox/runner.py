@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from selfdistill.errors import UserError
-from selfdistill.sandbox.isolation import ENVIRONMENT, PACKAGES, Isolation, isolation, own_bytes, packages
+from selfdistill.sandbox.isolation import ENVIRONMENT, PACKAGES, Isolation, own_bytes, packages
 from selfdistill.sandbox.syscalls import refused_calls
 
 Status = Literal["ok", "error", "time", "output", "ended"]
@@ -84,28 +84,11 @@ class Run:
     seconds: float = 0.0
 
 
-def run_program(
-    program: str, calls: Sequence[Call], limits: Limits | None = None, *, allow_unisolated: bool = False
-) -> list[Run]:
-    """Run a program on each input, in a fresh sandbox with a fresh process for each.
-
-    Args:
-        program: its source.
-        calls: the inputs, in order.
-        limits: those of `Limits` where it is None.
-        allow_unisolated: run it under limits alone where no isolation can be had.
-
-    Returns:
-        What came of each. The program saw its inputs only, so it is for the caller to judge them.
-
-    Raises:
-        UserError: where no isolation can be had, and `allow_unisolated` is off; where the sandbox does not start.
-    """
-    return run_with(isolation(allow_unisolated=allow_unisolated), program, calls, limits or Limits())
-
-
 def run_with(way: Isolation, program: str, calls: Sequence[Call], limits: Limits) -> list[Run]:
-    """`run_program` with a certain isolation. A sandbox in which a program left files is not used again."""
+    """Run a program on each input behind certain walls, in one sandbox with a fresh process for each.
+
+    A sandbox in which a program left files is not used again. Raises UserError where it does not start.
+    """
     deadline = time.monotonic() + limits.question_seconds
     runs: list[Run] = []
     while len(runs) < len(calls):

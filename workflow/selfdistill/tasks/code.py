@@ -14,7 +14,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from selfdistill.errors import UserError
-from selfdistill.sandbox.runner import Call, Limits, Run, run_program
+from selfdistill.sandbox.runner import Call, Limits, Run
+from selfdistill.sandbox.trial import run_program
 from selfdistill.tasks.code_feedback import Failure, feedback_of, no_program
 from selfdistill.tasks.graded import Graded, feedback_level
 from selfdistill.tasks.schema import Problem
