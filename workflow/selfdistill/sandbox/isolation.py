@@ -5,7 +5,6 @@ Which way holds on a machine is found by `trial`.
 
 import functools
 import importlib.util
-import itertools
 import os
 import subprocess
 import sys
@@ -26,7 +25,6 @@ _STORES = ("/nix/store", "/gnu/store")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 # The kernel ends a sandbox rather than a trainer when memory runs out.
 _FIRST_TO_GO = ("/bin/sh", "-c", 'echo 1000 2>/dev/null >/proc/self/oom_score_adj; exec "$@"', "sh")
-_counter = itertools.count(os.getpid())
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Isolation:
     @property
     def uid(self) -> int | None:
         """A user for one sandbox to become."""
-        return _FREE_UIDS[next(_counter) % len(_FREE_UIDS)] if self.as_root else None
+        return _FREE_UIDS[int.from_bytes(os.urandom(4)) % len(_FREE_UIDS)] if self.as_root else None
 
     def command(self, folder: str, packages: dict[str, str], file_bytes: int, refused: int) -> tuple[list[str], str]:
         """The command that starts the harness, and where its packages are inside.
