@@ -69,11 +69,11 @@ def read_records(path: str | os.PathLike, columns: Sequence[str] | None = None) 
     Raises UserError for a file that cannot be read or lacks a column, and with column and row where a value is missing
     or a list is not as long as the row's tokens: the file may come from elsewhere.
     """
-    fields, optional = {field.name: field for field in (*SCHEMA, *OPTIONAL)}, {field.name for field in OPTIONAL}
+    fields = {field.name: field for field in (*SCHEMA, *OPTIONAL)}
     wanted = list(fields if columns is None else columns)
     try:
         file = pq.ParquetFile(path)
-        wanted = [name for name in wanted if name not in optional or name in file.schema_arrow.names]
+        wanted = [name for name in wanted if name in SCHEMA.names or name in file.schema_arrow.names]
         schema = pa.schema([fields[name] for name in wanted])
         table = file.read(columns=wanted).select(wanted).cast(schema)
         table.validate(full=True)  # texts that are not UTF-8
@@ -90,7 +90,7 @@ def _check(table: pa.Table, path: str | os.PathLike) -> None:
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     lengths = {name: _lengths(column) for name, column in columns.items() if pa.types.is_list(column.type)}
     for name, column in columns.items():
-        if name not in _NULLABLE:
+        if name not in _NULLABLE and name in SCHEMA.names:
             _refuse(path, name, np.asarray(column.is_null()), "has no value")
         if name in _FINITE:
             _refuse(path, name, ~np.isfinite(np.asarray(column)), "is no finite number")

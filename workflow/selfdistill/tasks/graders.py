@@ -39,7 +39,9 @@ READABLE: dict[str, Callable[[str], bool]] = {
 }
 
 #: By grader: the plain number that it takes a reference for which is none by its text, or None.
-STANDS_FOR: dict[str, Callable[[str], str | None]] = dict.fromkeys(READABLE, lambda _: None) | {"maths": maths.stands_for}
+STANDS_FOR: dict[str, Callable[[str], str | None]] = dict.fromkeys(READABLE, lambda _: None) | {
+    "maths": maths.stands_for
+}
 
 #: Graders whose score is more than right or wrong.
 SCORED = ("code", "code_as_published")
