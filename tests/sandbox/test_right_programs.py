@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from selfdistill.sandbox import trial
 from selfdistill.sandbox.isolation import Isolation
 from selfdistill.sandbox.runner import Call, Limits, run_with
 from selfdistill.sandbox.trial import run_program
@@ -124,3 +125,12 @@ def test_results_are_json_or_errors(isolated):
 
 def test_a_way_is_found_here(isolated):
     assert run_program("print(1)", [Call()])[0].stdout == "1\n"
+
+
+def test_every_way_that_holds_runs_programs(isolated):
+    """As root there are several: the first one that holds is used, and the others must be as good."""
+    holding = [way for way in trial._ways() if not trial._fault(way)]
+    assert isolated in holding
+    for way in holding:
+        runs = run_with(way, RIGHT["working file"], [Call(stdin=f"{n}\n") for n in (3, 12)], Limits())
+        assert [(run.status, run.stdout) for run in runs] == [("ok", "9\n"), ("ok", "144\n")], way

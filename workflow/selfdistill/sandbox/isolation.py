@@ -8,7 +8,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,26 +35,25 @@ class Isolation:
         bwrap: bubblewrap's binary, or "" for none: limits and a fresh interpreter are all there is then.
         as_root: mounts are made by root, and the harness becomes a user without rights; else everything happens in a
             user namespace.
+        as_other: bubblewrap is started as a user without rights, for a root who may not mount.
         options: further options of bubblewrap's.
     """
 
     bwrap: str
     as_root: bool = False
+    as_other: bool = False
     options: tuple[str, ...] = ()
 
-    @property
-    def uid(self) -> int | None:
-        """A user for one sandbox to become."""
-        return _FREE_UIDS[int.from_bytes(os.urandom(4)) % len(_FREE_UIDS)] if self.as_root else None
-
-    def command(self, folder: str, packages: dict[str, str], file_bytes: int, refused: int) -> tuple[list[str], str]:
+    def command(
+        self, folder: str, packages: dict[str, str], file_bytes: int, fds: Mapping[str, int]
+    ) -> tuple[list[str], str]:
         """The command that starts the harness, and where its packages are inside.
 
         Args:
             folder: an empty folder outside; the working folder where there is no isolation.
             packages: folders to be imported from, by name.
             file_bytes: size of the working folder.
-            refused: a file descriptor from which bubblewrap reads the filter of system calls, or -1 for none.
+            fds: file descriptors from which bubblewrap reads: "harness", and "refused", the filter of system calls.
         """
         if not self.bwrap:
             inside = os.path.join(os.path.dirname(folder), "packages")
@@ -64,8 +63,8 @@ class Isolation:
             return [*_FIRST_TO_GO, interpreter(), *FLAGS, str(HARNESS)], inside
         wall = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
         wall += ["--die-with-parent", "--as-pid-1", "--cap-drop", "ALL", *self.options]
-        if refused >= 0:
-            wall += ["--seccomp", str(refused)]
+        if "refused" in fds:
+            wall += ["--seccomp", str(fds["refused"])]
         if self.as_root:
             wall += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         else:
@@ -77,12 +76,17 @@ class Isolation:
             wall += ["--ro-bind-try", path, path]
         for name in _DEVICES:  # no /proc: nobody inside has business with other processes
             wall += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-        wall += ["--ro-bind", str(HARNESS), "/harness.py"]
+        wall += ["--ro-bind-data", str(fds["harness"]), "/harness.py"]
         for name, path in packages.items():
             wall += ["--ro-bind", path, f"/packages/{name}"]
         wall += ["--size", str(file_bytes), "--tmpfs", "/work", "--symlink", "work", "/tmp"]
         wall += ["--remount-ro", "/", "--chdir", "/work"]
         return [*_FIRST_TO_GO, self.bwrap, *wall, "--", interpreter(), *FLAGS, "/harness.py"], "/packages"
+
+
+def free_uid() -> int:
+    """A user for one sandbox to become."""
+    return _FREE_UIDS[int.from_bytes(os.urandom(4)) % len(_FREE_UIDS)]
 
 
 def interpreter() -> str:

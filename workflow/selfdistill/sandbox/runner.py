@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from selfdistill.errors import UserError
-from selfdistill.sandbox.isolation import ENVIRONMENT, PACKAGES, Isolation, own_bytes, packages
+from selfdistill.sandbox.isolation import ENVIRONMENT, HARNESS, PACKAGES, Isolation, free_uid, own_bytes, packages
 from selfdistill.sandbox.syscalls import refused_calls
 
 Status = Literal["ok", "error", "time", "output", "ended"]
@@ -97,6 +97,14 @@ def run_with(way: Isolation, program: str, calls: Sequence[Call], limits: Limits
     return runs
 
 
+class NotStartedError(UserError):
+    """A sandbox that does not start; `words` are bubblewrap's, or the interpreter's."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"the sandbox for programs that a model wrote does not start: {words}; see docs/sandbox.md")
+        self.words = words
+
+
 class _EndedError(Exception):
     """The harness is gone, or says nothing in time."""
 
@@ -104,7 +112,9 @@ class _EndedError(Exception):
 class _Session:
     """A harness that is running, and the pipes to it."""
 
-    def __init__(self, command: list[str], folder: str, output_bytes: int, fds: tuple[int, ...]) -> None:
+    def __init__(
+        self, command: list[str], folder: str, output_bytes: int, fds: tuple[int, ...], way: Isolation
+    ) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the session)
         self._longest = 14 * output_bytes + (1 << 20)  # of a reply: output and result, escaped
         self._process = subprocess.Popen(
@@ -116,6 +126,7 @@ class _Session:
             cwd=folder,
             start_new_session=True,
             pass_fds=fds,
+            **({"user": (uid := free_uid()), "group": uid, "extra_groups": []} if way.as_other else {}),
         )
         for stream in (self._process.stdin, self._process.stdout):
             os.set_blocking(stream.fileno(), False)
@@ -125,9 +136,7 @@ class _Session:
         try:
             self._ask(settings, time.monotonic() + _START_SECONDS)
         except _EndedError:
-            raise UserError(
-                f"the sandbox for programs that a model wrote does not start: {self._last_words()}; see docs/sandbox.md"
-            ) from None
+            raise NotStartedError(self._last_words()) from None
 
     def run(self, calls: Sequence[Call], limits: Limits, deadline: float) -> Iterator[Run]:
         """What comes of each call, until one leaves something behind."""
@@ -216,17 +225,17 @@ def _session(way: Isolation, program: str, limits: Limits) -> Iterator[_Session]
     """A sandbox with the program, before its first call. Raises UserError where it does not start."""
     with (
         tempfile.TemporaryDirectory(prefix="sandbox-", ignore_cleanup_errors=True) as outer,
-        _read_from(refused_calls()) as refused,
+        _readable({"harness": HARNESS.read_bytes(), "refused": refused_calls()}) as fds,
     ):
         folder = os.path.join(outer, "work")
         os.mkdir(folder)
-        command, inside = way.command(folder, packages(), limits.file_bytes, refused)
+        command, inside = way.command(folder, packages(), limits.file_bytes, fds)
         settings = {
             "program": program,
             "packages": inside,
             "preloaded": PACKAGES,
-            "uid": way.uid,
-            "tasks": 0 if way.as_root else _tasks_counted(),
+            "uid": free_uid() if way.as_root else None,
+            "tasks": 0 if way.as_root or way.as_other else _tasks_counted(),
             "own_bytes": own_bytes(),
             "seconds": limits.seconds,
             "memory_bytes": limits.memory_bytes,
@@ -234,7 +243,7 @@ def _session(way: Isolation, program: str, limits: Limits) -> Iterator[_Session]
             "output_bytes": limits.output_bytes,
             "file_bytes": limits.file_bytes,
         }
-        session = _Session(command, folder, settings["output_bytes"], (refused,) if refused >= 0 else ())
+        session = _Session(command, "/" if way.bwrap else folder, settings["output_bytes"], tuple(fds.values()), way)
         try:
             session.start(settings)
             yield session
@@ -243,18 +252,17 @@ def _session(way: Isolation, program: str, limits: Limits) -> Iterator[_Session]
 
 
 @contextlib.contextmanager
-def _read_from(data: bytes | None) -> Iterator[int]:
-    """A file descriptor that gives these bytes, or -1 for None."""
-    if data is None:
-        yield -1
-        return
-    fd = os.memfd_create("filter")
+def _readable(texts: Mapping[str, bytes | None]) -> Iterator[dict[str, int]]:
+    """File descriptors that give these bytes, by name; none for None."""
+    fds = {name: os.memfd_create(name) for name, data in texts.items() if data is not None}
     try:
-        os.write(fd, data)
-        os.lseek(fd, 0, os.SEEK_SET)
-        yield fd
+        for name, fd in fds.items():
+            os.write(fd, texts[name])
+            os.lseek(fd, 0, os.SEEK_SET)
+        yield fds
     finally:
-        os.close(fd)
+        for fd in fds.values():
+            os.close(fd)
 
 
 def _tasks_counted() -> int:

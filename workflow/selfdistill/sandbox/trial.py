@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from selfdistill.errors import UserError
 from selfdistill.sandbox.isolation import HARNESS, Isolation
-from selfdistill.sandbox.runner import Call, Limits, Run, run_with
+from selfdistill.sandbox.runner import Call, Limits, NotStartedError, Run, run_with
 
 
 def run_program(
@@ -69,6 +69,8 @@ def _ways() -> Iterator[Isolation]:
     for binary in _binaries():
         if os.geteuid() == 0:
             yield Isolation(binary, as_root=True)
+            yield Isolation(binary, as_other=True, options=("--disable-userns",))
+            yield Isolation(binary, as_other=True)
         yield Isolation(binary, options=("--disable-userns",))
         yield Isolation(binary)  # bubblewrap before 0.8 has no such option
 
@@ -92,8 +94,8 @@ def _fault(way: Isolation) -> str:
         limits = Limits(seconds=5, wall_seconds=10, memory_bytes=256 << 20, processes=job["processes"])
         try:
             (run,) = run_with(way, _PROBE, [Call(stdin=json.dumps(job))], limits)
-        except UserError as error:
-            return f"{way.bwrap}: {error}"
+        except NotStartedError as error:
+            return f"{way.bwrap} does not start ({error.words})"
     if run.status != "ok":
         return f"{way.bwrap} does not run a program ({run.error})"
     faults = run.stdout.split("\n")[:-1]
