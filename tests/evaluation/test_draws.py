@@ -51,6 +51,25 @@ def test_round_trip(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["chain-3.parquet"]
 
 
+def test_scores_and_feedback_are_kept_where_the_grader_has_them(tmp_path):
+    told = [
+        dataclasses.replace(draw, score=draw.n_tokens / 100, feedback="" if draw.correct else "too short\n")
+        for draw in make_draws()
+    ]
+    path = tmp_path / "chain-3.parquet"
+    write_draws(path, told)
+    frame = read_draws(path)
+    assert list(frame.columns) == [*SCHEMA.names, "score", "feedback"]
+    assert frame["feedback"].tolist() == [draw.feedback for draw in told]
+    np.testing.assert_allclose(frame["score"], [draw.score for draw in told], rtol=1e-6)
+    assert list(read_draws(path, texts=False).columns) == [
+        name for name in SCHEMA.names if name not in ("response", "answer")
+    ]
+    write_draws(path, make_draws())
+    assert pq.read_schema(path).names == SCHEMA.names
+    np.testing.assert_array_equal(read_matrix(path).correct, to_matrix(frame).correct)
+
+
 def test_equal_draws_give_equal_bytes(tmp_path):
     write_draws(tmp_path / "a.parquet", make_draws())
     write_draws(tmp_path / "b.parquet", make_draws())

@@ -99,7 +99,7 @@ def puzzles(tmp_path):
 def test_benchmarks_of_another_task_are_drawn_like_its_own_and_graded_as_there(run, tmp_path, puzzles, monkeypatch):
     asked = set()
 
-    def grade(response, problem, grader, *, first_role_counts):
+    def grade(response, problem, grader, *, first_role_counts, **_):
         asked.add((problem.data_source, grader, first_role_counts))
         return grade_response(response, problem, grader, first_role_counts=first_role_counts)
 
@@ -159,3 +159,13 @@ def test_vllm_draws_alike(run, tmp_path):
     found = {name: tmp_path / f"vllm-{name}.parquet" for name in BENCHMARKS}
     assert pq.read_schema(found["chain-1"]).equals(SCHEMA)
     assert contents(found) == contents(evaluate(run, tmp_path, "own")[0])
+
+
+def test_a_grader_with_feedback_says_it_in_the_draws(run, tmp_path):
+    problems = [Problem(f"c/{i}", "c", "Which?\n\nA: 1\nB: 2", "A", "", "mcq", i, "val") for i in range(2)]
+    write_problems(tmp_path / "val.parquet", problems)
+    task = {"grader": "choice", "grading": {"feedback": "format"}, "draws": 1, "evaluation": dict(GREEDY)}
+    evaluate_run(run / "model", tmp_path / "val.parquet", task, 0, {"c": tmp_path / "c.parquet"}, lambda _: None)
+    frame = read_draws(tmp_path / "c.parquet")
+    assert list(frame.columns) == [*SCHEMA.names, "feedback"]
+    assert all("<answer>" in told for told in frame["feedback"])

@@ -36,6 +36,17 @@ def runs(tmp_path):
     ]
 
 
+def test_feedback_is_shown_where_the_grader_gave_any(tmp_path):
+    rows = [record(words(20, key=i), prompt=i, key=i) for i in range(2)]
+    rows[1] |= {"feedback": "Wrong answer on test 1 </script>", "score": 0.5}
+    run = run_with(tmp_path, rows)
+    page = page_of([run])
+    assert [each.get("feedback") for each in data_of(page)["rollouts"]] == [None, "Wrong answer on test 1 </script>"]
+    plain, told = token_packing.rollout_sizes(run.records)["bytes"]
+    assert told > plain
+    assert "Feedback:" in page
+
+
 def test_every_number_of_a_rollout_is_there_to_one_part_in_two_thousand(runs):
     data = data_of(page_of(runs))
     assert [(r["run"], r["step"], r["name"]) for r in data["rollouts"]] == [

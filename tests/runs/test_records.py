@@ -1,5 +1,6 @@
 """What is kept of a run's rollouts: which, with what numbers, and that training does not notice."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -58,6 +59,30 @@ def test_the_choice_is_of_hinted_rows_and_a_function_of_seed_and_step():
     assert chosen != chosen_rows(hinted, 6, 0, 6)
     assert chosen_rows(hinted, 100, 0, 5) == [i for i in range(60) if hinted[i]]
     assert chosen_rows([False] * 4, 3, 0, 1) == []
+
+
+def test_score_and_feedback_are_recorded_where_the_grader_has_them(make, tmp_path):
+    def told(response, problem):
+        graded = coin(response, problem)
+        return dataclasses.replace(
+            graded, score=0.75 if graded.correct else 0.25, feedback="" if graded.correct else "no"
+        )
+
+    trainer = make(told, **registered("rlcsd", **ONE_UPDATE))
+    trainer.step(1)
+    rows = trainer.recorded
+    assert [(row["score"], row["feedback"]) for row in rows] == [
+        (0.75, "") if row["correct"] else (0.25, "no") for row in rows
+    ]
+    records = StepRecords(tmp_path)
+    records.write(1, rows)
+    records.write(2, [{key: value for key, value in row.items() if key not in ("score", "feedback")} for row in rows])
+    records.collect(tmp_path / "all.parquet", pytest.fail)
+    table = read_records(tmp_path / "all.parquet")
+    assert table["feedback"].to_pylist() == [row["feedback"] for row in rows] + [None] * len(rows)
+    plain, _, _ = recorded(make, "rlcsd")
+    write_records(tmp_path / "plain.parquet", plain)
+    assert read_records(tmp_path / "plain.parquet").column_names == SCHEMA.names
 
 
 @pytest.mark.parametrize("method", TAUGHT)

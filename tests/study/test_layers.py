@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from configurations import ROOT, VERL, flat, in_layer, merged, resolved
+from configurations import ROOT, VERL, flat, in_layer, merged, refusal, resolved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from snakemake.cli import parse_config
@@ -226,3 +226,14 @@ def test_the_readme_lists_the_layers_in_their_order():
     names = {name: f"<{name}>" for name in ("task", "model", "variant", "method", "preset")}
     names["implementation"] = "<implementation of the method>"
     assert listed == [".".join(layer.path(names)) for layer in LAYERS]
+
+
+def test_settings_of_a_grader_reach_evaluation_and_run_and_change_nothing_where_there_are_none():
+    grading = "tasks: {arithmetic: {grader: code, grading: {feedback: case, memory_mb: 256, allow_unisolated: true}}}"
+    expected = {"feedback": "case", "memory_mb": 256, "allow_unisolated": True}
+    assert load_study(merged(grading)).evaluation("arithmetic")["grading"] == expected
+    run = resolved(grading)
+    assert (run["grader"], run["grading"]) == ("code", expected)
+    assert "grading" not in load_study(merged()).evaluation("arithmetic")
+    assert "grading" not in resolved()
+    assert "memory_mb" in refusal("tasks: {arithmetic: {grading: {memory_gb: 1}}}")

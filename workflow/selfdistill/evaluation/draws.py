@@ -26,6 +26,8 @@ SCHEMA = pa.schema(
         "correct": pa.bool_(),
     }
 )
+#: Columns of graders that know more than right and wrong; other files lack them.
+OPTIONAL = (pa.field("score", pa.float32()), pa.field("feedback", pa.string()))
 _NULLABLE = {"answer"}
 #: Columns that no number is made of, and nearly all of a file.
 _TEXTS = ("response", "answer")
@@ -38,7 +40,8 @@ class Draw:
 
     problem_id: "<benchmark>/<index>"; draw: 0 to D - 1; response: decoded text without the end-of-text token;
     n_tokens: generated tokens, the end-of-text token included; finish_reason: "stop", or "length" when truncated;
-    answer: what was extracted and graded (None: no boxed answer); correct: the grader's verdict.
+    answer: what was extracted and graded (None: no boxed answer); correct: the grader's verdict; score, feedback: of
+    graders that have any (see `tasks.graded.Graded`), else None.
     """
 
     problem_id: str
@@ -48,6 +51,8 @@ class Draw:
     finish_reason: str
     answer: str | None
     correct: bool
+    score: float | None = None
+    feedback: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,16 +70,19 @@ class DrawMatrix:
 
 def write_draws(path: str | os.PathLike, draws: Iterable[Draw]) -> None:
     """Write the draws of one benchmark, whole or not at all. Raises UserError where `read_draws` would."""
-    table = pa.Table.from_pylist([vars(draw) for draw in draws], schema=SCHEMA)
+    rows = [vars(draw) for draw in draws]
+    known = [field for field in OPTIONAL if any(row[field.name] is not None for row in rows)]
+    table = pa.Table.from_pylist(rows, schema=pa.schema([*SCHEMA, *known]))
     _check(table.to_pandas(), path)
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
 
 
 def read_draws(path: str | os.PathLike, *, texts: bool = True) -> pd.DataFrame:
-    """Read the draws of one benchmark: the columns of SCHEMA, rows as in the file. Other columns are left out.
+    """Read the draws of one benchmark: the columns of SCHEMA and, where it has them, of OPTIONAL; rows as in the file.
 
-    texts: with the responses and answers; without them a file of long responses is read in milliseconds.
+    Other columns are left out. texts: with the responses, answers and the columns of OPTIONAL; without them a file of
+    long responses is read in milliseconds.
     Raises UserError naming the file and the column: unreadable file, missing column, wrong type, empty value, unknown
     finish reason, a draw that is there twice, problems with unlike numbers of draws.
     """
@@ -82,7 +90,8 @@ def read_draws(path: str | os.PathLike, *, texts: bool = True) -> pd.DataFrame:
     try:
         file = pq.ParquetFile(path)
         names = file.schema_arrow.names
-        table = file.read([field.name for field in fields])
+        known = [field for field in OPTIONAL if texts and field.name in names]
+        table = file.read([field.name for field in (*fields, *known)])
         table.validate(full=True)  # texts that are not UTF-8
     except (OSError, pa.ArrowException) as error:
         raise UserError(
@@ -96,6 +105,8 @@ def read_draws(path: str | os.PathLike, *, texts: bool = True) -> pd.DataFrame:
             )
         if field in fields:
             columns[field.name] = _cast(table[field.name], field, path)
+    for field in known:
+        columns[field.name] = _cast(table[field.name], field, path)
     frame = pa.table(columns).to_pandas()
     _check(frame, path)
     return frame
@@ -202,7 +213,7 @@ def _check(frame: pd.DataFrame, path: str | os.PathLike) -> None:
     if frame.empty:
         raise UserError(f"{path}: no draws; expected one row a draw")
     for column in frame.columns:
-        if column not in _NULLABLE:
+        if column not in _NULLABLE and column not in {field.name for field in OPTIONAL}:
             _refuse(path, column, frame[column].isna(), frame, "has no value")
     _refuse(path, "n_tokens", frame["n_tokens"] < 0, frame, "is negative")
     _refuse(

@@ -19,7 +19,7 @@ from selfdistill.sampling.interface import Sampler, SamplingSettings
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.sampling.trial import check_sampler
 from selfdistill.sampling.vllm_generate import VllmGenerate
-from selfdistill.tasks.graders import grade_response
+from selfdistill.tasks.graders import SCORED, gives_feedback, grade_response
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem, read_problems
 
@@ -31,6 +31,7 @@ class _Benchmark:
     problems: list[Problem]
     grader: str
     first_role_counts: bool
+    grading: Mapping[str, Any] | None = None
 
 
 def problems_by_benchmark(val_file: Path, benchmarks: list[str]) -> dict[str, list[Problem]]:
@@ -67,8 +68,8 @@ def evaluate_run(
         task: settings with keys grader, first_role_counts, draws, and evaluation (temperature, top_p, top_k,
             max_response_tokens, and engine: own, transformers or vllm; own where it is missing). Under `chat`, if it
             is there, how prompts are rendered. Under `also`, if it is there, other tasks -> benchmarks, problems (of
-            each the first so many; all where it is missing), and their own grader and first_role_counts; all else is
-            as for the task's own benchmarks.
+            each the first so many; all where it is missing), and their own grader, first_role_counts and grading;
+            all else is as for the task's own benchmarks. grading: of a grader that has settings (config/README.md).
         seed: of the run; draws are keyed by it, the problem and the draw's number.
         outputs: benchmark -> file to write.
         report: takes one line of progress.
@@ -96,7 +97,14 @@ def evaluate_run(
         draws = []
         for (problem, number), rollout in zip(rows, rollouts, strict=True):
             response = tokenizer.decode(rollout.response_ids, skip_special_tokens=True)
-            graded = grade_response(response, problem, benchmark.grader, first_role_counts=benchmark.first_role_counts)
+            graded = grade_response(
+                response,
+                problem,
+                benchmark.grader,
+                first_role_counts=benchmark.first_role_counts,
+                truncated=rollout.finish_reason == "length",
+                grading=benchmark.grading,
+            )
             draws.append(
                 Draw(
                     problem_id=problem.id,
@@ -106,6 +114,8 @@ def evaluate_run(
                     finish_reason=rollout.finish_reason,
                     answer=graded.answer,
                     correct=graded.correct,
+                    score=graded.score if benchmark.grader in SCORED else None,
+                    feedback=graded.feedback if gives_feedback(benchmark.grader) else None,
                 )
             )
         write_draws(outputs[name], draws)
@@ -132,7 +142,8 @@ def _benchmarks(
         asked = problems_by_benchmark(file, [name for name in names if owner.get(name) == other])
         for name, problems in asked.items():
             first = problems[: about.get("problems")]
-            found[name] = _Benchmark(first, about["grader"], about.get("first_role_counts", False))
+            lenient = about.get("first_role_counts", False)
+            found[name] = _Benchmark(first, about["grader"], lenient, about.get("grading"))
     return {name: found[name] for name in names}
 
 

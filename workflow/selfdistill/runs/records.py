@@ -46,6 +46,8 @@ SCHEMA = pa.schema(
         "wrong_answers": pa.list_(pa.string()),
     }
 )
+#: Columns of graders that know more than right and wrong; where nothing was said by them a file lacks them.
+OPTIONAL = (pa.field("score", pa.float32()), pa.field("feedback", pa.string()))
 
 #: Columns that may have no value in a row, columns with as many entries a row as it has tokens, and finite numbers.
 _NULLABLE = ("advantages_after", "divergences", "marked")
@@ -54,20 +56,26 @@ _FINITE = ("reward", "advantage")
 
 
 def write_records(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of SCHEMA as a whole; there may be none."""
-    _write(path, pa.Table.from_pylist(list(rows), schema=SCHEMA))
+    """Write rows of SCHEMA, and of OPTIONAL where any row has them, as a whole; there may be none."""
+    known = [field for field in OPTIONAL if any(row.get(field.name) is not None for row in rows)]
+    _write(path, pa.Table.from_pylist(list(rows), schema=pa.schema([*SCHEMA, *known])))
 
 
 def read_records(path: str | os.PathLike, columns: Sequence[str] | None = None) -> pa.Table:
-    """Rows of a file of records, of all columns of SCHEMA or the given ones, ordered by step, prompt and rollout.
+    """Rows of a file of records, ordered by step, prompt and rollout.
+
+    They have the given columns, or else all of SCHEMA and OPTIONAL; those of OPTIONAL where the file has them.
 
     Raises UserError for a file that cannot be read or lacks a column, and with column and row where a value is missing
     or a list is not as long as the row's tokens: the file may come from elsewhere.
     """
-    wanted = list(SCHEMA.names if columns is None else columns)
-    schema = pa.schema([SCHEMA.field(name) for name in wanted])
+    fields = {field.name: field for field in (*SCHEMA, *OPTIONAL)}
+    wanted = list(fields if columns is None else columns)
     try:
-        table = pq.ParquetFile(path).read(columns=wanted).select(wanted).cast(schema)
+        file = pq.ParquetFile(path)
+        wanted = [name for name in wanted if name in SCHEMA.names or name in file.schema_arrow.names]
+        schema = pa.schema([fields[name] for name in wanted])
+        table = file.read(columns=wanted).select(wanted).cast(schema)
         table.validate(full=True)  # texts that are not UTF-8
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise UserError(
@@ -82,7 +90,7 @@ def _check(table: pa.Table, path: str | os.PathLike) -> None:
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     lengths = {name: _lengths(column) for name, column in columns.items() if pa.types.is_list(column.type)}
     for name, column in columns.items():
-        if name not in _NULLABLE:
+        if name not in _NULLABLE and name in SCHEMA.names:
             _refuse(path, name, np.asarray(column.is_null()), "has no value")
         if name in _FINITE:
             _refuse(path, name, ~np.isfinite(np.asarray(column)), "is no finite number")
@@ -134,7 +142,8 @@ class StepRecords:
         One that a crash of the machine spoilt is reported and left out: a run of days does not hang on what is only
         there to be looked at.
         """
-        _write(path, pa.concat_tables([SCHEMA.empty_table(), *self._readable(report)]))
+        tables = [SCHEMA.empty_table(), *self._readable(report)]
+        _write(path, pa.concat_tables(tables, promote_options="default"))
 
     def _readable(self, report: Callable[[str], None]) -> Iterator[pa.Table]:
         for file in sorted(self._folder.glob("step_*.parquet")):

@@ -25,6 +25,7 @@ class Evaluations:
             "task": task,
             "grader": own["grader"],
             "first_role_counts": own["first_role_counts"],
+            **({"grading": own["grading"]} if "grading" in own else {}),
             "draws": entry["draws"],
             "benchmarks": own["benchmarks"],
             "evaluation": canonical(
@@ -60,6 +61,7 @@ class Evaluations:
         return {
             "grader": entry["grader"],
             "first_role_counts": entry.get("first_role_counts", False),
+            **({"grading": dict(entry["grading"])} if "grading" in entry else {}),
             "benchmarks": list(entry["benchmarks"]),
             "data": {"digest": sha256_json(self._data.recipe(task, "val"))},
         }

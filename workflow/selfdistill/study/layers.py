@@ -92,6 +92,7 @@ class RunSettings:
             },
             "base_model": {"digest": self._models.digest(model, task)},
             "grader": entry["grader"],
+            **({"grading": dict(entry["grading"])} if "grading" in entry else {}),
             "benchmarks": list(entry["benchmarks"]),
             **settings,
         }

@@ -228,6 +228,7 @@ def _own(config: Mapping[str, Any], state: str | os.PathLike) -> dict[str, Any]:
         "null_contrast_rollouts": config["guards"]["null_contrast_rollouts"],
         "records": config["records"],
         "grader": config["grader"],
+        **({"grading": config["grading"]} if "grading" in config else {}),
         "first_role_counts": config["reward"]["first_role_counts"],
         "shuffle_rewards": config["reward"]["shuffle"],
         "max_response_tokens": rollout["max_response_tokens"],

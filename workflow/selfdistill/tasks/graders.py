@@ -1,63 +1,99 @@
 """The graders by name, and the grading of a whole response. Each task in config/tasks.yaml names its grader."""
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from selfdistill.errors import UserError
-from selfdistill.tasks import maths, roles
+from selfdistill.tasks import choice, code, maths, roles, tool_use
 from selfdistill.tasks.boxed import last_boxed
+from selfdistill.tasks.graded import Graded
 from selfdistill.tasks.schema import Problem
 
 #: Whether an answer equals a reference.
 Grader = Callable[[str, str], bool]
-
-#: By grader: whether it can read a reference answer.
-READABLE: dict[str, Callable[[str], bool]] = {"maths": maths.readable, "knights": roles.readable}
-
-#: By grader: the plain number that it takes a reference for which is none by its text, or None.
-STANDS_FOR: dict[str, Callable[[str], str | None]] = {"maths": maths.stands_for, "knights": lambda _: None}
+#: (response, problem, settings) -> verdict, for graders that read the response themselves.
+ResponseGrader = Callable[[str, Problem, Mapping[str, Any]], Graded]
 
 GRADERS: dict[str, Grader] = {"maths": maths.grade, "knights": roles.grade}
 
+RESPONSE_GRADERS: dict[str, ResponseGrader] = {
+    "choice": choice.grade,
+    "choice_as_published": choice.grade_as_published,
+    "tool_use": tool_use.grade,
+    "tool_use_as_published": tool_use.grade_as_published,
+    "code": code.grade,
+    "code_as_published": code.grade_as_published,
+}
 
-@dataclass(frozen=True)
-class Graded:
-    """A response's final answer (None without a box), whether it is right, and whether there was a box at all."""
+#: By grader: whether it can read a reference answer.
+READABLE: dict[str, Callable[[str], bool]] = {
+    "maths": maths.readable,
+    "knights": roles.readable,
+    "choice": choice.readable,
+    "choice_as_published": choice.readable,
+    "tool_use": tool_use.readable,
+    "tool_use_as_published": tool_use.readable,
+    "code": code.readable,
+    "code_as_published": code.readable,
+}
 
-    answer: str | None
-    correct: bool
+#: By grader: the plain number that it takes a reference for which is none by its text, or None.
+STANDS_FOR: dict[str, Callable[[str], str | None]] = dict.fromkeys(READABLE, lambda _: None) | {
+    "maths": maths.stands_for
+}
 
-    @property
-    def formatted(self) -> bool:
-        return self.answer is not None
+#: Graders whose score is more than right or wrong.
+SCORED = ("code", "code_as_published")
 
 
 def grader(name: str, *, first_role_counts: bool = False) -> Grader:
-    """The grader of that name.
+    """The grader of boxed answers of that name.
 
     `first_role_counts` concerns Knights and Knaves only: a person named with two roles makes an answer wrong unless it
     is set (preset as_published). Raises UserError for an unknown name; no grader stands in for another (spec D37).
     """
     if name not in GRADERS:
-        raise UserError(f"unknown grader {name!r}: a task's grader must be one of {', '.join(GRADERS)}")
+        known = ", ".join([*GRADERS, *RESPONSE_GRADERS])
+        raise UserError(f"unknown grader {name!r}: a task's grader must be one of {known}")
     if name == "knights":
         return functools.partial(roles.grade, first_role_counts=first_role_counts)
     return GRADERS[name]
 
 
-def grade_response(response: str, problem: Problem, name: str, *, first_role_counts: bool = False) -> Graded:
-    r"""Grade a response by its last complete ``\boxed{...}`` that is not empty; without one it is wrong.
+def gives_feedback(name: str) -> bool:
+    """Whether a grader may say more of a response than right or wrong."""
+    return name in RESPONSE_GRADERS
+
+
+def grade_response(
+    response: str,
+    problem: Problem,
+    name: str,
+    *,
+    first_role_counts: bool = False,
+    truncated: bool = False,
+    grading: Mapping[str, Any] | None = None,
+) -> Graded:
+    r"""Grade a response: by its last complete ``\boxed{...}`` that is not empty, or as the grader reads it.
 
     Args:
         response: decoded text of a rollout or draw.
         problem: what was asked.
         name: the task's grader.
         first_role_counts: see `grader`.
+        truncated: whether the response was cut for its length; some feedback says so.
+        grading: the task's settings of that name, for graders that have any.
 
     Raises:
-        UserError: for an unknown grader, whatever the response.
+        UserError: for an unknown grader, whatever the response; where programs of a model would have to run without
+            isolation; for a reference that cannot be read, or an unknown level of feedback.
     """
+    if name in RESPONSE_GRADERS:
+        return RESPONSE_GRADERS[name](response, problem, {**(grading or {}), "truncated": truncated})
     is_right = grader(name, first_role_counts=first_role_counts)
     answer = last_boxed(response)
     return Graded(answer, answer is not None and is_right(answer, problem.answer))
+
+
+__all__ = ["GRADERS", "READABLE", "RESPONSE_GRADERS", "SCORED", "Graded", "gives_feedback", "grade_response", "grader"]

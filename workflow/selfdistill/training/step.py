@@ -41,6 +41,7 @@ class StepRollouts:
         texts: decoded without special tokens.
         answers: what was boxed last, None without a box.
         correct: the grader's verdict.
+        scores, feedback: from 0 to 1, and what it says of failures; None where the grader has only right and wrong.
         logprobs: (T,) float32 nats of the sampler, of each response's tokens at the rollout temperature.
         truncated: cut at the limit of tokens.
         entropy: mean over all tokens, nats; None where the sampler does not know it.
@@ -55,6 +56,8 @@ class StepRollouts:
     logprobs: Sequence[np.ndarray]
     truncated: Sequence[bool]
     entropy: float | None = None
+    scores: Sequence[float] | None = None
+    feedback: Sequence[str] | None = None
 
     @property
     def sequences(self) -> Sequences:
@@ -277,6 +280,8 @@ class TrainingStep:
                     problem=rollouts.problems[i],
                     response=rollouts.responses[i],
                     correct=rollouts.correct[i],
+                    score=None if rollouts.scores is None else rollouts.scores[i],
+                    feedback=None if rollouts.feedback is None else rollouts.feedback[i],
                     reward=float(rewards[i]),
                     hints=(shown(assignments[i].correct), [shown(hint) for hint in assignments[i].wrong]),
                     tokenizer=self._tokenizer,

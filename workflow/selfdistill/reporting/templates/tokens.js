@@ -61,7 +61,8 @@
     $("facts").textContent = `The answer is ${r.correct ? "correct" : "wrong"}; reward ${r.reward}, advantage ${signed(r.advantage)}; ` +
       `${r.tokens.length} tokens` + (r.distilled ? "; distilled: after the method, a token has a divergence in nats, not an advantage" : "") +
       (r.marked ? `; ${r.marked.size} tokens marked` : "") + ".";
-    $("problem").textContent = shown(`${r.problem}\n\nAnswer: ${r.answer}`);
+    const feedback = r.feedback ? `\n\nFeedback: ${r.feedback}` : "";
+    $("problem").textContent = shown(`${r.problem}\n\nAnswer: ${r.answer}${feedback}`);
     const hint = ([solution, answer]) => shown((solution ? `${solution}\n\n` : "") + `The correct final answer is: ${answer}`);
     $("hint").textContent = hint(r.hint);
     $("wrong").textContent = r.wrongHints.map((each, k) => `--- ${k + 1} of ${r.wrongHints.length} ---\n${hint(each)}`).join("\n\n");

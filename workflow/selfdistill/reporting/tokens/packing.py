@@ -21,7 +21,7 @@ from selfdistill.runs.records import read_records
 _MOST_TEXT = 12_000
 #: What tells how large a rollout is in the page; far smaller than all numbers of all rollouts.
 _SIZE_COLUMNS = ("step", "tokens", "weights", "problem", "answer", "correct_solution", "correct_answer")
-_SIZE_COLUMNS += ("wrong_solutions", "wrong_answers")
+_SIZE_COLUMNS += ("wrong_solutions", "wrong_answers", "feedback")
 #: Bytes of a rollout's names and numbers, at most, without its run's name.
 _FRAME = 600
 #: The largest number of half precision.
@@ -56,7 +56,7 @@ def rollout_sizes(records: str | Path) -> pd.DataFrame:
     # Of base64, four characters for each three bytes begun.
     arrays = (3 + 2 * wrong + weighted) * (-(-2 * lengths // 3) * 4 + 2)
     marks = -(-lengths // 24) * 4 + 2
-    said = [json_bytes([_texts(row), _hints(row)]) for row in table.select(_SIZE_COLUMNS[3:]).to_pylist()]
+    said = [json_bytes([_texts(row), _hints(row)]) for row in table.select(table.column_names[3:]).to_pylist()]
     sizes = _FRAME + tokens + arrays + marks + np.array(said, dtype=np.int64)
     return pd.DataFrame({"step": table["step"].to_numpy(), "bytes": sizes})
 
@@ -121,7 +121,8 @@ def _sums(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def _texts(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: _shortened(row[name]) for name in ("problem", "answer")}
+    names = ("problem", "answer", *(["feedback"] if row.get("feedback") else []))
+    return {name: _shortened(row[name]) for name in names}
 
 
 def _hints(row: Mapping[str, Any]) -> dict[str, list]:

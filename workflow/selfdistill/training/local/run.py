@@ -141,7 +141,7 @@ def _build(
     grader, lenient = config["grader"], settings.reward.first_role_counts
 
     def grade(response: str, problem: Problem) -> Graded:
-        return grade_response(response, problem, grader, first_role_counts=lenient)
+        return grade_response(response, problem, grader, first_role_counts=lenient, grading=config.get("grading"))
 
     validation = problems_by_benchmark(val_file, config["benchmarks"])
     return LocalTrainer(settings, model, tokenizer, problems, validation, grade)

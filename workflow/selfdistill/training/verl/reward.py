@@ -1,5 +1,6 @@
 """The verifier as verl's reward function (reward.custom_reward_function)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from selfdistill.tasks.graders import grade_response
@@ -14,19 +15,20 @@ def compute_score(
     *,
     grader: str,
     first_role_counts: bool = False,
+    grading: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """Grade one response.
 
     Args:
         data_source, solution_str, ground_truth, extra_info: as verl gives them; solution_str is the decoded response.
-        grader, first_role_counts: of reward_kwargs; see graders.grader.
+        grader, first_role_counts, grading: of reward_kwargs; see graders.grade_response.
 
     Returns:
         score and acc (1 for a right answer, else 0) and formatted (1 where there was a boxed answer); verl turns
         all three into validation metrics.
 
     Raises:
-        UserError: for an unknown grader.
+        UserError: as `grade_response`.
     """
     about = extra_info or {}
     problem = Problem(
@@ -39,5 +41,5 @@ def compute_score(
         index=about.get("index", 0),
         split="",
     )
-    graded = grade_response(solution_str, problem, grader, first_role_counts=first_role_counts)
+    graded = grade_response(solution_str, problem, grader, first_role_counts=first_role_counts, grading=grading)
     return {"score": float(graded.correct), "acc": float(graded.correct), "formatted": float(graded.formatted)}

@@ -29,6 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "head_rows": 1024,
     "stall_seconds": 3600,
     "grader": "maths",
+    "grading": {},
     "first_role_counts": False,
     "state": None,
     "max_response_tokens": None,

@@ -50,6 +50,8 @@ def wire_up(config: DictConfig) -> None:
         if not reward.path:
             reward.path, reward.name = f"{_PACKAGE}.reward", "compute_score"
             reward.reward_kwargs = {"grader": tree.grader, "first_role_counts": tree.first_role_counts}
+            if tree.grading:
+                reward.reward_kwargs["grading"] = tree.grading
         inherited = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
         ray_init = config.ray_kwargs.setdefault("ray_init", {})
         runtime = ray_init.setdefault("runtime_env", {})

@@ -1,0 +1,206 @@
+import json
+
+import pytest
+
+from selfdistill.errors import UserError
+from selfdistill.sandbox import trial as isolating
+from selfdistill.sandbox.runner import Run
+from selfdistill.sandbox.trial import isolation
+from selfdistill.tasks import code
+from selfdistill.tasks.graders import grade_response
+from selfdistill.tasks.schema import Problem
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _sandbox():
+    try:
+        isolation()
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+def problem(inputs, outputs, kind="stdin", name="") -> Problem:
+    tests = {"inputs": inputs, "outputs": outputs, "testtype": kind, "fn_name": name, "time_limit": 6}
+    return Problem("p/0", "p", "Compute.", json.dumps(tests), "", "code", 0, "val")
+
+
+SQUARES = problem(["3\n", "12\n", "5\n"], ["9\n", "144\n", "25\n"])
+
+
+def block(program: str) -> str:
+    return f"So:\n```python\n{program}\n```"
+
+
+def verdicts(response: str, row: Problem) -> tuple[bool, bool]:
+    """By the released grader and by ours."""
+    return tuple(grade_response(response, row, name).correct for name in ("code_as_published", "code"))
+
+
+RIGHT = "print(int(input()) ** 2)"
+RESPONSES = {
+    "plain": (block(RIGHT), (True, True)),
+    "any word": (f"```\n{RIGHT}\n```", (True, True)),
+    "a blank behind the word": (f"```python \n{RIGHT}\n```", (False, True)),
+    "never closed": (f"```python\n{RIGHT}", (False, True)),
+    "the last one counts": (
+        block("print('a longer first attempt which is wrong')") + "\n" + block(RIGHT),
+        (False, True),
+    ),
+    "output shown behind": (block(RIGHT) + "\nwhich prints\n```text\n9\n```", (True, True)),
+    "in a list": (f"1. It is\n   ```python\n{RIGHT}\n   ```", (True, True)),
+    "backticks inside": (f"````python\ns = '''\n```\n'''\n{RIGHT}\n````", (False, True)),
+    "none": ("print(int(input()) ** 2)", (False, False)),
+    "empty": ("```python\n\n```", (False, False)),
+    "of another language": ("```cpp\nint main() {}\n```", (False, False)),
+}
+
+
+@pytest.mark.parametrize(("response", "expected"), RESPONSES.values(), ids=RESPONSES)
+def test_where_the_program_is(response, expected, monkeypatch):
+    def run(program, calls, *_, **__):
+        return [Run("ok", str(int(call.stdin) ** 2) if program.strip().endswith(RIGHT) else "") for call in calls]
+
+    monkeypatch.setattr(code, "run_program", run)
+    assert verdicts(response, SQUARES) == expected
+
+
+def test_the_share_of_tests_passed_is_the_score():
+    graded = grade_response(block("n = int(input())\nprint(n * n if n < 10 else 0)"), SQUARES, "code")
+    assert (graded.correct, graded.score) == (False, pytest.approx(2 / 3))
+    assert (grade_response(block(RIGHT), SQUARES, "code").score, grade_response("", SQUARES, "code").score) == (1, 0)
+
+
+# (output, expected): (same to the released grader, same to ours)
+OUTPUTS = {
+    ("1 2\n3\n", "1 2\n3"): (True, True),
+    ("1  2 \n3", "1 2\n3"): (False, True),
+    ("1.0 2", "1 2.00"): (False, True),
+    ("1 2 3", "1 2\n3"): (True, False),
+    ("Yes", "YES"): (False, False),
+    ("nan", "nan"): (True, True),
+    ("0.1", "0.10000001"): (False, False),
+    ("", ""): (True, True),
+    ("x", ""): (False, False),
+    ("1\r\n2", "1\n2"): (True, True),
+    ("5", "5\n-"): (True, False),
+}
+
+
+@pytest.mark.parametrize(("texts", "expected"), OUTPUTS.items())
+def test_outputs_are_compared(texts, expected, monkeypatch):
+    monkeypatch.setattr(code, "run_program", lambda *_, **__: [Run("ok", texts[0])])
+    assert verdicts(block(RIGHT), problem([""], [texts[1]])) == expected
+
+
+def test_white_space_counts_on_request():
+    row = problem([""], ["1 2"])
+    assert grade_response(block("print('1  2')"), row, "code").correct
+    assert not grade_response(block("print('1  2')"), row, "code", grading={"exact_whitespace": True}).correct
+
+
+ADD = "def add(a, b):\n    return a + b"
+CALLS = {
+    "lists over lines": (ADD, ["[1, 2]\n[3]"], ["[1, 2, 3]"], (False, True)),
+    "numbers over lines": (ADD, ["1\n2"], ["3"], (True, True)),
+    "texts with blanks": (ADD, ['"a b"\n"c"'], ['"a bc"'], (False, True)),
+    "by name": (ADD, [{"b": 1, "a": 2}], ["3"], (True, True)),
+    "a class": ("class Solution:\n    def add(self, a, b):\n        return a + b", ["1\n2"], ["3"], (False, True)),
+    "tuples are lists": ("def add(a, b):\n    return a, [b]", ["1\n2"], ["[1, [2]]"], (True, True)),
+    "a float for an integer": ("def add(a, b):\n    return a + 2.0", ["1\n2"], ["3"], (False, True)),
+    "a rounding error": (ADD, ["0.1\n0.2"], ["0.3"], (False, True)),
+    "true for 1": ("def add(a, b):\n    return True", ["1\n0"], ["1"], (False, False)),
+    "nothing for something": ("def add(a, b):\n    pass", ["1\n0"], ["0"], (False, False)),
+    "an equal to everything": ("def add(a, b):\n    class A(int):\n        __eq__ = lambda *_: True\n    return A(7)",
+                               ["1\n0"], ["1"], (False, False)),
+    "another name": ("def sum_(a, b):\n    return a + b", ["1\n2"], ["3"], (False, False)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("program", "inputs", "outputs", "expected"), CALLS.values(), ids=CALLS)
+def test_functions(program, inputs, outputs, expected):
+    assert verdicts(block(program), problem(inputs, outputs, "functional", "add")) == expected
+
+
+def feedback(program: str, row: Problem = SQUARES, name: str = "code", **grading) -> str:
+    return grade_response(block(program), row, name, grading=grading).feedback
+
+
+def test_feedback_on_errors():
+    program = "def f(n):\n    return [][n]\n\nn = int(input())\nprint(f(n) if n > 9 else n)"
+    assert feedback(program) == (  # the error wins over the wrong answers before it
+        "Runtime error\nIndexError: list index out of range\nline 5 in <module>: print(f(n) if n > 9 else n)\n"
+        "line 2 in f: return [][n]\n\nLast input:\n12"
+    )
+    assert "line 6 in <module>\nline 3 in f\n" in feedback(
+        program, name="code_as_published"
+    )  # one too high, as released
+    assert feedback(program, feedback="verdict").endswith("line 2 in f: return [][n]")
+
+
+def test_feedback_on_slow_programs_and_wrong_answers():
+    slow = "import time\nn = int(input())\nprint(n)\nif n == 5:\n    time.sleep(60)"
+    assert feedback(slow, seconds=1, wall_seconds=1) == "Time limit exceeded\n\nLast input:\n5"
+    wrong = "n = int(input())\nprint(n if n != 5 else 25)"
+    assert feedback(wrong) == (
+        "Wrong answer on test 1\n\nInput:\n3\n\nOutput:\n3\n\nExpected:\n9\n\n"
+        "Wrong answer on test 2\n\nInput:\n12\n\nOutput:\n12\n\nExpected:\n144"
+    )
+    assert "Expected" not in feedback(wrong, feedback="case")
+    assert feedback(wrong, feedback="verdict") == "Wrong answer on test 1\n\nWrong answer on test 2"
+    assert feedback(wrong, feedback="none") == feedback(RIGHT) == ""
+
+
+def test_a_printed_error_is_an_output():
+    """The released grader takes a record that begins like its own for a runtime error."""
+    row = problem([""], ["Runtime error"])
+    assert grade_response(block("print('Runtime error')"), row, "code").correct
+    assert feedback("print('Runtime error')", row) == ""
+    assert feedback("print('Runtime error!')", row).startswith("Wrong answer")
+
+
+def test_long_inputs_leave_room_for_what_matters():
+    row = problem(["\n".join(["x" * 300] * 12)], ["1"])
+    told = feedback("print(2)", row)
+    assert told.endswith("Output:\n2\n\nExpected:\n1")
+    published = feedback("print(2)", row, "code_as_published")
+    assert len(published) == 2000
+    assert "Expected" not in published
+
+
+def test_feedback_without_a_program():
+    assert "backticks" in grade_response("Hm.", SQUARES, "code").feedback
+    cut = grade_response("Hm.", SQUARES, "code", truncated=True).feedback
+    assert "cut" in cut
+    assert grade_response(block(RIGHT), SQUARES, "code", truncated=True).feedback == ""
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("7", "no JSON object"),
+        ('{"inputs": ["1"], "outputs": [], "testtype": "stdin"}', "1 inputs and 0 outputs"),
+        ('{"inputs": [], "outputs": [], "testtype": "stdin"}', "0 inputs"),
+        ('{"inputs": ["1"], "outputs": ["1"], "testtype": "code"}', "testtype 'code'"),
+        ("{", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+    ],
+)
+def test_tests_that_cannot_be_read(reference, message):
+    assert not code.readable(reference)
+    row = Problem("p/7", "p", "Q", reference, "", "code", 7, "val")
+    with pytest.raises(UserError, match=f"problem p/7.*{message}"):
+        grade_response(block(RIGHT), row, "code")
+
+
+def test_without_isolation_nothing_is_graded_unless_it_may(monkeypatch):
+    monkeypatch.setattr(isolating, "_found", lambda: (None, "there is no program bwrap"))
+    with pytest.raises(UserError, match="allow_unisolated"):
+        grade_response(block(RIGHT), SQUARES, "code")
+    assert grade_response(block(RIGHT), SQUARES, "code", grading={"allow_unisolated": True}).correct
+
+
+def test_the_prompt():
+    text = code.prompt("Square n.\n", "def square(n):\n")
+    assert "\n\nSquare n.\n\n" in text
+    assert text.endswith("```python\ndef square(n):\n```")
+    assert code.prompt("Square n.").endswith("\n\nSquare n.")

@@ -1,0 +1,324 @@
+"""What runs inside the sandbox: a program on one input after another, each time in a process of its own.
+
+`runner` starts this file with a fresh interpreter (python -I -S -E) and nothing of ours on its path, so it imports the
+standard library only. Jobs come in and replies go out through two pipes that no program ever holds. The expected
+outputs are never here: a reply says what a program printed or returned, and the judgement is made outside. So there
+is no verdict that a program could forge; whatever it makes of its own process, the most that it can claim is an output.
+
+Inside bubblewrap this process is number 1 of its own process namespace: nothing in there can end, stop or trace it,
+and it can end everything else at once.
+"""
+
+import builtins
+import contextlib
+import errno
+import gc
+import json
+import os
+import re
+import resource
+import select
+import signal
+import struct
+import sys
+import time
+import types
+import typing
+
+NAME = "program.py"  # the program's file in tracebacks; there is no such file
+_REPORT = 3  # where a program's process says what it raised or returned
+_FRAMES = 3
+#: Standard modules that are worth loading once for all tests of a program that names them.
+_PRELOADED = {
+    "array", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools",
+    "heapq", "io", "itertools", "json", "math", "numbers", "operator", "queue", "random", "re", "statistics", "string",
+    "threading", "time", "typing",
+}  # fmt: skip
+
+
+def read_exactly(fd: int, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        part = os.read(fd, min(count - len(data), 1 << 20))
+        if not part:
+            os._exit(0)  # whoever asked is gone, and with this process goes all that runs in the sandbox
+        data += part
+    return bytes(data)
+
+
+def receive(fd: int) -> dict:
+    (length,) = struct.unpack("<Q", read_exactly(fd, 8))
+    return json.loads(read_exactly(fd, length))
+
+
+def send(fd: int, message: dict) -> None:
+    data = json.dumps(message).encode()
+    view = memoryview(struct.pack("<Q", len(data)) + data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def address_space() -> int:
+    """Bytes of address space of this process."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def drop_to(uid: int) -> None:
+    """Leave root for a user who owns nothing: the kernel exempts root from the limit on processes."""
+    os.chmod(".", 0o777)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
+def become_subreaper() -> None:
+    """Have orphans of the program handed to this process, where it is not number 1."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def end_all_others() -> None:
+    """End and collect whatever a program left running."""
+    while True:
+        if os.getpid() == 1:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+        else:
+            for pid in _children():
+                os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _children() -> list[int]:
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                parent = int(file.read().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == os.getpid():
+            found.append(int(name))
+    return found
+
+
+def tasks_of_user() -> int:
+    """Processes and threads of this user that count towards the limit already, where they can be seen."""
+    count = 0
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{name}").st_uid == os.getuid():
+                count += len(os.listdir(f"/proc/{name}/task"))
+        except OSError:
+            continue
+    return count
+
+
+def limit_self(settings: dict) -> None:
+    """Limits of a program's process, which it cannot raise again."""
+
+    def at_most(which: int, value: int) -> None:
+        _, hard = resource.getrlimit(which)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (value, value))
+
+    at_most(resource.RLIMIT_CORE, 0)
+    at_most(resource.RLIMIT_CPU, int(settings["seconds"]) + 2)  # whole seconds; what was really used is judged outside
+    at_most(resource.RLIMIT_FSIZE, settings["file_bytes"])
+    at_most(resource.RLIMIT_NOFILE, 64)
+    at_most(resource.RLIMIT_NPROC, settings["tasks"] + settings["processes"])
+    at_most(resource.RLIMIT_STACK, 64 << 20)
+    at_most(resource.RLIMIT_AS, settings["own_bytes"] + settings["memory_bytes"])
+
+
+def become_program(program: str, job: dict, settings: dict, stdin: int, stdout: int, report: int) -> typing.NoReturn:
+    """Run the program in this process, which was forked for it and holds nothing else, and leave as Python leaves."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for fd, place in ((stdin, 0), (stdout, 1), (nowhere, 2), (report, _REPORT)):
+        os.dup2(fd, place)
+    os.closerange(_REPORT + 1, 1 << 16)
+    limit_self(settings)
+    calls = "arguments" in job
+    name = "solution" if calls else "__main__"  # a program's main guard is for its own tests
+    module = types.ModuleType(name)
+    module.__dict__.update({each: getattr(typing, each) for each in typing.__all__})
+    module.__dict__["__builtins__"] = builtins
+    sys.modules[name] = module
+    sys.argv = [NAME]
+    try:
+        exec(compile(program, NAME, "exec", dont_inherit=True), module.__dict__)
+        if calls:
+            function, given = _function(module, job), job["arguments"]
+            told = {"result": json.dumps(function(**given) if isinstance(given, dict) else function(*given))}
+    except SystemExit:
+        if not calls:
+            raise
+        told = {"error": "SystemExit: the program ended itself before its function was called", "frames": []}
+    except BaseException as error:
+        told = _told(error)
+        calls = True
+    if calls:
+        try:
+            sys.stdout.flush()
+            with open(_REPORT, "w", encoding="ascii") as pipe:
+                pipe.write(json.dumps(told))
+        except (OSError, ValueError):  # the program closed it
+            os._exit(1)
+        # Neither threads nor exit handlers of the program have a say once there is a result.
+        os._exit(0 if "result" in told else 1)
+    sys.exit(0)
+
+
+def _function(module: types.ModuleType, job: dict):
+    """The function that is asked for: of a Solution class, or at the top level; without a name, the first one."""
+    space, wanted = module.__dict__, job["function"]
+    if isinstance(solution := space.get("Solution"), type) and job["classes"]:
+        instance = solution()
+        methods = [wanted] if wanted else [key for key in vars(solution) if not key.startswith("_")]
+        if methods and hasattr(instance, methods[0]):
+            return getattr(instance, methods[0])
+    if not wanted:
+        own = [value for value in space.values() if isinstance(value, types.FunctionType)]
+        wanted = next((value.__name__ for value in own if value.__module__ == module.__name__), "")
+    if not callable(space.get(wanted)):
+        raise NameError(f"the program defines no function {wanted or 'at its top level'}")
+    return space[wanted]
+
+
+def _told(error: BaseException) -> dict:
+    """Type, message and innermost places in the program of what it raised. Its own objects may lie, or raise again."""
+    frames, traceback = [], error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == NAME:
+            frames.append([traceback.tb_lineno, traceback.tb_frame.f_code.co_name])
+        traceback = traceback.tb_next
+    if isinstance(error, SyntaxError) and error.filename == NAME and isinstance(error.lineno, int):
+        frames.append([error.lineno, "<module>"])
+    try:
+        message = str(error)[:2000]
+    except BaseException:
+        message = ""
+    return {"error": f"{type(error).__name__}: {message}".strip().removesuffix(":"), "frames": frames[-_FRAMES:]}
+
+
+def run(program: str, job: dict, settings: dict, jobs: int) -> dict:
+    """Run the program once; returns what came of it."""
+    stdin = os.memfd_create("stdin")
+    with open(os.dup(stdin), "wb") as file:
+        file.write(job.get("stdin", "").encode("utf-8", "surrogatepass"))
+    os.lseek(stdin, 0, os.SEEK_SET)
+    out, report = os.pipe(), os.pipe()
+    began = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        become_program(program, job, settings, stdin, out[1], report[1])
+    for fd in (stdin, out[1], report[1]):
+        os.close(fd)
+    collected = {out[0]: bytearray(), report[0]: bytearray()}
+    ended, overflowed, status, usage = None, False, 0, None
+    poll, live = select.poll(), set(collected)
+    for fd in (*live, jobs):
+        poll.register(fd, select.POLLIN)
+    while True:
+        done, status, usage = os.wait4(pid, os.WNOHANG)
+        left = began + job["wall_seconds"] - time.monotonic()
+        if done or left <= 0 or overflowed:
+            ended = "ended" if done else "output" if overflowed else "time"
+            break
+        for fd, _ in poll.poll(1000 * min(left, 0.2 if live else 0.001)):
+            if fd == jobs:
+                os._exit(0)  # nothing is sent while a program runs: whoever asked is gone
+            overflowed |= not _collect(fd, collected[fd], settings["output_bytes"], poll, live)
+    if ended != "ended":
+        os.kill(pid, signal.SIGKILL)
+        _, status, usage = os.wait4(pid, 0)
+    seconds = time.monotonic() - began
+    end_all_others()
+    for fd in list(live):  # what is still in the pipes
+        os.set_blocking(fd, False)
+        while fd in live:
+            if not _collect(fd, collected[fd], settings["output_bytes"], poll, live):
+                ended = "output"
+                break
+    for fd in collected:
+        os.close(fd)
+    told = {}
+    with contextlib.suppress(ValueError, RecursionError):  # a program may write there what it likes
+        told = json.loads(collected[report[0]] or b"{}")
+    return {
+        "ended": ended,
+        "code": os.waitstatus_to_exitcode(status),
+        "seconds": seconds,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "stdout": collected[out[0]].decode("utf-8", "replace"),
+        "told": told if isinstance(told, dict) else {},
+        "clean": _empty_folder(),
+    }
+
+
+def _empty_folder() -> bool:
+    """Whether the program left nothing behind in the working folder; a folder that it closed to us is not empty."""
+    try:
+        return not os.listdir(".")
+    except OSError:
+        return False
+
+
+def _collect(fd: int, into: bytearray, limit: int, poll: select.poll, live: set) -> bool:
+    """Take what a pipe holds; False once there is more than the limit. A pipe at its end leaves `live`."""
+    try:
+        part = os.read(fd, 1 << 20)
+    except BlockingIOError:
+        part = b""
+    if not part:
+        live.discard(fd)
+        poll.unregister(fd)
+    into += part
+    return len(into) <= limit
+
+
+def main() -> None:
+    jobs, replies = os.dup(0), os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1):
+        os.dup2(nowhere, fd)
+    settings = receive(jobs)
+    if settings["packages"]:
+        sys.path.append(settings["packages"])
+    program = settings["program"]
+    named = set(re.findall(r"^\s*(?:import|from)\s+(\w+)", program, flags=re.MULTILINE))
+    for name in sorted(named & (_PRELOADED | set(settings["preloaded"]))):
+        with contextlib.suppress(ImportError):  # not installed: the program's own import will say so
+            __import__(name)
+    builtins.exit = builtins.quit = sys.exit  # which the module `site` would define
+    if settings["uid"] is not None:
+        drop_to(settings["uid"])
+    if os.getpid() != 1:
+        become_subreaper()
+        settings["tasks"] = tasks_of_user()
+    gc.collect()
+    gc.freeze()
+    send(replies, {"ready": True})
+    while True:
+        job = receive(jobs)
+        for attempt in range(50):
+            try:
+                reply = run(program, job, settings, jobs)
+                break
+            except OSError as error:  # the last program's processes may still count
+                if error.errno != errno.EAGAIN or attempt == 49:
+                    raise
+                time.sleep(0.01)
+        send(replies, reply)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--size"]:
+        print(address_space())
+    else:
+        main()

@@ -1,0 +1,47 @@
+"""A filter of system calls (seccomp) that bubblewrap sets before the interpreter starts.
+
+What it refuses has no place in a program that answers a question: memory that no limit counts (System V segments,
+message queues), other processes' insides, namespaces of one's own, and the parts of the kernel in which most of the
+ways out of containers have been found.
+"""
+
+import errno
+import os
+import struct
+
+_X86_64 = {
+    "shmget": 29, "clone": 56, "msgget": 68, "ptrace": 101, "pivot_root": 155, "mount": 165, "mq_open": 240,
+    "add_key": 248, "request_key": 249, "keyctl": 250, "unshare": 272, "perf_event_open": 298, "open_by_handle_at": 304,
+    "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311, "bpf": 321, "userfaultfd": 323,
+}  # fmt: skip
+_AARCH64 = {
+    "mount": 40, "pivot_root": 41, "unshare": 97, "ptrace": 117, "mq_open": 180, "msgget": 186, "shmget": 194,
+    "add_key": 217, "request_key": 218, "keyctl": 219, "clone": 220, "perf_event_open": 241, "open_by_handle_at": 265,
+    "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271, "bpf": 280, "userfaultfd": 282,
+}  # fmt: skip
+_EVERYWHERE = {"io_uring_setup": 425, "clone3": 435, "pidfd_getfd": 438}
+_MACHINES = {"x86_64": (0xC000003E, _X86_64), "aarch64": (0xC00000B7, _AARCH64)}
+_NEW_USER_NAMESPACE = 0x10000000
+_X32 = 0x40000000  # numbers of the other interface of x86_64
+
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+
+
+def refused_calls(machine: str | None = None) -> bytes | None:
+    """The filter as bubblewrap reads it, or None for a machine of which we do not know the numbers."""
+    if (machine or os.uname().machine) not in _MACHINES:
+        return None
+    architecture, numbers = _MACHINES[machine or os.uname().machine]
+    calls = numbers | _EVERYWHERE
+    clone, clone3 = calls.pop("clone"), calls.pop("clone3")
+    refuse = (_RETURN, 0, 0, _ERRNO | errno.EPERM)
+    lines = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, architecture), refuse, (_LOAD, 0, 0, _NUMBER)]
+    lines += [(_AT_LEAST, 0, 1, _X32), refuse]
+    for number in calls.values():
+        lines += [(_EQUAL, 0, 1, number), refuse]
+    lines += [(_EQUAL, 0, 1, clone3), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]  # libraries then take clone
+    lines += [(_EQUAL, 0, 3, clone), (_LOAD, 0, 0, _FIRST_ARGUMENT), (_ANY_BIT, 0, 1, _NEW_USER_NAMESPACE), refuse]
+    lines += [(_RETURN, 0, 0, _ALLOW)]
+    return b"".join(struct.pack("=HBBI", *line) for line in lines)

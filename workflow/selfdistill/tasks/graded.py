@@ -1,0 +1,39 @@
+"""What a grader says of a response."""
+
+from dataclasses import dataclass
+
+from selfdistill.errors import UserError
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A grader's verdict.
+
+    Attributes:
+        answer: the final answer that was found in the response, or None without one.
+        correct: whether it is right, which is what accuracy counts.
+        score: from 0 to 1, for graders that know of halves (the share of tests that a program passes); where it is not
+            given, 1 for a right answer and 0 for any other.
+        feedback: what the environment says of a failure, or "".
+    """
+
+    answer: str | None
+    correct: bool
+    score: float | None = None
+    feedback: str = ""
+
+    def __post_init__(self) -> None:
+        if self.score is None:
+            object.__setattr__(self, "score", float(self.correct))
+
+    @property
+    def formatted(self) -> bool:
+        return self.answer is not None
+
+
+def feedback_level(given: str | None, levels: tuple[str, ...], default: str) -> str:
+    """The level of feedback that is asked for. Raises UserError where the grader has no such level."""
+    level = default if given is None else given
+    if level not in levels:
+        raise UserError(f"grading.feedback: {level!r} is no level of this grader; expected one of {', '.join(levels)}")
+    return level

@@ -1,0 +1,186 @@
+"""Tool use: calls of documented functions, written as labelled lines (the layout of ToolAlpaca, arXiv 2306.05301).
+
+The released grader (`as_published`) collects the words after action labels and merges the inputs, each read up to its
+first closing brace, into one dictionary. So inputs may be exchanged between calls, an earlier value of a repeated key
+is never looked at, 1 is true, and a nested object cannot be right: 66 of SDPO's 68 test questions can be answered.
+`strict` reads label by label with a JSON decoder that finds its own end, and compares call by call.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from selfdistill.tasks.graded import Graded, feedback_level
+from selfdistill.tasks.schema import Problem
+
+LEVELS = ("none", "names", "keys", "full")
+
+_LABEL = re.compile(r"^[ \t>*_`#-]*Action(?P<input>[ _]Input)?[*_`]*[ \t]*:[*_`]*", re.MULTILINE | re.IGNORECASE)
+_FENCE = re.compile(r"\s*(?:```+[\w]*[ \t]*\n|`)?\s*")
+_TAG = re.compile(r"^\[\w+\]\s*")  # "[Optional]" before a name in the data
+_PUBLISHED_NAME = re.compile(r"Action:\s*(\w+)")
+_PUBLISHED_INPUT = re.compile(r"Action Input:\s*(\{.*?\})", re.DOTALL)
+_NO_CALL = "No action was found: write a line that begins with Action: and one that begins with Action Input:."
+
+
+class ToolCall(NamedTuple):
+    """A call: the function's name and its input as JSON text with sorted keys, or None where that is no JSON."""
+
+    name: str
+    input: str | None
+
+
+def prompt(tool: Mapping[str, str], functions: Sequence[Mapping[str, str]], question: str) -> str:
+    """The user message: task, tool, functions, pattern of the answer, question.
+
+    Args:
+        tool: name, description.
+        functions: of each name, description, parameters (JSON: type and meaning by name), output (text).
+        question: what the user wants.
+    """
+    listed = [
+        f"{each['name']}: {each['description']}\nParameters: {each['parameters']}\nOutput: {each['output']}"
+        for each in functions
+    ]
+    return "\n".join(
+        [
+            "Answer the question of a user by calling functions of the tool below.",
+            f"Name: {tool['name']}",
+            f"Description: {tool['description']}",
+            "Documentation:",
+            *listed,
+            "",
+            "Write three lines for each call:",
+            "Thought: what you are about to do, and why",
+            "Action: the name of one function of the documentation",
+            "Action Input: its parameters as a JSON object, with values that the user gave",
+            "",
+            "Begin!",
+            f"Question: {question}",
+        ]
+    )
+
+
+def calls_in(response: str) -> list[ToolCall]:
+    """The calls of a response in order: action labels, each with the input label that follows it."""
+    labels = list(_LABEL.finditer(response))
+    found: list[ToolCall] = []
+    for number, label in enumerate(labels):
+        if not label["input"]:
+            line = response[label.end() :].lstrip(" \t").partition("\n")[0]
+            found.append(ToolCall(_plain(line), None))
+        elif found and found[-1].input is None:
+            end = labels[number + 1].start() if number + 1 < len(labels) else len(response)
+            found[-1] = ToolCall(found[-1].name, _canonical(response[label.end() : end]))
+    return found
+
+
+def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Graded:
+    """Grade a response call by call; the order of the calls does not matter. Raises UserError for an unknown level.
+
+    Feedback says at level `names` which calls are wrong, at `keys` (of calls with the right name) which parameters are,
+    and at `full` what was expected, which hands over the answer.
+    """
+    level = feedback_level(settings.get("feedback"), LEVELS, "names")
+    wanted, given = _reference(problem.answer), calls_in(response)
+    correct = Counter(given) == Counter(wanted) and all(call.input is not None for call in given)
+    told = "" if correct or level == "none" else _feedback(given, wanted, level)
+    return Graded(json.dumps(given, ensure_ascii=False) if given else None, correct, feedback=told)
+
+
+def grade_as_published(response: str, problem: Problem, settings: Mapping[str, Any]) -> Graded:
+    """Grade a response as SDPO's released code does; its feedback always prints what was expected."""
+    level = feedback_level(settings.get("feedback"), ("none", "full"), "full")
+    reference = json.loads(problem.answer)
+    names, inputs = _PUBLISHED_NAME.findall(response), _merged(_PUBLISHED_INPUT.findall(response))
+    wanted_names = [call["Action"] for call in reference]
+    wanted_inputs = _merged([call["Action_Input"] for call in reference])
+    wrong = []
+    if Counter(names) != Counter(wanted_names):
+        wrong.append(f"wrong actions: {names} instead of {wanted_names}")
+    if inputs != wanted_inputs:
+        wrong.append(f"wrong inputs: {inputs} instead of {wanted_inputs}")
+    answer = json.dumps([names, inputs], ensure_ascii=False) if names or inputs else None
+    return Graded(answer, not wrong, feedback="; ".join(wrong) if level == "full" else "")
+
+
+def readable(reference: str) -> bool:
+    """Whether a reference is a list of calls whose inputs are JSON texts."""
+    try:
+        return bool(calls := _reference(reference)) and all(call.name and call.input is not None for call in calls)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return False
+
+
+def _reference(answer: str) -> list[ToolCall]:
+    return [ToolCall(_plain(call["Action"]), _canonical(call["Action_Input"])) for call in json.loads(answer)]
+
+
+def _plain(name: str) -> str:
+    return _TAG.sub("", name.strip().strip("*_`").strip())
+
+
+def _canonical(text: str) -> str | None:
+    """The first JSON value of a text, which may be in a code fence; types are kept apart: 1 is neither 1.0 nor true."""
+    try:
+        value, _ = json.JSONDecoder(object_pairs_hook=_unique).raw_decode(text, _FENCE.match(text).end())
+        return json.dumps(value, sort_keys=True)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("a key is there twice")
+    return dict(pairs)
+
+
+def _merged(texts: Sequence[str]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for text in texts:
+        try:
+            merged.update(json.loads(text))
+        except (ValueError, TypeError, RecursionError):
+            continue
+    return merged
+
+
+def _feedback(given: Sequence[ToolCall], wanted: Sequence[ToolCall], level: str) -> str:
+    if not given:
+        return _NO_CALL
+    if level == "full":
+        listed = "\n".join(f"Action: {call.name}\nAction Input: {call.input}" for call in wanted)
+        return f"The calls are wrong. Expected:\n{listed}"
+    wrong, missing = list((Counter(given) - Counter(wanted)).elements()), Counter(wanted) - Counter(given)
+    left = list(missing.elements())
+    lines = []
+    for call in wrong:
+        same = next((other for other in left if other.name == call.name), None)
+        if call.input is None:
+            lines.append(f"The input of {call.name} is missing or not valid JSON.")
+        elif same is None:
+            lines.append(f"The call of {call.name} is not needed here.")
+        elif level == "names":
+            lines.append(f"The input of {call.name} is wrong.")
+        else:
+            lines.append(f"The input of {call.name} is wrong: {_differences(call.input, same.input)}.")
+        if same is not None:
+            left.remove(same)
+    if left:
+        lines.append("A call is missing." if len(left) == 1 else f"{len(left)} calls are missing.")
+    return "\n".join(lines)
+
+
+def _differences(given: str, wanted: str) -> str:
+    """Which parameters are wrong, missing or not needed, without their values."""
+    ours, theirs = json.loads(given), json.loads(wanted)
+    if not isinstance(ours, dict) or not isinstance(theirs, dict):
+        return "a JSON object is needed"
+    parts = {
+        "wrong value of": [key for key in ours if key in theirs and json.dumps(ours[key]) != json.dumps(theirs[key])],
+        "missing": [key for key in theirs if key not in ours],
+        "not needed": [key for key in ours if key not in theirs],
+    }
+    return "; ".join(f"{what} {', '.join(keys)}" for what, keys in parts.items() if keys)
