@@ -96,7 +96,7 @@ def test_a_family_trains_or_is_refused_by_name(family, tokenizer, tmp_path, monk
     first = trainer.step(1)
     assert max(gaps[:1]) < TOLERANCE  # of the first update; behind it the policy has moved
     assert first["guard/null_contrast_abs_max"] < 1e-4
-    assert "actor/nonfinite_updates" not in first
+    assert not first.get("actor/nonfinite_updates")
     trainer.step(2)
     assert any(not torch.equal(before[name], weight) for name, weight in model.named_parameters())
     trainer.save(tmp_path / "trained")  # reads it back
