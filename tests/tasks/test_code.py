@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -78,6 +79,9 @@ OUTPUTS = {
     ("1 2 3", "1 2\n3"): (True, False),
     ("Yes", "YES"): (False, False),
     ("nan", "nan"): (True, True),
+    ("1e3", "1000"): (False, True),
+    ("1_000", "1000"): (False, False),
+    ("\u0661", "1"): (False, False),
     ("0.1", "0.10000001"): (False, False),
     ("", ""): (True, True),
     ("x", ""): (False, False),
@@ -165,6 +169,20 @@ def test_long_inputs_leave_room_for_what_matters():
     published = feedback("print(2)", row, "code_as_published")
     assert len(published) == 2000
     assert "Expected" not in published
+
+
+def test_feedback_can_be_written_to_any_file():
+    told = feedback("raise ValueError('\\ud800')")
+    assert "ValueError: ?" in told
+    told.encode()
+
+
+@pytest.mark.parametrize("unit", ["```", "```a", "```python\n", "`", "a", "~~~\n", " "])
+def test_degenerate_responses_are_read_in_linear_time(unit):
+    began = time.monotonic()
+    for response in (unit * 100_000, "```" + unit * 100_000 + "`"):
+        code.program_in(response)
+    assert time.monotonic() - began < 5
 
 
 def test_feedback_without_a_program():

@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -94,6 +95,22 @@ def test_feedback_at_each_level():
     published = grade_response(one, problem(ONE), "tool_use_as_published").feedback
     assert "newt" in published
     assert "axolotl" in published
+
+
+def test_feedback_can_be_written_to_any_file():
+    one = written(inputs(ONE, '{"\\ud800": 1}'))
+    told = grade_response(one, problem(ONE), "tool_use", grading={"feedback": "keys"}).feedback
+    assert "not needed ?" in told
+    told.encode()
+
+
+@pytest.mark.parametrize(
+    "unit", ["Action:", "Action Input: {", "**Action", "Action: a\nAction Input: {", "\n", " ", "{"]
+)
+def test_degenerate_responses_are_read_in_seconds(unit):
+    began = time.monotonic()
+    verdicts(unit * 5_000, ONE)
+    assert time.monotonic() - began < 10
 
 
 def test_references_that_are_no_calls():

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from selfdistill.errors import UserError
@@ -25,7 +25,8 @@ LEVELS = ("none", "verdict", "case", "full")
 TEST_SECONDS = 6.0
 KINDS = ("stdin", "functional")
 
-_FENCE = re.compile(r"^[ \t]*(?P<marks>`{3,}|~{3,})[ \t]*(?P<language>[\w+#.-]*)[^\n`]*$")
+_FENCE = re.compile(r"^[ \t]*+(?P<marks>`{3,}+|~{3,}+)[ \t]*+(?P<language>[\w+#.-]*+)[^\n`]*+$")  # in linear time
+_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _PYTHON = ("", "python", "python3", "py", "py3")
 _PUBLISHED_FENCE = re.compile(r"```(?:\w+)?\n(.*?)```", re.DOTALL)
 _INSTRUCTION = (
@@ -235,10 +236,7 @@ def _same_line(ours: str, theirs: str) -> bool:
 def _same_word(ours: str, theirs: str) -> bool:
     if ours == theirs:
         return True
-    try:
-        return Decimal(ours) == Decimal(theirs)
-    except InvalidOperation:
-        return False
+    return bool(_DECIMAL.fullmatch(ours) and _DECIMAL.fullmatch(theirs)) and Decimal(ours) == Decimal(theirs)
 
 
 def _same_text_as_published(output: str, wanted: str, exact: bool) -> bool:

@@ -25,6 +25,8 @@ class Graded:
     def __post_init__(self) -> None:
         if self.score is None:
             object.__setattr__(self, "score", float(self.correct))
+        # Feedback quotes what a program or a response says, and no file takes half a character.
+        object.__setattr__(self, "feedback", self.feedback.encode("utf-8", "replace").decode())
 
     @property
     def formatted(self) -> bool:

@@ -21,7 +21,7 @@ _LABEL = re.compile(r"^[ \t>*_`#-]*Action(?P<input>[ _]Input)?[*_`]*[ \t]*:[*_`]
 _FENCE = re.compile(r"\s*(?:```+[\w]*[ \t]*\n|`)?\s*")
 _TAG = re.compile(r"^\[\w+\]\s*")  # "[Optional]" before a name in the data
 _PUBLISHED_NAME = re.compile(r"Action:\s*(\w+)")
-_PUBLISHED_INPUT = re.compile(r"Action Input:\s*(\{.*?\})", re.DOTALL)
+_PUBLISHED_INPUT = re.compile(r"Action Input:\s*+\{")
 _NO_CALL = "No action was found: write a line that begins with Action: and one that begins with Action Input:."
 
 
@@ -94,7 +94,7 @@ def grade_as_published(response: str, problem: Problem, settings: Mapping[str, A
     """Grade a response as SDPO's released code does; its feedback always prints what was expected."""
     level = feedback_level(settings.get("feedback"), ("none", "full"), "full")
     reference = json.loads(problem.answer)
-    names, inputs = _PUBLISHED_NAME.findall(response), _merged(_PUBLISHED_INPUT.findall(response))
+    names, inputs = _PUBLISHED_NAME.findall(response), _merged(_published_inputs(response))
     wanted_names = [call["Action"] for call in reference]
     wanted_inputs = _merged([call["Action_Input"] for call in reference])
     wrong = []
@@ -112,6 +112,17 @@ def readable(reference: str) -> bool:
         return bool(calls := _reference(reference)) and all(call.name and call.input is not None for call in calls)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return False
+
+
+def _published_inputs(response: str) -> list[str]:
+    """The texts from a brace behind an input label to the first closing one, in linear time."""
+    found, end = [], 0
+    while label := _PUBLISHED_INPUT.search(response, end):
+        end = response.find("}", label.end()) + 1
+        if not end:
+            break
+        found.append(response[label.end() - 1 : end])
+    return found
 
 
 def _reference(answer: str) -> list[ToolCall]:
