@@ -1,10 +1,11 @@
 import dataclasses
+import threading
 from decimal import Decimal
 
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.tasks.graders import GRADERS, Graded, grade_response, grader
+from selfdistill.tasks.graders import GRADERS, Graded, grade_response, graded_each, grader
 from selfdistill.tasks.schema import Problem, read_problems
 
 
@@ -88,3 +89,16 @@ def test_the_real_solutions_state_the_real_answers(real):
 def test_a_graded_response_is_a_value():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Graded("1", True).correct = False
+
+
+@pytest.mark.parametrize("name", ["maths", "code"])
+def test_verdicts_keep_their_order_and_programs_run_side_by_side(name, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    meeting = threading.Barrier(2 if name == "code" else 1)
+
+    def grade(response: str, row: Problem) -> Graded:
+        meeting.wait(20)  # two that run one after the other would never meet
+        return Graded(response + row.answer, False)
+
+    found = graded_each(name, grade, ["a", "b", "c", "d"], [problem(each) for each in "1234"])
+    assert [graded.answer for graded in found] == ["a1", "b2", "c3", "d4"]

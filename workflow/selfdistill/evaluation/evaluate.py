@@ -15,11 +15,11 @@ from selfdistill.models.first_day import check_lengths, check_model
 from selfdistill.models.loading import load_generation_config, load_tokenizer, load_weights, pick_device
 from selfdistill.models.template_check import check_prompts
 from selfdistill.sampling.decode import DecodeLoop
-from selfdistill.sampling.interface import Sampler, SamplingSettings
+from selfdistill.sampling.interface import Rollout, Sampler, SamplingSettings
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.sampling.trial import check_sampler
 from selfdistill.sampling.vllm_generate import VllmGenerate
-from selfdistill.tasks.graders import SCORED, gives_feedback, grade_response
+from selfdistill.tasks.graders import SCORED, Graded, gives_feedback, grade_response, graded_each
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem, read_problems
 
@@ -94,17 +94,10 @@ def evaluate_run(
         rows = [(problem, draw) for problem in benchmark.problems for draw in range(task["draws"])]
         prompts = [encoded[p.id] for p, _ in rows]
         rollouts = sampler.sample(prompts, settings, [(seed, "evaluation", p.id, draw) for p, draw in rows])
+        responses = [tokenizer.decode(rollout.response_ids, skip_special_tokens=True) for rollout in rollouts]
         draws = []
-        for (problem, number), rollout in zip(rows, rollouts, strict=True):
-            response = tokenizer.decode(rollout.response_ids, skip_special_tokens=True)
-            graded = grade_response(
-                response,
-                problem,
-                benchmark.grader,
-                first_role_counts=benchmark.first_role_counts,
-                truncated=rollout.finish_reason == "length",
-                grading=benchmark.grading,
-            )
+        verdicts = graded_each(benchmark.grader, _grade(benchmark), responses, [p for p, _ in rows], rollouts)
+        for (problem, number), rollout, response, graded in zip(rows, rollouts, responses, verdicts, strict=True):
             draws.append(
                 Draw(
                     problem_id=problem.id,
@@ -125,6 +118,20 @@ def evaluate_run(
             f"{name}: {len(benchmark.problems)} problems x {task['draws']} draws, {100 * share:.1f} % correct, "
             f"{tokens} tokens in {seconds:.1f} s ({tokens / seconds:.0f} tokens/s)"
         )
+
+
+def _grade(benchmark: _Benchmark) -> Callable[[str, Problem, Rollout], Graded]:
+    def grade(response: str, problem: Problem, rollout: Rollout) -> Graded:
+        return grade_response(
+            response,
+            problem,
+            benchmark.grader,
+            first_role_counts=benchmark.first_role_counts,
+            truncated=rollout.finish_reason == "length",
+            grading=benchmark.grading,
+        )
+
+    return grade
 
 
 def _benchmarks(

@@ -1,7 +1,9 @@
 """The graders by name, and the grading of a whole response. Each task in config/tasks.yaml names its grader."""
 
 import functools
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from selfdistill.errors import UserError
@@ -96,4 +98,22 @@ def grade_response(
     return Graded(answer, answer is not None and is_right(answer, problem.answer))
 
 
-__all__ = ["GRADERS", "READABLE", "RESPONSE_GRADERS", "SCORED", "Graded", "gives_feedback", "grade_response", "grader"]
+def graded_each(name: str, grade: Callable[..., Graded], *columns: Iterable[Any]) -> list[Graded]:
+    """Return list(map(grade, *columns)); graders that run programs do so side by side, one a processor."""
+    if name not in SCORED:
+        return list(map(grade, *columns))
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(grade, *columns))
+
+
+__all__ = [
+    "GRADERS",
+    "READABLE",
+    "RESPONSE_GRADERS",
+    "SCORED",
+    "Graded",
+    "gives_feedback",
+    "grade_response",
+    "graded_each",
+    "grader",
+]
