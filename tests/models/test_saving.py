@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from selfdistill.errors import UserError
 from selfdistill.models.loading import load_generation_config, load_model
-from selfdistill.models.saving import check_savable, check_tensors, save_model
+from selfdistill.models.saving import check_savable, check_tensors, save_model, write_generation_config
 
 CPU = torch.device("cpu")
 
@@ -46,6 +46,9 @@ def test_any_generation_config_is_published_as_it_came(base, tokenizer, tmp_path
     assert model.generation_config is recommended
     saved = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
     assert saved.items() >= keys.items()
+    write_generation_config(load_generation_config(base), tmp_path)  # as verl's export does
+    for written in (saved, json.loads((tmp_path / "generation_config.json").read_text())):
+        assert written.keys() <= keys.keys() | {"eos_token_id", "transformers_version", "_from_model_config"}
     assert load_generation_config(tmp_path / "saved").to_dict() == load_generation_config(base).to_dict()
     save_model(load_model(tmp_path / "saved", CPU)[0], loaded, tmp_path / "again")
 

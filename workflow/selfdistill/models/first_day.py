@@ -7,7 +7,15 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from selfdistill.errors import UserError
 from selfdistill.models.finite import why_not_finite
 from selfdistill.scoring.lengths import length_of_dense_attention, position_count, scan_length
-from selfdistill.scoring.manner import Manner, check_rotation, manner_of, plain_logprobs, tokens_for, undisturbed
+from selfdistill.scoring.manner import (
+    Manner,
+    check_rotation,
+    distance,
+    manner_of,
+    plain_logprobs,
+    tokens_for,
+    undisturbed,
+)
 
 #: Tokens of the row whose log-probs may not depend on the next ones; more where a model takes many at a time.
 _KEPT, _MORE, _MOST = 7, 5, 600
@@ -72,12 +80,12 @@ def check_model(model: PreTrainedModel) -> Manner:
         ) from error
     if not bool(first.isfinite().any(dim=-1).all()) or bool(first.isnan().any()):
         raise UserError(f"{name}: its log-probs are no numbers ({why_not_finite(model)}); take another model")
-    if _apart(first, again) > manner.rounding:
+    if (moved := distance(first, again)) > manner.rounding:
         raise UserError(
-            f"{name}: two forwards of one row differ by {_apart(first, again):.2g} nats, so that scores of it mean "
+            f"{name}: two forwards of one row differ by {moved:.2g} nats, so that scores of it mean "
             "nothing; take a model that computes the same twice"
         )
-    if (moved := _apart(first[: len(part)], alone)) > manner.rounding:
+    if (moved := distance(alone, first[: len(part)])) > manner.rounding:
         raise UserError(
             f"{name}: its log-probs of a token depend on the tokens behind it (by {moved:.2g} nats of {len(row)} "
             "tokens): here it does not compute as a causal language model; take another one"
@@ -93,9 +101,3 @@ def remark(model: PreTrainedModel, manner: Manner) -> str | None:
         f"model_type {model.config.get_text_config().model_type}: padding moves its log-probs by {manner.padded:.2g} "
         "nats, so rows are scored one at a time, and prompts are drawn together where they have equal lengths"
     )
-
-
-def _apart(first, second) -> float:
-    """The largest difference in nats, infinities at the same places left out."""
-    difference = (first - second).abs()
-    return float(difference[difference.isfinite()].max()) if bool(difference.isfinite().any()) else 0.0

@@ -104,8 +104,13 @@ def load_weights(folder: Path, device: torch.device) -> PreTrainedModel:
 def load_generation_config(folder: Path) -> GenerationConfig:
     """What transformers would put beside the loaded model: the folder's, or what the model config says."""
     if (Path(folder) / "generation_config.json").exists():
-        return _loaded(GenerationConfig.from_pretrained, Path(folder), "generation config")
+        return _loaded(_generation_config, Path(folder), "generation config")
     return GenerationConfig.from_model_config(_loaded(AutoConfig.from_pretrained, Path(folder), "model config"))
+
+
+def _generation_config(folder: Path, *, trust_remote_code: bool, **options: Any) -> GenerationConfig:
+    """Of a folder; from_pretrained would take the first option, which it does not know, for a field to be saved."""
+    return GenerationConfig.from_pretrained(folder, **options)
 
 
 def _loaded(load: Callable, folder: Path, what: str, **options: Any) -> Any:
