@@ -45,7 +45,7 @@ def test_every_snakefile_is_formatted():
 
 def test_every_job_has_a_log_of_its_own_and_all_its_scripts_exist(furnished):
     """Plans every rule; a rule without a log would show none, two jobs with one log would share it."""
-    done = furnished.snakemake("--dry-run")
+    done = furnished.dry_run()
     jobs = re.findall(r"^(?:local)?rule (?!all)\w+:$", done.stdout, re.MULTILINE)
     logs = re.findall(r"^    log: (\S+)$", done.stdout, re.MULTILINE)
     assert len(logs) == len(set(logs)) == len(jobs) > 20
