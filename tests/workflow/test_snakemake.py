@@ -121,7 +121,7 @@ def test_the_conda_environment_is_the_lock_of_the_venv():
     pip = yaml.safe_load((ROOT / "envs" / "local.yaml").read_text())["dependencies"][-1]["pip"]
     assert pip == lock
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lock)
-    dev = (ROOT / "envs" / "dev.lock.txt").read_text().split()
+    dev = (ROOT / "envs" / "dev.lock.txt").read_text().splitlines()  # a line may end with a condition
     assert not {line.split("==")[0] for line in dev} & {line.split("==")[0] for line in lock}
 
 
