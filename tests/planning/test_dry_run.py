@@ -7,6 +7,7 @@ import pytest
 
 from selfdistill.errors import UserError
 from selfdistill.planning import dry_run
+from selfdistill.planning.__main__ import main
 from selfdistill.planning.dry_run import Job, listed_jobs, refusal, study_of
 from selfdistill.study.config_files import REGISTRIES
 
@@ -69,3 +70,15 @@ def test_the_registries_are_those_of_the_snakefile_and_found_from_anywhere(tmp_p
     monkeypatch.chdir(tmp_path)
     assert study_of(["--cores", "1"]).axis("models") == ["tiny_qwen3"]
     assert study_of(["--snakefile", str(ROOT / "workflow/Snakefile")]).axis("models") == ["tiny_qwen3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"matrix: \xe9", "mine.yaml, line 1: byte 9 is no UTF-8"), (b"a: &x {b: *x}", "mine.yaml: an anchor (&) holds")],
+)
+def test_a_file_that_snakemake_cannot_read_is_named(tmp_path, monkeypatch, capsys, content, said):
+    (tmp_path / "mine.yaml").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    words = ["--cores", "1", "--snakefile", str(ROOT / "workflow/Snakefile"), "--configfile", "mine.yaml"]
+    assert main(["--snakemake", *words]) == 1
+    assert capsys.readouterr().err.startswith(said)

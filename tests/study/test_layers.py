@@ -5,11 +5,12 @@ import re
 
 import pytest
 import yaml
-from configurations import ROOT, VERL, flat, in_layer, merged, refusal, resolved
+from configurations import REGISTRIES, ROOT, VERL, flat, in_layer, merged, refusal, resolved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from snakemake.cli import parse_config
 
+from selfdistill.schemas import schema
 from selfdistill.study.layer_order import LAYERS
 from selfdistill.study.study import config_hash, load_study
 
@@ -98,6 +99,28 @@ def test_any_layer_but_a_method_may_choose_the_preset_and_the_strongest_does():
     ones = "overrides: {methods: {opsd: {preset: as_published}}}"
     assert resolved(ones, variant="opsd")["teacher"]["kind"] == "live"
     assert resolved(ones, variant="opsd_ectr")["teacher"]["kind"] == "initial"
+
+
+def test_the_registry_names_each_losss_own_defaults():
+    """Those are held to the papers in tests/objectives; what runs get of them, in tests/workflow/test_paper.py."""
+    from selfdistill.objectives.methods import build_method
+
+    methods = merged(files=REGISTRIES)["methods"]
+    assert set(methods) == set(schema("objectives")["properties"])
+    for method, entry in methods.items():
+        assert entry["implementation"] == method
+        assert build_method(method, entry["objective"]) == build_method(method, {})
+        assert set(entry["objective"]) == set(schema("objectives")["properties"][method]["properties"])
+
+
+@pytest.mark.parametrize("method", ["rlsd_add", "rlsd_hybrid"])
+def test_published_values_reach_the_runs_that_the_papers_matrix_does_not_have(method):
+    """Without the demo's overrides."""
+    config = merged(files=REGISTRIES) | {"matrix": {"tasks": ["knights"], "models": ["tiny_qwen3"], "seeds": [0]}}
+    config["matrix"]["variants"] = [method]
+    run = flat(load_study(config).resolve("knights", "tiny_qwen3", method, 0))
+    keys = ("teacher.kind", "hints.source", "hints.k_max", "optimizer.max_grad_norm", "update.kl_coef", "steps")
+    assert [run[key] for key in keys] == ["snapshot", "gt_cot", 4, 1.0, 0.0, 480]
 
 
 #: Spec methods.md 15: variant -> method, and all in which it differs from it.

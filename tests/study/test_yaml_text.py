@@ -34,6 +34,10 @@ REFUSED = {
     "no YAML": (b"a: [1", r"line 1: not readable as YAML \("),
     "a control character": (b"a: \x00", r"not readable as YAML \("),
     "an object of Python": (b"a: !!python/object:os.system {}", r"line 1: not readable as YAML \("),
+    "no day": (
+        b"revision: 2026-13-45",
+        r"not readable as YAML \(month must be in 1\.\.12.*\); mend the number, or quote",
+    ),
     "a number of 5,000 digits": (b"a: " + b"9" * 5000, "not readable"),
 }
 

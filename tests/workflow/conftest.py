@@ -1,5 +1,6 @@
 """A place to plan and run the workflow in: the real rules and config, with scripts that only leave their outputs."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -26,8 +27,10 @@ for output in map(Path, snakemake.output):
 class Workshop:
     """A folder with config, workflow and base models, as a clone has them."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, kept: bool = False):
+        """folder: the place; kept: whether nothing in it changes, so that equal questions have one answer."""
         self.folder = folder
+        self._answers: dict[tuple[str | None, ...], subprocess.CompletedProcess] | None = {} if kept else None
 
     @classmethod
     def furnish(cls, folder: Path) -> "Workshop":
@@ -45,7 +48,7 @@ class Workshop:
                 weights = folder / entry["folder"] / task / "model.safetensors"
                 weights.parent.mkdir(parents=True)
                 weights.write_text("weights")
-        return cls(folder)
+        return cls(folder, kept=True)
 
     def copy_to(self, folder: Path) -> "Workshop":
         """Everything as it is, times of change included."""
@@ -60,7 +63,10 @@ class Workshop:
 
     def dry_run(self, *words: str) -> subprocess.CompletedProcess:
         """As `snakemake`, of what runs no job."""
-        return plan(self.folder, ["--cores", "2", "--nocolor", "--dry-run", *words])
+        answers, asked = ({} if self._answers is None else self._answers), (*words, os.environ.get("HF_HUB_OFFLINE"))
+        if asked not in answers:
+            answers[asked] = plan(self.folder, ["--cores", "2", "--nocolor", "--dry-run", *words])
+        return answers[asked]
 
     def planned(self, *words: str) -> Counter:
         """The jobs of a dry run, as "rule task/variant" (or dataset/split), and how often each is planned."""
@@ -95,7 +101,7 @@ def finished(tmp_path_factory, furnished):
     workshop = furnished.copy_to(tmp_path_factory.mktemp("finished"))
     done = workshop.snakemake()
     assert done.returncode == 0, done.stdout
-    return workshop
+    return Workshop(workshop.folder, kept=True)
 
 
 @pytest.fixture

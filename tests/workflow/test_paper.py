@@ -369,17 +369,17 @@ def test_the_matrix_of_the_cpu_is_planned_on_its_own(furnished):
     assert {job for job in jobs if job.startswith("evaluate")} == {
         f"evaluate_arithmetic arithmetic/{variant}" for variant in ("base", *trained)
     }
-    assert "gpus=8" not in furnished.snakemake("--dry-run", "--configfile", "config/verl_cpu.yaml").stdout
+    assert "gpus=8" not in furnished.dry_run("--configfile", "config/verl_cpu.yaml").stdout
 
 
 def test_gpus_and_nodes_are_asked_for(furnished):
-    shown = furnished.snakemake("--dry-run", "--configfile", "config/paper.yaml").stdout
+    shown = furnished.dry_run("--configfile", "config/paper.yaml").stdout
     training = re.findall(r"^rule train:.*?^    resources: ([^\n]*)", shown, re.MULTILINE | re.DOTALL)
     assert len(training) == 84
     assert all("gpus=8" in each and "nodes=1" in each for each in training)
     evaluating = re.findall(r"^rule evaluate_\w+:.*?^    resources: ([^\n]*)", shown, re.MULTILINE | re.DOTALL)
     assert all("gpus=1" in each for each in evaluating)
-    shown = furnished.snakemake("--dry-run").stdout
+    shown = furnished.dry_run().stdout
     assert "gpus=0" in shown
     assert not re.search(r"gpus=[1-9]", shown)
 
@@ -402,7 +402,7 @@ def test_each_trainer_runs_in_its_own_environment(furnished, tmp_path, monkeypat
     (tmp_path / "conda").write_text(NO_CONDA)
     (tmp_path / "conda").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    done = furnished.snakemake("--dry-run", "--sdm", "conda", "--configfile", f"config/{name}.yaml")
+    done = furnished.dry_run("--sdm", "conda", "--configfile", f"config/{name}.yaml")
     assert done.returncode == 0, done.stdout
     assert set(re.findall(r"envs/(\w+)\.yaml will be created", done.stdout)) == environments
     assert all((ROOT / f"envs/{environment}.yaml").exists() for environment in environments)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def asked(furnished):
     """(rule, model, variant) -> resources of the jobs of config/paper.yaml under profiles/slurm."""
-    done = furnished.snakemake("--profile", "profiles/slurm", "--configfile", "config/paper.yaml", "--dry-run")
+    done = furnished.dry_run("--profile", "profiles/slurm", "--configfile", "config/paper.yaml")
     assert done.returncode == 0, done.stdout
     return resources(done.stdout)
 
@@ -51,8 +51,8 @@ def test_evaluation_asks_for_one_gpu_and_other_jobs_for_none(asked):
 
 def test_requests_grow_with_attempts_and_a_profile_may_ask_for_something_else(furnished):
     more = ["--set-resources", "train:gres='gpu:h100:4'", "train:mem_mb=1234"]
-    words = ["--profile", "profiles/slurm", "--configfile", "config/paper.yaml", "--dry-run"]
-    done = furnished.snakemake(*words, *more)
+    words = ["--profile", "profiles/slurm", "--configfile", "config/paper.yaml"]
+    done = furnished.dry_run(*words, *more)
     found = resources(done.stdout)["train", "qwen3_4b", "grpo"]
     assert (found["gres"], found["mem_mb"]) == ("gpu:h100:4", "1234")
 

@@ -1,6 +1,7 @@
 """python -m selfdistill.planning [--csv FILE] [--snakemake WORDS...]: what would run, and what it takes."""
 
 import argparse
+import re
 import sys
 
 from selfdistill.errors import UserError
@@ -21,8 +22,14 @@ def main(words: list[str]) -> int:
     try:
         try:
             study = study_of(args.snakemake)
-        except (UserError, SystemExit):
-            dry_run.jobs()  # what Snakemake itself says of it goes first
+        except (UserError, SystemExit) as error:
+            try:
+                dry_run.jobs()  # what Snakemake itself says of it goes first
+            except UserError as refused:
+                # It reads config files by itself, and ends with a bare exception where one cannot be read.
+                if isinstance(error, UserError) and re.match("(UnicodeDecode|Recursion)Error", str(refused)):
+                    raise error from None
+                raise
             raise
         plan = make_plan(study, dry_run.jobs())
     except UserError as error:

@@ -48,8 +48,9 @@ def _read(file: str, name: str, _mtime: int, _size: int) -> Any:
         return _as_json(text, name, error)
     except RecursionError:
         raise UserError(f"{name}: nested too deeply to be read; no setting is deeper than a dozen levels") from None
-    except ValueError as error:  # of a number: Python reads none of more than 4,300 digits
-        raise UserError(f"{name}: not readable ({shown(str(error))[1:-1]}); write a smaller number") from None
+    except ValueError as error:  # a number of more than 4,300 digits, the 45th of a month
+        said = shown(str(error))[1:-1]
+        raise UserError(f"{name}: not readable as YAML ({said}); mend the number, or quote what is text") from None
 
 
 def check_expansion(config: Any, place: str) -> None:
