@@ -1,4 +1,4 @@
-"""A synthetic study on disk, with curves and accuracies shaped like those probed for the toy (spec embedded.md)."""
+"""A synthetic study on disk, with curves and accuracies shaped like the toy's (docs/departures.md, The toy)."""
 
 import json
 from collections.abc import Sequence

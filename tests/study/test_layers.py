@@ -40,10 +40,10 @@ FOR_ALL = {
 }
 
 
-ROLLOUT_MEAN = {"update.aggregation": ("tokens", "rollouts")}  # spec D8: of all losses but grpo's
+ROLLOUT_MEAN = {"update.aggregation": ("tokens", "rollouts")}  # docs/departures.md D8: of all losses but grpo's
 
 
-LIVE = {"teacher.kind": ("initial", "live")}  # spec D1
+LIVE = {"teacher.kind": ("initial", "live")}  # docs/departures.md D1
 
 
 FOR_ONE = {

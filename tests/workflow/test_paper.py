@@ -322,7 +322,7 @@ def test_no_figure_is_left_out():
 
 
 def test_all_runs_but_the_controls_share_one_learning_rate(resolved):
-    """What the published tables did not (spec D11)."""
+    """What the published tables did not (docs/departures.md D11)."""
     rates = {run["optimizer.learning_rate"] for run in resolved if run.run.variant not in CONTROLS}
     assert rates == {1e-6}
 

@@ -140,7 +140,7 @@ def test_blends_are_moving_averages(module):
 
 @pytest.mark.parametrize(("dtype", "reached"), [(torch.float32, 1.0625 - 0.0625 * 0.99**200), (torch.bfloat16, 1.0)])
 def test_small_moves_add_up_in_float32_and_are_lost_in_bfloat16(dtype, reached):
-    """What spec D5 is about: preset as_published keeps teachers in bfloat16, as the release did."""
+    """What docs/departures.md D5 is about: preset as_published keeps teachers in bfloat16, as the release did."""
     net = nn.Linear(1, 1, bias=False).to(dtype)
     with torch.no_grad():
         net.weight.fill_(1.0)

@@ -10,7 +10,7 @@ def group_advantages(rewards: Tensor, groups: Tensor, *, divide_by_std: bool = T
     Args:
         rewards: (B,) one reward a rollout.
         groups: (B,) integer; rollouts of one prompt share a number. Any order.
-        divide_by_std: False as in SDPO and SRPO (spec methods.md 0.1).
+        divide_by_std: False as in SDPO and SRPO (docs/methods.md, Notation).
         epsilon: added to the standard deviation.
 
     Returns:

@@ -12,7 +12,7 @@ def token_weights(mask: Tensor, aggregation: str, rollouts: int) -> Tensor:
         mask: (B, T) bool, the tokens of one path, over the whole global batch.
         aggregation: "tokens" weighs all tokens alike (corrected preset); "rollouts" takes the mean inside each
             rollout, then over rollouts (RLCSD paper Eq. 15; also what the released code's per-micro-batch means
-            amount to with one row a micro-batch, spec D8).
+            amount to with one row a micro-batch, docs/departures.md D8).
         rollouts: rollouts in the global batch, the divisor of "rollouts"; a rollout without tokens on this path
             contributes zero but is counted.
 

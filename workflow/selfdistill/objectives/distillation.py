@@ -1,4 +1,4 @@
-"""What the distillation losses share: a student drawn to a teacher's distribution (spec methods.md 0.4, 2, 3, 5)."""
+"""What the distillation losses share: a student is drawn to a teacher's distribution (docs/methods.md)."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,7 @@
-"""GRPO: the clipped surrogate on group advantages, dual clip, token mean over the global batch (spec methods.md 1)."""
+"""GRPO: the clipped surrogate on group advantages, dual clip, token mean over the global batch.
+
+Formulas: docs/methods.md#grpo.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""How RLSD and its relatives turn a teacher's evidence into token advantages (RLSD paper; spec methods.md 6, 9, 10).
+"""How RLSD and its relatives turn a teacher's evidence into token advantages (docs/methods.md#rlsd and after).
 
 Evidence is a difference of log-probs of the sampled token, in nats: teacher minus student, or correct minus wrong hint.
 """

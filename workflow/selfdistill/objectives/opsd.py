@@ -1,4 +1,4 @@
-"""OPSD: the student's distribution is drawn to that of a teacher who reads the solution (spec methods.md 2)."""
+"""OPSD: the student's distribution is drawn to that of a teacher who reads the solution (docs/methods.md, opsd)."""
 
 from dataclasses import dataclass
 

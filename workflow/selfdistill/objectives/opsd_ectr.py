@@ -1,4 +1,4 @@
-"""OPSD-ECTR: the teacher's distribution is sharpened by its contrast with a wrong hint (spec methods.md 8)."""
+"""OPSD-ECTR: the teacher's distribution is sharpened by its contrast with a wrong hint (docs/methods.md, opsd_ectr)."""
 
 from dataclasses import dataclass
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 # exp(20) is about 5e8: far outside every clip, still finite in float32. The released rlsd and rlcsd losses leave the
-# log-ratio unclamped and can overflow (spec D19).
+# log-ratio unclamped and can overflow (docs/departures.md D19).
 _LOG_RATIO_LIMIT = 20.0
 
 
@@ -39,7 +39,7 @@ def low_variance_kl(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
 
 
 def importance_weights(old_logprobs: Tensor, rollout_logprobs: Tensor, threshold: float) -> Tensor:
-    """Token-level truncated importance weights min(exp(old - rollout), threshold), detached (spec D2).
+    """Token-level truncated importance weights min(exp(old - rollout), threshold), detached (docs/departures.md D2).
 
     They correct for a rollout engine whose log-probabilities differ from the trainer's.
     """

@@ -1,6 +1,6 @@
 """RLCSD: GRPO whose token advantages are shifted by the contrast of a correct and several wrong hints.
 
-Paper: arXiv 2606.11709, sect. 4, Eq. 10-15; released values and edge cases: spec methods.md 7 and 15.
+Paper: arXiv 2606.11709, sect. 4, Eq. 10-15; released values and edge cases: docs/methods.md#rlcsd.
 """
 
 from dataclasses import dataclass

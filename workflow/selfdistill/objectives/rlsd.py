@@ -1,4 +1,4 @@
-"""RLSD: token advantages scaled by how far a hinted teacher agrees with each token (spec methods.md 6)."""
+"""RLSD: token advantages scaled by how far a hinted teacher agrees with each token (docs/methods.md, rlsd)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""RLSD-ECTR: RLSD with the contrast of a correct and a wrong hint as its evidence (spec methods.md 9)."""
+"""RLSD-ECTR: RLSD with the contrast of a correct and a wrong hint as its evidence (docs/methods.md, rlsd_ectr)."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,6 +1,6 @@
-"""SDPO as the RLCSD comparison has it: Jensen-Shannon distillation of every rollout (spec methods.md 3).
+"""SDPO as the RLCSD comparison has it: Jensen-Shannon distillation of every rollout (docs/methods.md, sdpo).
 
-The official SDPO draws its hints from sibling successes instead (spec methods.md 4).
+The official SDPO draws its hints from sibling successes instead (arXiv 2601.20802).
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""SRPO: correct rollouts learn by GRPO, wrong ones by distillation from a hinted teacher (spec methods.md 5)."""
+"""SRPO: correct rollouts learn by GRPO, wrong ones by distillation from a hinted teacher (docs/methods.md, srpo)."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class SRPO:
         entropy_beta: distilled tokens weigh exp(-entropy_beta H) over its mean (weighted like the loss), H the
             teacher's entropy in nats.
         routing: what goes to GRPO: "verifier", correct rollouts; "advantage_sign", rollouts with A > 0, so that groups
-            of one outcome are distilled (the released code, spec D7). A rollout without hint always does.
+            of one outcome are distilled (the released code, docs/departures.md D7). A rollout without hint always does.
         epsilon_low, epsilon_high, dual_clip: of the GRPO branch.
     """
 

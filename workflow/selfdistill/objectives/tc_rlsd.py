@@ -1,4 +1,4 @@
-"""The additive advantage forms of the TC-RLSD note (spec methods.md 10); its `rlsd` is selfdistill.objectives.rlsd.
+"""The additive advantage forms of the TC-RLSD note (docs/methods.md); its `rlsd` is selfdistill.objectives.rlsd.
 
 There the hint is a critique written after reading the rollout; here it is whatever `hints.source` gives. An additive
 term keeps its signal where A = 0 and is not anchored to A's sign. The note bounds it nowhere; we do, and log how often.

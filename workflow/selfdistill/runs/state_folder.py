@@ -1,7 +1,7 @@
 """The folder of a run's state: a lock against a second trainer, checkpoints, and the finished result.
 
 It is keyed by the hash of the run's config and belongs to no Snakemake rule, so that neither a failed job nor a killed
-workflow loses what was computed (design.md, Contracts).
+workflow loses what was computed (docs/architecture.md).
 """
 
 import contextlib

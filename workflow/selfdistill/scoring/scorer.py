@@ -2,7 +2,7 @@
 
 Prompts are left-padded and responses right-padded, so that every response starts at one known column of the batch and
 the head runs on response positions only. Lengths are explicit throughout: nothing is inferred from pad ids, which may
-be legitimate tokens of a response (spec D14).
+be legitimate tokens of a response (docs/departures.md D14).
 """
 
 from collections.abc import Sequence

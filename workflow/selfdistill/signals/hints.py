@@ -1,4 +1,4 @@
-"""Which hints a rollout's teacher gets to read, drawn from the rollouts of its own group (spec methods.md 7).
+"""Which hints a rollout's teacher gets to read, drawn from the rollouts of its own group (docs/methods.md, rlcsd).
 
 A rollout is never its own hint. Correct hints come from the group's correct rollouts ("self_rollout") or from the
 dataset's solution ("gt_cot"); wrong hints from wrong rollouts that boxed an answer. What cannot be hinted is either
@@ -33,9 +33,9 @@ class HintSettings:
         max_tokens: of solution and answer together; the same for correct and wrong hints.
         truncation: what a longer hint costs. "hint_body": the solution loses its beginning, the template nothing.
             "left": hints stay whole, and a prompt that does not fit loses its beginning: chat header, problem, then
-            hint (preset as_published, spec D15).
+            hint (preset as_published, docs/departures.md D15).
         lone_targets: "keep" leaves rollouts without a possible hint on the unmodulated path (preset corrected),
-            "drop" takes them out of the batch (preset as_published, spec D10).
+            "drop" takes them out of the batch (preset as_published, docs/departures.md D10).
         allow_self: a rollout may be its own hint (ablation).
     """
 

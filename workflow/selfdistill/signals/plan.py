@@ -56,7 +56,7 @@ def plain_tokens(
     """Tokens of the plain scheme: every context whole, once a use, and every rollout under as many wrong hints.
 
     Such a scheme forwards all rollouts in K + 1 rectangles, K the most wrong hints of any; where a rollout has fewer
-    (spec rlcsd_runtime.md, replicas) its first one fills the slot. Rollouts without hints are not counted.
+    (docs/departures.md D17) its first one fills the slot. Rollouts without hints are not counted.
 
     Args:
         correct: contexts of B rollouts, None where there is none.

@@ -26,7 +26,7 @@ class TeacherSettings:
         sync_interval: ticks between snapshots.
         ema_decay: of the moving average.
         clock: what ticks: "training_steps" (the papers; preset corrected) or "optimizer_steps" (preset as_published,
-            spec D4: several a training step).
+            docs/departures.md D4: several a training step).
         student_share: c of the trust region's logits (1 - c) base + c student.
     """
 
@@ -90,7 +90,7 @@ class Teacher:
     def __init__(self, settings: TeacherSettings, student: PreTrainedModel, dtype: torch.dtype = torch.float32):
         """`student` must hold the initial weights now; it stays the live source of later ticks.
 
-        dtype: of the teacher's own weights. Moving averages in bfloat16 barely move (spec D5).
+        dtype: of the teacher's own weights. Moving averages in bfloat16 barely move (docs/departures.md D5).
         """
         self._settings, self._student, self._schedule = settings, student, TeacherSchedule(settings)
         self._own = None if settings.kind in ("none", "live") else frozen_copy(student, dtype)

@@ -97,7 +97,7 @@ def _workers(config: Mapping[str, Any]) -> dict[str, Any]:
     """Of the student and of the frozen initial model."""
     verl, optimizer, update = config["verl"], config["optimizer"], config["update"]
     actor, ref = "actor_rollout_ref.actor", "actor_rollout_ref.ref"
-    # A CPU keeps float32 (spec D5), as the local trainer does.
+    # A CPU keeps float32 (docs/departures.md D5), as the local trainer does.
     master = "fp32" if verl["device"] == "cpu" else _DTYPES[optimizer["master_dtype"]]
     compute = {"param_dtype": _DTYPES[verl["dtype"]], "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
     return {

@@ -1,6 +1,6 @@
 r"""Demonstrations from which a toy base model learns to answer: by itself, and under a hint.
 
-Two traits are put in on purpose and disclosed wherever the toy is shown (spec embedded.md). Some demonstrations answer
+Two traits are put in on purpose and disclosed wherever the toy is shown (docs/departures.md#the-toy). Some answer
 directly, without steps, and more of them in the teacher's format than in the student's: a one-sided teacher then
 prefers short responses, which is how the toy shows the length shrinkage of the paper. Some hints are wrong and
 the response follows them, so that what a teacher says depends on its hint.

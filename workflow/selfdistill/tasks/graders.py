@@ -53,7 +53,8 @@ def grader(name: str, *, first_role_counts: bool = False) -> Grader:
     """The grader of boxed answers of that name.
 
     `first_role_counts` concerns Knights and Knaves only: a person named with two roles makes an answer wrong unless it
-    is set (preset as_published). Raises UserError for an unknown name; no grader stands in for another (spec D37).
+    is set (preset as_published). Raises UserError for an unknown name; no grader stands in for another
+    (docs/departures.md D37).
     """
     if name not in GRADERS:
         known = ", ".join([*GRADERS, *RESPONSE_GRADERS])

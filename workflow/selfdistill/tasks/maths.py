@@ -1,4 +1,4 @@
-r"""Grading of mathematical answers: exact decimals first, then math-verify (spec methods.md 0.1).
+r"""Grading of mathematical answers: exact decimals first, then math-verify (docs/methods.md, Notation).
 
 math-verify limits its own time with signal.alarm, which works in the main thread only and cannot interrupt one long
 operation of the interpreter (9^{9^{9^9}} is such an operation). Here it runs in a process of its own instead: this

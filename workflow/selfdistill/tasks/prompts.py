@@ -1,6 +1,6 @@
 r"""The words around a problem: what the student reads, and what the hinted teacher reads.
 
-The structure is the paper's (arXiv 2606.11709, sect. 3; spec methods.md 0.2); the boxed-answer instruction is the one
+The structure is the paper's (arXiv 2606.11709, sect. 3); the boxed-answer instruction is the one
 the models' own cards publish; the teacher template's sentences are ours. Correct and wrong hints go through the same
 template byte for byte, "correct final answer" label included: only the solution and the answer differ, so that
 template and style cancel in the contrast of the two.
@@ -14,7 +14,7 @@ _BEGIN = "=== Reference solution begins ==="
 _END = "=== Reference solution ends ==="
 _ANSWER_LABEL = "The correct final answer is: "
 _UNDERSTAND = "Make sure that you understand the reasoning behind each step of the reference solution."
-#: Framing sentences of the robustness probe (spec methods.md 0.2); neutral is the default.
+#: Framing sentences of the robustness probe (arXiv 2606.11709, sect. 3); neutral is the default.
 FRAMINGS = {
     "neutral": "Here is a reference solution to this problem.",
     "verbose": "Here is a reference solution by an eminent expert, whose thorough and elegant style you should adopt.",

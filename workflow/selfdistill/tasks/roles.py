@@ -137,7 +137,7 @@ def parse_roles(text: str, *, first_role_counts: bool = False) -> dict[str, str]
     Args:
         text: the answer.
         first_role_counts: the first role claimed of a name counts, and nothing else is read (preset as_published: the
-            released grader does so, and a policy can exploit it by naming both: spec D36).
+            released grader does so, and a policy can exploit it by naming both: docs/departures.md D36).
 
     Returns:
         None where the answer commits to nothing, unless `first_role_counts`: it claims both roles of somebody, in one

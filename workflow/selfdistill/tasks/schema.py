@@ -1,4 +1,4 @@
-"""Problems in parquet files, in the schema of the paper's hub dataset (spec rlcsd_runtime.md section 7).
+"""Problems in parquet files, in the schema of the paper's hub dataset.
 
 Columns: data_source, prompt (chat messages), ability, reward_model {style, ground_truth}, extra_info {index, split,
 problem, solution}. Generated, local and downloaded data all come through here.

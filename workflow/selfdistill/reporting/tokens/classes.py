@@ -1,4 +1,4 @@
-r"""Which tokens are style and which are the task, after the RLCSD paper's style analysis (spec methods.md 12).
+r"""Which tokens are style and which are the task, after the RLCSD paper's style analysis (arXiv 2606.11709, appendix).
 
 The paper says: task tokens are digits, operators and mathematical symbols; style tokens are discourse words (Wait,
 Therefore, ...) and line breaks. Its lists are not published; these are ours. What is neither is "other": names, plain

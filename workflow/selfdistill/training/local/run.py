@@ -46,7 +46,7 @@ def train(
     """Train one run, or go on with it, or publish it again if it is complete.
 
     Args:
-        config: the resolved run config (design.md, Contracts).
+        config: the resolved run config (docs/architecture.md).
         train_file, val_file: parquets of the task.
         base_model: folder of the initial weights.
         state_dir: where state lives while the run lasts, keyed by the config's hash.

@@ -36,7 +36,7 @@ class RolloutSettings:
 class OptimizerSettings:
     """AdamW, linear warm-up in training steps, then constant.
 
-    `master_dtype` is that of weights, AdamW's state and teachers (spec D5); a CPU always has float32.
+    `master_dtype` is that of weights, AdamW's state and teachers (docs/departures.md D5); a CPU always has float32.
     """
 
     learning_rate: float
@@ -60,7 +60,7 @@ class UpdateSettings:
 class RewardSettings:
     """`shuffle` permutes each step's rewards: a negative control, under which nothing may be learned.
 
-    `first_role_counts` lets the first role of a person named twice count (preset as_published, spec D36).
+    `first_role_counts` lets the first role of a person named twice count (preset as_published, docs/departures.md D36).
     """
 
     shuffle: bool

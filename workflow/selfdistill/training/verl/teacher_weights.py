@@ -18,7 +18,7 @@ class TeacherWeights:
     """Weights of a snapshot or of a moving average, for a module that is whole or sharded by FSDP2.
 
     They are where the parameters were when they were made: on the CPU where parameters are offloaded between steps.
-    Their precision is that of the parameters (optimizer.master_dtype, spec D5); averages are taken in float32.
+    Their precision is that of the parameters (optimizer.master_dtype, docs/departures.md D5); averages are in float32.
     """
 
     def __init__(self, module: nn.Module):
