@@ -347,10 +347,8 @@ def _mask(model: PreTrainedModel, width: int, past: _Past | None, index: Tensor 
     seen = torch.cat([before.expand(rows, 1, width, -1), causal.expand(rows, 1, width, width)], dim=3)
     if model.config.get_text_config()._attn_implementation == "sdpa":
         return seen
-    # Eager attention adds its mask.
-    return torch.zeros(seen.shape, dtype=model.dtype, device=seen.device).masked_fill_(
-        ~seen, torch.finfo(model.dtype).min
-    )
+    added = torch.zeros(seen.shape, dtype=model.dtype, device=seen.device)  # as eager attention takes it
+    return added.masked_fill_(~seen, torch.finfo(model.dtype).min)
 
 
 def _waves(bodies: Sequence[tuple[int, ...]], found: Sequence[Cluster], max_tokens: int) -> list[Wave]:
