@@ -1,7 +1,7 @@
 """Divergences between student and teacher at each token, on a support of k ids or on the full vocabulary.
 
 The family of OPSD and SDPO (docs/methods.md#opsd): mix 0 is KL(teacher || student), 1 is KL(student || teacher);
-between them the generalised Jensen-Shannon divergence. The ends are not limits of the mixture, which tends to 0 at both.
+between them the generalised Jensen-Shannon divergence. The ends are no limits of the mixture, which tends to 0 at both.
 """
 
 import math
