@@ -17,6 +17,7 @@ from side_by_side import as_text, in_own_process, machine, medians, peak_growth,
 from torch import Tensor
 
 from selfdistill.scoring.head import Read, read
+from selfdistill.scoring.query import Query
 
 OUTPUT = Path("results/benchmarks/logits.csv")
 TOP = 100
@@ -72,7 +73,7 @@ def materialised(hidden: Tensor, weight: Tensor, labels: Tensor, ids: Tensor | N
 
 def chunked(hidden: Tensor, weight: Tensor, labels: Tensor, ids: Tensor | None = None) -> Read:
     """The same by the library."""
-    return read(hidden, weight, labels, ids=ids, top_k=TOP, entropy=ids is None)
+    return read(hidden, weight, labels, Query(TOP, ids, entropy=ids is None))
 
 
 @torch.no_grad()

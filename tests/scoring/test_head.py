@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from selfdistill.objectives.divergences import distributions, divergence
 from selfdistill.scoring import head as head_module
 from selfdistill.scoring.head import Read, read, read_logits
+from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 
 N, H, V, K = 23, 8, 61, 5
 ROWS = [1, 7, 23, 1000]
@@ -39,13 +40,18 @@ def case():
     return normal(N, H), 0.5 * normal(V, H), normal(V), labels, ids, slopes
 
 
-def materialised(hidden, weight, bias, labels, temperature, ids=None, top_k=None, entropy=False):
+def asked_at(asked, ids):
+    return Query(**{key: ids if value == "given" else value for key, value in ASKED[asked].items()})
+
+
+def materialised(hidden, weight, bias, labels, temperature, query=LOGPROBS_ONLY):
+    ids, top_k = query.ids, query.top_k
     logits = hidden @ weight.t() if bias is None else hidden @ weight.t() + bias
     logprobs = torch.log_softmax(logits / temperature, dim=-1)
     if ids is None and top_k:
         ids = logprobs.detach().topk(top_k, dim=-1).indices
     support = logprobs if top_k == 0 else None if ids is None else logprobs.gather(-1, ids)
-    entropies = -(logprobs.exp() * logprobs).sum(dim=-1) if entropy else None
+    entropies = -(logprobs.exp() * logprobs).sum(dim=-1) if query.entropy else None
     return Read(logprobs.gather(-1, labels[:, None])[:, 0], ids, support, entropies)
 
 
@@ -68,12 +74,12 @@ def with_gradients(function, tensors, slopes):
 @pytest.mark.parametrize("temperature", [0.6, 1.0])
 def test_numbers_and_gradients_are_those_of_the_materialised_head(case, asked, rows, temperature):
     *tensors, labels, ids, slopes = case
-    what = {key: ids if value == "given" else value for key, value in ASKED[asked].items()}
+    query = asked_at(asked, ids)
     found, gradients = with_gradients(
-        lambda h, w, b: read(h, w, labels, bias=b, temperature=temperature, rows=rows, **what), tensors, slopes
+        lambda h, w, b: read(h, w, labels, query, bias=b, temperature=temperature, rows=rows), tensors, slopes
     )
     expected, wanted = with_gradients(
-        lambda h, w, b: materialised(h, w, b, labels, temperature, **what), tensors, slopes
+        lambda h, w, b: materialised(h, w, b, labels, temperature, query), tensors, slopes
     )
     for name, value in expected._asdict().items():
         if value is None or name == "ids":
@@ -90,7 +96,7 @@ def test_gradients_in_double_precision_are_the_numerical_ones(case):
     label, at = labels[:3] % 6, ids[:3] % 6
 
     def outputs(h, w, b):
-        found = read(h, w, label, bias=b, temperature=0.7, ids=at, entropy=True, rows=2)
+        found = read(h, w, label, Query(ids=at, entropy=True), bias=b, temperature=0.7, rows=2)
         return found.logprobs, found.support, found.entropy
 
     assert torch.autograd.gradcheck(outputs, leaves)
@@ -100,9 +106,9 @@ def test_gradients_in_double_precision_are_the_numerical_ones(case):
 def test_outputs_that_no_loss_uses_cost_no_gradient(case, used):
     hidden, weight, _, labels, ids, _ = case
     leaf = hidden.clone().requires_grad_()
-    getattr(read(leaf, weight, labels, ids=ids, entropy=True), used).sum().backward()
+    getattr(read(leaf, weight, labels, Query(ids=ids, entropy=True)), used).sum().backward()
     right = hidden.clone().requires_grad_()
-    getattr(materialised(right, weight, None, labels, 1.0, ids=ids, entropy=True), used).sum().backward()
+    getattr(materialised(right, weight, None, labels, 1.0, Query(ids=ids, entropy=True)), used).sum().backward()
     torch.testing.assert_close(leaf.grad, right.grad, rtol=1e-5, atol=1e-5)
 
 
@@ -124,27 +130,27 @@ class Widest(TorchDispatchMode):
 @pytest.mark.parametrize("asked", ["nothing", "entropy", "ids", "top_k"])
 def test_never_more_than_so_many_rows_of_logits_are_held_forwards_and_backwards(case, asked):
     hidden, weight, _, labels, ids, slopes = case
-    what = {key: ids if value == "given" else value for key, value in ASKED[asked].items()}
+    query = asked_at(asked, ids)
     rows = H + 1  # so that the weights, (V, H), are narrower than a chunk
     with Widest() as widest:
-        with_gradients(lambda h, w: read(h, w, labels, rows=rows, **what), [hidden, weight], slopes)
+        with_gradients(lambda h, w: read(h, w, labels, query, rows=rows), [hidden, weight], slopes)
     assert widest.elements == rows * V
     with Widest() as widest:
-        with_gradients(lambda h, w: materialised(h, w, None, labels, 1.0, **what), [hidden, weight], slopes)
+        with_gradients(lambda h, w: materialised(h, w, None, labels, 1.0, query), [hidden, weight], slopes)
     assert widest.elements == N * V, "the measure must see what it is to forbid"
 
 
 @pytest.mark.parametrize("asked", ["nothing", "entropy", "ids", "top_k"])
 def test_a_large_vocabulary_has_fewer_rows_at_once_than_asked_for(case, asked, monkeypatch):
     hidden, weight, _, labels, ids, slopes = case
-    what = {key: ids if value == "given" else value for key, value in ASKED[asked].items()}
+    query = asked_at(asked, ids)
     monkeypatch.setattr(head_module, "_ELEMENTS", (H + 2) * V - 1)
     for rows, held in ((None, H + 1), (1000, H + 1)):
         with Widest() as widest:
-            with_gradients(lambda h, w, r=rows: read(h, w, labels, rows=r, **what), [hidden, weight], slopes)
+            with_gradients(lambda h, w, r=rows: read(h, w, labels, query, rows=r), [hidden, weight], slopes)
         assert widest.elements == held * V
     monkeypatch.setattr(head_module, "_ELEMENTS", 1)
-    found = read(hidden, weight, labels, **what)
+    found = read(hidden, weight, labels, query)
     torch.testing.assert_close(found.logprobs, materialised(hidden, weight, None, labels, 1.0).logprobs)
 
 
@@ -166,9 +172,9 @@ class Products(TorchDispatchMode):
 )
 def test_log_probs_that_are_held_anyway_are_made_once(case, rows, asked, products):
     *tensors, labels, ids, slopes = case
-    what = {key: ids if value == "given" else value for key, value in ASKED[asked].items()}
+    query = asked_at(asked, ids)
     with Products() as made:
-        with_gradients(lambda h, w, b: read(h, w, labels, bias=b, rows=rows, **what), tensors, slopes)
+        with_gradients(lambda h, w, b: read(h, w, labels, query, bias=b, rows=rows), tensors, slopes)
     assert made.count == products
 
 
@@ -176,9 +182,9 @@ def test_log_probs_that_are_held_anyway_are_made_once(case, rows, asked, product
 @pytest.mark.parametrize("asked", ["all", "full"])
 def test_a_second_backward_pass_finds_the_same(case, asked, rows):
     *tensors, labels, ids, slopes = case
-    what = {key: ids if value == "given" else value for key, value in ASKED[asked].items()}
+    query = asked_at(asked, ids)
     leaves = [x.clone().requires_grad_() for x in tensors]
-    loss = loss_of(read(*leaves[:2], labels, bias=leaves[2], rows=rows, **what), slopes)
+    loss = loss_of(read(*leaves[:2], labels, query, bias=leaves[2], rows=rows), slopes)
     first, second = (torch.autograd.grad(loss, leaves, retain_graph=True) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -198,20 +204,19 @@ def test_divergences_and_their_gradients_are_those_of_the_materialised_head(case
 
     def loss(reading, dtype):
         def of(*student):
-            ids = reading(*[x.detach() for x in student], top_k=size).ids
-            what = {"ids": ids} if size else {"top_k": 0}
+            query = Query(ids=reading(*[x.detach() for x in student], Query(size)).ids) if size else Query(top_k=0)
             with torch.no_grad():
-                right = reading(*[x.to(dtype) for x in teacher], **what).support
-            both = [distributions(x, size, tail=True) for x in (reading(*student, **what).support, right)]
+                right = reading(*[x.to(dtype) for x in teacher], query).support
+            both = [distributions(x, size, tail=True) for x in (reading(*student, query).support, right)]
             return (divergence(*both, mix) * slopes["logprobs"]).sum()
 
         return of
 
-    def chunked(h, w, b, **what):
-        return read(h, w, labels, bias=b, temperature=0.8, rows=rows, **what)
+    def chunked(h, w, b, query):
+        return read(h, w, labels, query, bias=b, temperature=0.8, rows=rows)
 
-    def plain(h, w, b, **what):
-        return materialised(h, w, b, labels, 0.8, **what)
+    def plain(h, w, b, query):
+        return materialised(h, w, b, labels, 0.8, query)
 
     for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-12)):
         values = []
@@ -226,12 +231,12 @@ def test_divergences_and_their_gradients_are_those_of_the_materialised_head(case
 @pytest.mark.parametrize("asked", ASKED)
 def test_logits_that_are_there_already_say_the_same(case, asked):
     hidden, weight, bias, labels, ids, slopes = case
-    what = {key: ids if value == "given" else value for key, value in ASKED[asked].items()}
+    query = asked_at(asked, ids)
     found, (gradient,) = with_gradients(
-        lambda x: read_logits(x, labels, temperature=0.7, **what), [hidden @ weight.t() + bias], slopes
+        lambda x: read_logits(x, labels, query, temperature=0.7), [hidden @ weight.t() + bias], slopes
     )
     expected, (wanted,) = with_gradients(
-        lambda x: materialised(x, torch.eye(V), None, labels, 0.7, **what), [hidden @ weight.t() + bias], slopes
+        lambda x: materialised(x, torch.eye(V), None, labels, 0.7, query), [hidden @ weight.t() + bias], slopes
     )
     for name, value in expected._asdict().items():
         assert (value is None and getattr(found, name) is None) or torch.equal(value, getattr(found, name))
@@ -241,7 +246,7 @@ def test_logits_that_are_there_already_say_the_same(case, asked):
 def test_without_gradient_nothing_is_kept(case):
     hidden, weight, _, labels, _, _ = case
     with torch.no_grad():
-        found = read(hidden.requires_grad_(), weight, labels, top_k=3, entropy=True)
+        found = read(hidden.requires_grad_(), weight, labels, Query(3, entropy=True))
     assert not any(x.requires_grad for x in found)
 
 
@@ -267,12 +272,12 @@ def test_bfloat16_states_are_read_to_float32_accuracy(case, autocast):
 
     def chunked(h, w, b):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            return read(h, w, labels, bias=b, ids=ids, entropy=True, rows=5)
+            return read(h, w, labels, Query(ids=ids, entropy=True), bias=b, rows=5)
 
     found, gradients = with_gradients(chunked, halves, slopes)
     floats = [x.float() for x in halves]
     expected, wanted = with_gradients(
-        lambda h, w, b: materialised(h, w, b, labels, 1.0, ids=ids, entropy=True), floats, slopes
+        lambda h, w, b: materialised(h, w, b, labels, 1.0, Query(ids=ids, entropy=True)), floats, slopes
     )
     for name in ("logprobs", "support", "entropy"):
         assert getattr(found, name).dtype == torch.float32
@@ -297,7 +302,7 @@ def test_inside_a_checkpointed_block_it_reads_and_learns_the_same(case):
         return torch.autograd.grad(loss_of(run(*leaves), slopes), leaves)
 
     def block(h, w):
-        return read(torch.tanh(h), w, labels, ids=ids, entropy=True, rows=4)
+        return read(torch.tanh(h), w, labels, Query(ids=ids, entropy=True), rows=4)
 
     for plain, checkpointed in zip(
         gradients(block), gradients(lambda h, w: checkpoint(block, h, w, use_reentrant=False)), strict=True
@@ -318,7 +323,7 @@ def test_a_frozen_head_still_passes_the_gradient_on(case):
 def test_no_rows_are_no_problem(case):
     _, weight, _, labels, _, _ = case
     leaf = weight.clone().requires_grad_()
-    found = read(torch.zeros(0, H), leaf, labels[:0], top_k=2, entropy=True)
+    found = read(torch.zeros(0, H), leaf, labels[:0], Query(2, entropy=True))
     assert [tuple(x.shape) for x in found] == [(0,), (0, 2), (0, 2), (0,)]
     found.logprobs.sum().backward()
     assert not leaf.grad.any()
@@ -329,10 +334,12 @@ def test_on_a_gpu_bfloat16_products_are_summed_and_kept_in_float32(case):
     *tensors, labels, ids, slopes = [x.cuda() if torch.is_tensor(x) else x for x in case]
     halves, slopes = [x.bfloat16() for x in tensors], {name: x.cuda() for name, x in slopes.items()}
     found, gradients = with_gradients(
-        lambda h, w, b: read(h, w, labels, bias=b, ids=ids, entropy=True, rows=5), halves, slopes
+        lambda h, w, b: read(h, w, labels, Query(ids=ids, entropy=True), bias=b, rows=5), halves, slopes
     )
     expected, wanted = with_gradients(
-        lambda h, w, b: materialised(h, w, b, labels, 1.0, ids=ids, entropy=True), [x.float() for x in halves], slopes
+        lambda h, w, b: materialised(h, w, b, labels, 1.0, Query(ids=ids, entropy=True)),
+        [x.float() for x in halves],
+        slopes,
     )
     torch.testing.assert_close(found.logprobs, expected.logprobs, rtol=1e-5, atol=1e-5)
     for gradient, right in zip(gradients, wanted, strict=True):

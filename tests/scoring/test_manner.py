@@ -10,6 +10,7 @@ from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.scoring.manner import apart, manner_of, plain_logprobs
+from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.teachers import MixedLogits, frozen_copy
@@ -94,7 +95,7 @@ def test_states_mix_with_padding_of_a_row_alone_and_the_null_contrast_avoids_it(
     scorer = ModelScorer(model, 10_000)
     torch.testing.assert_close(scorer(sequences, 16, alone=True).logprobs, scorer(sequences, 16).logprobs)
     ids = torch.arange(2 * 16 * 3).view(2, 16, 3) % 48
-    alone, batched = (scorer(sequences, 16, ids=ids, entropy=True, alone=each) for each in (True, False))
+    alone, batched = (scorer(sequences, 16, Query(ids=ids, entropy=True), alone=each) for each in (True, False))
     torch.testing.assert_close(alone.support, batched.support, rtol=0, atol=1e-4)
     torch.testing.assert_close(alone.entropy, batched.entropy, rtol=0, atol=1e-4)
 

@@ -19,6 +19,7 @@ from transformers import (
 from selfdistill.errors import UserError
 from selfdistill.scoring import head, reading
 from selfdistill.scoring.head import read_logits
+from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.reading import read_forward
 
 V = 61
@@ -59,7 +60,12 @@ INPUTS = {
 PICKED = torch.tensor([26, 3, 0, 11, 17, 3, 20])
 LABELS = torch.tensor([5, 60, 0, 7, 7, 9, 33])
 IDS = torch.randint(V, (len(PICKED), 4), generator=torch.Generator().manual_seed(1))
-ASKED = {"nothing": {}, "chosen": {"top_k": 5}, "given": {"ids": IDS}, "full": {"top_k": 0}}
+ASKED = {
+    "nothing": Query(entropy=True),
+    "chosen": Query(top_k=5, entropy=True),
+    "given": Query(ids=IDS, entropy=True),
+    "full": Query(top_k=0, entropy=True),
+}
 
 
 def built(name):
@@ -72,9 +78,9 @@ def built(name):
     return model
 
 
-def plainly(model, inputs, picked, labels, **what):
+def plainly(model, inputs, picked, labels, query=LOGPROBS_ONLY, temperature=1.0):
     """From the logits of all positions."""
-    return read_logits(model(**inputs).logits.flatten(0, 1)[picked], labels, **what)
+    return read_logits(model(**inputs).logits.flatten(0, 1)[picked], labels, query, temperature=temperature)
 
 
 def gradients(model, found):
@@ -98,9 +104,9 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize("name", MODELS)
 def test_numbers_and_gradients_are_those_of_the_models_own_logits(name, asked):
-    model, what = built(name), {"temperature": 0.7, "entropy": True, **ASKED[asked]}
-    found = read_forward(model, INPUTS, PICKED, LABELS, **what)
-    expected = plainly(model, INPUTS, PICKED, LABELS, **what)
+    model = built(name)
+    found = read_forward(model, INPUTS, PICKED, LABELS, ASKED[asked], temperature=0.7)
+    expected = plainly(model, INPUTS, PICKED, LABELS, ASKED[asked], temperature=0.7)
     assert_same(found, expected)
     taken, wanted = gradients(model, found), gradients(model, expected)
     assert taken.keys() == wanted.keys()
@@ -142,7 +148,7 @@ def test_an_update_holds_a_chunk_of_logits_at_most(reading_of, rows, monkeypatch
     reading._is_plain(model)
     monkeypatch.setattr(head, "_ELEMENTS", 3 * V - 1)
     with Widest() as widest:
-        gradients(model, reading_of(model, INPUTS, PICKED, LABELS, entropy=True))
+        gradients(model, reading_of(model, INPUTS, PICKED, LABELS, Query(entropy=True)))
     assert widest.rows == rows
 
 
@@ -237,5 +243,5 @@ def test_keys_and_values_of_a_prefix_are_used_and_grow(name):
 
 def test_no_positions_are_no_problem():
     for name in ("tied head", "soft cap"):
-        found = read_forward(built(name), INPUTS, PICKED[:0], LABELS[:0], top_k=2, entropy=True)
+        found = read_forward(built(name), INPUTS, PICKED[:0], LABELS[:0], Query(2, entropy=True))
         assert [tuple(x.shape) for x in found] == [(0,), (0, 2), (0, 2), (0,)]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from selfdistill.models.tiny_model import TinyModel, build_model
+from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import micro_batches, read_responses, score
 from selfdistill.scoring.scores import Scores, Sequences
 
@@ -168,7 +169,7 @@ def assert_most_likely(ids, support, distribution):
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
 def test_a_chosen_support_is_the_models_most_likely_ids(model, expected, temperature):
     with torch.no_grad():
-        found = read_responses(model, SEQUENCES, range(5), temperature, top_k=6)
+        found = read_responses(model, SEQUENCES, range(5), temperature, Query(top_k=6))
     assert found.ids.shape == found.support.shape == (5, 10, 6)
     assert found.ids.dtype == torch.int64
     assert found.support.dtype == torch.float32
@@ -183,7 +184,7 @@ def test_a_given_support_is_read_at_its_ids_whatever_top_k(model, expected, temp
     """The ids may be wider than these responses: those behind are cut."""
     rows = [3, 0, 2]
     with torch.no_grad():
-        found = read_responses(model, SEQUENCES, rows, temperature, ids=IDS[rows], top_k=top_k)
+        found = read_responses(model, SEQUENCES, rows, temperature, Query(top_k, IDS[rows]))
     assert torch.equal(found.ids, IDS[rows][:, :7])
     assert found.support.shape == (3, 7, 4)
     for place, row in enumerate(rows):
@@ -194,7 +195,7 @@ def test_a_given_support_is_read_at_its_ids_whatever_top_k(model, expected, temp
 @pytest.mark.parametrize("temperature", [0.5, 1.0])
 def test_the_full_vocabulary_has_no_ids(model, expected, temperature):
     with torch.no_grad():
-        found = read_responses(model, SEQUENCES, range(5), temperature, top_k=0)
+        found = read_responses(model, SEQUENCES, range(5), temperature, Query(top_k=0))
     assert found.ids is None
     assert found.support.shape == (5, 10, model.config.vocab_size)
     for row, distribution in zip(found.support, expected(temperature), strict=True):
@@ -207,7 +208,7 @@ def test_the_full_vocabulary_has_no_ids(model, expected, temperature):
 def test_a_support_of_all_ids_is_the_full_vocabulary(model):
     size = model.config.vocab_size
     with torch.no_grad():
-        found, full = (read_responses(model, SEQUENCES, range(5), top_k=k) for k in (size, 0))
+        found, full = (read_responses(model, SEQUENCES, range(5), query=Query(top_k=k)) for k in (size, 0))
     assert torch.equal(found.support, full.support.gather(-1, found.ids))
     for ids, response in zip(found.ids, RESPONSES, strict=True):
         within = ids[: len(response)].sort(dim=-1).values
@@ -220,14 +221,14 @@ def test_what_was_not_asked_for_is_not_there(model):
             assert found.ids is None
             assert found.support is None
             assert found.entropy is None
-        assert read_responses(model, SEQUENCES, range(5), top_k=3).entropy is None
+        assert read_responses(model, SEQUENCES, range(5), query=Query(top_k=3)).entropy is None
 
 
 @pytest.mark.parametrize("top_k", [None, 0, 3])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
 def test_entropies_are_over_the_full_vocabulary(model, plain_scores, temperature, top_k):
     with torch.no_grad():
-        found = read_responses(model, SEQUENCES, range(5), temperature, top_k=top_k, entropy=True)
+        found = read_responses(model, SEQUENCES, range(5), temperature, Query(top_k, entropy=True))
         for i in range(5):
             _, entropies = plain_scores(model, PROMPTS[i], RESPONSES[i], temperature)
             assert_near(found.entropy[i, : len(entropies)], entropies)
@@ -246,8 +247,8 @@ def test_gradients_flow_through_supports_and_logprobs(model, plain_distributions
         return {name: parameter.grad for name, parameter in trained.named_parameters()}
 
     def padded(trained):
-        options = {"ids": IDS} if given else {"top_k": 0}
-        found = read_responses(trained, SEQUENCES, range(5), 0.8, **options)
+        query = Query(ids=IDS) if given else Query(top_k=0)
+        found = read_responses(trained, SEQUENCES, range(5), 0.8, query)
         mask = torch.zeros(5, 10, 1)
         for i, response in enumerate(RESPONSES):
             mask[i, : len(response)] = 1
@@ -270,13 +271,18 @@ def test_gradients_flow_through_supports_and_logprobs(model, plain_distributions
 
 # ----------------------------------------------------------------------------------------------------- micro-batches
 
-READINGS = {"chosen": {"top_k": 6}, "given": {"ids": IDS}, "full": {"top_k": 0}, "none": {}}
+READINGS = {
+    "chosen": Query(top_k=6, entropy=True),
+    "given": Query(ids=IDS, entropy=True),
+    "full": Query(top_k=0, entropy=True),
+    "none": Query(entropy=True),
+}
 
 
 @pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize("budget", [1, 20, 45, 10**6])
 def test_scores_are_the_same_for_every_budget(model, plain_scores, expected, budget, reading):
-    found = score(model, SEQUENCES, 13, budget, 0.5, **READINGS[reading], entropy=True)
+    found = score(model, SEQUENCES, 13, budget, 0.5, READINGS[reading])
     assert found.logprobs.shape == found.entropy.shape == (5, 13)
     assert not any(value.requires_grad for value in found.tensors.values())
     for i, distribution in enumerate(expected(0.5)):
@@ -298,7 +304,7 @@ def test_scores_are_the_same_for_every_budget(model, plain_scores, expected, bud
 @pytest.mark.parametrize("reading", ["chosen", "given", "full"])
 def test_scores_are_zero_behind_the_longest_of_a_micro_batch(model, reading):
     for budget, widths in ((1, [len(r) for r in RESPONSES]), (10**6, [10] * 5)):
-        found = score(model, SEQUENCES, 13, budget, **READINGS[reading], entropy=True)
+        found = score(model, SEQUENCES, 13, budget, query=READINGS[reading])
         for value in (found.logprobs, found.support, found.entropy, found.ids):
             for i, width in enumerate(widths):
                 assert value is None or (value.shape[1] == 13 and not value[i, width:].any())
@@ -308,8 +314,8 @@ def test_scores_are_zero_behind_the_longest_of_a_micro_batch(model, reading):
 def test_rows_may_come_in_any_order(model, budget):
     order = [4, 2, 0, 3, 1]
     shuffled = Sequences([PROMPTS[i] for i in order], [RESPONSES[i] for i in order])
-    found = score(model, SEQUENCES, 10, budget, ids=IDS, entropy=True)
-    again = score(model, shuffled, 10, budget, ids=IDS[order], entropy=True)
+    found = score(model, SEQUENCES, 10, budget, query=Query(ids=IDS, entropy=True))
+    again = score(model, shuffled, 10, budget, query=Query(ids=IDS[order], entropy=True))
     for place, row in enumerate(order):
         for name in ("logprobs", "ids", "support", "entropy"):
             pair = (getattr(scores, name)[i, : len(RESPONSES[row])] for scores, i in ((again, place), (found, row)))
@@ -319,18 +325,18 @@ def test_rows_may_come_in_any_order(model, budget):
 def test_ids_chosen_once_can_be_read_again_by_another_model(model, tokenizer):
     """The way of a support: one model chooses, the other is read there; each row keeps its own ids."""
     other = build_model(TinyModel(layers=1), tokenizer, seed=1).eval()
-    chosen = score(model, SEQUENCES, 10, 45, top_k=6)
-    read = score(other, SEQUENCES, 10, 30, ids=chosen.ids)
-    full = score(other, SEQUENCES, 10, 10**6, top_k=0)
+    chosen = score(model, SEQUENCES, 10, 45, query=Query(top_k=6))
+    read = score(other, SEQUENCES, 10, 30, query=Query(ids=chosen.ids))
+    full = score(other, SEQUENCES, 10, 10**6, query=Query(top_k=0))
     for i, response in enumerate(RESPONSES):
         assert torch.equal(read.ids[i, : len(response)], chosen.ids[i, : len(response)])
         picked = full.support[i, : len(response)].gather(-1, chosen.ids[i, : len(response)])
         torch.testing.assert_close(read.support[i, : len(response)], picked, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("reading", [{}, {"top_k": 3}, {"top_k": 0}, {"ids": IDS[:0]}])
-def test_nothing_to_score(model, reading):
-    found = score(model, Sequences([], []), width=4, max_tokens=8, entropy=True, **reading)
+@pytest.mark.parametrize("asked", [{}, {"top_k": 3}, {"top_k": 0}, {"ids": IDS[:0]}])
+def test_nothing_to_score(model, asked):
+    found = score(model, Sequences([], []), width=4, max_tokens=8, query=Query(entropy=True, **asked))
     assert found == Scores(found.logprobs)
     assert found.logprobs.shape == (0, 4)
 

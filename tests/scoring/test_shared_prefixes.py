@@ -23,14 +23,11 @@ from transformers import (
     MptForCausalLM,
 )
 
+from selfdistill.scoring.prefix_schedule import schedule_prefixes, shared_fronts
+from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import ModelScorer, read_responses, score
 from selfdistill.scoring.scores import Sequences
-from selfdistill.scoring.shared_prefixes import (
-    backward_with_prefixes,
-    clusters,
-    plan_prefixes,
-    score_with_prefixes,
-)
+from selfdistill.scoring.shared_prefixes import backward_with_prefixes, score_with_prefixes
 from selfdistill.scoring.sharing import can_share
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 60}
@@ -75,8 +72,8 @@ def assert_scores(model, sequences, max_tokens=10**6, temperature=1.0):
     """Everything that can be read, against single rows."""
     width = max(map(len, sequences.responses)) + 1
     expected, inside = alone(model, sequences, width, temperature), mask_of(sequences, width)
-    plan = plan_prefixes(sequences, max_tokens)
-    found = score_with_prefixes(model, sequences, plan, width, max_tokens, temperature, top_k=4, entropy=True)
+    schedule = schedule_prefixes(sequences, max_tokens)
+    found = score_with_prefixes(model, sequences, schedule, width, max_tokens, temperature, Query(4, entropy=True))
     taken = torch.zeros(len(inside), width, dtype=torch.int64)
     for i, response in enumerate(sequences.responses):
         taken[i, : len(response)] = torch.tensor(response)
@@ -90,7 +87,7 @@ def assert_scores(model, sequences, max_tokens=10**6, temperature=1.0):
     torch.testing.assert_close(found.support.double(), torch.where(inside[..., None], best, 0), **close)
     torch.testing.assert_close(found.support.double(), expected.gather(-1, found.ids) * inside[..., None], **close)
     given = torch.randint(0, 50, (*inside.shape, 3), generator=torch.Generator().manual_seed(0))
-    at_given = score_with_prefixes(model, sequences, plan, width, max_tokens, temperature, ids=given)
+    at_given = score_with_prefixes(model, sequences, schedule, width, max_tokens, temperature, Query(ids=given))
     torch.testing.assert_close(at_given.support.double(), expected.gather(-1, given) * inside[..., None], **close)
 
 
@@ -107,8 +104,8 @@ def test_prompts_of_one_token_and_prompts_within_prompts(model):
 
 def test_rows_without_a_response_are_zero_and_cost_nothing(model):
     sequences = Sequences([[5, 6], [5, 6], [9] * 20], [[1, 2], [], []])
-    plan = plan_prefixes(sequences, 10**6)
-    assert plan.tokens == 1 + 2
+    schedule = schedule_prefixes(sequences, 10**6)
+    assert schedule.tokens == 1 + 2
     assert_scores(model, sequences)
 
 
@@ -202,18 +199,18 @@ def test_every_prompt_and_every_front_is_computed_once(model):
     fronts = [[1] * 10, [2] * 10]
     prompts = [[*front, hint, 3, 4, 5] for front in fronts for hint in (10, 11, 12)]
     sequences = Sequences([p for p in prompts for _ in range(4)], [[6, 7, 8, 9 + i % 4] for i in range(24)])
-    plan = plan_prefixes(sequences, 10**6)
-    shapes = computed(model, lambda: score_with_prefixes(model, sequences, plan, 4, 10**6))
+    schedule = schedule_prefixes(sequences, 10**6)
+    shapes = computed(model, lambda: score_with_prefixes(model, sequences, schedule, 4, 10**6))
     assert shapes == [(2, 10), (6, 3), (24, 4)]  # a prompt's last token stands before its responses
-    assert plan.tokens == sum(rows * columns for rows, columns in shapes)
+    assert schedule.tokens == sum(rows * columns for rows, columns in shapes)
 
 
 def test_forwards_keep_to_the_budget(model):
     sequences = grouped(3, groups=4)
-    plan = plan_prefixes(sequences, 30)
-    shapes = computed(model, lambda: score_with_prefixes(model, sequences, plan, 10, 30))
+    schedule = schedule_prefixes(sequences, 30)
+    shapes = computed(model, lambda: score_with_prefixes(model, sequences, schedule, 10, 30))
     assert max(rows * columns for rows, columns in shapes) <= 30
-    assert len(plan.waves) > 1
+    assert len(schedule.waves) > 1
 
 
 def test_long_fronts_and_prompts_count_towards_the_budget(model, monkeypatch):
@@ -228,34 +225,34 @@ def test_long_fronts_and_prompts_count_towards_the_budget(model, monkeypatch):
         return attend(query, key, value, **options)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
-    plan = plan_prefixes(sequences, 500)
-    assert all(len(wave.fronts) for wave in plan.waves)
-    assert max(len(wave.prompts) for wave in plan.waves) == 4  # of some 105 tokens each
-    shapes = computed(model, lambda: score_with_prefixes(model, sequences, plan, 5, 500))
+    schedule = schedule_prefixes(sequences, 500)
+    assert all(len(wave.fronts) for wave in schedule.waves)
+    assert max(len(wave.prompts) for wave in schedule.waves) == 4  # of some 105 tokens each
+    shapes = computed(model, lambda: score_with_prefixes(model, sequences, schedule, 5, 500))
     assert max(rows * columns for rows, columns in shapes) <= 500
     assert 1500 < max(keys) <= 4 * 500
 
 
 def test_a_row_over_the_budget_goes_by_itself(model):
     sequences = grouped(3, groups=2)
-    plan = plan_prefixes(sequences, 1)
-    shapes = computed(model, lambda: score_with_prefixes(model, sequences, plan, 10, 1))
+    schedule = schedule_prefixes(sequences, 1)
+    shapes = computed(model, lambda: score_with_prefixes(model, sequences, schedule, 10, 1))
     assert {rows for rows, _ in shapes} == {1}
 
 
 def test_the_plan_counts_what_is_read_and_uses_every_row_once():
     sequences = grouped(4)
-    plan = plan_prefixes(sequences, 10**6)
-    assert sorted(row for use in plan.uses for row in use) == list(range(len(sequences.prompts)))
-    for body, rows in zip(plan.bodies, plan.uses, strict=True):
+    schedule = schedule_prefixes(sequences, 10**6)
+    assert sorted(row for use in schedule.uses for row in use) == list(range(len(sequences.prompts)))
+    for body, rows in zip(schedule.bodies, schedule.uses, strict=True):
         assert {tuple(sequences.prompts[row][:-1]) for row in rows} == {body}
-    saved = sum((len(c.prompts) - 1) * c.front for c in clusters(plan.bodies))
-    assert plan.tokens == sum(map(len, plan.bodies)) - saved + sum(map(len, sequences.responses))
-    assert plan.tokens < sum(sequences.lengths)
+    saved = sum((len(c.prompts) - 1) * c.length for c in shared_fronts(schedule.bodies))
+    assert schedule.tokens == sum(map(len, schedule.bodies)) - saved + sum(map(len, sequences.responses))
+    assert schedule.tokens < sum(sequences.lengths)
 
 
 def test_the_same_sequences_have_the_same_plan():
-    assert plan_prefixes(grouped(5), 50) == plan_prefixes(grouped(5), 50)
+    assert schedule_prefixes(grouped(5), 50) == schedule_prefixes(grouped(5), 50)
 
 
 # ------------------------------------------------------------------------------------------------ fronts
@@ -293,17 +290,17 @@ def test_fronts_save_as_much_as_any(seed):
         front = tokens(rng, 0, 6)
         bodies |= {tuple(front + tokens(rng, 0, 3)) for _ in range(rng.randint(1, 3))}
     bodies = sorted(bodies, key=lambda _: rng.random())
-    found = clusters(bodies)
-    assert sorted(i for cluster in found for i in cluster.prompts) == list(range(len(bodies)))
-    for cluster in found:
-        assert len({bodies[i][: cluster.front] for i in cluster.prompts}) == 1
-        assert cluster.front == 0 or all(len(bodies[i]) > cluster.front for i in cluster.prompts)
-    assert sum((len(c.prompts) - 1) * c.front for c in found) == slow_saving(bodies)
+    found = shared_fronts(bodies)
+    assert sorted(i for shared in found for i in shared.prompts) == list(range(len(bodies)))
+    for shared in found:
+        assert len({bodies[i][: shared.length] for i in shared.prompts}) == 1
+        assert shared.length == 0 or all(len(bodies[i]) > shared.length for i in shared.prompts)
+    assert sum((len(c.prompts) - 1) * c.length for c in found) == slow_saving(bodies)
 
 
 def test_a_header_alone_is_not_worth_a_forward():
     bodies = [(1, 2, *range(i, i + 40)) for i in (10, 20, 30)]
-    assert all(cluster.front == 0 for cluster in clusters(bodies))
+    assert all(shared.length == 0 for shared in shared_fronts(bodies))
 
 
 # ------------------------------------------------------------------------------------------------ the scorer
@@ -312,7 +309,7 @@ def test_a_header_alone_is_not_worth_a_forward():
 def test_a_scorer_shares_where_it_saves_and_says_what_it_forwarded(model):
     shared, single = grouped(6), Sequences([[1, 2, 3] * 9, [4, 5] * 9], [[6], [7, 8]])
     scorer = ModelScorer(model, 10**6)
-    assert scorer(shared, 10).forwarded == plan_prefixes(shared, 10**6).tokens
+    assert scorer(shared, 10).forwarded == schedule_prefixes(shared, 10**6).tokens
     assert scorer(single, 2).forwarded == sum(single.lengths)
     assert computed(model, lambda: scorer(single, 2)) == [(2, 29)]
 
@@ -350,7 +347,7 @@ def test_gradients_are_those_of_whole_rows(model, seed, max_tokens, asked):
     sequences = grouped(seed)
     width, count = max(map(len, sequences.responses)), len(sequences.prompts)
     ids = torch.randint(0, 50, (count, width + 2, 3), generator=torch.Generator().manual_seed(0))
-    what = {"logprobs": {}, "top_k": {"top_k": 0}, "ids": {"ids": ids}}[asked]
+    query = {"logprobs": Query(), "top_k": Query(top_k=0), "ids": Query(ids=ids)}[asked]
     seen = []
 
     def loss(rows, read):
@@ -358,13 +355,12 @@ def test_gradients_are_those_of_whole_rows(model, seed, max_tokens, asked):
         total = weighted(read.logprobs.square(), rows, width)
         return total if read.support is None else total + weighted(read.support.exp(), rows, width)
 
-    plan = plan_prefixes(sequences, max_tokens, fronts=False)
-    backward_with_prefixes(model, sequences, plan, max_tokens, loss, 0.7, **what)
+    schedule = schedule_prefixes(sequences, max_tokens, fronts=False)
+    backward_with_prefixes(model, sequences, schedule, max_tokens, loss, 0.7, query)
     shared = gradients(model)
     assert sorted(seen) == list(range(count))
     for row in range(count):
-        given = {"ids": ids[[row]]} if asked == "ids" else what
-        loss([row], read_responses(model, sequences, [row], 0.7, **given)).backward()
+        loss([row], read_responses(model, sequences, [row], 0.7, query.part([row]))).backward()
     whole = gradients(model)
     assert shared.keys() == whole.keys()
     for name, expected in whole.items():
@@ -373,9 +369,9 @@ def test_gradients_are_those_of_whole_rows(model, seed, max_tokens, asked):
 
 def test_a_gradient_reaches_the_prompt_once_however_many_responses_it_has(model):
     sequences = Sequences([[3, 4, 5, 6, 7, 8]] * 6, [[9, 10 + i] for i in range(6)])
-    plan = plan_prefixes(sequences, 4, fronts=False)
+    schedule = schedule_prefixes(sequences, 4, fronts=False)
     shapes = computed(
-        model, lambda: backward_with_prefixes(model, sequences, plan, 4, lambda _, read: read.logprobs.sum())
+        model, lambda: backward_with_prefixes(model, sequences, schedule, 4, lambda _, read: read.logprobs.sum())
     )
     assert shapes == [(1, 5), (2, 2), (2, 2), (2, 2)]
     assert gradients(model)["model.layers.0.self_attn.k_proj.weight"].abs().max() > 0
@@ -383,8 +379,8 @@ def test_a_gradient_reaches_the_prompt_once_however_many_responses_it_has(model)
 
 def test_prompts_of_one_token_have_nothing_to_take_back(model):
     sequences = Sequences([[3], [3], [4]], [[5, 6], [7], [8]])
-    plan = plan_prefixes(sequences, 100, fronts=False)
-    backward_with_prefixes(model, sequences, plan, 100, lambda _, read: read.logprobs.sum())
+    schedule = schedule_prefixes(sequences, 100, fronts=False)
+    backward_with_prefixes(model, sequences, schedule, 100, lambda _, read: read.logprobs.sum())
     shared = gradients(model)
     read_responses(model, sequences, range(3)).logprobs.sum().backward()
     whole = gradients(model)

@@ -8,6 +8,7 @@ from tokenizers import AddedToken
 from selfdistill.models.chat import encode_chat
 from selfdistill.models.tiny_model import build_tokenizer
 from selfdistill.objectives.batch import Support
+from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Assignment, HintSettings
 from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, score_contexts
@@ -355,7 +356,7 @@ def read(
 ):
     student_ids = ids if support.chooser == "student" and support.top_k else None
     teacher = ModelScorer(model, budget, temperature)
-    return score_contexts(teacher, contexts, responses, WIDTH, support=support, student_ids=student_ids, **options)
+    return score_contexts(teacher, contexts, responses, WIDTH, Query(support.top_k, student_ids, **options))
 
 
 def assert_near(found, expected):
@@ -391,13 +392,13 @@ def test_supports_are_those_of_single_forwards(model, support, temperature, budg
 def test_supports_of_rows_without_hints_are_zero(model, support):
     """Row 2 has no hint at all; without wrong hints the others' wrong supports are zero too, all else unchanged."""
     scores = read(model, support, entropy=True)
-    values = (scores.support_ids, scores.correct_support, scores.wrong_support, scores.entropy)
+    values = (scores.support_ids, scores.correct_support, scores.wrong_support, scores.teacher_entropy)
     assert not any(value[2].any() for value in values if value is not None)
     one_sided = read(model, support, TeacherContexts(CONTEXTS.correct, [[]] * 4, 0.0), entropy=True)
     assert one_sided.wrong_support.shape == scores.wrong_support.shape
     assert not one_sided.wrong_support.any()
     assert torch.equal(one_sided.correct_support, scores.correct_support)
-    assert torch.equal(one_sided.entropy, scores.entropy)
+    assert torch.equal(one_sided.teacher_entropy, scores.teacher_entropy)
 
 
 def test_the_wrong_support_is_that_of_each_rows_first_wrong_hint(model):
@@ -418,20 +419,22 @@ def test_the_wrong_support_is_that_of_each_rows_first_wrong_hint(model):
 @pytest.mark.parametrize("temperature", [0.6, 1.0])
 def test_entropies_are_the_teachers_under_the_correct_hint(model, support, budget, temperature):
     if support is None:
-        scores = score_contexts(ModelScorer(model, budget, temperature), CONTEXTS, RESPONSES, WIDTH, entropy=True)
+        scores = score_contexts(
+            ModelScorer(model, budget, temperature), CONTEXTS, RESPONSES, WIDTH, Query(entropy=True)
+        )
     else:
         scores = read(model, support, budget=budget, temperature=temperature, entropy=True)
-    assert scores.entropy.shape == (4, WIDTH)
+    assert scores.teacher_entropy.shape == (4, WIDTH)
     for i, response in enumerate(RESPONSES):
         if CONTEXTS.correct[i] is not None:
             logprobs = distributions(model, CONTEXTS.correct[i], response, temperature)
-            assert_near(scores.entropy[i, : len(response)], -(logprobs.exp() * logprobs).sum(dim=-1))
+            assert_near(scores.teacher_entropy[i, : len(response)], -(logprobs.exp() * logprobs).sum(dim=-1))
 
 
 def test_what_was_not_asked_for_is_not_there(model):
     scores = score_contexts(ModelScorer(model, 100), CONTEXTS, RESPONSES, WIDTH)
-    assert (scores.support_ids, scores.correct_support, scores.wrong_support, scores.entropy) == (None,) * 4
-    assert read(model, Support("teacher", 5)).entropy is None
+    assert (scores.support_ids, scores.correct_support, scores.wrong_support, scores.teacher_entropy) == (None,) * 4
+    assert read(model, Support("teacher", 5)).teacher_entropy is None
 
 
 @pytest.mark.parametrize("support", SUPPORTS, ids=str)
@@ -442,8 +445,8 @@ def test_where_nobody_is_hinted_shapes_are_right_all_the_same(model, support):
     assert not rows
     assert scores.tokens_forwarded == 0
     assert scores.correct_support.shape == scores.wrong_support.shape == (4, WIDTH, size)
-    assert scores.correct_support.dtype == scores.entropy.dtype == torch.float32
-    assert scores.entropy.shape == (4, WIDTH)
+    assert scores.correct_support.dtype == scores.teacher_entropy.dtype == torch.float32
+    assert scores.teacher_entropy.shape == (4, WIDTH)
     if support.top_k:
         assert scores.support_ids.shape == (4, WIDTH, 5)
         assert scores.support_ids.dtype == torch.int64
@@ -472,7 +475,7 @@ def test_supports_of_a_row_do_not_depend_on_its_neighbours(model, support):
         row = TeacherContexts(CONTEXTS.correct[i : i + 1], CONTEXTS.wrong[i : i + 1], 0.0)
         alone = read(model, support, row, RESPONSES[i : i + 1], STUDENT_IDS[i : i + 1], entropy=True)
         length = len(RESPONSES[i])
-        for name in ("correct_support", "wrong_support", "entropy"):
+        for name in ("correct_support", "wrong_support", "teacher_entropy"):
             pair = (getattr(found, name)[place, :length] for found, place in ((alone, 0), (scores, i)))
             torch.testing.assert_close(*pair, rtol=0, atol=1e-5)
 

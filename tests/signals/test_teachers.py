@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import load, save
 
 from selfdistill.models.loading import cast_weights
-from selfdistill.objectives.batch import Support
+from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import ModelScorer, score
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.teacher_scores import TeacherContexts, score_contexts
@@ -196,9 +196,9 @@ def test_a_trust_region_is_scored_like_any_model(make_model):
     teacher = trust_region(student, 0.3)
     move(student, 0)
     prompts, responses = [[4, 5, 6], [7], [8, 9, 10, 11]], [[20, 21], [22, 0, 24, 25], [26]]
-    scores = score(teacher.model, Sequences(prompts, responses), 5, 12, 0.7, top_k=4, entropy=True)
+    scores = score(teacher.model, Sequences(prompts, responses), 5, 12, 0.7, Query(4, entropy=True))
     contexts = TeacherContexts(prompts, [[]] * 3, 0.0)
-    full = score_contexts(ModelScorer(teacher.model, 12, 0.7), contexts, responses, 5, support=Support("teacher", 0))
+    full = score_contexts(ModelScorer(teacher.model, 12, 0.7), contexts, responses, 5, Query(top_k=0))
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         row = torch.tensor([[*prompt, *response]])
         with torch.no_grad():

@@ -134,7 +134,7 @@ def test_a_step_does_not_depend_on_micro_batching(make, case, monkeypatch):
     found, forwarded = [], []
     for budget in (1, 100, 100_000, "whole rows"):
         if budget == "whole rows":  # updates that share no prompts
-            monkeypatch.setattr(engine_module, "worthwhile_plan", lambda *_, **options: None)
+            monkeypatch.setattr(engine_module, "worthwhile_schedule", lambda *_, **options: None)
             budget = 100_000
         changes = SETTINGS[case] | {"update": SETTINGS[case]["update"] | {"micro_batch_tokens": budget}}
         trainer = make(coin, **changes)

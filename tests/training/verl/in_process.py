@@ -24,6 +24,7 @@ from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelCo
 from verl.workers.engine_workers import TrainingWorker
 
 from selfdistill.objectives.batch import Batch, Targets
+from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.signals.teachers import TeacherSchedule, TeacherSettings
 from selfdistill.training.update import Sums
@@ -160,7 +161,7 @@ class InProcessEngine:
 
 @dataclass(frozen=True)
 class InProcessScorer:
-    """Implements scoring.scorer.Scorer."""
+    """Implements scoring.scores.Scorer."""
 
     engine: InProcessEngine
     who: str
@@ -174,18 +175,16 @@ class InProcessScorer:
         self,
         sequences: Sequences,
         width: int,
+        query: Query = LOGPROBS_ONLY,
         *,
-        top_k: int | None = None,
-        ids: Tensor | None = None,
-        entropy: bool = False,
         alone: bool = False,
     ) -> Scores:
         options = {"use_dynamic_bsz": False, "micro_batch_size_per_gpu": 1} if alone else {}
-        data = pack_scores_request(sequences, ids)
-        scores = unpack_scores(
-            self.engine.ask(self.who, data, read_top_k=top_k, read_entropy=entropy, **options), width
-        )
-        return replace(scores, ids=scores.ids if ids is None else ids, forwarded=sum(sequences.lengths))
+        data = pack_scores_request(sequences, query.ids)
+        reply = self.engine.ask(self.who, data, read_top_k=query.top_k, read_entropy=query.entropy, **options)
+        scores = unpack_scores(reply, width)
+        ids = scores.ids if query.ids is None else query.ids
+        return replace(scores, ids=ids, forwarded=sum(sequences.lengths))
 
 
 def asking(data: TensorDict, **options: Any) -> TensorDict:

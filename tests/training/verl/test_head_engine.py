@@ -77,9 +77,9 @@ def test_no_logits_but_one_chunks_are_ever_held(plain, packed):
 def test_only_positions_that_predict_a_response_reach_the_head(plain, monkeypatch):
     given = []
 
-    def recording(hidden, weight, labels, **settings):
+    def recording(hidden, weight, labels, query, **settings):
         given.append((len(hidden), labels.tolist(), settings["rows"]))
-        return read(hidden, weight, labels, **settings)
+        return read(hidden, weight, labels, query, **settings)
 
     monkeypatch.setattr(head_engine, "read", recording)
     gradients(plain, max_token_len_per_gpu=10_000)
@@ -102,8 +102,8 @@ def test_bfloat16_states_and_weights_are_read_in_float32(plain, monkeypatch):
     """verl's mixed precision, autocast included: only what the model's body rounds is rounded."""
     given = []
 
-    def recording(hidden, weight, labels, **settings):
-        found = read(hidden, weight, labels, **settings)
+    def recording(hidden, weight, labels, query, **settings):
+        found = read(hidden, weight, labels, query, **settings)
         given.append((hidden.detach().clone(), weight.detach().clone(), labels, found.logprobs.detach().clone()))
         return found
 

@@ -20,6 +20,7 @@ from selfdistill.models.loading import load_model
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Student
 from selfdistill.objectives.methods import METHODS, build_method
+from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import micro_batches, read_responses, score
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.teachers import TeacherSettings
@@ -75,7 +76,7 @@ def global_batch(model, sequences, needs):
     made = torch.Generator().manual_seed(2)
     rows, width, hints = len(PROMPTS), max(RESPONSES), 3
     mask = torch.arange(width) < torch.tensor(RESPONSES)[:, None]
-    whole = score(model, sequences, width, 10_000, TEMPERATURE, top_k=0)
+    whole = score(model, sequences, width, 10_000, TEMPERATURE, Query(top_k=0))
 
     def near(values, scale):
         return (values + scale * torch.randn(values.shape, generator=made)).clamp(max=-1e-4)
@@ -126,13 +127,14 @@ def problem(model, sequences, method):
 
 def plain_loop(model, method, sequences, batch, targets, kl_weights):
     """Sums and gradients of every parameter."""
-    top_k = 0 if method.needs.support is not None and batch.support_ids is None else None
+    full = method.needs.support is not None and batch.support_ids is None
+    query = Query(0 if full else None, batch.support_ids)
     model.zero_grad()
     parts = []
     for rows in micro_batches(sequences, 60):
         index = torch.tensor(rows)
         part, part_targets = batch.rows(index), targets.rows(index)
-        found = read_responses(model, sequences, rows, TEMPERATURE, top_k=top_k, ids=part.support_ids)
+        found = read_responses(model, sequences, rows, TEMPERATURE, query.part(rows))
         width = found.logprobs.shape[1]
         student, part, part_targets = (
             Student(found.logprobs, found.support),
@@ -190,17 +192,17 @@ def test_loss_and_gradients_are_those_of_the_local_trainer(worker, model, sequen
 def test_scores_are_those_of_the_local_trainer(worker, model, sequences, packed, budget, asked):
     made = torch.Generator().manual_seed(3)
     width = max(RESPONSES) + 2
-    what = {
-        "nothing": {},
-        "entropy": {"entropy": True},
-        "top_k": {"top_k": 6},
-        "ids": {"ids": torch.randint(103, (len(PROMPTS), width, 4), generator=made)},
-        "full": {"top_k": 0, "entropy": True},
+    query = {
+        "nothing": Query(),
+        "entropy": Query(entropy=True),
+        "top_k": Query(top_k=6),
+        "ids": Query(ids=torch.randint(103, (len(PROMPTS), width, 4), generator=made)),
+        "full": Query(top_k=0, entropy=True),
     }[asked]
     engine = InProcessEngine(worker, Loss("grpo", {}), TeacherSettings(kind="live"), TEMPERATURE)
     engine.request |= {"use_remove_padding": packed, "max_token_len_per_gpu": budget}
-    found = engine.scorer("teacher")(sequences, width, **what)
-    expected = score(model, sequences, width, 60, TEMPERATURE, **what)
+    found = engine.scorer("teacher")(sequences, width, query)
+    expected = score(model, sequences, width, 60, TEMPERATURE, query)
     inside = torch.arange(width) < torch.tensor(RESPONSES)[:, None]
     assert not found.logprobs[~inside].any()
     assert found.tensors.keys() == expected.tensors.keys()

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from selfdistill.scoring.query import LOGPROBS_ONLY, Query
+
 #: Logits of a chunk at most, whatever the number of rows: on a CPU, on a GPU.
 _ELEMENTS, _GPU_ELEMENTS = 2**25, 2**28
 _HALVES = (torch.bfloat16, torch.float16)
@@ -39,15 +41,17 @@ def read(
     hidden: Tensor,
     weight: Tensor,
     labels: Tensor,
+    query: Query = LOGPROBS_ONLY,
     *,
     bias: Tensor | None = None,
     temperature: float = 1.0,
-    ids: Tensor | None = None,
-    top_k: int | None = None,
-    entropy: bool = False,
     rows: int | None = None,
 ) -> Read:
-    """Log-probs of labels, and distributions around them, under softmax((hidden weight' + bias) / temperature).
+    """Read log-probs of labels, and distributions around them, without the (N, V) logits.
+
+    Equivalent, gradients included, to::
+
+        read_logits(hidden @ weight.t() + bias, labels, query, temperature=temperature)
 
     Logits and all that follows are float32 whatever the inputs are, autocast or not: products of bfloat16 numbers are
     exact there and are summed in float32. What is rounded to bfloat16, if the inputs are, is what reaches this function
@@ -58,38 +62,41 @@ def read(
         hidden: (N, H) states, each of which predicts its label.
         weight: (V, H) of the head; it may be the embedding's.
         labels: (N,) int64.
+        query: what is read besides; `ids` (N, k). The (N, V) support of the full vocabulary is held, since it was
+            asked for.
         bias: (V,), where the head has one.
         temperature: divides the logits.
-        ids: (N, k) int64, read the support at these ids; they may repeat.
-        top_k: read it at so many ids instead, each row's own most likely; 0 is the full vocabulary, whose (N, V)
-            support is then held, since it was asked for.
-        entropy: also give the entropies.
         rows: at most so many rows of logits are held at once, where fewer are not prescribed by memory: a chunk takes
             128 MiB at most on a CPU, 1 GiB on a GPU (which needs larger ones to be busy), but one row at least. Two
             tensors of that size are held, three for gradients of entropies. What fits into one chunk keeps its
             log-probs until its backward pass, and makes them once only.
+
+    Returns:
+        What was asked for, float32 (float64 of float64 states).
     """
     most = max(1, (_ELEMENTS if hidden.device.type == "cpu" else _GPU_ELEMENTS) // len(weight))
     rows = most if rows is None else min(rows, most)
     with torch.autocast(hidden.device.type, enabled=False):
-        return Read(*_ReadRows.apply(hidden, weight, bias, labels, ids, temperature, top_k, entropy, rows))
+        return Read(*_ReadRows.apply(hidden, weight, bias, labels, query.ids, query, temperature, rows))
 
 
 def read_logits(
     logits: Tensor,
     labels: Tensor,
+    query: Query = LOGPROBS_ONLY,
     *,
     temperature: float = 1.0,
-    ids: Tensor | None = None,
-    top_k: int | None = None,
-    entropy: bool = False,
 ) -> Read:
-    """The same of logits (N, V) that are there already; arguments as in `read`."""
+    """Read the same of logits (N, V) that are there already; arguments as in `read`."""
     logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
-    if ids is None and top_k:
-        ids = logprobs.detach().topk(top_k, dim=-1).indices
-    support = logprobs if ids is None and top_k == 0 else None if ids is None else logprobs.gather(-1, ids)
-    entropies = -(logprobs.exp() * logprobs).sum(dim=-1) if entropy else None
+    ids, support = query.ids, None
+    if query.model_chooses:
+        ids = logprobs.detach().topk(query.top_k, dim=-1).indices
+    if query.full_vocabulary:
+        support = logprobs
+    elif ids is not None:
+        support = logprobs.gather(-1, ids)
+    entropies = -(logprobs.exp() * logprobs).sum(dim=-1) if query.entropy else None
     return Read(logprobs.gather(-1, labels[:, None])[:, 0], ids, support, entropies)
 
 
@@ -101,44 +108,46 @@ class _ReadRows(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         labels: Tensor,
-        ids: Tensor | None,
+        ids: Tensor | None,  # the query's, in sight of autograd
+        query: Query,
         temperature: float,
-        top_k: int | None,
-        entropy: bool,
         rows: int,
     ) -> tuple[Tensor | None, ...]:
         head = _Head(hidden, weight, bias, temperature, rows)
         count, dtype = len(hidden), head.dtype
-        full, choose = ids is None and top_k == 0, ids is None and bool(top_k)
-        if choose:
-            ids = labels.new_empty(count, top_k)
-        size = len(weight) if full else None if ids is None else ids.shape[1]
-        taken = hidden.new_empty(count, dtype=dtype)
-        support = None if size is None else hidden.new_empty(count, size, dtype=dtype)
-        entropies = hidden.new_empty(count, dtype=dtype) if entropy else None
+        if query.model_chooses:
+            ids = labels.new_empty(count, query.top_k)
+        support = None
+        if query.has_support:
+            size = len(weight) if query.full_vocabulary else ids.shape[1]
+            support = hidden.new_empty(count, size, dtype=dtype)
+        of_labels = hidden.new_empty(count, dtype=dtype)
+        entropies = hidden.new_empty(count, dtype=dtype) if query.entropy else None
         for part in head.chunks:
             logprobs, spare = head.logprobs(part)
-            taken[part] = logprobs.gather(1, labels[part, None])[:, 0]
-            if choose:
-                ids[part] = logprobs.topk(top_k, dim=1).indices
-            if full:
+            of_labels[part] = logprobs.gather(1, labels[part, None])[:, 0]
+            if query.model_chooses:
+                ids[part] = logprobs.topk(query.top_k, dim=1).indices
+            if query.full_vocabulary:
                 support[part] = logprobs
             elif ids is not None:
                 support[part] = logprobs.gather(1, ids[part])
-            if entropy:
+            if query.entropy:
                 entropies[part] = -torch.exp(logprobs, out=spare).mul_(logprobs).sum(dim=1)
-        kept = support if full else logprobs if len(head.chunks) == 1 and any(ctx.needs_input_grad) else None
+        kept = support if query.full_vocabulary else None
+        if kept is None and len(head.chunks) == 1 and any(ctx.needs_input_grad):
+            kept = logprobs
         ctx.save_for_backward(hidden, weight, bias, labels, ids, entropies, kept)
         ctx.temperature, ctx.rows = temperature, rows
         ctx.set_materialize_grads(False)
         if ids is not None:
             ctx.mark_non_differentiable(ids)
-        return taken, ids, support, entropies
+        return of_labels, ids, support, entropies
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, of_taken: Tensor | None, _: None, of_support: Tensor | None, of_entropy: Tensor | None
+        ctx: Any, of_labels: Tensor | None, _: None, of_support: Tensor | None, of_entropy: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, labels, ids, entropies, kept = ctx.saved_tensors
         wanted_hidden, wanted_weight, wanted_bias = ctx.needs_input_grad[:3]
@@ -147,16 +156,15 @@ class _ReadRows(torch.autograd.Function):
         weight_gradient = torch.zeros_like(weight, dtype=head.dtype) if wanted_weight else None
         bias_gradient = torch.zeros_like(bias, dtype=head.dtype) if wanted_bias else None
         for part in head.chunks:
-            by_taken, by_support, by_entropy = (
+            by_label, by_support, by_entropy = (
                 None if slopes is None else slopes[part].div(ctx.temperature)
-                for slopes in (of_taken, of_support, of_entropy)
+                for slopes in (of_labels, of_support, of_entropy)
             )
             logprobs, spare = head.logprobs(part)
-            # A log-prob's slopes by the logits are its place's one less the probabilities; an entropy's are
-            # -p (log p + entropy).
+            # d log p_y / d logits = onehot(y) - p;  d entropy / d logits = -p (log p + entropy).
             factor = torch.zeros_like(logprobs[:, :1])
-            if by_taken is not None:
-                factor -= by_taken[:, None]
+            if by_label is not None:
+                factor -= by_label[:, None]
             if by_support is not None:
                 factor -= by_support.sum(dim=1, keepdim=True)
             gradient = torch.exp(logprobs, out=spare)
@@ -167,8 +175,8 @@ class _ReadRows(torch.autograd.Function):
                 gradient += by_support
             elif by_support is not None:
                 gradient.scatter_add_(1, ids[part], by_support)
-            if by_taken is not None:
-                gradient.scatter_add_(1, labels[part, None], by_taken[:, None])
+            if by_label is not None:
+                gradient.scatter_add_(1, labels[part, None], by_label[:, None])
             if wanted_bias:
                 bias_gradient += gradient.sum(dim=0)
             gradient = gradient.to(hidden.dtype)
@@ -180,7 +188,7 @@ class _ReadRows(torch.autograd.Function):
             hidden_gradient,
             weight_gradient.to(weight.dtype) if wanted_weight else None,
             bias_gradient.to(bias.dtype) if wanted_bias else None,
-            *[None] * 6,
+            *[None] * 5,
         )
 
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from selfdistill.errors import UserError
 from selfdistill.scoring.head import Read, read, read_logits
+from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 
 #: Model -> whether its logits are what its output layer returns; asked once.
 _PLAIN: "weakref.WeakKeyDictionary[nn.Module, bool]" = weakref.WeakKeyDictionary()
@@ -22,13 +23,16 @@ def read_forward(
     inputs: dict[str, Any],
     picked: Tensor,
     labels: Tensor,
+    query: Query = LOGPROBS_ONLY,
     *,
     temperature: float = 1.0,
-    ids: Tensor | None = None,
-    top_k: int | None = None,
-    entropy: bool = False,
 ) -> Read:
-    """Log-probs of given tokens, and distributions around them, at M positions of one forward; see `head.read`.
+    """Read log-probs of given tokens, and distributions around them, at M positions of one forward.
+
+    Equivalent to::
+
+        logits = model(**inputs).logits.flatten(0, 1)[picked]
+        read_logits(logits, labels, query, temperature=temperature)
 
     The model's own forward runs, with all that it does to its hidden states before they reach the output layer; the
     layer is given none of them, and they are read in chunks instead. A model whose logits are not what its layer
@@ -45,21 +49,24 @@ def read_forward(
         inputs: keyword arguments of its forward: input_ids (N, L), attention_mask, position_ids, past_key_values ...
         picked: (M,) int64 flat positions, row * L + column, whose next token is the label; any order, may repeat.
         labels: (M,) int64.
+        query: what is read besides; `ids` (M, k).
         temperature: divides the logits.
-        ids: (M, k) int64, read the support at these ids.
-        top_k: read it at so many ids instead, the model's own most likely; 0 is the full vocabulary.
-        entropy: also give the entropies.
+
+    Returns:
+        What was asked for, at each of the M positions; see `head.Read`.
+
+    Raises:
+        UserError: where the model does not call its output layer as a layer.
     """
-    what = {"temperature": temperature, "ids": ids, "top_k": top_k, "entropy": entropy}
     if not isinstance(model, nn.Module):
         length = inputs["input_ids"].shape[1]
         columns, place = (picked % length).unique(return_inverse=True)
         logits = model(**inputs, logits_to_keep=columns).logits
-        return read_logits(logits[picked // length, place], labels, **what)
+        return read_logits(logits[picked // length, place], labels, query, temperature=temperature)
     layer, seen = model.get_output_embeddings(), []
     if not _is_plain(model):
         with _layer_input_through(layer, lambda hidden: hidden.flatten(0, -2)[picked][None]):
-            return read_logits(model(**inputs).logits[0], labels, **what)
+            return read_logits(model(**inputs).logits[0], labels, query, temperature=temperature)
 
     def take(hidden: Tensor) -> Tensor:
         seen.append(hidden.flatten(0, -2)[picked])
@@ -67,7 +74,7 @@ def read_forward(
 
     with _layer_input_through(layer, take):
         model(**inputs)
-    return read(seen[0], layer.weight, labels, bias=layer.bias, **what)
+    return read(seen[0], layer.weight, labels, query, bias=layer.bias, temperature=temperature)
 
 
 @contextmanager

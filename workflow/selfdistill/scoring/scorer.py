@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from selfdistill.scoring.batching import batches_within
 from selfdistill.scoring.lengths import vocabulary_size
 from selfdistill.scoring.manner import apart, manner_of
+from selfdistill.scoring.prefix_schedule import PrefixSchedule, schedule_prefixes
+from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.reading import read_forward
 from selfdistill.scoring.scores import Scores, Sequences
-from selfdistill.scoring.shared_prefixes import PrefixPlan, plan_prefixes, score_with_prefixes
+from selfdistill.scoring.shared_prefixes import score_with_prefixes
 from selfdistill.scoring.sharing import can_share
 
 #: The share of a plain forward's tokens above which sharing prompts is not worth its smaller forwards.
@@ -24,24 +27,18 @@ _WORTH_SHARING = 0.9
 
 
 def micro_batches(sequences: Sequences, max_tokens: int) -> list[list[int]]:
-    """Split rows into batches of similar length with at most `max_tokens` padded tokens (always at least one row).
+    """Split rows into batches of similar length with at most `max_tokens` padded tokens, or of one row.
 
     A batch is padded as read_responses pads it: to its longest prompt plus its longest response, which may belong to
     different rows. Deterministic; longest rows first, so that a lack of memory shows at once.
     """
     lengths = sequences.lengths
-    batches: list[list[int]] = []
-    before, width = 0, 0  # of the last batch
-    for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        prompt, response = len(sequences.prompts[row]), len(sequences.responses[row])
-        wider = max(before, prompt), max(width, response)
-        if batches and (len(batches[-1]) + 1) * sum(wider) <= max_tokens:
-            batches[-1].append(row)
-            before, width = wider
-        else:
-            batches.append([row])
-            before, width = prompt, response
-    return batches
+
+    def widths(row: int) -> tuple[int, int]:
+        return len(sequences.prompts[row]), len(sequences.responses[row])
+
+    longest_first = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    return list(batches_within(longest_first, widths, lambda *width: sum(width), max_tokens))
 
 
 def read_responses(
@@ -49,13 +46,11 @@ def read_responses(
     sequences: Sequences,
     rows: Sequence[int],
     temperature: float = 1.0,
+    query: Query = LOGPROBS_ONLY,
     *,
-    top_k: int | None = None,
-    ids: Tensor | None = None,
-    entropy: bool = False,
     padding: int = 0,
 ) -> Scores:
-    """Scores of the given rows, with T the longest of their responses; with gradient unless called under no_grad.
+    """Score the given rows in one forward, with gradient unless called under no_grad.
 
     Only the responses' own positions are read; behind a shorter response all is zero, but for ids that were given.
 
@@ -63,10 +58,11 @@ def read_responses(
         model: anything called as a causal language model of transformers.
         rows: which sequences; each must have at least one prompt token.
         temperature: divides the logits.
-        top_k: read the support at so many ids, the model's own most likely; 0 is the full vocabulary.
-        ids: (len(rows), T or more, k) read the support at these ids instead.
-        entropy: also give the entropies.
+        query: what is read besides the log-probs; `ids` (len(rows), T or more, k).
         padding: columns of padding on the left beyond what the longest prompt leaves: another shape, the same scores.
+
+    Returns:
+        Scores (len(rows), T), T the longest of these responses.
     """
     prompts, responses = [sequences.prompts[i] for i in rows], [sequences.responses[i] for i in rows]
     before, width = max(map(len, prompts)) + padding, max(map(len, responses))
@@ -83,16 +79,14 @@ def read_responses(
     flat = inside.flatten().nonzero()[:, 0]
     # A token is predicted one position before its own.
     picked = (flat // width) * (before + width) + before - 1 + flat % width
-    given = None if ids is None else ids[:, :width]
-    found = read_forward(
+    query = query.part((slice(None), slice(width)))
+    read = read_forward(
         model,
         {"input_ids": input_ids, "attention_mask": attention, "position_ids": positions.to(device), "use_cache": False},
         picked,
         input_ids[:, before:][inside],
+        query.part(inside),
         temperature=temperature,
-        ids=None if given is None else given[inside],
-        top_k=top_k,
-        entropy=entropy,
     )
 
     def spread(values: Tensor | None) -> Tensor | None:
@@ -101,8 +95,8 @@ def read_responses(
         rest = values.shape[1:]
         return values.new_zeros(inside.numel(), *rest).index_copy(0, flat, values).view(*inside.shape, *rest)
 
-    own_ids = spread(found.ids) if given is None else given
-    return Scores(spread(found.logprobs), own_ids, spread(found.support), spread(found.entropy))
+    ids = spread(read.ids) if query.ids is None else query.ids
+    return Scores(spread(read.logprobs), ids, spread(read.support), spread(read.entropy))
 
 
 @torch.no_grad()
@@ -112,42 +106,56 @@ def score(
     width: int,
     max_tokens: int,
     temperature: float = 1.0,
+    query: Query = LOGPROBS_ONLY,
     *,
-    top_k: int | None = None,
-    ids: Tensor | None = None,
-    entropy: bool = False,
     padding: int = 0,
     copies: int = 1,
 ) -> Scores:
-    """Scores (N, width) of all sequences, without gradient, in micro-batches; zero behind each response.
+    """Score all sequences in micro-batches, without gradient.
 
-    Arguments as in read_responses, with `ids` (N, width, k); `max_tokens` padded tokens a forward, which has every row
-    `copies` times: another shape, the same scores.
+    Equivalent to::
+
+        read_responses(model, sequences, range(len(sequences.responses)), temperature, query)  # and zeros up to width
+
+    Args:
+        model: anything called as a causal language model of transformers.
+        sequences: N prompts with their responses.
+        width: T of the scores, at least the longest response.
+        max_tokens: padded tokens a forward; of one row at least.
+        temperature: divides the logits.
+        query: what is read besides the log-probs; `ids` (N, width, k).
+        padding: as in `read_responses`.
+        copies: how many times a forward has each row: another shape, the same scores.
+
+    Returns:
+        Scores (N, width), zero behind each response.
     """
-    found: dict[str, Tensor] = {}
+    whole: dict[str, Tensor] = {}
     count = len(sequences.responses)
     for rows in micro_batches(sequences, max_tokens):
         repeated = [row for row in rows for _ in range(copies)]
-        part_ids = None if ids is None else ids[repeated]
-        what = {"top_k": top_k, "ids": part_ids, "entropy": entropy, "padding": padding}
-        part = read_responses(model, sequences, repeated, temperature, **what).rows(slice(None, None, copies))
-        for name, value in part.tensors.items():
-            if name not in found:
-                found[name] = value.new_zeros(count, width, *value.shape[2:])
-            found[name][rows, : value.shape[1]] = value
-    found = {"logprobs": torch.zeros(count, width, device=model.device), **found}
-    return Scores(**found, forwarded=sum(sequences.lengths))
+        part = read_responses(model, sequences, repeated, temperature, query.part(repeated), padding=padding)
+        for name, value in part.rows(slice(None, None, copies)).tensors.items():
+            if name not in whole:
+                whole[name] = value.new_zeros(count, width, *value.shape[2:])
+            whole[name][rows, : value.shape[1]] = value
+    whole = {"logprobs": torch.zeros(count, width, device=model.device), **whole}
+    return Scores(**whole, forwarded=sum(sequences.lengths))
 
 
-def worthwhile_plan(
+def worthwhile_schedule(
     model: PreTrainedModel, sequences: Sequences, max_tokens: int, *, fronts: bool = True
-) -> PrefixPlan | None:
-    """How prompts are shared, where the model allows it and it saves a tenth of the tokens or more; arguments as of
-    `plan_prefixes`."""
+) -> PrefixSchedule | None:
+    """Schedule shared prompts, or return None where the model does not allow it or it saves less than a tenth.
+
+    Args:
+        model: that is to score the sequences.
+        sequences, max_tokens, fronts: as of `schedule_prefixes`.
+    """
     if not can_share(model):
         return None
-    plan = plan_prefixes(sequences, max_tokens, fronts=fronts)
-    return plan if plan.tokens <= _WORTH_SHARING * sum(sequences.lengths) else None
+    schedule = schedule_prefixes(sequences, max_tokens, fronts=fronts)
+    return schedule if schedule.tokens <= _WORTH_SHARING * sum(sequences.lengths) else None
 
 
 @dataclass(frozen=True)
@@ -173,19 +181,17 @@ class ModelScorer:
         self,
         sequences: Sequences,
         width: int,
+        query: Query = LOGPROBS_ONLY,
         *,
-        top_k: int | None = None,
-        ids: Tensor | None = None,
-        entropy: bool = False,
         alone: bool = False,
     ) -> Scores:
-        what = {"top_k": top_k, "ids": ids, "entropy": entropy}
+        """See Scorer."""
         if alone:
-            return score(self.model, sequences, width, 1, self.temperature, **_another_shape(self.model), **what)
-        if (plan := worthwhile_plan(self.model, sequences, self.max_tokens)) is not None:
-            return score_with_prefixes(self.model, sequences, plan, width, self.max_tokens, self.temperature, **what)
+            return score(self.model, sequences, width, 1, self.temperature, query, **_another_shape(self.model))
+        if (schedule := worthwhile_schedule(self.model, sequences, self.max_tokens)) is not None:
+            return score_with_prefixes(self.model, sequences, schedule, width, self.max_tokens, self.temperature, query)
         budget = token_budget(self.model, sequences, self.max_tokens)
-        return score(self.model, sequences, width, budget, self.temperature, **what)
+        return score(self.model, sequences, width, budget, self.temperature, query)
 
 
 def token_budget(model: PreTrainedModel, sequences: Sequences, max_tokens: int) -> int:

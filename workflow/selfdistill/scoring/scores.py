@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from selfdistill.scoring.query import LOGPROBS_ONLY, Query
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -22,10 +24,10 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model says of N responses of up to T tokens, float32; finite and meaningless behind a shorter one.
+    """What a model says of N responses of up to T tokens, float32; zero behind a shorter one, but for given ids.
 
     Attributes:
-        logprobs: (N, T) nats of the responses' tokens; zero behind a shorter one.
+        logprobs: (N, T) nats of the responses' tokens.
         ids: (N, T, k) int64 of the support; None where it is the full vocabulary, or was not asked for.
         support: (N, T, S) nats at the support.
         entropy: (N, T) nats, over the full vocabulary.
@@ -43,8 +45,8 @@ class Scores:
         """Those that are there, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
-    def rows(self, index: slice) -> "Scores":
-        """Some rows of all of them."""
+    def rows(self, index: slice | Sequence[int]) -> "Scores":
+        """Return some rows of all of them; `forwarded` stays that of the whole."""
         return replace(self, **{name: value[index] for name, value in self.tensors.items()})
 
 
@@ -62,14 +64,18 @@ class Scorer(Protocol):
         self,
         sequences: Sequences,
         width: int,
+        query: Query = LOGPROBS_ONLY,
         *,
-        top_k: int | None = None,
-        ids: Tensor | None = None,
-        entropy: bool = False,
         alone: bool = False,
     ) -> Scores:
-        """Scores (N, width) of all sequences, without gradient; zero behind each response.
+        """Score all sequences, without gradient.
 
-        Arguments as in `read_responses`, with `ids` (N, width, k). `alone`: each sequence by itself, in a batch
-        of another shape than otherwise.
+        Args:
+            sequences: N prompts with their responses.
+            width: T of the scores, at least the longest response.
+            query: what is read besides the log-probs; `ids` (N, width, k).
+            alone: whether each sequence is scored by itself, in a batch of another shape than otherwise.
+
+        Returns:
+            Scores (N, width), zero behind each response.
         """

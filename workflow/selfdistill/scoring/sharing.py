@@ -7,8 +7,9 @@ from transformers import PreTrainedModel
 from selfdistill.scoring.attention import sees_its_whole_past
 from selfdistill.scoring.lengths import length_of_fixed_rotation
 from selfdistill.scoring.manner import plain_logprobs, rounding_of, tokens_for, undisturbed
+from selfdistill.scoring.prefix_schedule import schedule_prefixes
 from selfdistill.scoring.scores import Sequences
-from selfdistill.scoring.shared_prefixes import plan_prefixes, score_with_prefixes
+from selfdistill.scoring.shared_prefixes import score_with_prefixes
 
 #: The attribute of a model that holds the trial's answer; copies of the model have it, too.
 _ANSWER = "_selfdistill_shares"
@@ -46,12 +47,12 @@ def _trial(model: PreTrainedModel) -> bool:
             responses.append([next(rest) for _ in range(size)])
     sequences = Sequences(prompts, responses)
     with undisturbed(model):
-        plan = plan_prefixes(sequences, 1000)
+        schedule = schedule_prefixes(sequences, 1000)
         try:
-            found = score_with_prefixes(model, sequences, plan, max(map(len, responses)), 1000).logprobs
+            shared = score_with_prefixes(model, sequences, schedule, max(map(len, responses)), 1000).logprobs
         except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
             return False  # it cannot be given keys and values in this form
-        for row, prompt, response in zip(found, prompts, responses, strict=True):
+        for row, prompt, response in zip(shared, prompts, responses, strict=True):
             plain = plain_logprobs(model, [*prompt, *response])[len(prompt) - 1 : -1]
             own = plain.gather(1, plain.new_tensor(response).long()[:, None])[:, 0]
             if not bool(((row[: len(response)] - own).abs() <= rounding_of(model)).all()):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
+from selfdistill.scoring.query import Query
 from selfdistill.scoring.scores import Scorer, Sequences
 from selfdistill.signals.teacher_scores import TeacherContexts, TeacherScores
 
@@ -41,7 +42,7 @@ def teacher_guards(
     for i, row in enumerate(rows):
         shifted[i, : len(responses[row]), 0] = torch.tensor([*responses[row][1:], responses[row][-1]])
     chosen = Sequences([contexts.correct[row] for row in rows], [responses[row] for row in rows])
-    again = teacher(chosen, width, ids=shifted, alone=True)
+    again = teacher(chosen, width, Query(ids=shifted), alone=True)
     differences, gains = [], []
     for i, row in enumerate(rows):
         length = len(responses[row])

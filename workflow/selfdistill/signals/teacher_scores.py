@@ -1,8 +1,10 @@
 """Rollouts scored under the contexts that their hints make."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from selfdistill.models.chat import DEFAULT, ChatSettings, control_tokens, encode_chat
 from selfdistill.models.tokenizer_check import encoded
-from selfdistill.objectives.batch import Support
+from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.scores import Scorer, Scores
 from selfdistill.signals.hints import Assignment, HintSettings
-from selfdistill.signals.plan import Use, plain_tokens, plan_scores
+from selfdistill.signals.teacher_queries import Use, distinct_queries, plain_tokens
 from selfdistill.tasks.prompts import Hint, teacher_prompt
 
 
@@ -39,8 +41,30 @@ class TeacherContexts:
         read = self.read if self.read is not None else [True] * len(self.correct)
         return [context is not None and wanted for context, wanted in zip(self.correct, read, strict=True)]
 
+    @property
+    def correct_uses(self) -> list[Use]:
+        """One use for each rollout that the teacher is asked about."""
+        return [Use(row, self.correct[row]) for row in self._asked]
+
+    @property
+    def wrong_uses(self) -> list[Use]:
+        """One use for each wrong hint of these rollouts."""
+        return [Use(row, context, slot) for row in self._asked for slot, context in enumerate(self.wrong[row])]
+
+    @property
+    def wrong_mask(self) -> Tensor:
+        """(B, K) bool, True where a rollout that the teacher is asked about has a wrong hint."""
+        mask = torch.zeros(len(self.correct), max((len(self.wrong[row]) for row in self._asked), default=0)).bool()
+        for use in self.wrong_uses:
+            mask[use.row, use.slot] = True
+        return mask
+
+    @property
+    def _asked(self) -> list[int]:
+        return [row for row, hinted in enumerate(self.hinted) if hinted]
+
     def rows(self, index: Sequence[int]) -> "TeacherContexts":
-        """The contexts of the given rollouts."""
+        """Return the contexts of the given rollouts."""
         read = None if self.read is None else [self.read[i] for i in index]
         return replace(self, correct=[self.correct[i] for i in index], wrong=[self.wrong[i] for i in index], read=read)
 
@@ -49,13 +73,19 @@ class TeacherContexts:
 class TeacherScores:
     """What the teacher says of B rollouts of up to T tokens under up to K wrong hints; zero where nothing was scored.
 
+    Tensors have the names of Batch.
+
     Attributes:
-        correct_logprobs: (B, T) nats. wrong_logprobs: (B, K, T) nats. wrong_mask: (B, K) bool. hinted: (B,) bool.
-        support_ids: (B, T, k) int64; None for the full vocabulary, or without a support.
-        correct_support, wrong_support: (B, T, S) nats there, under the correct and the first wrong hint.
-        entropy: (B, T) nats under the correct hint, where asked.
+        correct_logprobs: (B, T) nats.
+        wrong_logprobs: (B, K, T) nats.
+        wrong_mask: (B, K) bool, True on real hints.
+        hinted: (B,) bool, the rollouts that were scored.
         tokens_forwarded: tokens that went through the teacher.
-        tokens_plain: tokens that the plain scheme forwards for all rollouts with hints (plan.plain_tokens).
+        tokens_plain: tokens that the plain scheme forwards for all rollouts with hints (teacher_queries.plain_tokens).
+        support_ids: (B, T, k) int64; None for the full vocabulary, or without a support.
+        correct_support: (B, T, S) nats there, under the correct hint.
+        wrong_support: (B, T, S) nats there, under the first wrong hint.
+        teacher_entropy: (B, T) nats under the correct hint, where asked.
     """
 
     correct_logprobs: Tensor
@@ -67,7 +97,12 @@ class TeacherScores:
     support_ids: Tensor | None = None
     correct_support: Tensor | None = None
     wrong_support: Tensor | None = None
-    entropy: Tensor | None = None
+    teacher_entropy: Tensor | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor | None]:
+        """Everything that a Batch has room for, by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if not each.name.startswith("tokens_")}
 
 
 class ContextBuilder:
@@ -170,81 +205,113 @@ def score_contexts(
     contexts: TeacherContexts,
     responses: Sequence[Sequence[int]],
     width: int,
-    *,
-    support: Support | None = None,
-    student_ids: Tensor | None = None,
-    entropy: bool = False,
+    query: Query = LOGPROBS_ONLY,
 ) -> TeacherScores:
     """Score every rollout under each of its contexts, without gradient.
+
+    Equivalent, for log-probs, to asking about one use at a time::
+
+        for use in contexts.uses:
+            teacher(Sequences([use.context], [responses[use.row]]), width).logprobs[0]
 
     Args:
         teacher: its weights.
         contexts: of B rollouts.
         responses: token ids as drawn.
         width: T of the tensors returned.
-        support: where distributions are read, if at all.
-        student_ids: (B, T, k) where the student chooses the support's ids.
-        entropy: whether the teacher's entropies are wanted.
+        query: what is read besides the log-probs: distributions under the correct and the first wrong hint of a
+            rollout, at the ids given, (B, T, k), or at those that the teacher finds most likely under the correct
+            hint; entropies under the correct hint alone.
+
+    Returns:
+        Scores of all B rollouts, with zeros where nothing was scored.
     """
-    count = len(responses)
-    top_k = None if support is None else support.top_k
-    ids = student_ids if support is not None and support.chooser == "student" else None
-
-    def ask(uses: Sequence[Use], ids: Tensor | None, entropy: bool) -> Scores:
-        """Scores of the uses, in order; what is equal is asked once."""
-        if not uses:
-            return Scores(torch.zeros(0, width, device=teacher.device))
-        plan = plan_scores(uses, responses, by_rollout=ids is not None)  # ids were chosen rollout by rollout
-        chosen = None if ids is None else ids[plan.rows]
-        scores = teacher(plan.pairs, width, top_k=top_k, ids=chosen, entropy=entropy)
-        spread = {name: value[plan.place] for name, value in scores.tensors.items()}
-        return Scores(**spread, forwarded=scores.forwarded)
-
-    def placed(value: Tensor | None, rows: Sequence[int], *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """(B, T, ...) with the values in their rows, zero elsewhere; `value` is None where there are no rows."""
-        whole = torch.zeros(count, width, *shape, dtype=dtype, device=teacher.device)
-        if value is not None:
-            whole[rows] = value
-        return whole
-
-    hinted = [i for i, asked in enumerate(contexts.hinted) if asked]
-    jobs = [(i, k) for i in hinted for k in range(len(contexts.wrong[i]))]
-    of_correct: list[Use] = [(i, contexts.correct[i]) for i in hinted]
-    of_wrong: list[Use] = [(i, contexts.wrong[i][k]) for i, k in jobs]
-    if support is None and not entropy:  # all at once: contexts of a group begin alike
-        both = ask([*of_correct, *of_wrong], None, False)
-        correct, wrong = (both.rows(part) for part in (slice(len(hinted)), slice(len(hinted), None)))
-        tokens = both.forwarded
-    else:  # the wrong hints' distributions are read where the correct hint's are; their entropies never
-        correct = ask(of_correct, ids, entropy)
-        if top_k:
-            ids = placed(correct.ids, hinted, top_k, dtype=torch.int64)
-        wrong = ask(of_wrong, ids, False)
-        tokens = correct.forwarded + wrong.forwarded
-
-    slots = max((k + 1 for _, k in jobs), default=0)
-    wrong_logprobs = torch.zeros(count, slots, width, device=teacher.device)
-    wrong_mask = torch.zeros(count, slots, dtype=torch.bool, device=teacher.device)
-    if jobs:
-        rows, hints = (list(part) for part in zip(*jobs, strict=True))
-        wrong_logprobs[rows, hints], wrong_mask[rows, hints] = wrong.logprobs, True
+    ask = partial(_ask, teacher, responses, width)
+    if query.has_support or query.entropy:  # a wrong hint's distributions are read where the correct one's were
+        correct = ask(contexts.correct_uses, query)
+        query = _at_ids_of(correct, query, len(responses), width)
+        wrong = ask(contexts.wrong_uses, replace(query, entropy=False))
+        forwarded = correct.scores.forwarded + wrong.scores.forwarded
+    else:  # all at once: contexts of a group begin alike
+        both = ask([*contexts.correct_uses, *contexts.wrong_uses], query)
+        correct, wrong = both.correct, both.wrong
+        forwarded = both.scores.forwarded
+    wrong_mask = contexts.wrong_mask.to(teacher.device)
     scores = TeacherScores(
-        correct_logprobs=placed(correct.logprobs, hinted),
-        wrong_logprobs=wrong_logprobs,
+        correct_logprobs=correct.by_row("logprobs", len(responses), width),
+        wrong_logprobs=wrong.by_slot("logprobs", *wrong_mask.shape, width),
         wrong_mask=wrong_mask,
         hinted=torch.tensor(contexts.hinted, device=teacher.device),
-        tokens_forwarded=tokens,
+        tokens_forwarded=forwarded,
         tokens_plain=plain_tokens(contexts.correct, contexts.wrong, responses),
-        entropy=placed(correct.entropy, hinted) if entropy else None,
+        teacher_entropy=correct.by_row("entropy", len(responses), width) if query.entropy else None,
     )
-    if support is None:
+    if not query.has_support:
         return scores
-    size = top_k or teacher.vocabulary
-    first = [number for number, (_, k) in enumerate(jobs) if k == 0]
-    of_first = None if wrong.support is None else wrong.support[first]
+    shape = len(responses), width, teacher.vocabulary if query.full_vocabulary else query.ids.shape[-1]
     return replace(
         scores,
-        support_ids=ids,
-        correct_support=placed(correct.support, hinted, size),
-        wrong_support=placed(of_first, [jobs[number][0] for number in first], size),
+        support_ids=query.ids,
+        correct_support=correct.by_row("support", *shape),
+        wrong_support=wrong.of_first_hints.by_row("support", *shape),
     )
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the teacher says of some uses, in their order."""
+
+    uses: list[Use]
+    scores: Scores
+
+    @property
+    def correct(self) -> "_Answers":
+        return self._where(lambda use: use.slot is None)
+
+    @property
+    def wrong(self) -> "_Answers":
+        return self._where(lambda use: use.slot is not None)
+
+    @property
+    def of_first_hints(self) -> "_Answers":
+        """Those under each rollout's first wrong hint."""
+        return self._where(lambda use: use.slot == 0)
+
+    def by_row(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Zeros of a shape (B, ...), with each use's values at its row."""
+        return self._placed(name, shape, dtype, [use.row for use in self.uses])
+
+    def by_slot(self, name: str, *shape: int) -> Tensor:
+        """Zeros of a shape (B, K, ...), with each use's values at its row and slot."""
+        return self._placed(
+            name, shape, torch.float32, ([use.row for use in self.uses], [use.slot for use in self.uses])
+        )
+
+    def _placed(self, name: str, shape: Sequence[int], dtype: torch.dtype, index: Any) -> Tensor:
+        whole = torch.zeros(shape, dtype=dtype, device=self.scores.logprobs.device)
+        if self.uses:
+            whole[index] = getattr(self.scores, name)
+        return whole
+
+    def _where(self, wanted: Callable[[Use], bool]) -> "_Answers":
+        numbers = [number for number, use in enumerate(self.uses) if wanted(use)]
+        return _Answers([self.uses[number] for number in numbers], self.scores.rows(numbers))
+
+
+def _ask(
+    teacher: Scorer, responses: Sequence[Sequence[int]], width: int, uses: Sequence[Use], query: Query
+) -> _Answers:
+    """Ask about distinct pairs of context and response, once each, and hand every use its answer."""
+    if not uses:
+        return _Answers([], Scores(torch.zeros(0, width, device=teacher.device)))
+    distinct = distinct_queries(uses, responses, by_rollout=query.ids is not None)  # ids are a rollout's own
+    scores = teacher(distinct.pairs, width, query.part(distinct.rows))
+    return _Answers(list(uses), scores.rows(distinct.place))
+
+
+def _at_ids_of(correct: _Answers, query: Query, rows: int, width: int) -> Query:
+    """The query at the ids where the correct hint's distributions were read, with zeros for rows that have no hint."""
+    if not query.has_support or query.full_vocabulary:
+        return query
+    size = query.top_k if query.ids is None else query.ids.shape[-1]
+    return query.at(correct.by_row("ids", rows, width, size, dtype=torch.int64))

@@ -15,6 +15,7 @@ from selfdistill.scoring.scores import Scorer, Sequences
 from selfdistill.tasks.prompts import Hint
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.token_texts import token_texts
+from selfdistill.training.update import read_by_loss
 
 #: What a loss watches of the tokens that a clip of its signal changes, as 0 and 1.
 _CLIPPED = ("signal/clipped_share", "signal/weight_clipped_share", "signal/evidence_clipped_share")
@@ -81,14 +82,9 @@ def token_facts(
     index = torch.tensor(rows, device=batch.advantages.device)
     batch, targets = batch.rows(index), targets.rows(index)
     responses = [sequences.responses[i] for i in rows]
-    support = method.needs.support
-    found = student(
-        Sequences([sequences.prompts[i] for i in rows], responses),
-        batch.response_mask.shape[1],
-        top_k=0 if support is not None and support.top_k == 0 else None,  # else at the ids that were chosen
-        ids=batch.support_ids,
-    )
-    loss = method.token_loss(Student(found.logprobs, found.support), batch, targets)
+    chosen = Sequences([sequences.prompts[i] for i in rows], responses)
+    scores = student(chosen, batch.response_mask.shape[1], read_by_loss(method, batch))
+    loss = method.token_loss(Student(scores.logprobs, scores.support), batch, targets)
     advantages = targets.advantages if loss.advantages is None else loss.advantages
     marked = _marked(loss, targets)
     facts = []
@@ -104,7 +100,7 @@ def token_facts(
             {
                 "advantage": float(batch.advantages[row]),
                 "old_logprobs": cut(batch.old_logprobs),
-                "student_logprobs": cut(found.logprobs),
+                "student_logprobs": cut(scores.logprobs),
                 "correct_logprobs": cut(batch.correct_logprobs),
                 "wrong_logprobs": list(cut(batch.wrong_logprobs)[hints]),
                 "advantages_after": None if distilled else cut(advantages),

@@ -19,10 +19,11 @@ from selfdistill.objectives.methods import build_method, rows_read
 from selfdistill.objectives.policy_gradient import importance_weights
 from selfdistill.randomness import generator
 from selfdistill.runs.metrics import NONFINITE, SKIPPED
+from selfdistill.scoring.query import Query
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.guards import over_uniform, teacher_guards
 from selfdistill.signals.hints import Assignment, Candidate, assign_hints, hint_metrics, without_unread
-from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, score_contexts
+from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, TeacherScores, score_contexts
 from selfdistill.tasks.prompts import Hint
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.engine import Engine
@@ -132,7 +133,7 @@ class TrainingStep:
         unknown = rollouts.entropy is None
         if self.settings.old_logprobs == "sampler" and not unknown:
             return batch, {}
-        scores = self._engine.scorer("student")(rollouts.sequences, mask.shape[1], entropy=unknown)
+        scores = self._engine.scorer("student")(rollouts.sequences, mask.shape[1], Query(entropy=unknown))
         measured = {"actor/entropy": mean_over(scores.entropy, mask)} if unknown else {}
         measured["rollout/logprob_gap_abs_mean"] = mean_over((scores.logprobs - sampled).abs(), mask)
         if self.settings.old_logprobs == "sampler":
@@ -210,60 +211,36 @@ class TrainingStep:
 
         Teacher and student are read once an optimizer step, with the weights that they have then.
         """
-        needs, width = self.method.needs, batch.response_mask.shape[1]
-        student_ids = None
-        chosen_by_student = needs.support is not None and needs.support.chooser == "student" and needs.support.top_k > 0
-        # Of no other rows will anything be read.
-        rows = [i for i, hinted in enumerate(contexts.hinted) if hinted]
-        if needs.current_logprobs or chosen_by_student:
-            current = torch.zeros_like(batch.old_logprobs)
-            top_k = needs.support.top_k if chosen_by_student else None
-            if chosen_by_student:
-                student_ids = torch.zeros(*current.shape, top_k, dtype=torch.int64, device=current.device)
-            if rows:
-                with self.timed("survey"):
-                    survey = self._engine.scorer("student")(rows_of(sequences, rows), width, top_k=top_k)
-                current[rows] = survey.logprobs
-                if chosen_by_student:
-                    student_ids[rows] = survey.ids
-            batch = batch.extended(current_logprobs=current)
-        teacher = self._engine.scorer("teacher")
+        needs, teacher = self.method.needs, self._engine.scorer("teacher")
+        batch, student_ids = self._surveyed(sequences, batch, contexts)
+        query = Query(None if needs.support is None else needs.support.top_k, student_ids, needs.teacher_entropy)
         with self.timed("teacher"):
-            scores = score_contexts(
-                teacher,
-                contexts,
-                sequences.responses,
-                width,
-                support=needs.support,
-                student_ids=student_ids,
-                entropy=needs.teacher_entropy,
-            )
-        batch = batch.extended(
-            correct_logprobs=scores.correct_logprobs,
-            wrong_logprobs=scores.wrong_logprobs,
-            wrong_mask=scores.wrong_mask,
-            support_ids=scores.support_ids,
-            correct_support=scores.correct_support,
-            wrong_support=scores.wrong_support,
-            teacher_entropy=scores.entropy,
-            hinted=scores.hinted,
-        )
-        metrics: dict[str, float] = {
-            "tokens/teacher_forwarded": scores.tokens_forwarded,
-            "tokens/teacher_plain": scores.tokens_plain,
-        }
-        hinted = batch.hinted_mask
-        if hinted.any():
-            mean = mean_over(scores.correct_logprobs, hinted)
-            metrics |= {
-                "teacher/logprob_mean": mean,
-                "teacher/gap_abs_mean": mean_over((scores.correct_logprobs - batch.old_logprobs).abs(), hinted),
-                "guard/teacher_over_uniform": over_uniform(mean, teacher.vocabulary),
-            }
+            scores = score_contexts(teacher, contexts, sequences.responses, batch.response_mask.shape[1], query)
+        batch = batch.extended(**scores.tensors)
         with self.timed("guards"):
             rollouts = self.settings.null_contrast_rollouts
             guards = teacher_guards(teacher, contexts, sequences.responses, scores, rollouts)
-        return batch, metrics | guards
+        return batch, _teacher_metrics(scores, batch, teacher.vocabulary) | guards
+
+    def _surveyed(self, sequences: Sequences, batch: Batch, contexts: TeacherContexts) -> tuple[Batch, Tensor | None]:
+        """The batch with the student's log-probs of now, where the method reads them, and the ids that it chooses."""
+        support = self.method.needs.support
+        student_chooses = support is not None and support.chooser == "student" and support.top_k > 0
+        if not (self.method.needs.current_logprobs or student_chooses):
+            return batch, None
+        current = torch.zeros_like(batch.old_logprobs)
+        ids = None
+        if student_chooses:
+            ids = torch.zeros(*current.shape, support.top_k, dtype=torch.int64, device=current.device)
+        rows = [row for row, hinted in enumerate(contexts.hinted) if hinted]  # nothing is read of any other
+        if rows:
+            query = Query(top_k=support.top_k if student_chooses else None)
+            with self.timed("survey"):
+                survey = self._engine.scorer("student")(rows_of(sequences, rows), current.shape[1], query)
+            current[rows] = survey.logprobs
+            if student_chooses:
+                ids[rows] = survey.ids
+        return batch.extended(current_logprobs=current), ids
 
     def _begin_records(
         self, number: int, rollouts: StepRollouts, rewards: Tensor, assignments: Sequence[Assignment]
@@ -293,8 +270,8 @@ class TrainingStep:
         """Add what teacher and method say of the chosen rows among those of an optimizer step."""
         rows = [i - begin for i in self._recorded if begin <= i < begin + len(sequences.responses)]
         with self.timed("records"):
-            found = token_facts(self._engine.scorer("student"), self.method, sequences, batch, targets, rows)
-        for row, facts in zip(rows, found, strict=True):
+            of_tokens = token_facts(self._engine.scorer("student"), self.method, sequences, batch, targets, rows)
+        for row, facts in zip(rows, of_tokens, strict=True):
             self._recorded[begin + row] |= facts
 
     def _check_method(self) -> None:
@@ -364,6 +341,23 @@ def _padded(values: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         padded[i, : len(row)] = torch.from_numpy(row)
         mask[i, : len(row)] = True
     return padded, mask
+
+
+def _teacher_metrics(scores: TeacherScores, batch: Batch, vocabulary: int) -> dict[str, float]:
+    """What the log says of the teacher; log-probs of hinted tokens alone, nats."""
+    metrics: dict[str, float] = {
+        "tokens/teacher_forwarded": scores.tokens_forwarded,
+        "tokens/teacher_plain": scores.tokens_plain,
+    }
+    hinted = batch.hinted_mask
+    if hinted.any():
+        mean = mean_over(scores.correct_logprobs, hinted)
+        metrics |= {
+            "teacher/logprob_mean": mean,
+            "teacher/gap_abs_mean": mean_over((scores.correct_logprobs - batch.old_logprobs).abs(), hinted),
+            "guard/teacher_over_uniform": over_uniform(mean, vocabulary),
+        }
+    return metrics
 
 
 def _rollout_metrics(rollouts: StepRollouts, rewards: Tensor) -> dict[str, float]:

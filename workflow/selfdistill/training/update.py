@@ -6,6 +6,7 @@ from torch import Tensor
 
 from selfdistill.objectives.batch import Batch, Student, Targets
 from selfdistill.objectives.methods import Method, micro_batch_loss
+from selfdistill.scoring.query import Query
 
 #: Metric -> (sum, number of tokens that it is a sum over), to be added up over micro-batches and ranks.
 Sums = dict[str, tuple[float, int]]
@@ -13,6 +14,12 @@ Sums = dict[str, tuple[float, int]]
 #: A sum by itself: no mean is taken of it.
 LOSS = "actor/loss"
 _CHANGED_RATIO = 0.2  # |policy ratio - 1| beyond which the log counts a token as moved
+
+
+def read_by_loss(method: Method, batch: Batch) -> Query:
+    """Return what a loss reads of the student: where the teacher's distributions were read, if it reads any."""
+    full = method.needs.support is not None and batch.support_ids is None
+    return Query(top_k=0 if full else None, ids=batch.support_ids)
 
 
 def micro_batch_update(

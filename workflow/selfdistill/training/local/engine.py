@@ -6,12 +6,12 @@ from transformers import PreTrainedModel
 
 from selfdistill.objectives.batch import Batch, Student, Targets
 from selfdistill.objectives.methods import Method
-from selfdistill.scoring.scorer import ModelScorer, micro_batches, read_responses, token_budget, worthwhile_plan
+from selfdistill.scoring.scorer import ModelScorer, micro_batches, read_responses, token_budget, worthwhile_schedule
 from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.scoring.shared_prefixes import backward_with_prefixes
 from selfdistill.signals.teachers import Teacher, TeacherSettings, frozen_copy
 from selfdistill.training.local.settings import OptimizerSettings
-from selfdistill.training.update import Sums, added, micro_batch_update
+from selfdistill.training.update import Sums, added, micro_batch_update, read_by_loss
 
 
 class LocalEngine:
@@ -61,9 +61,7 @@ class LocalEngine:
 
     def backward(self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor) -> Sums:
         """Add the gradient of the loss of all rows to the parameters', micro-batch by micro-batch."""
-        support = self._method.needs.support
-        top_k = 0 if support is not None and batch.support_ids is None else None
-        parts = []
+        query, parts = read_by_loss(self._method, batch), []
 
         def loss(rows: list[int], read: Scores) -> Tensor:
             index, width = torch.tensor(rows, device=batch.advantages.device), read.logprobs.shape[1]
@@ -73,14 +71,12 @@ class LocalEngine:
             parts.append(sums)
             return value
 
-        what = {"top_k": top_k, "ids": batch.support_ids}
-        plan = worthwhile_plan(self.model, sequences, self._budget, fronts=False)
-        if plan is not None:
-            backward_with_prefixes(self.model, sequences, plan, self._budget, loss, self._temperature, **what)
+        schedule = worthwhile_schedule(self.model, sequences, self._budget, fronts=False)
+        if schedule is not None:
+            backward_with_prefixes(self.model, sequences, schedule, self._budget, loss, self._temperature, query)
             return added(parts)
         for rows in micro_batches(sequences, token_budget(self.model, sequences, self._budget)):
-            ids = None if batch.support_ids is None else batch.support_ids[rows]
-            read = read_responses(self.model, sequences, rows, self._temperature, top_k=top_k, ids=ids)
+            read = read_responses(self.model, sequences, rows, self._temperature, query.part(rows))
             loss(rows, read).backward()
         return added(parts)
 

@@ -19,6 +19,7 @@ from selfdistill.errors import UserError
 from selfdistill.models.finite import refuse_not_finite
 from selfdistill.models.first_day import check_model, remark
 from selfdistill.scoring.head import Read, read
+from selfdistill.scoring.query import Query
 from selfdistill.training.verl.wire import ENTROPY, LOGPROBS, READ_IDS, SUPPORT, SUPPORT_IDS, reads_full_vocabulary
 
 #: The name under which verl finds the engine.
@@ -27,11 +28,20 @@ VENDOR = "selfdistill"
 
 @dataclass(frozen=True)
 class _Request:
-    """What is to be read of one forward: at which of its `size` positions, the tokens that follow, and the settings."""
+    """What is to be read of one forward.
+
+    Attributes:
+        size: positions of the forward.
+        positions: (M,) where it is read.
+        labels: (M,) the tokens that follow there.
+        query: what is read besides their log-probs; `ids` (M, k).
+        settings: temperature and rows of `head.read`.
+    """
 
     size: int
     positions: Tensor
     labels: Tensor
+    query: Query
     settings: dict[str, Any]
 
 
@@ -61,8 +71,8 @@ class ResponseHead:
         states = hidden.reshape(-1, hidden.shape[-1])
         if len(states) != request.size:
             raise RuntimeError(f"the output layer was given {len(states)} positions, the forward has {request.size}")
-        picked = states[request.positions]
-        return read(picked, self._layer.weight, request.labels, bias=self._layer.bias, **request.settings)
+        picked, layer = states[request.positions], self._layer
+        return read(picked, layer.weight, request.labels, request.query, bias=layer.bias, **request.settings)
 
 
 class SelfDistillEngine(FSDPEngineWithLMHead):
@@ -112,14 +122,14 @@ class SelfDistillEngine(FSDPEngineWithLMHead):
         firsts = begins + prompts.offsets().diff() - 1 - offsets[:-1]
         positions = torch.arange(int(offsets[-1]), device=offsets.device)
         positions = positions + firsts.repeat_interleave(offsets.diff())
-        self._head.ask(_Request(rows * width, positions, responses.values(), _settings(micro_batch)))
+        self._head.ask(_Request(rows * width, positions, responses.values(), *_query(micro_batch)))
         return inputs, output_args
 
     def prepare_model_outputs(self, output: Any, output_args: Any, micro_batch: TensorDict, logits_processor_func: Any):
-        found, offsets = output.logits, micro_batch["responses"].offsets()
-        values = {LOGPROBS: found.logprobs, SUPPORT: found.support, ENTROPY: found.entropy}
+        read_tokens, offsets = output.logits, micro_batch["responses"].offsets()
+        values = {LOGPROBS: read_tokens.logprobs, SUPPORT: read_tokens.support, ENTROPY: read_tokens.entropy}
         if READ_IDS not in micro_batch:
-            values[SUPPORT_IDS] = found.ids  # whoever gave ids has them
+            values[SUPPORT_IDS] = read_tokens.ids  # whoever gave ids has them
         return {
             key: torch.nested.nested_tensor_from_jagged(value, offsets)
             for key, value in values.items()
@@ -139,18 +149,19 @@ def register() -> None:
     )
 
 
-def _settings(micro_batch: TensorDict) -> dict[str, Any]:
+def _query(micro_batch: TensorDict) -> tuple[Query, dict[str, Any]]:
+    """What a micro-batch asks for, and the settings of `head.read`."""
+
     def given(key: str, default: Any) -> Any:
         return tensordict_utils.get_non_tensor_data(micro_batch, key, default=default)
 
     ids = micro_batch.get(READ_IDS, None)
-    return {
-        "temperature": given("temperature", 1.0),
-        "ids": None if ids is None else ids.values(),
-        "top_k": 0 if reads_full_vocabulary(micro_batch) else given("read_top_k", None),
-        "entropy": given("read_entropy", False),
-        "rows": given("head_rows", None),
-    }
+    query = Query(
+        top_k=0 if reads_full_vocabulary(micro_batch) else given("read_top_k", None),
+        ids=None if ids is None else ids.values(),
+        entropy=given("read_entropy", False),
+    )
+    return query, {"temperature": given("temperature", 1.0), "rows": given("head_rows", None)}
 
 
 def _try(module: nn.Module, path: str) -> None:

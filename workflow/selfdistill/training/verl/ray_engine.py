@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.seqlen_balancing import calculate_workload, get_seqlen_balanced_partitions
 
 from selfdistill.objectives.batch import Batch, Targets
+from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.signals.teachers import TeacherSchedule, TeacherSettings
 from selfdistill.training.step import rows_of
@@ -89,36 +91,37 @@ class RayEngine:
         if kept is not None:
             self._workers.blend_teacher(kept)
 
-    def score(self, who: str, sequences: Sequences, width: int, *, alone: bool = False, **what: Any) -> Scores:
-        """Scores (N, width) under one of WHO; see scoring.scorer.Scorer."""
+    def score(self, who: str, sequences: Sequences, width: int, query: Query, *, alone: bool = False) -> Scores:
+        """Score sequences under "student", "teacher" or "initial" weights; otherwise as of scoring.scores.Scorer."""
         order, real = shared_out(sequences.lengths, self._ranks)
         options: dict[str, Any] = {}
         if alone:
             # Beside a copy of itself, not quite alone: a long row has a micro-batch to itself otherwise too.
             order, real = ([each for row in rows for each in (row, row)] for rows in (order, real))
             options = {"use_dynamic_bsz": False, "micro_batch_size_per_gpu": 2}
-        rows, ids = rows_of(sequences, order), what.pop("ids")
-        fields = pack_scores_request(rows, None if ids is None else ids[order])
-        meta = self._put(fields, rows, **{f"read_{name}": value for name, value in what.items()}, **options)
+        rows = rows_of(sequences, order)
+        fields = pack_scores_request(rows, query.part(order).ids)
+        meta = self._put(fields, rows, read_top_k=query.top_k, read_entropy=query.entropy, **options)
         wanted = [LOGPROBS]
-        if ids is not None or what["top_k"] is not None:
+        if query.has_support:
             wanted.append(SUPPORT)
-        if ids is None and what["top_k"]:
+        if query.model_chooses:
             wanted.append(SUPPORT_IDS)
-        if what["entropy"]:
+        if query.entropy:
             wanted.append(ENTROPY)
         try:
             getattr(self._workers, f"score_{who}")(meta)
-            found = tq.kv_batch_get(keys=meta.keys, partition_id=_PARTITION, select_fields=wanted)
+            reply = tq.kv_batch_get(keys=meta.keys, partition_id=_PARTITION, select_fields=wanted)
         finally:
             tq.kv_clear(keys=meta.keys, partition_id=_PARTITION)
-        scores = unpack_scores(found, width)
+        scores = unpack_scores(reply, width)
         place = torch.empty(len(sequences.responses), dtype=torch.int64)
         for position, (row, is_real) in enumerate(zip(order, real, strict=True)):
             if is_real:
                 place[row] = position
-        back = {name: value[place] for name, value in scores.tensors.items()}
-        return Scores(**({"ids": ids} if ids is not None else {}) | back, forwarded=sum(rows.lengths))
+        in_order = scores.rows(place)
+        ids = in_order.ids if query.ids is None else query.ids  # given ids do not travel back
+        return replace(in_order, ids=ids, forwarded=sum(rows.lengths))
 
     def _put(self, fields: TensorDict, rows: Sequences, **options: Any) -> KVBatchMeta:
         keys = [f"{next(self._numbers)}" for _ in rows.responses]
@@ -128,7 +131,7 @@ class RayEngine:
 
 
 class RayScorer:
-    """Implements scoring.scorer.Scorer."""
+    """Implements scoring.scores.Scorer."""
 
     def __init__(self, engine: RayEngine, who: str):
         self._engine, self._who = engine, who
@@ -145,13 +148,12 @@ class RayScorer:
         self,
         sequences: Sequences,
         width: int,
+        query: Query = LOGPROBS_ONLY,
         *,
-        top_k: int | None = None,
-        ids: Tensor | None = None,
-        entropy: bool = False,
         alone: bool = False,
     ) -> Scores:
-        return self._engine.score(self._who, sequences, width, top_k=top_k, ids=ids, entropy=entropy, alone=alone)
+        """See Scorer."""
+        return self._engine.score(self._who, sequences, width, query, alone=alone)
 
 
 def shared_out(lengths: Sequence[int], ranks: int) -> tuple[list[int], list[bool]]:

@@ -2,20 +2,32 @@
 
 A rollout that is scored under several hints, and hints that several rollouts share, make more uses than there is to
 compute; so do equal rollouts of a group. What pairs of equal contexts share is the scorer's to find
-(sampling.shared_prefixes).
+(scoring.prefix_schedule).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from selfdistill.scoring.scores import Sequences
 
-#: A use of a context: number of the rollout, and the context's token ids.
-Use = tuple[int, Sequence[int]]
+
+class Use(NamedTuple):
+    """A rollout that is scored under a context.
+
+    Attributes:
+        row: number of the rollout.
+        context: its token ids.
+        slot: number of the wrong hint; None for the correct one.
+    """
+
+    row: int
+    context: Sequence[int]
+    slot: int | None = None
 
 
 @dataclass(frozen=True)
-class ScoringPlan:
+class TeacherQueries:
     """Distinct pairs of context and response.
 
     Attributes:
@@ -29,8 +41,10 @@ class ScoringPlan:
     place: list[int]
 
 
-def plan_scores(uses: Sequence[Use], responses: Sequence[Sequence[int]], *, by_rollout: bool = False) -> ScoringPlan:
-    """The plan for these uses.
+def distinct_queries(
+    uses: Sequence[Use], responses: Sequence[Sequence[int]], *, by_rollout: bool = False
+) -> TeacherQueries:
+    """Return the distinct pairs of these uses.
 
     Args:
         uses: in any order.
@@ -38,14 +52,14 @@ def plan_scores(uses: Sequence[Use], responses: Sequence[Sequence[int]], *, by_r
         by_rollout: whether something else is asked of each rollout (other ids to be read): equal responses are then
             no reason to ask once.
     """
-    keys = [(tuple(context), tuple(responses[row]), row if by_rollout else None) for row, context in uses]
+    keys = [(tuple(use.context), tuple(responses[use.row]), use.row if by_rollout else None) for use in uses]
     first = {}
     for number, key in enumerate(keys):
         first.setdefault(key, number)
     number_of = {key: number for number, key in enumerate(first)}
     chosen = [uses[number] for number in first.values()]
-    pairs = Sequences([context for _, context in chosen], [responses[row] for row, _ in chosen])
-    return ScoringPlan(pairs, [row for row, _ in chosen], [number_of[key] for key in keys])
+    pairs = Sequences([use.context for use in chosen], [responses[use.row] for use in chosen])
+    return TeacherQueries(pairs, [use.row for use in chosen], [number_of[key] for key in keys])
 
 
 def plain_tokens(
@@ -53,7 +67,7 @@ def plain_tokens(
     wrong: Sequence[Sequence[Sequence[int]]],
     responses: Sequence[Sequence[int]],
 ) -> int:
-    """Tokens of the plain scheme: every context whole, once a use, and every rollout under as many wrong hints.
+    """Count the tokens of the plain scheme: every context whole, once a use, and as many wrong hints for every rollout.
 
     Such a scheme forwards all rollouts in K + 1 rectangles, K the most wrong hints of any; where a rollout has fewer
     (docs/departures.md D17) its first one fills the slot. Rollouts without hints are not counted.

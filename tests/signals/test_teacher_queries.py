@@ -6,30 +6,30 @@ import torch
 from selfdistill.objectives.batch import Needs
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Candidate, HintSettings, assign_hints
-from selfdistill.signals.plan import plain_tokens, plan_scores
+from selfdistill.signals.teacher_queries import Use, distinct_queries, plain_tokens
 from selfdistill.signals.teacher_scores import ContextBuilder, score_contexts
 from selfdistill.tasks.prompts import Hint
 
 
 def test_equal_pairs_are_one_and_every_use_finds_its_own():
-    uses = [(1, [5, 6]), (0, [5, 6]), (0, [7]), (2, [5, 6]), (1, [7]), (0, [7])]
+    pairs = [(1, [5, 6]), (0, [5, 6]), (0, [7]), (2, [5, 6]), (1, [7]), (0, [7])]
     responses = [[1, 2], [3], [1, 2]]
-    plan = plan_scores(uses, responses)
-    assert plan.pairs.prompts == [[5, 6], [5, 6], [7], [7]]
-    assert plan.pairs.responses == [[3], [1, 2], [1, 2], [3]]
-    assert plan.rows == [1, 0, 0, 1]
-    assert plan.place == [0, 1, 2, 1, 3, 2]
+    distinct = distinct_queries([Use(*pair) for pair in pairs], responses)
+    assert distinct.pairs.prompts == [[5, 6], [5, 6], [7], [7]]
+    assert distinct.pairs.responses == [[3], [1, 2], [1, 2], [3]]
+    assert distinct.rows == [1, 0, 0, 1]
+    assert distinct.place == [0, 1, 2, 1, 3, 2]
 
 
 def test_equal_responses_are_apart_where_something_else_is_asked_of_each():
-    plan = plan_scores([(0, [5]), (1, [5]), (0, [5])], [[1], [1]], by_rollout=True)
-    assert plan.rows == [0, 1]
-    assert plan.place == [0, 1, 0]
+    distinct = distinct_queries([Use(row, [5]) for row in (0, 1, 0)], [[1], [1]], by_rollout=True)
+    assert distinct.rows == [0, 1]
+    assert distinct.place == [0, 1, 0]
 
 
 def test_nothing_asked_is_no_pair():
-    plan = plan_scores([], [[1]])
-    assert (plan.pairs.prompts, plan.rows, plan.place) == ([], [], [])
+    distinct = distinct_queries([], [[1]])
+    assert (distinct.pairs.prompts, distinct.rows, distinct.place) == ([], [], [])
 
 
 def test_the_plain_scheme_fills_slots_with_replicas_and_has_none_without_hints():
@@ -61,7 +61,7 @@ def one_by_one(model, context, response):
 
 @pytest.mark.parametrize("k_max", [1, 3, 4])
 @pytest.mark.parametrize("seed", range(6))
-def test_planned_scores_are_those_of_the_plain_scheme(model, tokenizer, seed, k_max):
+def test_scores_of_distinct_queries_are_those_of_the_plain_scheme(model, tokenizer, seed, k_max):
     """Real hints of random groups (every size, outcome and length) under rlcsd's needs, each context by itself."""
     rng = random.Random(10 * seed + k_max)
     settings, needs = HintSettings("self_rollout", k_max=k_max), Needs(True, True, mixed_groups=True)
