@@ -130,9 +130,10 @@ def make_batch(size: Size, outcome: str, vocabulary: int) -> tuple[TeacherContex
         own = [rng.integers(vocabulary, size=length).tolist() for length in lengths]
         group = [Candidate(float(member < right), str(member), str(member)) for member in range(GROUP)]
         for assignment in assign_hints(group, Hint("", ""), settings, RLCSD().needs, ("benchmark", number)):
-            chosen = assignment.correct_from
-            correct.append(None if chosen is None else [*before, *own[chosen], *behind])
-            wrong.append([[*before, *own[member], *behind] for member in assignment.wrong_from])
+            # A candidate's text is its number.
+            hint = assignment.correct
+            correct.append(None if hint is None else [*before, *own[int(hint.solution)], *behind])
+            wrong.append([[*before, *own[int(hint.solution)], *behind] for hint in assignment.wrong])
         responses += own
     return TeacherContexts(correct, wrong, 0.0), responses
 

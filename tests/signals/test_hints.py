@@ -36,6 +36,15 @@ def assign(outcomes, how=SELF, needs=CONTRAST, key=(0, "test")):
     return assign_hints(group(outcomes), REFERENCE, how, needs, key)
 
 
+def correct_from(assignment):
+    """The number of the rollout that lent the correct hint; None where there is none, or it is the dataset's."""
+    return None if assignment.correct in (None, REFERENCE) else int(assignment.correct.solution.split()[-1])
+
+
+def wrong_from(assignment):
+    return tuple(int(hint.solution.split()[-1]) for hint in assignment.wrong)
+
+
 def reasons(assignments):
     return [a.reason for a in assignments]
 
@@ -84,37 +93,37 @@ def test_every_rule_for_any_group(
         assert found.reason == slow_reason(outcomes, i, how, needs)
         assert found.hinted == (found.reason is None)
         if not found.hinted:
-            assert (found.correct, found.wrong, found.correct_from, found.wrong_from) == (None, (), None, ())
+            assert (found.correct, found.wrong) == (None, ())
             one_outcome = mixed_groups and found.reason in ("all_correct", "all_wrong")
             asked_for = found.reason != "not_needed"
             assert found.kept == ((lone_targets == "keep" or not asked_for) and not one_outcome)
             continue
         assert found.kept
         if source == "gt_cot":
-            assert (found.correct, found.correct_from) == (REFERENCE, None)
+            assert found.correct == REFERENCE
         else:
-            assert outcomes[found.correct_from] == "+"
-            assert allow_self or found.correct_from != i
-            assert found.correct == Hint(f"text {found.correct_from}", f"answer {found.correct_from}")
+            assert outcomes[correct_from(found)] == "+"
+            assert allow_self or correct_from(found) != i
+            assert found.correct == Hint(f"text {correct_from(found)}", f"answer {correct_from(found)}")
         pool = [j for j in usable if allow_self or j != i]
-        assert len(found.wrong_from) == (min(k_max, len(pool)) if wrong_hints else 0)
-        assert len(set(found.wrong_from)) == len(found.wrong_from)
-        assert set(found.wrong_from) <= set(pool)
-        assert found.wrong == tuple(Hint(candidates[j].text, candidates[j].answer) for j in found.wrong_from)
+        assert len(wrong_from(found)) == (min(k_max, len(pool)) if wrong_hints else 0)
+        assert len(set(wrong_from(found))) == len(wrong_from(found))
+        assert set(wrong_from(found)) <= set(pool)
+        assert found.wrong == tuple(Hint(candidates[j].text, candidates[j].answer) for j in wrong_from(found))
 
 
 def test_one_correct_of_eight():
     assignments = assign("-+------")
     assert reasons(assignments) == [None, "lone_correct"] + [None] * 6
     assert all(a.kept for a in assignments)
-    assert [a.correct_from for a in assignments] == [1, None] + [1] * 6
+    assert [correct_from(a) for a in assignments] == [1, None] + [1] * 6
     assert [len(a.wrong) for a in assignments] == [4, 0] + [4] * 6
 
 
 def test_one_wrong_of_eight():
     assignments = assign("+++++-++")
     assert reasons(assignments) == [None] * 5 + ["lone_wrong"] + [None] * 2
-    assert [a.wrong_from for a in assignments] == [(5,)] * 5 + [()] + [(5,)] * 2
+    assert [wrong_from(a) for a in assignments] == [(5,)] * 5 + [()] + [(5,)] * 2
     assert assignments[5].kept
 
 
@@ -143,13 +152,13 @@ def test_wrong_rollouts_without_a_box_are_targets_but_no_hints():
     assignments = assign("++x-x--x")
     assert reasons(assignments) == [None] * 8
     for i, found in enumerate(assignments):
-        assert set(found.wrong_from) == {3, 5, 6} - {i}
+        assert set(wrong_from(found)) == {3, 5, 6} - {i}
 
 
 def test_exactly_one_usable_wrong_rollout():
     assignments = assign("++x-x")
     assert reasons(assignments) == [None, None, None, "lone_wrong", None]
-    assert [a.wrong_from for a in assignments] == [(3,), (3,), (3,), (), (3,)]
+    assert [wrong_from(a) for a in assignments] == [(3,), (3,), (3,), (), (3,)]
 
 
 @pytest.mark.parametrize(("lone_targets", "kept"), [("keep", True), ("drop", False)])
@@ -168,8 +177,8 @@ def test_distributions_are_compared_under_one_wrong_hint():
     """The first of those that a method of several would be given."""
     several = assign("++---", needs=CONTRAST)
     one = assign("++---", needs=replace(CONTRAST, support=Support("teacher", 5)))
-    assert [a.wrong_from for a in one] == [a.wrong_from[:1] for a in several]
-    assert max(len(a.wrong_from) for a in several) == 3
+    assert [wrong_from(a) for a in one] == [wrong_from(a)[:1] for a in several]
+    assert max(len(wrong_from(a)) for a in several) == 3
 
 
 def test_hints_that_nobody_reads_are_taken_back():
@@ -197,15 +206,15 @@ def test_a_method_may_ask_about_wrong_rollouts_only(how):
     assert reasons(assignments) == [None, "not_needed", None, None]
     assert all(a.kept for a in assignments)
     if how.source == "self_rollout":
-        assert [a.correct_from for a in assignments] == [1, None, 1, 1]
+        assert [correct_from(a) for a in assignments] == [1, None, 1, 1]
 
 
 def test_allow_self_lets_a_rollout_read_itself():
     how = HintSettings("self_rollout", allow_self=True)
     for seed in range(5):
         right, wrong = assign("+-", how, key=(seed,))
-        assert (right.correct_from, right.wrong_from) == (0, (1,))
-        assert (wrong.correct_from, wrong.wrong_from) == (0, (1,))
+        assert (correct_from(right), wrong_from(right)) == (0, (1,))
+        assert (correct_from(wrong), wrong_from(wrong)) == (0, (1,))
 
 
 def test_a_correct_rollout_without_a_box_lends_the_reference_answer():
@@ -220,10 +229,10 @@ def test_methods_without_a_teacher_keep_everything():
 
 
 def test_rewards_decide_and_zero_is_wrong():
-    candidates = [Candidate(reward, f"{reward}", "1") for reward in (0.5, 0.0, -1.0, 1.0)]
+    candidates = [Candidate(reward, f"text {i}", "1") for i, reward in enumerate((0.5, 0.0, -1.0, 1.0))]
     found = assign_hints(candidates, REFERENCE, HintSettings("self_rollout", k_max=9), CONTRAST, (0,))
-    assert {found[0].correct_from, found[3].correct_from} == {0, 3}
-    assert set(found[0].wrong_from) == {1, 2}
+    assert {correct_from(found[0]), correct_from(found[3])} == {0, 3}
+    assert set(wrong_from(found[0])) == {1, 2}
 
 
 # ------------------------------------------------------------------------------------------------------------- draws
@@ -238,18 +247,18 @@ def test_a_key_names_its_draws():
 
 def test_draws_do_not_depend_on_what_other_rollouts_say():
     candidates = group("++++----")
-    sources = [(a.correct_from, a.wrong_from) for a in assign("++++----")]
+    sources = [(correct_from(a), wrong_from(a)) for a in assign("++++----")]
     rewritten = [Candidate(c.reward, "other " + c.text, "0") for c in candidates]
     again = assign_hints(rewritten, REFERENCE, SELF, CONTRAST, (0, "test"))
-    assert [(a.correct_from, a.wrong_from) for a in again] == sources
+    assert [(correct_from(a), wrong_from(a)) for a in again] == sources
 
 
 def test_correct_draws_do_not_depend_on_the_wrong_pool_nor_wrong_ones_on_the_correct_pool():
     many, few = assign("+++-----"), assign("+++-xxxx")
     assert reasons(few) == [None] * 3 + ["lone_wrong"] + [None] * 4
     for a, b in zip(many, few, strict=True):
-        assert not b.hinted or a.correct_from == b.correct_from
-    assert [a.wrong_from for a in many] == [a.wrong_from for a in assign("+++-----", GT_COT)]
+        assert not b.hinted or correct_from(a) == correct_from(b)
+    assert [wrong_from(a) for a in many] == [wrong_from(a) for a in assign("+++-----", GT_COT)]
 
 
 def chi_square(counts, cells):
@@ -262,22 +271,22 @@ def test_draws_are_uniform_over_the_pool():
     """2,000 keys; the bounds are the 99.9 % points of chi-square, one degree of freedom fewer than cells."""
     outcomes = "+++++-------"
     drawn = [assign(outcomes, key=(seed, "uniform")) for seed in range(2000)]
-    assert chi_square(Counter(a[0].correct_from for a in drawn), 4) < 16.3
+    assert chi_square(Counter(correct_from(a[0]) for a in drawn), 4) < 16.3
     for place in range(4):  # each of the K places, not the first alone
-        assert chi_square(Counter(a[0].wrong_from[place] for a in drawn), 7) < 22.5
-    assert chi_square(Counter(a[8].wrong_from[0] for a in drawn), 6) < 20.5
-    both = Counter((a[0].correct_from, a[0].wrong_from[0]) for a in drawn)  # independent of one another
+        assert chi_square(Counter(wrong_from(a[0])[place] for a in drawn), 7) < 22.5
+    assert chi_square(Counter(wrong_from(a[8])[0] for a in drawn), 6) < 20.5
+    both = Counter((correct_from(a[0]), wrong_from(a[0])[0]) for a in drawn)  # independent of one another
     assert chi_square(both, 28) < 55.5
-    pairs = Counter(frozenset(pair) for a in drawn for pair in pairwise(a[0].wrong_from))
+    pairs = Counter(frozenset(pair) for a in drawn for pair in pairwise(wrong_from(a[0])))
     assert chi_square(pairs, 21) < 45.3
 
 
 def test_every_target_draws_for_itself():
     """Five wrong targets share a pool of three: two of them agree in a third of the cases, not always."""
-    drawn = [[a.correct_from for a in assign("+++-----", key=(seed,))[3:]] for seed in range(1000)]
+    drawn = [[correct_from(a) for a in assign("+++-----", key=(seed,))[3:]] for seed in range(1000)]
     for i in range(4):
         assert sum(d[i] == d[i + 1] for d in drawn) == pytest.approx(1000 / 3, abs=60)
-    firsts = [[a.wrong_from[0] for a in assign("+++-----", key=(seed,))[:3]] for seed in range(1000)]
+    firsts = [[wrong_from(a)[0] for a in assign("+++-----", key=(seed,))[:3]] for seed in range(1000)]
     for i in range(2):
         assert sum(d[i] == d[i + 1] for d in firsts) == pytest.approx(1000 / 5, abs=55)
 

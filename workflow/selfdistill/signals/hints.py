@@ -60,15 +60,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Assignment:
-    """The hints of one rollout, with the numbers (in the group) of the rollouts they came from; None is the dataset.
+    """The hints of one rollout.
 
-    `kept` is False where the rollout leaves the batch; `reason` says why a rollout has no hints, None where it has.
+    Attributes:
+        correct: the correct hint, None where the rollout has no hints.
+        wrong: the wrong hints.
+        kept: False where the rollout leaves the batch.
+        reason: why the rollout has no hints, one of REASONS; None where it has.
     """
 
     correct: Hint | None = None
     wrong: tuple[Hint, ...] = ()
-    correct_from: int | None = None
-    wrong_from: tuple[int, ...] = ()
     kept: bool = True
     reason: str | None = None
 
@@ -84,7 +86,7 @@ def assign_hints(
     needs: Needs,
     key: tuple[Key, ...],
 ) -> list[Assignment]:
-    """Hints for every rollout of one group.
+    """Choose the hints of every rollout of one group.
 
     Args:
         group: the rollouts of one prompt.
@@ -103,56 +105,73 @@ def assign_hints(
     if needs.mixed_groups and not (right and wrong):
         return [Assignment(kept=False, reason="all_wrong" if wrong else "all_correct") for _ in group]
     usable = [i for i in wrong if group[i].answer is not None]
-    return [_assign(i, group, reference, right, usable, settings, needs, key) for i in range(len(group))]
+    pool = _Pool(group, reference, settings, needs, right, usable)
+    return [pool.assignment(target, key) for target in range(len(group))]
 
 
-def _assign(
-    target: int,
-    group: Sequence[Candidate],
-    reference: Hint,
-    right: list[int],
-    usable: list[int],
-    settings: HintSettings,
-    needs: Needs,
-    key: tuple[Key, ...],
-) -> Assignment:
-    if needs.wrong_only and target in right:
-        return Assignment(reason="not_needed")
-    rights, wrongs = right, usable
-    if not settings.allow_self:
-        rights, wrongs = [i for i in right if i != target], [i for i in usable if i != target]
-    reason = None
-    if needs.wrong_hints and not wrongs:
-        reason = "lone_wrong" if usable else "no_usable_wrong"
-    if settings.source == "self_rollout" and not rights:
-        reason = "lone_correct" if right else "all_wrong"
-    if reason is not None:
-        return Assignment(kept=settings.lone_targets == "keep", reason=reason)
+@dataclass(frozen=True)
+class _Pool:
+    """What the rollouts of a group may lend to each other.
 
-    correct, correct_from = reference, None
-    if settings.source == "self_rollout":
-        correct_from = rights[int(generator("correct hint", *key, target).integers(len(rights)))]
-        chosen = group[correct_from]
-        correct = Hint(chosen.text, chosen.answer if chosen.answer is not None else reference.answer)
-    wrong_from: tuple[int, ...] = ()
-    if needs.wrong_hints:
+    Attributes:
+        group, reference, settings, needs: as of `assign_hints`.
+        right: numbers of the correct rollouts.
+        usable: numbers of the wrong rollouts that boxed an answer.
+    """
+
+    group: Sequence[Candidate]
+    reference: Hint
+    settings: HintSettings
+    needs: Needs
+    right: list[int]
+    usable: list[int]
+
+    def assignment(self, target: int, key: tuple[Key, ...]) -> Assignment:
+        """The hints of one rollout, or why it has none."""
+        if self.needs.wrong_only and target in self.right:
+            return Assignment(reason="not_needed")
+        reason = self._reason_without(target)
+        if reason is not None:
+            return Assignment(kept=self.settings.lone_targets == "keep", reason=reason)
+        wrong = self._wrong_hints(target, key) if self.needs.wrong_hints else ()
+        return Assignment(self._correct_hint(target, key), wrong)
+
+    def _reason_without(self, target: int) -> str | None:
+        """Why a rollout has no hints; a missing correct hint comes before a missing wrong one."""
+        if self.settings.source == "self_rollout" and not self._others(self.right, target):
+            return "lone_correct" if self.right else "all_wrong"
+        if self.needs.wrong_hints and not self._others(self.usable, target):
+            return "lone_wrong" if self.usable else "no_usable_wrong"
+        return None
+
+    def _correct_hint(self, target: int, key: tuple[Key, ...]) -> Hint:
+        """The dataset's solution, or a sibling's response drawn at random."""
+        if self.settings.source != "self_rollout":
+            return self.reference
+        siblings = self._others(self.right, target)
+        sibling = self.group[siblings[int(generator("correct hint", *key, target).integers(len(siblings)))]]
+        return Hint(sibling.text, sibling.answer if sibling.answer is not None else self.reference.answer)
+
+    def _wrong_hints(self, target: int, key: tuple[Key, ...]) -> tuple[Hint, ...]:
+        """Up to K wrong siblings, drawn without replacement."""
+        siblings = self._others(self.usable, target)
         # A permutation's first K: one uniform draw, then a shuffled remainder, as the released code draws them.
-        order = generator("wrong hints", *key, target).permutation(len(wrongs))
+        order = generator("wrong hints", *key, target).permutation(len(siblings))
         # Distributions are read under the first wrong hint alone: no loss would read what others say.
-        wrong_from = tuple(wrongs[i] for i in order[: settings.k_max if needs.support is None else 1])
-    return Assignment(
-        correct=correct,
-        wrong=tuple(Hint(group[i].text, group[i].answer or "") for i in wrong_from),
-        correct_from=correct_from,
-        wrong_from=wrong_from,
-    )
+        most = self.settings.k_max if self.needs.support is None else 1
+        chosen = [self.group[siblings[i]] for i in order[:most]]
+        return tuple(Hint(sibling.text, sibling.answer or "") for sibling in chosen)
+
+    def _others(self, rollouts: list[int], target: int) -> list[int]:
+        """Those that the target may read: all but itself, unless it may be its own hint."""
+        return rollouts if self.settings.allow_self else [i for i in rollouts if i != target]
 
 
 def without_unread(assignments: Sequence[Assignment], read: Sequence[bool]) -> list[Assignment]:
-    """Assignments without the hints of rollouts whose teacher nobody reads; what leaves the batch does so as before."""
+    """Take away the hints of rollouts whose teacher nobody reads; what leaves the batch does so as before."""
     return [
-        each if wanted or not each.hinted else Assignment(kept=each.kept, reason="not_needed")
-        for each, wanted in zip(assignments, read, strict=True)
+        assignment if wanted or not assignment.hinted else Assignment(kept=assignment.kept, reason="not_needed")
+        for assignment, wanted in zip(assignments, read, strict=True)
     ]
 
 
