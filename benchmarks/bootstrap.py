@@ -20,7 +20,13 @@ _AT_ONCE = 2**21
 
 @dataclass(frozen=True)
 class Resampling:
-    """How studies are resampled. problems: "sampled" or "fixed", see `replicates`; resamples: how many."""
+    """How seeds, problems and draws are resampled.
+
+    Attributes:
+        problems: "sampled" or "fixed", see `replicates`.
+        resamples: how many.
+        seed: of the randomness.
+    """
 
     problems: str = "sampled"
     resamples: int = RESAMPLES
@@ -63,12 +69,12 @@ def replicates(
     key: tuple[int | str, ...],
     problem_key: tuple[int | str, ...] | None = None,
 ) -> np.ndarray:
-    """Macro averages of resampled studies, [resamples].
+    """Macro averages of resampled draws, [resamples].
 
-    correct: 0/1 arrays [S x] P x D, one a benchmark, of the same S seeds. A study draws S seeds with replacement (the
-    same ones for all benchmarks), P problems of each benchmark ("fixed": takes each once), and D draws of each of its
+    correct: 0/1 arrays [S x] P x D, one a benchmark, of the same S seeds. A resample draws S seeds with replacement
+    (the same ones for all benchmarks), P problems of each ("fixed": takes each once), and D draws of each of its
     problems in each of its seeds. One seed, one draw: nothing to draw from on that level.
-    key, problem_key: of the randomness; studies with equal problem keys and equal P draw the same problems.
+    key, problem_key: of the randomness; resamples with equal problem keys and equal P draw the same problems.
     """
     if problems not in PROBLEMS:
         raise ValueError(f"problems is {problems!r}: expected one of {', '.join(PROBLEMS)}")

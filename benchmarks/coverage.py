@@ -1,4 +1,4 @@
-"""What the intervals of selfdistill.evaluation cover: made-up studies with a known truth, 2,000 for each regime.
+"""What the intervals of selfdistill.evaluation cover: simulated comparisons with a known truth, 2,000 for each regime.
 
 python benchmarks/coverage.py [--experiments N] [--processes N]; run from the repository's root. Writes
 docs/coverage.csv and its tables in docs/statistics.md. Equal numbers give equal files, on however many processes.
@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from bootstrap import Resampling, bootstrap_difference, bootstrap_interval
+from simulated_comparisons import Regime, simulate
 
-from selfdistill.evaluation.bootstrap import Resampling, bootstrap_difference, bootstrap_interval
 from selfdistill.evaluation.comparisons import wilson
 from selfdistill.evaluation.estimators import (
     PROBLEMS,
@@ -25,7 +26,6 @@ from selfdistill.evaluation.estimators import (
     score_variances,
     scores_by_seed,
 )
-from selfdistill.evaluation.simulate import Regime, simulate
 from selfdistill.files import write_text
 from selfdistill.randomness import generator
 
@@ -98,14 +98,14 @@ def measure(regime: Regime, experiments: int) -> pd.DataFrame:
 
 def _intervals(regime: Regime, number: int) -> dict[tuple[str, str, str], tuple[Estimate, float]]:
     """The intervals of one experiment, each with the truth that it should hold."""
-    study = simulate(generator("coverage", repr(regime), number), regime)
+    simulated = simulate(generator("coverage", repr(regime), number), regime)
     metric = f"mean@{regime.draws}"
-    first, second = ([scores_by_seed(c, metric) for c in side] for side in (study.first, study.second))
+    first, second = ([scores_by_seed(c, metric) for c in side] for side in (simulated.first, simulated.second))
     spreads = None
     if regime.seeds == 1:  # else they are not used
-        spreads = tuple([score_variances(c, metric) for c in side] for side in (study.first, study.second))
-    difference_here = study.first_here - study.second_here
-    truths = {"sampled": (regime.mean, NO_DIFFERENCE), "fixed": (study.first_here, difference_here)}
+        spreads = tuple([score_variances(c, metric) for c in side] for side in (simulated.first, simulated.second))
+    difference_here = simulated.first_here - simulated.second_here
+    truths = {"sampled": (regime.mean, NO_DIFFERENCE), "fixed": (simulated.first_here, difference_here)}
     found = {}
     for problems in PROBLEMS:
         mean, difference = truths[problems]
@@ -114,16 +114,16 @@ def _intervals(regime: Regime, number: int) -> dict[tuple[str, str, str], tuple[
             two = paired_difference(first, second, problems=problems, variances=spreads)
             found["mean", problems, "t"] = (one, mean)
             found["difference", problems, "t"] = (two, difference)
-            found["mean", problems, "naive"] = (_naive(study.first), mean)
-            found["difference", problems, "naive"] = (_naive(study.first, study.second), difference)
+            found["mean", problems, "naive"] = (_naive(simulated.first), mean)
+            found["difference", problems, "naive"] = (_naive(simulated.first, simulated.second), difference)
             if bootstrapped(regime):
                 how = Resampling(problems, RESAMPLES, number)
-                one = bootstrap_interval(study.first, metric, how)
-                two = bootstrap_difference(study.first, study.second, metric, how)
+                one = bootstrap_interval(simulated.first, metric, how)
+                two = bootstrap_difference(simulated.first, simulated.second, metric, how)
                 found["mean", problems, "bootstrap"] = (one, mean)
                 found["difference", problems, "bootstrap"] = (two, difference)
     if (len(regime.benchmarks), regime.draws, regime.seeds) == (1, 1, 1):
-        right = study.first[0]
+        right = simulated.first[0]
         found["mean", "sampled", "Wilson"] = (wilson(int(right.sum()), right.size), regime.mean)
     return found
 
@@ -205,7 +205,7 @@ def with_tables(page: str, made: str) -> str:
 def main() -> None:
     """Measure all regimes, and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--experiments", type=int, default=EXPERIMENTS, help="studies for each regime")
+    parser.add_argument("--experiments", type=int, default=EXPERIMENTS, help="comparisons for each regime")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     parts = []

@@ -1,7 +1,7 @@
-"""Made-up studies whose truth is known, to measure what intervals cover.
+"""Simulated comparisons of two methods whose truth is known, to measure what intervals cover.
 
 The chances of a benchmark's problems follow a beta distribution with a given mean, and with a given share of a draw's
-variance p (1 - p) between problems: 0.6 in spec/evaluation.md, after "A Sober Look at Progress in LM Reasoning".
+variance p (1 - p) between problems: 0.6, after "A Sober Look at Progress in LM Reasoning" (docs/statistics.md).
 """
 
 from dataclasses import dataclass
@@ -9,17 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 
 #: Two methods differ on a share of the problems: this one gives the paired difference of two methods on 83 + 30 + 30
-#: problems x 12 draws the standard error of 1.8 points that spec/evaluation.md names (1.1 with the problems fixed).
+#: problems x 12 draws a standard error of 1.8 points (1.1 with the problems fixed), as docs/statistics.md says.
 UNLIKE = 0.09
 
 
 @dataclass(frozen=True)
 class Regime:
-    """A kind of study.
+    """A kind of comparison.
 
-    benchmarks: number of problems of each; draws: a problem and seed; seeds: of each method; mean: the first method's
-    true accuracy; seed_sd: standard deviation of a seed's accuracy around it, the draws aside; between: share of a
-    draw's variance between problems; unlike: share of problems on which the second method has a chance of its own.
+    Attributes:
+        benchmarks: number of problems of each.
+        draws: of each problem and seed.
+        seeds: of each method.
+        mean: the first method's true accuracy.
+        seed_sd: standard deviation of a seed's accuracy around it, the draws aside.
+        between: share of a draw's variance that lies between problems.
+        unlike: share of problems on which the second method has a chance of its own.
     """
 
     benchmarks: tuple[int, ...]
@@ -33,10 +38,11 @@ class Regime:
 
 @dataclass(frozen=True)
 class Simulated:
-    """One study of two methods of equal true accuracy.
+    """One comparison of two methods of equal true accuracy.
 
-    first, second: for each benchmark a 0/1 array S x P x D; first_here, second_here: what the macro averages would be
-    on these very problems with endless seeds and draws.
+    Attributes:
+        first, second: for each benchmark a 0/1 array S x P x D.
+        first_here, second_here: what the macro averages would be on these very problems with endless seeds and draws.
     """
 
     first: list[np.ndarray]
@@ -46,7 +52,7 @@ class Simulated:
 
 
 def simulate(rng: np.random.Generator, regime: Regime) -> Simulated:
-    """One study of a regime."""
+    """Simulate one comparison of a regime."""
     total = 1 / regime.between - 1
     shape = (regime.mean * total, (1 - regime.mean) * total)
     chances = [rng.beta(*shape, size=problems) for problems in regime.benchmarks]
@@ -63,8 +69,8 @@ def _draws(rng: np.random.Generator, chances: list[np.ndarray], regime: Regime) 
     """A seed moves all chances of all benchmarks up or down: those in the middle most, and none past 0 or 1."""
     within = regime.mean * (1 - regime.mean) * (1 - regime.between)  # the mean of chance (1 - chance)
     moves = np.clip(rng.normal(0, regime.seed_sd, size=regime.seeds), -within, within)
-    found = []
+    draws = []
     for c in chances:
         moved = c + moves[:, None] / within * c * (1 - c)
-        found.append(rng.random((*moved.shape, regime.draws)) < moved[:, :, None])
-    return found
+        draws.append(rng.random((*moved.shape, regime.draws)) < moved[:, :, None])
+    return draws

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+from benchmark_scripts import load
 
-from selfdistill.evaluation import bootstrap
-from selfdistill.evaluation.bootstrap import Resampling, bootstrap_difference, bootstrap_interval, replicates
 from selfdistill.evaluation.estimators import scores_by_seed
 from selfdistill.randomness import generator
+
+bootstrap = load("bootstrap")
+Resampling, replicates = bootstrap.Resampling, bootstrap.replicates
+bootstrap_difference, bootstrap_interval = bootstrap.bootstrap_difference, bootstrap.bootstrap_interval
 
 
 def made_up(*shape: int, key: str = "bootstrap", mean: float = 0.7) -> np.ndarray:
@@ -15,7 +18,7 @@ def made_up(*shape: int, key: str = "bootstrap", mean: float = 0.7) -> np.ndarra
 
 
 def slow_replicates(correct, metric, problems, resamples, key, problem_key):
-    """The same study by study and cell by cell, from the same streams."""
+    """The same resample by resample and cell by cell, from the same streams."""
     seeds = len(correct[0])
     drawn_seeds = generator(*key, "seeds").integers(seeds, size=(resamples, seeds))
     found = []
@@ -24,13 +27,13 @@ def slow_replicates(correct, metric, problems, resamples, key, problem_key):
         for b, c in enumerate(correct)
     ]
     chances = [generator(*key, "draws", b) for b in range(len(correct))]
-    for study in range(resamples):
+    for resample in range(resamples):
         macro = []
         for b, benchmark in enumerate(correct):
             count, draws = benchmark.shape[1:]
-            picked = rows[b][study] if problems == "sampled" else range(count)
+            picked = rows[b][resample] if problems == "sampled" else range(count)
             scores = []
-            for s in drawn_seeds[study]:
+            for s in drawn_seeds[resample]:
                 for p in picked:
                     right = benchmark[s, p].sum()
                     right = chances[b].binomial(draws, right / draws) if draws > 1 else right

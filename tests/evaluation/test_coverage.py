@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from benchmark_scripts import load
 
 from selfdistill.evaluation import estimators
 from selfdistill.evaluation.estimators import paired_difference, scores_by_seed
-from selfdistill.evaluation.simulate import Regime, simulate
 from selfdistill.randomness import generator
+
+simulated_comparisons = load("simulated_comparisons")
+Regime, simulate = simulated_comparisons.Regime, simulated_comparisons.simulate
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/statistics.md").read_text(encoding="utf-8")
@@ -102,8 +105,8 @@ def test_three_seeds_against_one_are_covered():
     """92 to 96 % are claimed; the single run of a trained method must not count as all that its method can give."""
     regime, covered, studies = Regime((83, 30, 30), 12, 3, seed_sd=0.02), {True: 0, False: 0}, 300
     for number in range(studies):
-        study = simulate(generator("three against one", number), regime)
-        first, second = ([scores_by_seed(c, "mean@12") for c in side] for side in (study.first, study.second))
+        simulated = simulate(generator("three against one", number), regime)
+        first, second = ([scores_by_seed(c, "mean@12") for c in side] for side in (simulated.first, simulated.second))
         alone = [scores[:1] for scores in second]
         for trained in covered:
             found = paired_difference(first, alone, trained=(True, trained))
@@ -112,11 +115,11 @@ def test_three_seeds_against_one_are_covered():
     assert covered[False] / studies < 0.88
 
 
-def test_the_simulated_studies_are_as_described():
+def test_the_simulated_comparisons_are_as_described():
     """Mean, share between problems, and the paired differences of the protocol: 1.8 points, 1.1 on fixed problems."""
     rng = generator("simulated studies")
-    study = simulate(rng, Regime((60_000,), 12, 2, seed_sd=0.02))
-    draws = study.first[0][0]
+    simulated = simulate(rng, Regime((60_000,), 12, 2, seed_sd=0.02))
+    draws = simulated.first[0][0]
     assert draws.mean() == pytest.approx(0.7, abs=0.07)  # the seed's own, of SD 0.02
     one = simulate(rng, Regime((60_000,), 12, 1)).first[0][0]
     within = (one.mean(axis=1) * (1 - one.mean(axis=1)) * 12 / 11).mean()
@@ -124,10 +127,10 @@ def test_the_simulated_studies_are_as_described():
     assert 1 - within / (0.7 * 0.3) == pytest.approx(0.6, abs=0.01)
     values, here = [], []
     for _ in range(600):
-        study = simulate(rng, Regime((83, 30, 30), 12, 1))
-        first, second = ([scores_by_seed(c, "mean@12") for c in side] for side in (study.first, study.second))
+        simulated = simulate(rng, Regime((83, 30, 30), 12, 1))
+        first, second = ([scores_by_seed(c, "mean@12") for c in side] for side in (simulated.first, simulated.second))
         values.append(paired_difference(first, second).value)
-        here.append(values[-1] - (study.first_here - study.second_here))
+        here.append(values[-1] - (simulated.first_here - simulated.second_here))
     assert 100 * np.std(values) == pytest.approx(1.8, abs=0.15)
     assert 100 * np.std(here) == pytest.approx(1.1, abs=0.1)
     seeds = [simulate(rng, Regime((4000,), 12, 2, seed_sd=0.02)).first[0].mean(axis=(1, 2)) for _ in range(200)]
