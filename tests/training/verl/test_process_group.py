@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from waiting import SECONDS, is_running, wait_for, written
 
-from selfdistill.training.verl import guard
-from selfdistill.training.verl.guard import FOLDER, descendants, end_guarded, start_guarded
+from selfdistill.training.verl import process_group
+from selfdistill.training.verl.process_group import FOLDER, descendants, end_guarded, start_guarded
 
-LIBRARY = Path(guard.__file__).parents[3]
+LIBRARY = Path(process_group.__file__).parents[3]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(LIBRARY)}
 #: Leaves its group and its parent, as Ray's agents do, and does not care for SIGTERM.
 STUBBORN = """
@@ -64,7 +64,7 @@ def test_all_end_when_the_caller_is_killed(tmp_path):
     caller = textwrap.dedent(
         f"""
         import os, time
-        from selfdistill.training.verl.guard import start_guarded
+        from selfdistill.training.verl.process_group import start_guarded
         process = start_guarded({command!r}, os.environ)
         time.sleep(3600)
         """

@@ -10,14 +10,15 @@ import pytest
 from waiting import SECONDS
 
 from selfdistill.errors import UserError
-from selfdistill.training.verl import cluster, guard
-from selfdistill.training.verl.cluster import RayCluster, allocated_hosts, ray_cluster, srun
+from selfdistill.training.verl import process_group
+from selfdistill.training.verl import ray_cluster as module
+from selfdistill.training.verl.ray_cluster import RayCluster, allocated_hosts, ray_cluster, srun
 
 #: Drops its own options and runs the rest, which is what the real one does with a node that is this one.
 SRUN = '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do echo "$1" >> "$SRUN_SAID"; shift; done\nexec "$@"\n'
 SCONTROL = '#!/bin/sh\n[ "$1 $2" = "show hostnames" ] || exit 1\necho "$3" | tr , "\\n"\n'
 SQUEUE = '#!/bin/sh\n[ "$2" = --jobs=7 ] && echo node1,node2\n'
-LIBRARY = Path(cluster.__file__).parents[3]
+LIBRARY = Path(module.__file__).parents[3]
 
 
 @pytest.fixture
@@ -71,13 +72,13 @@ def test_on_one_node_too_rays_folder_is_closed_and_its_token_the_jobs_own(tmp_pa
     """What Ray is given lies in the guard's folder, which is 0700; no token is looked for in a home."""
     outer = {"PATH": os.environ["PATH"], "PYTHONPATH": str(LIBRARY), "TMPDIR": str(tmp_path)}
     elses = {"RAY_ADDRESS": "there:1", "RAY_AUTH_TOKEN": "old", "RAY_AUTH_TOKEN_PATH": "/else"}
-    words, environment = cluster.ray_of_one_node(["verl", "x=1"], outer | elses)
+    words, environment = module.ray_of_one_node(["verl", "x=1"], outer | elses)
     assert words[:-1] == ["verl", "x=1"]
     assert {"RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH", "HOME"}.isdisjoint(environment)
     assert environment["RAY_AUTH_MODE"] == "token"
-    assert len({"old", environment["RAY_AUTH_TOKEN"], cluster.ray_of_one_node([], outer)[1]["RAY_AUTH_TOKEN"]}) == 3
+    assert len({"old", environment["RAY_AUTH_TOKEN"], module.ray_of_one_node([], outer)[1]["RAY_AUTH_TOKEN"]}) == 3
     code = "import os, sys; folder = sys.argv[1].split('=')[1]; print(folder, os.stat(os.path.dirname(folder)).st_mode)"
-    asking = guard.guarded([sys.executable, "-c", code, words[-1]])
+    asking = process_group.guarded([sys.executable, "-c", code, words[-1]])
     with subprocess.Popen(asking, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         folder, mode = process.stdout.readline().split()
         assert process.wait(timeout=20) == 0
@@ -86,7 +87,7 @@ def test_on_one_node_too_rays_folder_is_closed_and_its_token_the_jobs_own(tmp_pa
 
 
 def test_on_several_nodes_rays_folder_is_in_the_guards():
-    assert f"--temp-dir={guard.FOLDER}/r" in cluster._ray_start(["--head"], 1)
+    assert f"--temp-dir={process_group.FOLDER}/r" in module._ray_start(["--head"], 1)
 
 
 def test_outside_slurm_a_cluster_must_be_named(job):
@@ -102,7 +103,7 @@ def test_too_small_a_job_is_named(job):
 
 
 def test_a_part_that_ended_is_named():
-    with guard.start_guarded(["sh", "-c", "exit 4"], os.environ | {"PYTHONPATH": str(LIBRARY)}) as process:
+    with process_group.start_guarded(["sh", "-c", "exit 4"], os.environ | {"PYTHONPATH": str(LIBRARY)}) as process:
         process.wait(timeout=SECONDS)
         with pytest.raises(UserError, match="the head ended with exit status 4"):
             RayCluster({}, {"the head": process}).check()
@@ -132,7 +133,7 @@ def test_two_clusters_on_one_machine_are_two_and_leave_nothing(job, short, tmp_p
         assert len(list(short.iterdir())) == 2
         one.check()
     assert not list(short.iterdir())
-    assert not guard.descendants(os.getpid())
+    assert not process_group.descendants(os.getpid())
     assert said.count("all 2 nodes are in") == 2
     assert not any(each["RAY_AUTH_TOKEN"] in line for each in found for line in said)
     assert (tmp_path / "said").read_text().count("--nodelist=node2") == 2
@@ -145,4 +146,4 @@ def test_a_node_that_does_not_come_ends_the_cluster(job, short, tmp_path):
     with pytest.raises(UserError, match="Ray on the job's other nodes ended with exit status 1"):
         enter(2, job | {"TMPDIR": str(short)})
     assert not list(short.iterdir())
-    assert not guard.descendants(os.getpid())
+    assert not process_group.descendants(os.getpid())

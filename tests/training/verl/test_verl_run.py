@@ -14,7 +14,7 @@ from waiting import SECONDS, is_running, wait_for, written
 
 from selfdistill.errors import UserError
 from selfdistill.training.verl import run
-from selfdistill.training.verl.cluster import RayCluster
+from selfdistill.training.verl.ray_cluster import RayCluster
 from selfdistill.training.verl.run import _ClockFile, _ended_by_sigterm, _run, attention
 
 

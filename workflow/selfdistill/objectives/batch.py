@@ -16,7 +16,8 @@ from selfdistill.errors import UserError
 #: Metric -> values (B, T) and the tokens (B, T) bool that it is a mean over.
 Watched = dict[str, tuple[Tensor, Tensor]]
 
-_ROWWISE = ("advantages", "correct", "wrong_mask", "hinted", "kept")
+#: Fields of Batch without an axis of tokens.
+ROWWISE = ("advantages", "correct", "wrong_mask", "hinted", "kept")
 _WITH_SUPPORT = ("support_ids", "correct_support", "wrong_support")
 
 
@@ -84,7 +85,7 @@ class Batch:
 
     def narrowed(self, width: int) -> "Batch":
         """The first `width` of the T columns, for a micro-batch of short responses."""
-        cut = {name: value[..., :width] for name, value in self._present().items() if name not in _ROWWISE}
+        cut = {name: value[..., :width] for name, value in self._present().items() if name not in ROWWISE}
         cut |= {name: value[:, :width] for name, value in self._present().items() if name in _WITH_SUPPORT}
         return replace(self, **cut)
 

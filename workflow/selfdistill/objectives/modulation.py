@@ -10,9 +10,7 @@ from torch import Tensor
 
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss, Watched
-from selfdistill.objectives.policy_gradient import clipped_surrogate
-
-_EXPONENT_LIMIT = 20.0  # as of every log-ratio: exp(20) is finite, and far outside any clip where there is one
+from selfdistill.objectives.policy_gradient import LOG_RATIO_LIMIT, clipped_surrogate
 
 
 def annealed(lam: float, decay_steps: int, step: int) -> float:
@@ -21,13 +19,13 @@ def annealed(lam: float, decay_steps: int, step: int) -> float:
 
 
 def rows_scaled(advantages: Tensor, lam: float) -> Tensor:
-    """(B,) bool: rollouts of which a factor on the advantage changes anything."""
+    """(B,) bool: rollouts whose loss changes when the advantage is scaled (A != 0 and lambda != 0)."""
     return (advantages != 0) & (lam != 0)
 
 
 def evidence_weight(advantages: Tensor, evidence: Tensor) -> Tensor:
     """w_t = exp(sign(A) evidence_t), before any clip: above 1 where the teacher agrees with the advantage's sign."""
-    return (advantages.sign() * evidence).clamp(-_EXPONENT_LIMIT, _EXPONENT_LIMIT).exp()
+    return (advantages.sign() * evidence).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
 
 
 def clipped_weight(weight: Tensor, epsilon_w: float) -> Tensor:

@@ -5,12 +5,12 @@ from torch import Tensor
 
 # exp(20) is about 5e8: far outside every clip, still finite in float32. The released rlsd and rlcsd losses leave the
 # log-ratio unclamped and can overflow (docs/departures.md D19).
-_LOG_RATIO_LIMIT = 20.0
+LOG_RATIO_LIMIT = 20.0
 
 
 def log_ratio(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
     """Clamped log of the policy ratio, in nats."""
-    return (logprobs - old_logprobs).clamp(-_LOG_RATIO_LIMIT, _LOG_RATIO_LIMIT)
+    return (logprobs - old_logprobs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
 
 
 def clipped_surrogate(
@@ -34,7 +34,7 @@ def clipped_surrogate(
 
 def low_variance_kl(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
     """Schulman's k3 estimate of KL(policy || reference) a token, in nats: exp(d) - d - 1 with d = ref - policy."""
-    difference = (reference_logprobs - logprobs).clamp(-_LOG_RATIO_LIMIT, _LOG_RATIO_LIMIT)
+    difference = (reference_logprobs - logprobs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     return (difference.exp() - difference - 1).clamp(max=10.0)
 
 

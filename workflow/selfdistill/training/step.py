@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
+from selfdistill.models.chat import encode_chat
 from selfdistill.objectives.advantages import group_advantages
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Targets, mean_over
@@ -24,7 +25,7 @@ from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.guards import over_uniform, teacher_guards
 from selfdistill.signals.hints import Assignment, Candidate, assign_hints, hint_metrics, without_unread
 from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, TeacherScores, score_contexts
-from selfdistill.tasks.prompts import Hint
+from selfdistill.tasks.prompts import Hint, student_prompt
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.engine import Engine
 from selfdistill.training.recorder import chosen_rows, rollout_facts, token_facts
@@ -87,6 +88,14 @@ class TrainingStep:
     def recorded(self) -> list[dict[str, Any]] | None:
         """What the last step that was run adds to the run's records; None where none were due."""
         return None if self._recorded is None else [row for row in self._recorded.values() if "weights" in row]
+
+    def longest_hinted_row(self) -> int | None:
+        """Count the tokens of the longest hinted prompt and response; None without a hinted teacher."""
+        if not self.method.needs.correct_hint:
+            return None
+        empty = encode_chat(self._tokenizer, student_prompt("", training=True), self.settings.chat)
+        template = len(self.contexts.template_ids()) - len(empty)
+        return self.settings.max_sequence_tokens + max(template, 0)
 
     def run(self, number: int, rollouts: StepRollouts) -> dict[str, float]:
         """Training step `number`, counted from 1; returns its metrics."""

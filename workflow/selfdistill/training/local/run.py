@@ -1,6 +1,5 @@
 """One training run from config to published result, resumable at any point."""
 
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -8,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from selfdistill.evaluation.evaluate import problems_by_benchmark
 from selfdistill.files import write_json
 from selfdistill.models.first_day import try_model
 from selfdistill.models.loading import cast_weights, load_model, pick_device
 from selfdistill.models.template_check import check_prompts
+from selfdistill.runs.lifecycle import run_lifecycle, write_run_files
 from selfdistill.runs.metrics_log import MetricsLog
 from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
-from selfdistill.runs.publish import publish
 from selfdistill.runs.records import StepRecords
 from selfdistill.runs.state_folder import StateFolder
 from selfdistill.study.paths import MODEL, RUN_FILES
@@ -25,7 +23,8 @@ from selfdistill.tasks.graders import Graded, grade_response
 from selfdistill.tasks.schema import Problem, read_problems
 from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.local.trainer import LocalTrainer
-from selfdistill.training.updates import UpdateWatch, skipped_text
+from selfdistill.training.progress import progress_line
+from selfdistill.training.updates import UpdateWatch
 
 Report = Callable[[str], None]
 #: What of its state says that something was saved: patterns of files.
@@ -58,15 +57,9 @@ def train(
         UserError: for a config, data or model that cannot be trained on, and for a run whose updates are not finite
             from some step on for good, before anything is written to `outputs`.
     """
-    state = StateFolder(Path(state_dir))
-    with state.locked(report):
-        if state.is_complete(report):
-            report(f"complete in {state.path}: publishing it again")
-        else:
+    with run_lifecycle(state_dir, outputs, report) as state:
+        if state is not None:
             _finish(config, Path(train_file), Path(val_file), Path(base_model), state, threads, report)
-        state.drop_checkpoints()
-        StepRecords(state.path).drop()
-        publish(state, outputs)
 
 
 def _finish(
@@ -101,7 +94,7 @@ def _finish(
         if trainer.recorded is not None and step > log.last:
             records.write(step, trainer.recorded)
         log.write(step, metrics)
-        report(_progress(step, done, settings.steps, metrics, time.monotonic() - began))
+        report(progress_line(step, settings.steps, metrics, (time.monotonic() - began) / (step - done)))
         watch.see(step, metrics)
         if step % settings.checkpoint.every == 0 and step < settings.steps:
             wall = before + time.monotonic() - began
@@ -110,9 +103,7 @@ def _finish(
     watch.finish()
     with state.finishing() as folder:
         trainer.save(folder / MODEL)
-        (folder / RUN_FILES["config"]).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        shutil.copyfile(log.path, folder / RUN_FILES["metrics"])
-        records.collect(folder / RUN_FILES["records"], report)
+        write_run_files(folder, config, state, report)
         files = RunInputs(train_file, val_file, base_model, folder / MODEL)
         clock = Clock(started, time.time(), before + time.monotonic() - began)
         write_json(
@@ -145,13 +136,3 @@ def _build(
 
     validation = problems_by_benchmark(val_file, config["benchmarks"])
     return LocalTrainer(settings, model, tokenizer, problems, validation, grade)
-
-
-def _progress(step: int, done: int, steps: int, metrics: dict[str, float], seconds: float) -> str:
-    rate = seconds / (step - done)
-    validated = [f"{k.removeprefix('val/')} {100 * v:.0f} %" for k, v in metrics.items() if k.startswith("val/")]
-    line = (
-        f"step {step}/{steps}  reward {metrics['reward/mean']:.3f}  length {metrics['response/length_mean']:.1f}  "
-        f"entropy {metrics['actor/entropy']:.3f}  {rate:.2f} s/step  {rate * (steps - step):.0f} s left"
-    )
-    return "  ".join(filter(None, [line, skipped_text(metrics), *validated]))

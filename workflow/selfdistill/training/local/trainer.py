@@ -146,15 +146,9 @@ class LocalTrainer:
         return ids
 
     def _check_positions(self) -> None:
-        rollout, hints = self.settings.rollout, self.settings.hints
-        longest = rollout.max_prompt_tokens + max(
-            rollout.max_response_tokens, self.settings.validation.max_response_tokens
-        )
-        if self._step.method.needs.correct_hint:
-            empty = encode_chat(self._tokenizer, student_prompt("", training=True), self.settings.chat)
-            template = len(self._step.contexts.template_ids()) - len(empty)
-            hinted = rollout.max_prompt_tokens + max(template, 0) + hints.max_tokens + rollout.max_response_tokens
-            longest = max(longest, hinted)
+        rollout, validation = self.settings.rollout, self.settings.validation
+        longest = rollout.max_prompt_tokens + max(rollout.max_response_tokens, validation.max_response_tokens)
+        longest = max(longest, self._step.longest_hinted_row() or 0)
         check_lengths(self.model.config, longest, "hints.max_tokens, rollout.max_response_tokens or max_prompt_tokens")
 
     def _text(self, rollout: Rollout) -> str:

@@ -1,4 +1,6 @@
-"""Runs a command so that nothing of it outlives the job: python -m selfdistill.training.verl.guard [--folder F] -- ...
+"""Runs a command so that nothing of it outlives the job.
+
+    python -m selfdistill.training.verl.process_group [--folder F] -- WORD ...
 
 Ray starts processes that leave their parent's group and may live on for minutes when it is killed. So the command runs
 below a guard that all orphans fall to (Linux: PR_SET_CHILD_SUBREAPER), and the guard ends them all when the command

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from selfdistill.errors import UserError
-from selfdistill.training.verl.guard import FOLDER, end_guarded, start_guarded
+from selfdistill.training.verl.process_group import FOLDER, end_guarded, start_guarded
 
 PATIENCE = 600  # seconds until all nodes must be in: a cold Python environment on a shared disk takes minutes
 _POLL_SECONDS = 0.2

@@ -12,18 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from selfdistill.errors import UserError
 from selfdistill.files import write_json
+from selfdistill.runs.lifecycle import run_lifecycle, write_run_files
 from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
-from selfdistill.runs.publish import publish
-from selfdistill.runs.records import StepRecords
 from selfdistill.runs.state_folder import StateFolder
 from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.study.verl_words import hydra_overrides
-from selfdistill.training.verl.cluster import ray_cluster, ray_of_one_node
-from selfdistill.training.verl.guard import end_guarded, start_guarded
+from selfdistill.training.verl.process_group import end_guarded, start_guarded
+from selfdistill.training.verl.ray_cluster import ray_cluster, ray_of_one_node
 
 Report = Callable[[str], None]
 #: What of its state says that something was saved: patterns of files.
@@ -60,16 +57,9 @@ def train(
     Raises:
         UserError: for whatever ended the run, with the reason that verl's processes left.
     """
-    state = StateFolder(Path(state_dir))
-    with state.locked(report):
-        if state.is_complete(report):
-            report(f"complete in {state.path}: publishing it again")
-        else:
+    with run_lifecycle(state_dir, outputs, report, leftovers=["export"]) as state:
+        if state is not None:
             _finish(config, Path(train_file), Path(val_file), Path(base_model), state, threads, gpus, nodes, report)
-        for name in ("checkpoints", "export"):
-            shutil.rmtree(state.path / name, ignore_errors=True)
-        StepRecords(state.path).drop()
-        publish(state, outputs)
 
 
 def _device_peak_gib(metrics: Path) -> float | None:
@@ -120,9 +110,7 @@ def _finish(
             _run(*ray_of_one_node(command, environment), reason, clock)
     with state.finishing() as folder:
         shutil.copytree(state.path / "export", folder / MODEL)
-        (folder / RUN_FILES["config"]).write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        shutil.copyfile(state.path / RUN_FILES["metrics"], folder / RUN_FILES["metrics"])
-        StepRecords(state.path).collect(folder / RUN_FILES["records"], report)
+        write_run_files(folder, config, state, report)
         files = RunInputs(train_file, val_file, base_model, folder / MODEL)
         times = Clock(clock.started, time.time(), clock.seconds)
         used = gpus * nodes if config["verl"]["device"] == "cuda" else 0
@@ -193,8 +181,8 @@ def _run(
     if status == 0:
         return
     ended = f"signal {status - 128}" if status > 128 else f"exit status {status}"
-    said = reason.read_text(encoding="utf-8") if reason.exists() else f"verl ended with {ended} and left no reason"
-    raise UserError(f"{said} (the run resumes from its last checkpoint when it is started again)")
+    cause = reason.read_text(encoding="utf-8") if reason.exists() else f"verl ended with {ended} and left no reason"
+    raise UserError(f"{cause} (the run resumes from its last checkpoint when it is started again)")
 
 
 class _ClockFile:

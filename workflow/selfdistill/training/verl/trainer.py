@@ -23,17 +23,17 @@ from verl.utils.tracking import Tracking
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.files import sync
-from selfdistill.models.chat import encode_chat, end_ids_of
+from selfdistill.models.chat import end_ids_of
 from selfdistill.models.first_day import check_lengths
 from selfdistill.runs.metrics_log import MetricsLog
 from selfdistill.runs.records import StepRecords
 from selfdistill.scoring.lengths import vocabulary_size
 from selfdistill.signals.teachers import TeacherSchedule
 from selfdistill.tasks.boxed import last_boxed
-from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem
+from selfdistill.training.progress import progress_line
 from selfdistill.training.step import StepRollouts, TrainingStep
-from selfdistill.training.updates import UpdateWatch, skipped_text
+from selfdistill.training.updates import UpdateWatch
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.ray_engine import RayEngine
 from selfdistill.training.verl.rollouts import ImpatientBuffer
@@ -136,13 +136,7 @@ class SelfDistillTrainer(PPOTrainerSync):
                 records.write(number, self._step.recorded)
             self._record(log, number, metrics)
             seconds = (time.monotonic() - began) / (number - done)
-            left = seconds * (self.total_training_steps - number)
-            print(
-                f"step {number}/{self.total_training_steps}  reward {metrics['reward/mean']:.3f}  "
-                f"length {metrics['response/length_mean']:.1f}  entropy {metrics['actor/entropy']:.3f}  "
-                f"{seconds:.1f} s/step  {left:.0f} s left  {skipped_text(metrics)}".rstrip(),
-                flush=True,
-            )
+            print(progress_line(number, self.total_training_steps, metrics, seconds), flush=True)
             watch.see(number, metrics)
             if last:
                 watch.finish()
@@ -259,11 +253,10 @@ class SelfDistillTrainer(PPOTrainerSync):
 
     def _check_lengths(self) -> None:
         """Raises UserError where a hinted context could outgrow the model."""
-        if not self._step.method.needs.correct_hint:
+        longest = self._step.longest_hinted_row()
+        if longest is None:
             return
         step, data = self._settings.step, self.config.data
-        empty = encode_chat(self.tokenizer, student_prompt("", training=True), step.chat)
-        longest = step.max_sequence_tokens + max(len(self._step.contexts.template_ids()) - len(empty), 0)
         check_lengths(
             self._model,
             longest,

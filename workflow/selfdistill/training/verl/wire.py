@@ -13,7 +13,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from selfdistill.objectives.batch import Batch, Targets
+from selfdistill.objectives.batch import ROWWISE, Batch, Targets
 from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.training.update import Sums, added
 
@@ -28,7 +28,6 @@ _OF_BATCH = "batch_"
 _OTHERWISE_NAMED = {"response_mask": "response_mask", "support_ids": READ_IDS}
 _STEP = "batch_step"
 _ADVANTAGES, _WEIGHTS, _KL_WEIGHTS = "target_advantages", "target_weights", "kl_weights"
-_ROWWISE = ("advantages", "correct", "wrong_mask", "hinted", "kept")
 
 
 def pack_scores_request(sequences: Sequences, ids: Tensor | None = None) -> TensorDict:
@@ -70,7 +69,7 @@ def pack_update(sequences: Sequences, batch: Batch, targets: Targets, kl_weights
             value = value.new_zeros(value.shape[0], 1, *value.shape[2:])
         if name == "wrong_logprobs":
             value = value.transpose(1, 2)
-        packed[_key(name)] = value.cpu() if name in _ROWWISE else ragged(value, lengths)
+        packed[_key(name)] = value.cpu() if name in ROWWISE else ragged(value, lengths)
     packed["loss_mask"] = ragged(batch.response_mask, lengths)
     packed[_STEP] = torch.full((len(lengths),), batch.step)
     for key, value in ((_ADVANTAGES, targets.advantages), (_WEIGHTS, targets.weights), (_KL_WEIGHTS, kl_weights)):
