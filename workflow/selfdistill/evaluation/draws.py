@@ -190,10 +190,10 @@ def _plain_matrix(table: pa.Table) -> DrawMatrix | None:
     if surplus or not all(map(np.array_equal, (rows[order], np.asarray(draw)[order]), expected)):
         return None
     n_tokens = np.asarray(n_tokens, dtype=np.int64)[order]
-    found = reasons.dictionary.to_pylist()
-    if n_tokens.min() < 0 or not set(found) <= set(FINISH_REASONS):
+    kinds = reasons.dictionary.to_pylist()
+    if n_tokens.min() < 0 or not set(kinds) <= set(FINISH_REASONS):
         return None
-    truncated = np.array([reason == "length" for reason in found])[np.asarray(reasons.indices)][order]
+    truncated = np.array([reason == "length" for reason in kinds])[np.asarray(reasons.indices)][order]
     shape = (len(problems), draws)
     right = correct.to_numpy(zero_copy_only=False)[order]
     return DrawMatrix(tuple(problems), right.reshape(shape), n_tokens.reshape(shape), truncated.reshape(shape))

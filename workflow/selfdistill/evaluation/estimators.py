@@ -247,10 +247,10 @@ def _scores(scores: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _matching(arrays: Sequence[np.ndarray], variances: Sequence[np.ndarray]) -> list[np.ndarray]:
-    found = [np.atleast_2d(np.asarray(v, dtype=np.float64)) for v in variances]
-    if [v.shape for v in found] != [a.shape for a in arrays]:
+    matched = [np.atleast_2d(np.asarray(v, dtype=np.float64)) for v in variances]
+    if [v.shape for v in matched] != [a.shape for a in arrays]:
         raise ValueError("variances must have the shapes of the scores")
-    return found
+    return matched
 
 
 def _parsed(metric: str, draws: int) -> tuple[str, int]:

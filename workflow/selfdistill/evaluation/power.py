@@ -1,4 +1,4 @@
-"""How small a difference a study can see, and how many seeds or draws a given difference would need.
+"""How small a difference an evaluation can see, and how many seeds or draws a given difference would need.
 
 Differences of two methods with equally many seeds, compared as `estimators.paired_difference` does. Variances are
 taken from two methods' draws (`estimate`) or given.
@@ -17,7 +17,8 @@ from selfdistill.evaluation.variance import Term, rest_terms, seed_terms, total
 #: Chance of seeing a difference that is there.
 POWER = 0.8
 
-#: Share of a draw's variance p (1 - p) between problems, where one draw a problem cannot tell: spec/evaluation.md.
+#: Share of a draw's variance p (1 - p) between problems, where one draw a problem cannot tell
+#: (docs/statistics.md).
 BETWEEN = 0.6
 
 #: No more than so many seeds, or draws a problem, are considered.
@@ -92,13 +93,13 @@ def pooled_seed_variance(methods: Sequence[Sequence[np.ndarray]]) -> Term:
     Pooled before anything is cut off at 0, since a mean of cut estimates is too large. Without two seeds of any method:
     nan with no degrees of freedom.
     """
-    found = []
+    spreads = []
     for scores in methods:
         seeds = len(scores[0])
         if seeds > 1:
-            found.append((seeds - 1, seeds * sum(term.value for term in seed_terms(scores, shared=True))))
-    freedom = sum(weight for weight, _ in found)
-    value = sum(weight * spread for weight, spread in found) / freedom if found else math.nan
+            spreads.append((seeds - 1, seeds * sum(term.value for term in seed_terms(scores, shared=True))))
+    freedom = sum(weight for weight, _ in spreads)
+    value = sum(weight * spread for weight, spread in spreads) / freedom if spreads else math.nan
     return Term(value, freedom)
 
 

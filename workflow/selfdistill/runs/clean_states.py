@@ -46,13 +46,13 @@ def judge_states(results: Path) -> list[Verdict]:
 
 def clean_states(results: Path) -> list[str]:
     """Remove the states that can go; return one line for each that was removed or left."""
-    said = []
+    lines = []
     for verdict in judge_states(results):
         line = f"{verdict}{', removed' if verdict.goes else ''}"
         if verdict.goes:
             shutil.rmtree(verdict.folder)
-        said.append(line)
-    return said
+        lines.append(line)
+    return lines
 
 
 def _judged(results: Path, folder: Path) -> Verdict:
@@ -85,10 +85,10 @@ def _run_of(folder: Path) -> dict[str, Any] | None:
 def _mapping(file: Path) -> dict[str, Any]:
     """What a file of settings or facts says; nothing, where it cannot be read: then no state goes because of it."""
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON too
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON too
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _is_whole(path: Path) -> bool:

@@ -154,7 +154,19 @@ class DecodeLoop:
     def sample(
         self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]
     ) -> list[Rollout]:
-        """See Sampler. Rows do not influence one another's draws, only (at 1e-6) one another's rounding."""
+        """Draw a response to every prompt; see Sampler.
+
+        Equivalent to, for each prompt and its key::
+
+            for uniform in generator(*key).random(settings.max_response_tokens):
+                logits = model(input_ids=torch.tensor([[*prompt, *response]])).logits[:, -1]
+                response.append(int(pick(logits, torch.tensor([uniform]), settings)[0]))  # until an end token
+
+        Rows do not influence one another's draws, only (at 1e-6) one another's rounding.
+
+        Raises:
+            UserError: where rotary frequencies would depend on the longest row, and where logits are not finite.
+        """
         check_rotation(self._model.config, max(map(len, prompts), default=0) + settings.max_response_tokens)
         was_training = self._model.training
         self._model.eval()

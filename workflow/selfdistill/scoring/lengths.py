@@ -33,16 +33,16 @@ def position_count(config: PreTrainedConfig) -> int | None:
     """
     text = config.get_text_config()
     named = (getattr(text, name, None) for name in _POSITIONS)
-    said = next((number for number in named if isinstance(number, int) and number > 0), None)
-    if said is None:
+    stated = next((number for number in named if isinstance(number, int) and number > 0), None)
+    if stated is None:
         return None
     stretched = [
-        int(rope["factor"] * (rope.get("original_max_position_embeddings") or said))
+        int(rope["factor"] * (rope.get("original_max_position_embeddings") or stated))
         if rope.get("rope_type") in _STRETCHED and rope.get("factor")
-        else said
+        else stated
         for rope in _ropes(text)
     ]
-    return max(said, min(stretched, default=said))
+    return max(stated, min(stretched, default=stated))
 
 
 def length_of_fixed_rotation(config: PreTrainedConfig) -> int | None:

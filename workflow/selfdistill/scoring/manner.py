@@ -178,8 +178,8 @@ def _batch(model: PreTrainedModel, rows: Sequence[Sequence[int]], shifts: Sequen
 
 def _error(alone: Sequence[Tensor], batch: Tensor, shifts: Sequence[int]) -> float:
     """The largest difference in nats at any token; infinite where something is not a number."""
-    found = [row[shift : shift + len(own)] for row, own, shift in zip(batch, alone, shifts, strict=True)]
-    return max(distance(own, row) for own, row in zip(alone, found, strict=True))
+    batched = [row[shift : shift + len(own)] for row, own, shift in zip(batch, alone, shifts, strict=True)]
+    return max(distance(own, row) for own, row in zip(alone, batched, strict=True))
 
 
 def distance(first: Tensor, second: Tensor) -> float:

@@ -185,9 +185,9 @@ class ContextBuilder:
 
     def _plain(self, text: str) -> str:
         """Without the spelling of control tokens, which the chat template would take for its own."""
-        found = 1
-        while found and self._controls is not None:  # what is left around a removed one may spell another
-            text, found = self._controls.subn("", text)
+        removed = 1
+        while removed and self._controls is not None:  # what is left around one may spell another
+            text, removed = self._controls.subn("", text)
         return text
 
     def _token_ends(self, text: str) -> list[int]:

@@ -114,6 +114,6 @@ def token_facts(
 
 def _marked(loss: TokenLoss, targets: Targets) -> Tensor | None:
     """(B, T) bool, or None where the method neither selects nor clips."""
-    found = [] if targets.marked is None else [targets.marked]
-    found += [(values > 0) & mask for values, mask in (loss.watched[name] for name in _CLIPPED if name in loss.watched)]
-    return torch.stack(found).any(dim=0) if found else None
+    masks = [] if targets.marked is None else [targets.marked]
+    masks += [(values > 0) & mask for values, mask in (loss.watched[name] for name in _CLIPPED if name in loss.watched)]
+    return torch.stack(masks).any(dim=0) if masks else None

@@ -59,5 +59,5 @@ def skipped_text(metrics: Mapping[str, Any]) -> str:
     skipped, nonfinite = int(metrics.get(SKIPPED) or 0), int(metrics.get(NONFINITE) or 0)
     if not skipped:
         return ""
-    said = f"skipped {skipped} {'update' if skipped == 1 else 'updates'}"
-    return f"{said} ({nonfinite} not finite)" if nonfinite else said
+    text = f"skipped {skipped} {'update' if skipped == 1 else 'updates'}"
+    return f"{text} ({nonfinite} not finite)" if nonfinite else text

@@ -173,14 +173,16 @@ def _try(module: nn.Module, path: str) -> None:
         return
     refuse_not_finite(path, module.named_parameters(), "take weights that are finite, or fetch them again")
     config = module.config.get_text_config()
-    before = config._attn_implementation
+    attention = config._attn_implementation
     config._attn_implementation = "sdpa" if module._supports_sdpa else "eager"  # flash attention does no float32
     try:
-        said = remark(module, check_model(module))
+        objection = remark(module, check_model(module))
     finally:
-        config._attn_implementation = before
-    if said is not None:
-        raise UserError(f"{path}: {said}; verl batches rows of all lengths: take another model, or the local trainer")
+        config._attn_implementation = attention
+    if objection is not None:
+        raise UserError(
+            f"{path}: {objection}; verl batches rows of all lengths: take another model, or the local trainer"
+        )
 
 
 def _refuse_unsupported(model: Any, engine: Any) -> None:
@@ -193,8 +195,8 @@ def _refuse_unsupported(model: Any, engine: Any) -> None:
         "model.lora_rank > 0": model.lora_rank > 0,
         "model.lora_adapter_path": bool(model.lora_adapter_path),
     }
-    if found := [name for name, bad in refused.items() if bad]:
+    if present := [name for name, bad in refused.items() if bad]:
         raise UserError(
-            f"verl config: {', '.join(found)} cannot be used with self-distillation's output head; "
+            f"verl config: {', '.join(present)} cannot be used with self-distillation's output head; "
             "remove it (strategy must be fsdp2)"
         )

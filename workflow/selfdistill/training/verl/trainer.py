@@ -276,15 +276,15 @@ def _records(data: TensorDict) -> list[dict[str, Any]]:
 
 
 def _problem(drawn: dict[str, Any]) -> Problem:
-    about = drawn["extra_info"]
+    extra = drawn["extra_info"]
     return Problem(
-        id=about["problem_id"],
+        id=extra["problem_id"],
         data_source=drawn["data_source"],
-        problem=about["problem"],
-        answer=about["answer"],
-        solution=about["solution"],
+        problem=extra["problem"],
+        answer=extra["answer"],
+        solution=extra["solution"],
         ability="",
-        index=about["index"],
+        index=extra["index"],
         split="",
     )
 

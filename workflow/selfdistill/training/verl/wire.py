@@ -46,12 +46,12 @@ def unpack_scores(reply: TensorDict, width: int, device: torch.device | str = "c
 
     Ids are there where the model chose them; those that were given with a request do not travel back.
     """
-    found = {
+    tensors = {
         name: padded(reply[key].to(device), width)
         for name, key in {"logprobs": LOGPROBS, "ids": SUPPORT_IDS, "support": SUPPORT, "entropy": ENTROPY}.items()
         if key in reply
     }
-    return Scores(**found)
+    return Scores(**tensors)
 
 
 def pack_update(sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor) -> TensorDict:
