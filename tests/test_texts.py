@@ -33,6 +33,16 @@ SECRETS = {
     "hub token of a file": ({}, "token hf_s3cretpwABCDEFGHIJKLM is refused"),
     "another service's": ({"WANDB_API_KEY": "s3cretpw"}, "wandb: s3cretpw"),
     "header": ({}, "headers: {'authorization': 'Bearer s3cretpw123'}"),
+    "a slash in it": ({"HF_ENDPOINT": "https://me:s3cre/tpw@hub.example"}, "https://me:s3cre/tpw@hub.example/x"),
+    "quoted in an address": ({"HF_TOKEN": "s3cre/tpw"}, "https://hub.example/?t=s3cre%2Ftpw"),
+    "names without a line": ({"PGPASSWORD": "s3cretpw"}, "connecting with s3cretpw"),
+    "a key": ({"WANDB_KEY": "s3cretpw"}, "wandb: s3cretpw"),
+    "address in JSON": ({}, r'{"url": "https:\/\/me:s3cretpw@hub.example"}'),
+    "basic header": ({}, "Authorization: Basic s3cretpw0123=="),
+    "key header": ({}, "{'X-Api-Key': 's3cretpw123'}"),
+    "option": ({}, "pip --token s3cretpw0123 --password=s3cretpw0123"),
+    "of GitHub": ({}, "git clone with ghp_s3cretpw0123456789ABCDEFGHIJ"),
+    "shared access": ({}, "https://blobs.example/f?sv=1&sig=s3cretpw&se=2"),
     "signed address": ({}, "https://cdn.example/f?X-Amz-Signature=s3cretpw&b=1"),
 }
 
@@ -55,11 +65,13 @@ def test_secrets_are_struck_out_of_errors_too(monkeypatch, name):
         "mean@4 of http://host:80/p",
         "TOKENIZERS_PARALLELISM is false",
         "1 @ 2",
+        "basic arithmetic, task-specific; eos_token: <|im_end|>, the key=value pairs of /home/me",
     ],
 )
 def test_what_is_no_secret_stays(monkeypatch, text):
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     monkeypatch.setenv("SHORT_TOKEN", "a")
+    monkeypatch.setenv("OLDPWD", "/home/me")
     monkeypatch.setenv("GIT_AUTHOR_EMAIL", "example@host")
     assert without_secrets(text) == text
 

@@ -181,6 +181,14 @@ def test_the_remedy_for_verl_is_one(folder):
     assert like_the_file(read_tokenizer(put, as_others_load_it=True), KINDS["llama3"])
 
 
+@pytest.mark.parametrize("tokenizer_class", ["T5TokenizerFast", "GemmaTokenizerFast"])
+def test_tokenizer_json_is_taken_where_its_class_cannot_even_read_it(tokenizer_class, folder, caplog):
+    raw = byte_level()
+    put = folder(raw, tokenizer_class)
+    assert like_the_file(read_tokenizer(put), raw)
+    assert "tokenizer.json is taken as it is" in caplog.text
+
+
 def test_a_tokenizer_that_was_saved_without_its_spaces_is_refused(folder):
     """Its tokenizer.json agrees with it; its vocabulary still has the spaces."""
     raw = Tokenizer.from_str(KINDS["gpt2"].to_str())

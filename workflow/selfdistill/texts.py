@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 #: Characters that are not seen, or turn round what stands beside them: controls (but tab and line feed), separators of
 #: lines and paragraphs, embeddings, overrides and isolates of direction, the byte order mark, half surrogate pairs.
@@ -18,17 +18,47 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _APOSTROPHE = "'"
 
 _SECRET = "<secret>"
-#: Names of variables whose whole value is a secret, and the fewest characters of one: "1" would be struck everywhere.
-_SECRET_NAMES = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_KEY)$", re.IGNORECASE)
+#: Names of variables whose whole value is a secret (PWD is a folder), and the fewest characters of one: "1" would be
+#: struck everywhere.
+_SECRET_NAMES = re.compile(
+    r"(?:TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIALS?|API_?KEY|(?:ACCESS|SECRET|PRIVATE|AUTH)_?KEY"
+    r"|_(?:PASS|PWD|PAT|KEY))$",
+    re.IGNORECASE,
+)
 _LEAST_SECRET = 6
 #: A user name without a password is as long as this where it is a token ("https://TOKEN@host").
 _LEAST_TOKEN = 16
 _STRUCK = (
-    (re.compile(r"(://)[^\s/?#\"'<>]*@"), rf"\1{_SECRET}@"),
-    (re.compile(r"(\bbearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{_SECRET}"),
-    (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), _SECRET),
+    (re.compile(r"(:(?:\\?/){2})[^\s/?#\"'<>\\]*@"), rf"\1{_SECRET}@"),
     (
-        re.compile(r"([?&][\w-]*(?:token|signature|secret|password|api_?key|credential)=)[^&\s\"'<>]+", re.IGNORECASE),
+        re.compile(
+            r"(authorization[\"']?\s{0,9}[:=]\s{0,9}[\"']?(?:(?:basic|bearer|token|digest)\s{1,9})?+)[^\s\"',;<]{6,}",
+            re.IGNORECASE,
+        ),
+        rf"\1{_SECRET}",
+    ),
+    (re.compile(r"(\bbearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{_SECRET}"),
+    (
+        re.compile(
+            r"((?:\b|_)(?:password|passwd|api[_-]?key|secret[_-]?key|access[_-]?key|hf[_-]token|auth[_-]token)"
+            r"[\"']?\s{0,9}[:=]\s{0,9}[\"']?|--(?:password|token|api-key)[ =])[^\s\"',;&<{}]{6,}",
+            re.IGNORECASE,
+        ),
+        rf"\1{_SECRET}",
+    ),
+    (  # of the hub, GitHub, GitLab, OpenAI and others, Slack, Amazon, Google; JSON web tokens
+        re.compile(
+            r"\b(?:hf_[A-Za-z0-9]{16,}|gh[oprsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+            r"|sk-(?:[a-z]{2,8}-)*[A-Za-z0-9_]{20,}|xox[abeprs]-[\w-]{10,}|A[KS]IA[A-Z0-9]{16}\b|AIza[\w-]{30,}"
+            r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"
+        ),
+        _SECRET,
+    ),
+    (
+        re.compile(
+            r"([?&][\w-]*(?:token|sig|signature|secret|password|pwd|auth|key|credential|policy)=)[^&\s\"'<>]+",
+            re.IGNORECASE,
+        ),
         rf"\1{_SECRET}",
     ),
 )
@@ -70,10 +100,10 @@ def without_secrets(text: str) -> str:
     Secrets of the environment are values of variables named so (HF_TOKEN, WANDB_API_KEY), and passwords of addresses in
     any variable (HF_ENDPOINT, HTTPS_PROXY, PIP_INDEX_URL); they go wherever they stand.
     """
+    for secret in sorted(set(_environment_secrets()), key=len, reverse=True):  # first: an address may break it up
+        text = text.replace(secret, _SECRET).replace(quote(secret, safe=""), _SECRET)
     for pattern, replacement in _STRUCK:
         text = pattern.sub(replacement, text)
-    for secret in sorted(set(_environment_secrets()), key=len, reverse=True):
-        text = text.replace(secret, _SECRET)
     return text
 
 

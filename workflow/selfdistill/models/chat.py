@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,8 @@ class ChatSettings:
             raise UserError(f"run config: chat.date is {self.date!r}, expected a day as YYYY-MM-DD") from None
 
 
+#: The spelling of a token that is added to a vocabulary as a mark: <|user|>, [INST], <end_of_turn>.
+_MARK = re.compile(r"(?:<.*>|\[.*\]|\{.*\}|｜.*｜)", re.DOTALL)
 #: The settings of a run that names none.
 DEFAULT = ChatSettings()
 #: A message that every template can show.
@@ -176,7 +179,7 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, chat: ChatSettings = DEFAULT) -
         return None
     _, shown, after = text.rpartition(answer)
     ids = token_ids(tokenizer, after.lstrip()) if shown else []
-    return ids[0] if ids and ids[0] in control_tokens(tokenizer) else None
+    return ids[0] if ids and ids[0] in {**control_tokens(tokenizer), **_marks(tokenizer)} else None
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
@@ -184,3 +187,23 @@ def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     tokenizer_config.json names them."""
     added = {i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return {**added, **dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))}
+
+
+def turn_marks(tokenizer: PreTrainedTokenizerBase, chat: ChatSettings = DEFAULT) -> dict[int, str]:
+    """Id -> spelling of the added tokens with which the chat template sets its turns apart.
+
+    Some folders add them as tokens that are not special (`<|im_start|>` of some fine-tunes): in a text they begin a
+    turn all the same.
+    """
+    turns = [{"role": role, "content": PLAIN} for role in ("user", "assistant", "user")]
+    try:
+        text = render(tokenizer, turns, chat, answered=True)
+    except UserError:  # made for a first turn alone
+        text = _prompt(tokenizer, PLAIN, chat)
+    written = set(token_ids(tokenizer, text))
+    return {i: spelling for i, spelling in _marks(tokenizer).items() if i in written}
+
+
+def _marks(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """Added tokens in brackets, special or not; others are runs of spaces and the like."""
+    return {i: token.content for i, token in tokenizer.added_tokens_decoder.items() if _MARK.fullmatch(token.content)}

@@ -49,9 +49,15 @@ def read_tokenizer(folder: Path, *, as_others_load_it: bool = False) -> PreTrain
         UserError: for a tokenizer that cannot be loaded, or that loses the spaces between words.
     """
     folder = Path(folder)
-    tokenizer, file = _loaded(folder), _of_file(folder)
-    if file is not None and (text := _cut_otherwise(tokenizer, file)) is not None:
-        reason = _reason(tokenizer, folder, text)
+    try:
+        tokenizer, file = _loaded(folder), _of_file(folder)
+        text = None if file is None else _cut_otherwise(tokenizer, file)
+        reason = text and _reason(tokenizer, folder, text)
+    except UserError as error:  # the class that is named may be another kind's: of tokenizer.json nothing is known yet
+        if as_others_load_it or (file := _readable_file(folder)) is None:
+            raise
+        reason = str(error)
+    if reason:
         if as_others_load_it:
             raise UserError(f"{reason}; {_remedy(folder)}")
         tokenizer = _loaded(folder, PreTrainedTokenizerFast)
@@ -102,6 +108,14 @@ def _of_file(folder: Path) -> Tokenizer | None:
         file.no_truncation()
         file.no_padding()
         return file
+
+
+def _readable_file(folder: Path) -> Tokenizer | None:
+    """tokenizer.json; None where there is none that can be read."""
+    try:
+        return _of_file(folder)
+    except UserError:
+        return None
 
 
 def _cut_otherwise(tokenizer: PreTrainedTokenizerBase, file: Tokenizer) -> str | None:

@@ -1,7 +1,7 @@
 """Rollouts scored under the contexts that their hints make."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from selfdistill.models.chat import DEFAULT, ChatSettings, control_tokens, encode_chat
+from selfdistill.models.chat import DEFAULT, ChatSettings, control_tokens, encode_chat, turn_marks
 from selfdistill.models.tokenizer_check import encoded
 from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.scores import Scorer, Scores
@@ -124,7 +124,9 @@ class ContextBuilder:
             chat: how prompts are rendered.
         """
         self._tokenizer, self._settings, self._max_sequence_tokens = tokenizer, settings, max_sequence_tokens
-        self._chat, self._controls = chat, _spellings(tokenizer)
+        controls = {**control_tokens(tokenizer), **turn_marks(tokenizer, chat)}
+        self._chat, self._spellings = chat, _spellings(controls.values())
+        self._controls = controls.keys() - {tokenizer.unk_token_id}
 
     def build(
         self, problems: Sequence[str], assignments: Sequence[Assignment], response_lengths: Sequence[int]
@@ -186,17 +188,29 @@ class ContextBuilder:
     def _plain(self, text: str) -> str:
         """Without the spelling of control tokens, which the chat template would take for its own."""
         removed = 1
-        while removed and self._controls is not None:  # what is left around one may spell another
-            text, removed = self._controls.subn("", text)
+        while removed:  # what is left around a removed one may spell another
+            removed = 0
+            if self._spellings is not None:
+                text, removed = self._spellings.subn("", text)
+            if not removed:  # a tokenizer that makes small letters of capitals, say, has more spellings of each
+                text, removed = self._without_controls(text)
         return text
+
+    def _without_controls(self, text: str) -> tuple[str, int]:
+        """The text without what the tokenizer takes for control tokens, and how many those were."""
+        cut = encoded(self._tokenizer, text, offsets=True)
+        spans = [span for i, span in zip(cut.input_ids, cut.offset_mapping, strict=True) if i in self._controls]
+        for start, end in reversed(spans):
+            text = text[:start] + text[end:]
+        return text, sum(end > start for start, end in spans)
 
     def _token_ends(self, text: str) -> list[int]:
         return [end for _, end in encoded(self._tokenizer, text, offsets=True).offset_mapping]
 
 
-def _spellings(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
+def _spellings(controls: Iterable[str]) -> re.Pattern[str] | None:
     """Matches any control token's spelling, the longest that there is; None where there are no control tokens."""
-    spelt = sorted(filter(None, set(control_tokens(tokenizer).values())), key=lambda text: (-len(text), text))
+    spelt = sorted(filter(None, set(controls)), key=lambda text: (-len(text), text))
     return re.compile("|".join(map(re.escape, spelt))) if spelt else None
 
 

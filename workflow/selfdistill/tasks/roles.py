@@ -37,7 +37,8 @@ _CODES = {
     "x": "then finally but answer answers final solution solutions conclusion result roles that here we have get in",
     # Who writes one of these commits to nothing, or takes back what was said:
     "y": "may",  # with "be"
-    "h": "or either nor neither xor if unless whether maybe perhaps might could can cannot can't possibly probably "
+    "h": "or either nor neither xor if iff unless whether when whenever implies imply opposite contrary reverse vice "
+    "alternatively probability % maybe perhaps might could can cannot can't possibly probably "
     "likely false untrue incorrect wrong impossible doubt no suppose assume assuming say says said claim claims "
     "claimed think thinks cancel bcancel xcancel sout phantom lor vee oplus neg lnot otherwise unknown except instead "
     "? \u00ac \u2228 \u2295",
@@ -47,7 +48,7 @@ _CODES = {
 _CODE = {word: code for code, words in _CODES.items() for word in words.split(" ")}
 
 _PEOPLE = r"N(?:(?:,\n?A?|A|c)f{0,3}N){0,30}"
-_PEOPLE_BELOW = r"[\ncd]{0,3}N(?:[,;A\ncd]{1,4}f{0,3}N){0,30}(?![)\n]{0,2}(?:[i=rmMub(a]|cR(?!=)))"
+_PEOPLE_BELOW = r"[(\ncd]{0,3}N(?:[,;A\ncd]{1,4}f{0,3}N){0,30}(?![)\n]{0,2}(?:[i=rmMub(a]|cR(?!=)))"
 _LINK = r"[()]{0,2}f{0,3}(?:\n?c?[i=rmMub]{1,2}c?\n?|\n?c(?![RS]=))"
 _BEFORE_ROLE = r"[fa]{0,3}n?[fa]{0,3}\n?"
 _CLAIM = re.compile(
@@ -69,12 +70,12 @@ _FONTS = (
     r"boldsymbol|bm|bf|it|rm|sf|tt|bfseries|itshape"
 )
 _MARKUP = re.compile(
-    r"\\++(?P<colour>(?:text)?color\{[a-zA-Z\d!]{1,20}\})"
+    r"\\++(?P<colour>(?:text)?color(?:box)?\{[a-zA-Z\d!]{1,20}\})"
     r"|\\++(?P<array>begin\{(?:array|tabular)\}\s{0,9}\{[^{}]{0,80}\}|(?:begin|end)\{[a-zA-Z]{1,20}\*?\})"
     rf"|(?P<font>\\++(?:{_FONTS})(?![a-zA-Z])(?P<braced>\s{{0,9}}\{{)?)"
     r"|(?P<slashes>\\++)(?:(?P<command>[a-zA-Z]++)|\[[\d.]{1,6}[a-z]{2}\]|(?P<sign>[^\w\s]))?"
     r"|(?P<tag></?(?P<element>[a-zA-Z]{1,10})\s?/?>)"
-    r"|(?P<unseen>[{}*`$\"\u201c-\u201f\u00ab\u00bb\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff])"
+    r"|(?P<unseen>(?<![^\W_])'|'(?![^\W_])|[{}*`$\"\u201c-\u201f\u00ab\u00bb\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff])"
 )
 #: Commands that stand for a sign or a word; one that is a role or a hedge stands for itself, any other for a space.
 _COMMANDS = {
@@ -89,6 +90,10 @@ _COMMANDS = {
     }.items()
     for command in commands.split(" ")
 }
+#: \not= and \not\in, which TeX strikes through.
+_STRUCK_THROUGH = re.compile(
+    r"(?<!\\)\\++not\s{0,9}(?:=|\\++(?:in|equiv|to|rightarrow|Rightarrow|implies)(?![a-zA-Z]))"
+)
 _WORD = re.compile(
     r"(?P<arrow>[-=~]{1,4}>|[\u2190-\u21ff\u27f0-\u27ff]|:=|[=:]{1,2})"
     r"|(?P<dash>[-\u2010-\u2015\u2212&|]++)"
@@ -184,7 +189,8 @@ def _words(text: str) -> list[str]:
     """The words of an answer in lower case, and its signs, each as `_CODES` has it."""
     if len(text) > MAX_CHARACTERS:
         return []
-    text = _MARKUP.sub(_without_markup, unicodedata.normalize("NFKC", text)).replace("\u2019", "'").replace("~", " ")
+    text = unicodedata.normalize("NFKC", text).replace("\u2018", "'").replace("\u2019", "'")
+    text = _MARKUP.sub(_without_markup, _STRUCK_THROUGH.sub(" != ", text)).replace("~", " ")
     words: list[str] = []
     for found in _WORD.finditer(unicodedata.normalize("NFKC", text.casefold())):
         word = found[0]
