@@ -78,6 +78,11 @@ def test_what_is_no_secret_stays(monkeypatch, text):
 
 def test_unseen_characters_are_spelt_out():
     assert visible("a\u202eb\u2066\x1b[0m\ud800\u2028é日\n\t") == "a\\u202eb\\u2066\\u001b[0m\\ud800\\u2028é日\n\t"
+    assert visible("a\u200fb\u061c\u200b\U000e0041") == "a\\u200fb\\u061c\\u200b\\udb40\\udc41"
+    assert (
+        visible("\U0001f469\u200d\U0001f680 \u0645\u06cc\u200c\u062e")
+        == "\U0001f469\u200d\U0001f680 \u0645\u06cc\u200c\u062e"
+    )
     assert one_line("a\r\nb\u2029c\td\x85e\x07") == "a b c d e\\u0007"
 
 

@@ -1,14 +1,17 @@
 """Texts of any origin, made fit for a line of a log, a cell of a spreadsheet or a page. Standard library only."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
 #: Characters that are not seen, or turn round what stands beside them: controls (but tab and line feed), separators of
-#: lines and paragraphs, embeddings, overrides and isolates of direction, the byte order mark, half surrogate pairs.
+#: lines and paragraphs, marks, embeddings, overrides and isolates of direction, spaces without width, unwritten
+#: operators, the byte order mark, tags, half surrogate pairs. Joiners stay: scripts and emoji are written with them.
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _LINE_BREAKS = re.compile("(?:[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029])+")
 
@@ -69,7 +72,11 @@ LONGEST_LINE = 4_000
 
 def visible(text: str) -> str:
     r"""The text with unseen characters and those that turn round others written as in JSON: `\u202e`."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _UNSEEN.sub(_spelt_out, text)
+
+
+def _spelt_out(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1] if found[0] > "\uffff" else f"\\u{ord(found[0]):04x}"
 
 
 def one_line(text: str) -> str:

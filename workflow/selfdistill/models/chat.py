@@ -55,7 +55,7 @@ class ChatSettings:
 
 
 #: The spelling of a token that is added to a vocabulary as a mark: <|user|>, [INST], <end_of_turn>.
-_MARK = re.compile(r"(?:<.*>|\[.*\]|\{.*\}|｜.*｜)", re.DOTALL)
+_MARK = re.compile(r"(?:<.*>|\[.*\]|\{.*\}|\uff5c.*\uff5c)", re.DOTALL)
 #: The settings of a run that names none.
 DEFAULT = ChatSettings()
 #: A message that every template can show.
