@@ -101,12 +101,19 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_draws_that_cannot_be_read_are_drawn_again_and_no_others(evaluation, damage):
+def flipped(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "first bit", "a bit inside"])
+def test_draws_that_are_not_as_they_were_written_are_drawn_again_and_no_others(evaluation, damage):
     evaluation.dies_before = "chain-8"
     with pytest.raises(KilledError):
         evaluation.run()
-    DAMAGES[damage](evaluation.folder / "state" / "0abc" / "draws" / "chain-3.parquet")
+    others = {"first bit": lambda path: flipped(path, 0), "a bit inside": lambda path: flipped(path, 40)}
+    (DAMAGES | others)[damage](evaluation.folder / "state" / "0abc" / "draws" / "chain-3.parquet")
     evaluation.dies_before = None
     evaluation.run()
     assert evaluation.drawn == ["chain-3", "chain-5", "chain-3", "chain-8"]

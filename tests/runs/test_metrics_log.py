@@ -66,6 +66,30 @@ def test_no_step_is_left_out_when_writing_or_resuming(tmp_path):
         log.check_follows(4)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[:20],
+        lambda text: text.replace("}", "{", 1),
+        lambda text: text[:-9] + "\0" * 9,
+    ],
+    ids=["empty", "cut off", "flipped", "zeroed end"],
+)
+def test_a_spoilt_log_is_put_back_as_the_checkpoint_has_it(tmp_path, damage):
+    log = MetricsLog(tmp_path)
+    log.write(1, {"a": 1})
+    log.write(2, {"a": 2})
+    saved = log.text()
+    log.write(3, {"a": 3})
+    log.path.write_text(damage(log.text()))
+    mended = MetricsLog(tmp_path, saved)
+    assert mended.last == 2
+    assert mended.text() == saved
+    mended.write(3, {"a": 3})
+    assert MetricsLog(tmp_path, saved).last == 3
+
+
 def test_the_same_numbers_as_tensorboard_events(tmp_path):
     log = MetricsLog(tmp_path)
     log.write(1, {"reward/mean": 0.5})

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import read_draws
 from selfdistill.evaluation.evaluate import evaluate_run
-from selfdistill.files import atomic_path, copy_file, write_json
-from selfdistill.runs.digests import fault, write_digests
+from selfdistill.files import atomic_path, copy_file, sha256_file, write_json
+from selfdistill.runs.digests import fault, file_fault, write_digests
 from selfdistill.runs.folder_lock import folder_lock
 from selfdistill.runs.provenance import hardware, moment, package_versions, peak_memory_gib, weights_digest
 from selfdistill.study.paths import ACCOUNT
@@ -110,7 +110,7 @@ class _Evaluation:
             if wrong := absent or fault(self.final):
                 self._drop(f"{self.final}: spoilt ({wrong})", self.final)
         for path in self._draws.values():
-            if path.exists() and (wrong := _unreadable(path)):
+            if path.exists() and (wrong := self._spoilt(path)):
                 self._drop(f"draws that cannot be read ({wrong})", path)
         left = [each for each in (self.final, self._state / "draws") if each.exists()]
         known = self._weights_of_state()
@@ -118,6 +118,15 @@ class _Evaluation:
             self._drop(f"{self._state}: draws of {'unknown' if known is None else 'other'} weights", *left)
         if known != self._weights:
             (self._state / _PROGRESS).unlink(missing_ok=True)
+
+    def _spoilt(self, draws: Path) -> str | None:
+        """Why a file of draws is not what was written; None: nothing speaks against it."""
+        noted = (self._progress() or {}).get("drawn", {}).get(draws.stem)
+        if wrong := file_fault(draws) or _unreadable(draws):
+            return wrong
+        if noted is not None and noted != sha256_file(draws):
+            return f"{draws.name} is not as it was written (another SHA-256)"
+        return None
 
     def _drop(self, what: str, *paths: Path) -> None:
         self._report(f"{what}, removed: drawn anew")
@@ -138,9 +147,11 @@ class _Evaluation:
             "started": time.time(),
             "seconds": 0.0,
             "engine": None,
+            "drawn": {},
         }
         write_json(self._state / _PROGRESS, progress)
         left = {name: path for name, path in self._draws.items() if not path.exists()}
+        progress["drawn"] = {name: digest for name, digest in progress["drawn"].items() if name not in left}
         if len(left) < len(self._draws):
             self._report(f"{len(self._draws) - len(left)} of {len(self._draws)} benchmarks are drawn already")
         began, before = time.monotonic(), progress["seconds"]
@@ -150,6 +161,8 @@ class _Evaluation:
             progress["seconds"] = before + time.monotonic() - began
             if line.startswith("engine "):
                 progress["engine"] = line.removeprefix("engine ")
+            new = {name: path for name, path in left.items() if name not in progress["drawn"] and path.exists()}
+            progress["drawn"] |= {name: sha256_file(path) for name, path in new.items()}
             write_json(self._state / _PROGRESS, progress)
             self._report(line)
 
@@ -189,7 +202,8 @@ class _Evaluation:
             return None
         try:
             noted = json.loads(file.read_text(encoding="utf-8"))
-            return {key: noted[key] for key in ("weights_sha256", "started", "seconds", "engine")}
+            known = {key: noted[key] for key in ("weights_sha256", "started", "seconds", "engine")}
+            return {**known, "drawn": dict(noted.get("drawn", {}))}  # SHA-256 of each benchmark's draws
         except (ValueError, KeyError, TypeError):
             return None
 

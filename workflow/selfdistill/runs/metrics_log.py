@@ -9,7 +9,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from selfdistill.errors import UserError
-from selfdistill.files import sync_folder
+from selfdistill.files import sync_folder, write_text
 from selfdistill.study.paths import RUN_FILES
 
 
@@ -28,12 +28,34 @@ class MetricsLog:
     so, as the trainer can); they are already in the file and are left as they are.
     """
 
-    def __init__(self, folder: Path):
-        """`folder` holds metrics.jsonl and events/. Raises UserError: what is there is no log, or lacks a step."""
+    def __init__(self, folder: Path, saved: str = ""):
+        """Open the log of a run.
+
+        Args:
+            folder: holds metrics.jsonl and events/.
+            saved: what the log was at the checkpoint that the run goes on from. It is put back where the log, or
+                what stands in it behind that, is spoilt.
+
+        Raises:
+            UserError: what is there is no log, or lacks a step, and nothing was saved.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / RUN_FILES["metrics"]
+        if saved and not self._is_whole(saved):
+            write_text(self.path, saved)
         self.last = self._mend()  #: step of the last line, -1 if there is none
         self._events = SummaryWriter(str(folder / "events"), flush_secs=10)
+
+    def _is_whole(self, saved: str) -> bool:
+        """Whether the log goes on from what was saved of it."""
+        try:
+            return self.path.read_bytes().startswith(saved.encode()) and self._mend() >= 0
+        except (OSError, UserError):
+            return False
+
+    def text(self) -> str:
+        """The log as it is now, for `saved`."""
+        return self.path.read_text(encoding="utf-8") if self.path.exists() else ""
 
     def _mend(self) -> int:
         """Cut off a line that a kill left half-written; return the last whole step, -1 if there is none."""

@@ -135,7 +135,7 @@ def column_differences(path: str | os.PathLike) -> tuple[list[str], list[str]]:
 
 
 def count_empty_prompts(path: str | os.PathLike) -> int:
-    """Rows of a file that `read_problems` takes whose prompt has no message, or a blank last one."""
+    """Rows of a file that `read_problems` takes whose prompt has no message, or a last one that asks nothing."""
     with pq.ParquetFile(path) as file:
         batches = (batch.to_pylist() for batch in file.iter_batches(_BATCH, columns=["prompt"]))
         return sum(not _last_message(row).strip() for rows in batches for row in rows)
@@ -225,7 +225,8 @@ def _index(row: dict[str, Any]) -> Any:
 
 
 def _last_message(row: dict[str, Any]) -> str:
-    return ((row["prompt"][-1] or {}).get("content") or "") if row["prompt"] else ""
+    last = (row["prompt"] or [None])[-1] or {}
+    return "" if last.get("role") == "assistant" else last.get("content") or ""  # an answer is no question
 
 
 def _question(row: dict[str, Any]) -> str:

@@ -76,9 +76,10 @@ def _finish(
     torch.utils.deterministic.fill_uninitialized_memory = False  # a twentieth of a rollout's time; nothing reads it
     settings = LocalSettings.from_config(config)
     trainer = _build(settings, config, train_file, val_file, base_model, report)
-    log, records = MetricsLog(state.path), StepRecords(state.path)
+    saved = state.load_checkpoint(report)
+    log, records = MetricsLog(state.path, saved[1].get("log", "") if saved else ""), StepRecords(state.path)
     done, before, started = 0, 0.0, time.time()
-    if (saved := state.load_checkpoint(report)) is not None:
+    if saved is not None:
         tensors, facts = saved
         trainer.load_state_dict(tensors)
         done, before, started = facts["step"], facts["wall_seconds"], facts["started"]
@@ -98,7 +99,8 @@ def _finish(
         watch.see(step, metrics)
         if step % settings.checkpoint.every == 0 and step < settings.steps:
             wall = before + time.monotonic() - began
-            state.save_checkpoint(step, trainer.state_dict(), {"wall_seconds": wall, "started": started})
+            facts = {"wall_seconds": wall, "started": started, "log": log.text()}
+            state.save_checkpoint(step, trainer.state_dict(), facts)
     log.close()
     watch.finish()
     with state.finishing() as folder:
