@@ -225,6 +225,15 @@ def test_draws_that_are_not_utf8_are_refused(tmp_path, study):
         read_matrix(tmp_path / "problem_id.parquet")
 
 
+def test_draws_with_a_column_twice_are_refused(tmp_path, study):
+    table = pq.read_table(next(iter(study.runs[0].draws.values())))
+    path = tmp_path / "twice.parquet"
+    pq.write_table(pa.table([*table.columns, table["correct"]], names=[*table.column_names, "correct"]), path)
+    for read in (read_draws, read_matrix):
+        with pytest.raises(UserError, match=r"twice\.parquet: column 'correct' is there twice"):
+            read(path)
+
+
 def test_pages_spell_out_what_is_not_seen_and_strike_out_secrets():
     page = (
         environment()

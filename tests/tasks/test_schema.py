@@ -202,7 +202,15 @@ def test_the_last_message_is_the_prompt(file):
 
 
 @pytest.mark.parametrize(
-    "prompt", [[], None, [None], [{"role": "user", "content": None}], [{"role": "user", "content": INSTRUCTION}]]
+    "prompt",
+    [
+        [],
+        None,
+        [None],
+        [{"role": "user", "content": None}],
+        [{"role": "user", "content": INSTRUCTION}],
+        [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}],
+    ],
 )
 def test_rows_without_any_problem_are_named(prompt, file):
     path = file([row(0), row(1, extra_info__problem="", prompt=prompt)], SCHEMA)

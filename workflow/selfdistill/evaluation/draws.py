@@ -83,13 +83,15 @@ def read_draws(path: str | os.PathLike, *, texts: bool = True) -> pd.DataFrame:
 
     Other columns are left out. texts: with the responses, answers and the columns of OPTIONAL; without them a file of
     long responses is read in milliseconds.
-    Raises UserError naming the file and the column: unreadable file, missing column, wrong type, empty value, unknown
+    Raises UserError naming the file and the column: unreadable file, missing or doubled column, wrong type, empty value, unknown
     finish reason, a draw that is there twice, problems with unlike numbers of draws.
     """
     fields = list(SCHEMA) if texts else _NUMBERS
     try:
         file = pq.ParquetFile(path)
         names = file.schema_arrow.names
+        if twice := [field.name for field in (*SCHEMA, *OPTIONAL) if names.count(field.name) > 1]:
+            raise UserError(f"{path}: column {twice[0]!r} is there twice, expected once; drop or rename one of the two")
         known = [field for field in OPTIONAL if texts and field.name in names]
         table = file.read([field.name for field in (*fields, *known)])
         table.validate(full=True)  # texts that are not UTF-8
@@ -121,7 +123,7 @@ def read_matrix(path: str | os.PathLike) -> DrawMatrix:
     names, matrix = [field.name for field in _NUMBERS], None
     with contextlib.suppress(OSError, pa.ArrowException):
         file = pq.ParquetFile(path)
-        if set(SCHEMA.names) <= set(file.schema_arrow.names):
+        if all(file.schema_arrow.names.count(name) == 1 for name in SCHEMA.names):
             table = file.read(names, use_threads=False).select(names).combine_chunks()
             table.validate(full=True)
             matrix = _plain_matrix(table)
