@@ -189,6 +189,16 @@ def test_weights_of_integers_or_eight_bits_are_refused(folder, dtype):
     refused(folder, name, "unquantised weights")
 
 
+@pytest.mark.parametrize("scale", ["_scale_inv", "_scale", ".absmax"])
+def test_scales_that_nothing_reads_show_that_what_is_beside_them_are_not_the_weights(folder, scale):
+    """As where FP8 weights were cast to bfloat16 and the section on quantisation was taken out."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in tensors if name.endswith("proj.weight"))
+    save_file({**tensors, f"{name}{scale}": torch.ones(1)}, file, metadata={"format": "pt"})
+    refused(folder, name, "scale of quantised weights")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_weights_that_are_not_finite_are_refused_by_name(folder, value):
     name = respoil(folder, with_value(value))

@@ -83,8 +83,8 @@ def read_draws(path: str | os.PathLike, *, texts: bool = True) -> pd.DataFrame:
 
     Other columns are left out. texts: with the responses, answers and the columns of OPTIONAL; without them a file of
     long responses is read in milliseconds.
-    Raises UserError naming the file and the column: unreadable file, missing or doubled column, wrong type, empty value,
-    unknown finish reason, a draw that is there twice, problems with unlike numbers of draws.
+    Raises UserError naming the file and the column: unreadable file, missing or doubled column, wrong type, empty
+    value, unknown finish reason, a draw that is there twice, problems with unlike numbers of draws.
     """
     fields = list(SCHEMA) if texts else _NUMBERS
     try:

@@ -1,6 +1,7 @@
 """What a model's folder says of itself: whether it is a whole model, and whether its weights are plain numbers."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ _PACKED = ("quantization_config", "compression_config")
 _ATTENTION = ("attn_implementation", "_attn_implementation")
 #: Types of tensors as safetensors names them, whose values are the weights.
 _PLAIN = ("F64", "F32", "F16", "BF16")
+#: Names of tensors by which stored values are to be multiplied before they are the weights.
+_SCALE = re.compile(
+    r"(?:\.|_)(?:weight_scale(?:_inv|_2)?|weight\.(?:absmax|quant_state\b.*|SCB)|qweight|qzeros|scales)$"
+)
 
 
 def check_config(folder: Path) -> dict[str, Any]:
@@ -79,7 +84,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def refuse_packed_tensors(folder: Path, parameters: Iterable[str]) -> None:
-    """Raises UserError where a weight is stored in integers or 8 bits, which would be taken for the weight itself.
+    """Raises UserError where a weight is stored in integers or 8 bits, which would be taken for the weight itself, or
+    beside a scale that nothing of the model reads.
 
     Args:
         folder: of the model.
@@ -90,6 +96,11 @@ def refuse_packed_tensors(folder: Path, parameters: Iterable[str]) -> None:
     for file in weight_files(folder):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118  (not a mapping)
+                if name not in known and name not in suffixes and _SCALE.search(name):
+                    raise UserError(
+                        f"{file}: tensor {name} is a scale of quantised weights, which this model does not read: what "
+                        "is stored beside it is not the weights themselves; take the model's unquantised weights"
+                    )
                 kind = tensors.get_slice(name).get_dtype()
                 weight = name.endswith("weight") or name in known or name in suffixes
                 if kind not in _PLAIN and weight:

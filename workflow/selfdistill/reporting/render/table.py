@@ -147,7 +147,7 @@ _MARKDOWN = re.compile(
     r"|_(?![A-Za-z0-9])|(?<![A-Za-z0-9])_|:(?=//)|(?<=www)\."
 )
 #: And these at the beginning of a block: headings, quotes, lists, rules.
-_MARKDOWN_BLOCK = re.compile(r"(?:\d+(?=[.)]\s)|(?=[#>=]|[+-]\s|---))")
+_MARKDOWN_BLOCK = re.compile(r"(?:\d+(?=[.)](?:\s|$))|(?=[#>=]|[+-](?:\s|$)|---))")
 
 
 def markdown_text(text: str) -> str:
