@@ -1,14 +1,20 @@
-"""Writes the pages and passages of docs/ that are made from the code: `make docs`. A test holds them in step."""
+"""Writes what is made from the code, pages, schemas and tables: `make docs`. A test holds them in step."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import grimp
+import yaml
 
+from selfdistill.methods.catalogue import shipped
+from selfdistill.methods.setting import fields, json_schema
 from selfdistill.runs.metrics import METRICS
 
 DOCS = Path(__file__).parent
-LIBRARY = DOCS.parent / "workflow" / "selfdistill"
+ROOT = DOCS.parent
+LIBRARY = ROOT / "workflow" / "selfdistill"
+SCHEMAS = ROOT / "workflow" / "schemas"
 NOTE = "<!-- Made by `make docs`; do not edit. -->"
 GROUPS = {
     "Rollouts and validation": ("reward/", "response/", "rollout/", "val/"),
@@ -71,6 +77,74 @@ def _reached(arrows: dict[str, set[str]], room: str) -> set[str]:
     return reached
 
 
+def objectives_schema() -> str:
+    """Returns workflow/schemas/objectives.schema.yaml: the keys of `objective` of each shipped method."""
+    return schema_page(
+        "The keys of `objective`, by implementation",
+        "selfdistill/methods, a file each; planning takes them from there, this file is for readers and editors.",
+        {"properties": {name: json_schema(kind) for name, kind in shipped().items()}},
+    )
+
+
+def schema_page(title: str, description: str, content: dict) -> str:
+    """Returns a JSON schema as YAML."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, "description": description}
+    whole = {**head, "type": "object", "additionalProperties": False, **content}
+    return "# Made by `make docs`; do not edit.\n" + dumped(whole)
+
+
+def dumped(content: dict) -> str:
+    """Returns YAML whose innermost mappings have one line each."""
+    dumper = type("Dumper", (yaml.SafeDumper,), {"ignore_aliases": lambda *_: True})
+    return yaml.dump(content, Dumper=dumper, sort_keys=False, default_flow_style=None, width=1000, allow_unicode=True)
+
+
+def objective_keys() -> str:
+    """Returns the table of all keys of `objective`; methods that have the same one share a row."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name, kind in shipped().items():
+        for field in fields(kind):
+            part = json_schema(kind)["properties"][field.name]
+            row = (field.name, plain(field.default), unit_and_range(field, part), field.metadata["meaning"])
+            rows.setdefault(row, []).append(name)
+    lines = ["| `objective` of | key | published | unit, values | meaning |", "|---|---|---|---|---|"]
+    for (key, default, unit, meaning), names in sorted(rows.items(), key=lambda row: (row[1], row[0])):
+        lines.append(f"| {', '.join(f'`{name}`' for name in names)} | `{key}` | {default} | {unit} | {meaning} |")
+    return "\n".join(lines)
+
+
+def unit_and_range(field: dataclasses.Field, part: dict) -> str:
+    """Returns the unit of a setting and the values that it takes, in words."""
+    words = {"exclusiveMinimum": "above", "minimum": "from", "maximum": "to", "exclusiveMaximum": "below"}
+    bounds = " ".join(f"{word} {part[rule]:g}" for rule, word in words.items() if rule in part)
+    choices = ", ".join(f"`{choice}`" for choice in part.get("enum", ()))
+    null = "or null" if "null" in part.get("type", ()) else ""
+    return ", ".join(filter(None, [field.metadata.get("unit", ""), choices or " ".join(filter(None, [bounds, null]))]))
+
+
+def published_values() -> str:
+    """Returns the table of what was published with each method besides its objective, and where."""
+    lines = ["| Method | Teacher | Hints | Gradient's norm | KL | Papers |", "|---|---|---|---|---|---|"]
+    for name, kind in shipped().items():
+        parts = {section: dict(values) for section, values in kind.published.items()}
+        teacher, hints = (", ".join(_said(parts.get(section, {}))) or "none" for section in ("teacher", "hints"))
+        papers = "; ".join(f"[{paper}](https://arxiv.org/abs/{paper.partition(',')[0]})" for paper in kind.papers)
+        norm, weight = parts["optimizer"]["max_grad_norm"], parts["update"]["kl_coef"]
+        lines.append(f"| {name} | {teacher} | {hints} | {norm:g} | {weight:g} | {papers or 'the TC-RLSD note'} |")
+    return "\n".join(lines)
+
+
+def _said(values: dict) -> list[str]:
+    return [f"`{value}`" if key in ("kind", "source") else f"`{key}` {value}" for key, value in values.items()]
+
+
+def plain(value: object) -> str:
+    """Returns a value as YAML has it."""
+    if isinstance(value, str):
+        return f"`{value}`"
+    return repr(value) if type(value) in (int, float) else {None: "null", True: "true", False: "false"}[value]
+
+
 def with_passage(page: str, name: str, text: str) -> str:
     """Returns a page whose passage between the marks `<!-- <name> -->` and `<!-- /<name> -->` is `text`."""
     begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- /{name} -->"
@@ -81,11 +155,20 @@ def with_passage(page: str, name: str, text: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Returns every page that is made, or holds a passage that is, by its path."""
-    architecture = DOCS / "architecture.md"
-    return {
+    made = {
         DOCS / "metrics.md": metrics_page(),
-        architecture: with_passage(architecture.read_text(encoding="utf-8"), "rooms", drawing_of_rooms()),
+        SCHEMAS / "objectives.schema.yaml": objectives_schema(),
     }
+    passages = {
+        DOCS / "architecture.md": {"rooms": drawing_of_rooms},
+        DOCS / "methods.md": {"published": published_values},
+        ROOT / "config" / "README.md": {"objectives": objective_keys},
+    }
+    for path, parts in passages.items():
+        made[path] = path.read_text(encoding="utf-8")
+        for name, text in parts.items():
+            made[path] = with_passage(made[path], name, text())
+    return made
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 verl = pytest.importorskip("verl")
 sys.path.insert(0, str(Path(__file__).parent))
 
 from in_process import TINY, InProcess, InProcessEngine, Options, process_group
 
+from selfdistill.methods.catalogue import shipped_entries
 from selfdistill.models.chat import encode_chat, end_ids
 from selfdistill.models.loading import load_model
 from selfdistill.objectives.methods import build_method
@@ -32,7 +32,7 @@ from selfdistill.training.verl.loss import Loss
 
 pytestmark = pytest.mark.verl
 
-METHODS = yaml.safe_load((TINY.parents[3] / "config/methods.yaml").read_text())["methods"]
+METHODS = shipped_entries()
 PROMPTS, GROUP, STEPS = 4, 4, 3
 RATE = 1e-5  # small: Adam makes whole steps of gradients that are rounding noise
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from selfdistill.errors import UserError
 from selfdistill.files import known_sha256
-from selfdistill.schemas import KeyPath, checked, parsed, schema
+from selfdistill.methods.catalogue import shipped
+from selfdistill.methods.setting import json_schema
+from selfdistill.schemas import KeyPath, checked, parsed
 from selfdistill.study.config_files import ConfigFiles, value_at
 
 
@@ -24,9 +26,8 @@ class ObjectiveKeys:
         A loss of the user's own is not imported here, so its published values also tell the types.
         """
         entry = self._config["methods"][method]
-        shipped = schema("objectives")["properties"]
-        if entry["implementation"] in shipped:
-            return shipped[entry["implementation"]]
+        if entry["implementation"] in shipped():
+            return json_schema(shipped()[entry["implementation"]])
         # As the file has it that names the loss: what others or --config put over it is to be checked like any layer.
         found = self._files.values_at(("methods", method))
         written = [value_at(each, ("objective",)) or {} for each in found if value_at(each, ("implementation",))]
@@ -39,7 +40,7 @@ class ObjectiveKeys:
         try:
             return checked(values, self.schema(method), at, self._files.origin)
         except UserError as error:
-            own = self._config["methods"][method]["implementation"] not in schema("objectives")["properties"]
+            own = self._config["methods"][method]["implementation"] not in shipped()
             rule = ": its keys and their types are those of its published values" if own else ""
             raise UserError(f"{error} (method {method}{rule})") from None
 

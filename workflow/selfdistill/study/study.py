@@ -20,6 +20,7 @@ from selfdistill.study.layers import RunSettings
 from selfdistill.study.matrix import BASE, Matrix, Run
 from selfdistill.study.models import BaseModels
 from selfdistill.study.objective_keys import ObjectiveKeys
+from selfdistill.study.registered_methods import with_shipped
 from selfdistill.study.yaml_text import check_expansion, read_settings
 
 
@@ -259,7 +260,7 @@ def load_study(
     written.check()
     check_expansion(config, written.elsewhere)
     refuse_odd_keys(config)
-    config = written.ordered({"variants": {}, "overrides": {}, **config})
+    config = with_shipped(written.ordered({"variants": {}, "overrides": {}, **config}), written)
     config = checked(config, schema("config"), origin=written.origin)
     study = Study(config, files, read_lock(lock_file), elsewhere, placed)
     check_study(study)
