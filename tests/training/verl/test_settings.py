@@ -177,7 +177,7 @@ def test_what_is_said_on_the_command_line_stays(word, key, value):
 def test_values_of_the_command_line_are_held_to_their_ranges():
     for word, said in (
         ("+selfdistill.objective.tau=0", "objective.tau: expected more than 0, found 0"),
-        ("+selfdistill.objective.tau=.nan", "objective.tau: expected a finite number"),
+        ("+selfdistill.objective.tau=nan", "objective.tau: expected a finite number"),
         ("actor_rollout_ref.actor.optim.lr=0", "optimizer.learning_rate: expected more than 0, found 0"),
     ):
         with pytest.raises(UserError, match=said):

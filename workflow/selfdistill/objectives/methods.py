@@ -65,6 +65,12 @@ def build_method(implementation: str, settings: dict[str, Any]) -> Method:
     return from_mapping(kind, settings, f"method {implementation}", ("objective",))
 
 
+def published_with(implementation: str) -> dict[str, Any]:
+    """Return what was published with a method besides its objective, by section. Raises UserError as `build_method`."""
+    kind = METHODS[implementation] if implementation in METHODS else _own_class(implementation)
+    return {section: dict(values) for section, values in getattr(kind, "published", {}).items()}
+
+
 def _own_class(implementation: str) -> type:
     parts = _OWN.fullmatch(implementation)
     if parts is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from selfdistill.errors import UserError
-from selfdistill.methods.catalogue import registry_entry, shipped
+from selfdistill.methods.catalogue import registry_entry
 from selfdistill.methods.setting import from_mapping
 from selfdistill.study.config_files import merged
 from selfdistill.study.presets import presets
@@ -69,17 +69,16 @@ def check_prompts(step: int, update: int, where: str) -> None:
         )
 
 
-def published_values(implementation: str, preset: str = "corrected") -> dict[str, Any]:
+def published_values(implementation: str, published: Mapping[str, Any], preset: str = "corrected") -> dict[str, Any]:
     """Return what differs from the defaults of a run in the published run of a method, by section.
 
     Args:
-        implementation: the name of a shipped method; of a class of one's own, the preset's part alone is returned.
+        implementation: names it in the preset.
+        published: what was published with it, by section.
         preset: "corrected" or "as_published".
     """
-    entry = registry_entry(implementation) if implementation in shipped() else {}
     parts = presets()[preset]
-    own = {section: values for section, values in entry.items() if section != "implementation"}
-    return merged(merged(parts.get("all", {}), own), parts.get("implementations", {}).get(implementation, {}))
+    return merged(merged(parts.get("all", {}), published), parts.get("implementations", {}).get(implementation, {}))
 
 
 def published_run(implementation: str, preset: str = "corrected", **changes: Any) -> TrainingSettings:
@@ -93,5 +92,6 @@ def published_run(implementation: str, preset: str = "corrected", **changes: Any
     Raises:
         UserError: for an unknown key or a value out of range.
     """
-    whole = merged(published_values(implementation, preset), changes)
+    published = {key: value for key, value in registry_entry(implementation).items() if key != "implementation"}
+    whole = merged(published_values(implementation, published, preset), changes)
     return from_mapping(TrainingSettings, {"implementation": implementation, "preset": preset, **whole})

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from selfdistill.errors import UserError
 from selfdistill.methods.setting import from_mapping
+from selfdistill.objectives.methods import build_method, published_with
 from selfdistill.study.config_files import merged
 from selfdistill.study.presets import presets
 from selfdistill.study.training_settings import TrainingSettings, published_values
@@ -50,6 +51,7 @@ class VerlSettings:
         also = {key: tree.get(key, value) for key, value in ALSO.items()}
         run = run_of(tree, _native(config, tree))
         _refuse(config, run)
+        build_method(run.implementation, run.objective)  # here, not in a worker, for its UserError
         return cls(
             run=run,
             validation_every=config.trainer.test_freq,
@@ -94,7 +96,8 @@ def run_of(tree: Mapping[str, Any], native: Mapping[str, Any]) -> TrainingSettin
     if preset not in presets():
         raise UserError(f"selfdistill: preset: expected one of {', '.join(presets())}, found {preset!r}")
     own = {key: value for key, value in tree.items() if key not in ALSO}
-    published = published_values(tree["implementation"], preset)
+    implementation = tree["implementation"]
+    published = published_values(implementation, published_with(implementation), preset)
     return from_mapping(TrainingSettings, functools.reduce(merged, (_VERL, published, own, native)), "selfdistill")
 
 
