@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfdistill.errors import UserError
 from selfdistill.methods.catalogue import shipped
-from selfdistill.methods.setting import from_mapping
+from selfdistill.methods.setting import defaults, from_mapping
 from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss
 from selfdistill.objectives.policy_gradient import low_variance_kl
 
@@ -65,10 +65,14 @@ def build_method(implementation: str, settings: dict[str, Any]) -> Method:
     return from_mapping(kind, settings, f"method {implementation}", ("objective",))
 
 
-def published_with(implementation: str) -> dict[str, Any]:
-    """Return what was published with a method besides its objective, by section. Raises UserError as `build_method`."""
+def published_of(implementation: str) -> dict[str, Any]:
+    """Return what is published of a method, by section, the defaults of its objective among them.
+
+    Raises UserError as `build_method`.
+    """
     kind = METHODS[implementation] if implementation in METHODS else _own_class(implementation)
-    return {section: dict(values) for section, values in getattr(kind, "published", {}).items()}
+    others = {section: dict(values) for section, values in getattr(kind, "published", {}).items()}
+    return {"objective": defaults(kind), **others}
 
 
 def _own_class(implementation: str) -> type:

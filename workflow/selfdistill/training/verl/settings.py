@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from selfdistill.errors import UserError
 from selfdistill.methods.setting import from_mapping
-from selfdistill.objectives.methods import build_method, published_with
+from selfdistill.objectives.methods import build_method, published_of
 from selfdistill.study.config_files import merged
 from selfdistill.study.presets import presets
 from selfdistill.study.training_settings import TrainingSettings, published_values
@@ -97,7 +97,7 @@ def run_of(tree: Mapping[str, Any], native: Mapping[str, Any]) -> TrainingSettin
         raise UserError(f"selfdistill: preset: expected one of {', '.join(presets())}, found {preset!r}")
     own = {key: value for key, value in tree.items() if key not in ALSO}
     implementation = tree["implementation"]
-    published = published_values(implementation, published_with(implementation), preset)
+    published = published_values(implementation, published_of(implementation), preset)
     return from_mapping(TrainingSettings, functools.reduce(merged, (_VERL, published, own, native)), "selfdistill")
 
 
