@@ -39,11 +39,11 @@ from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.hints import Assignment, Candidate, assign_hints
 from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, score_contexts
 from selfdistill.study.study import Study
+from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.datasets import generate_problems
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import Hint, student_prompt
 from selfdistill.tasks.schema import Problem
-from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.token_texts import token_texts
 
 #: One file for each of TABLES: numerics_null.csv, ...
@@ -71,7 +71,7 @@ class Case:
     """
 
     task: str
-    settings: LocalSettings
+    settings: TrainingSettings
     method: RLCSD
     models: dict[str, PreTrainedModel]
     tokenizer: PreTrainedTokenizerBase
@@ -108,7 +108,7 @@ def make_case(study: Study, task: str, name: str, folder: Path | None, groups: i
         UserError: where no rollout has hints.
     """
     run = study.resolve(task, name, METHOD, seed=SEED)
-    settings = LocalSettings.from_config(run)
+    settings = TrainingSettings.from_config(run)
     method, size = build_method(settings.implementation, settings.objective), settings.rollout.group_size
     model, tokenizer = load_model(folder or base_model(study, task, name), pick_device())
     problems = generate_problems({**study.split(task, "train"), "problems": groups}, "train")
@@ -122,7 +122,7 @@ def make_case(study: Study, task: str, name: str, folder: Path | None, groups: i
     for number, problem in enumerate(problems):
         own = texts[number * size : (number + 1) * size]
         assignments += hints(settings, method, run["grader"], problem, own, number)
-    builder = ContextBuilder(tokenizer, settings.hints, settings.step.max_sequence_tokens)
+    builder = ContextBuilder(tokenizer, settings.hints, settings.max_sequence_tokens)
     asked = [problem.problem for problem in problems for _ in range(size)]
     contexts = builder.build(asked, assignments, list(map(len, responses)))
     if not any(contexts.hinted):
@@ -135,7 +135,7 @@ def make_case(study: Study, task: str, name: str, folder: Path | None, groups: i
 
 
 def hints(
-    settings: LocalSettings, method: RLCSD, grader: str, problem: Problem, texts: Sequence[str], number: int
+    settings: TrainingSettings, method: RLCSD, grader: str, problem: Problem, texts: Sequence[str], number: int
 ) -> list[Assignment]:
     """Hints of one group, the first step's `number`-th from 0, from its own responses."""
     lenient = settings.reward.first_role_counts

@@ -19,10 +19,10 @@ from snakemake.utils import update_config
 
 from selfdistill.models.loading import load_model, pick_device
 from selfdistill.study.study import Study, load_study
+from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.datasets import generate_problems
 from selfdistill.tasks.graders import Graded, grade_response
 from selfdistill.tasks.schema import Problem
-from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.local.trainer import LocalTrainer
 
 OUTPUT = Path("results/benchmarks/step.csv")
@@ -47,7 +47,7 @@ def run_steps(study: Study, task: str, model: str, variant: str, steps: int) -> 
     The task's data must be generated ones.
     """
     run = study.resolve(task, model, variant, seed=0)
-    settings = LocalSettings.from_config(run)
+    settings = TrainingSettings.from_config(run)
     wanted = steps * settings.rollout.prompts_per_step
     recipe = study.split(task, "train")
     problems = generate_problems({**recipe, "problems": min(wanted, recipe["problems"])}, "train")

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 from snakemake.utils import update_config
 
+from selfdistill.methods.catalogue import shipped_entries
 from selfdistill.objectives.batch import Batch, Student
 from selfdistill.objectives.methods import METHODS, build_method, micro_batch_loss
 from selfdistill.schemas import schema
@@ -120,7 +121,7 @@ def test_every_method_is_on_the_page_with_what_it_needs():
     found = set()
     for cells in rows(table):
         for name in cells[0].split(", "):
-            entry, needs = REGISTRIES["methods"]["methods"][name], METHODS[name]().needs
+            entry, needs = shipped_entries()[name], METHODS[name]().needs
             forwards = {(False, False): "0", (True, False): "1", (True, True): "2" if "ectr" in name else "1 + K"}
             asked = forwards[needs.correct_hint, needs.wrong_hints] + " for a wrong one" * needs.wrong_only
             assert cells[3] == asked, name

@@ -18,11 +18,11 @@ from selfdistill.objectives.rlcsd import RLCSD
 from selfdistill.reporting.tokens.classes import CLASSES, token_class
 from selfdistill.sampling.interface import Rollout
 from selfdistill.scoring.scores import Sequences
+from selfdistill.study.run_settings import RecordSettings
+from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.datasets import generate_problems
 from selfdistill.tasks.graders import Graded, grade_response
-from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.local.trainer import LocalTrainer
-from selfdistill.training.settings import RecordSettings
 
 ROOT = Path(__file__).parents[1]
 GROUPS = 2
@@ -58,7 +58,7 @@ def alone(model, prompt, response):
 @pytest.fixture(scope="module")
 def recorded(numerics, study, case):
     """What a run of rlcsd records of all rollouts of its first step: (prompt, rollout) -> record."""
-    settings = LocalSettings.from_config(study.resolve("arithmetic", "tiny_qwen3", "rlcsd", seed=0))
+    settings = TrainingSettings.from_config(study.resolve("arithmetic", "tiny_qwen3", "rlcsd", seed=0))
     settings = replace(
         settings,
         rollout=replace(settings.rollout, prompts_per_step=GROUPS),

@@ -1,14 +1,12 @@
 """Methods with their registered settings, and a grader that gives groups both outcomes, for tests of the trainers."""
 
 import zlib
-from pathlib import Path
 
-import yaml
-
+from selfdistill.methods.catalogue import shipped_entries
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.graders import Graded
 
-REGISTRY = yaml.safe_load((Path(__file__).parents[2] / "config" / "methods.yaml").read_text())["methods"]
+REGISTRY = shipped_entries()
 
 
 def registered(method, **changes):

@@ -11,12 +11,12 @@ from selfdistill.models.loading import load_model
 from selfdistill.models.tiny_model import TinyModel, build_model
 from selfdistill.models.warm_start import Recipe, warm_start
 from selfdistill.randomness import generator
+from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks import arithmetic
 from selfdistill.tasks.demonstrations import Mix, demonstrate
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
 from selfdistill.training.local import run
-from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.local.trainer import LocalTrainer
 
 CONFIG = {
@@ -120,7 +120,7 @@ def make(small_run, config):
         model, tokenizer = load_model(small_run["base_model"], torch.device("cpu"))
         validation = {"chain-1": [p for p in read_problems(small_run["val_file"]) if p.data_source == "chain-1"]}
         return LocalTrainer(
-            LocalSettings.from_config(changed),
+            TrainingSettings.from_config(changed),
             model.to(dtype),
             tokenizer,
             read_problems(small_run["train_file"]),

@@ -14,10 +14,10 @@ from selfdistill.models.loading import load_model
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
 from selfdistill.study.study import load_study
+from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.datasets import generate_problems
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import student_prompt
-from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.local.trainer import LocalTrainer
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ def gain(study, problems, before, variant, seed=0, shuffle=False):
     run["reward"] = run["reward"] | {"shuffle": shuffle}
     model, tokenizer = base_model(study)
     trainer = LocalTrainer(
-        LocalSettings.from_config(run),
+        TrainingSettings.from_config(run),
         model,
         tokenizer,
         problems["train"],

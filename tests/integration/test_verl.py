@@ -301,7 +301,7 @@ def resolved(workflow: Path, variant: str) -> dict:
         (["actor_rollout_ref.model.path=/no/such/model"], "/no/such/model: no such model folder"),
         (["trainer.n_gpus_per_node=8", "actor_rollout_ref.model.path={base}"], "n_gpus_per_node is 8"),
         (["trainer.n_gpu_per_node=8", "actor_rollout_ref.model.path={base}"], "n_gpu_per_node"),
-        (["+selfdistill.tau=1", "actor_rollout_ref.model.path={base}"], "unknown tau"),
+        (["+selfdistill.tau=1", "actor_rollout_ref.model.path={base}"], "unknown key 'tau'"),
     ],
 )
 def test_bad_input_is_one_message_in_seconds(words, said, tmp_path):
@@ -315,6 +315,8 @@ def test_bad_input_is_one_message_in_seconds(words, said, tmp_path):
         "actor_rollout_ref.rollout.name=vllm",
         "actor_rollout_ref.rollout.logprobs_mode=raw_logprobs",
         "actor_rollout_ref.rollout.n=4",
+        "data.max_prompt_length=64",
+        "data.max_response_length=64",
     ]
     command = [sys.executable, "-m", "selfdistill.training.verl", *always, *[word.format(base=base) for word in words]]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow"), "CUDA_VISIBLE_DEVICES": ""}

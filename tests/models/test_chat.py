@@ -4,8 +4,9 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import ChatSettings, encode_chat, end_ids
+from selfdistill.models.chat import encode_chat, end_ids
 from selfdistill.models.tiny_model import build_tokenizer
+from selfdistill.study.run_settings import ChatSettings
 
 
 def test_a_message_becomes_one_user_turn_ready_for_the_response(tokenizer):
@@ -27,7 +28,7 @@ def test_special_tokens_come_from_the_template_alone():
 
 @pytest.mark.parametrize("date", ["2026-02-30", "tomorrow", "", None, 20260101])
 def test_a_date_that_is_none_is_refused(date):
-    with pytest.raises(UserError, match=r"chat\.date is .* expected a day as YYYY-MM-DD"):
+    with pytest.raises(UserError, match=r"chat\.date: expected (a day as YYYY-MM-DD|a value of type string), found "):
         ChatSettings(date=date)
 
 

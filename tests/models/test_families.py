@@ -16,8 +16,8 @@ from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.scoring.manner import manner_of, plain_logprobs
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.scoring.scores import Sequences
+from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.graders import Graded
-from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.local.trainer import LocalTrainer
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
@@ -29,7 +29,7 @@ def settings(engine):
     config["rollout"] |= {"engine": engine, "prompts_per_step": 2, "group_size": 4, "max_response_tokens": 6}
     config["hints"] |= {"k_max": 1, "max_tokens": 8}
     config["validation"] |= {"problems": 1, "draws": 1, "max_response_tokens": 4}
-    return LocalSettings.from_config(config)
+    return TrainingSettings.from_config(config)
 
 
 def alternating():

@@ -10,8 +10,9 @@ from transformers.utils import chat_template_utils
 
 from selfdistill.errors import UserError
 from selfdistill.models import template_check
-from selfdistill.models.chat import ChatSettings, encode_chat, end_ids_of, turn_end
+from selfdistill.models.chat import encode_chat, end_ids_of, turn_end
 from selfdistill.models.template_check import check_prompts
+from selfdistill.study.run_settings import ChatSettings
 
 CHAT = ChatSettings(thinking=True, date="2026-03-04")
 CHATML = (

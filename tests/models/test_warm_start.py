@@ -5,11 +5,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from selfdistill.models import warm_start as warm_start_module
-from selfdistill.models.chat import ChatSettings, encode_chat
+from selfdistill.models.chat import encode_chat
 from selfdistill.models.tiny_model import TinyModel, build_model, build_tokenizer
 from selfdistill.models.warm_start import Recipe, _chunks, accumulate_gradients, collate, encode, warm_start
 from selfdistill.randomness import generator
 from selfdistill.scoring.reading import read_forward
+from selfdistill.study.run_settings import ChatSettings
 from selfdistill.tasks import arithmetic
 from selfdistill.tasks.demonstrations import Demonstration, Mix, demonstrate
 

@@ -140,7 +140,7 @@ def test_evidence_follows_the_student_of_the_moment_and_carries_no_gradient(rand
 
 
 def test_an_unknown_form_is_refused():
-    with pytest.raises(UserError, match=r"objective.form is 'min', expected one of interpolated, minimum"):
+    with pytest.raises(UserError, match=r"objective.form: expected one of interpolated, minimum, found 'min'"):
         RLSD(form="min")
 
 

@@ -145,7 +145,7 @@ def test_a_teacher_unsure_of_all_it_distils_still_teaches(random_case):
 
 
 def test_an_unknown_routing_is_refused():
-    with pytest.raises(UserError, match=r"objective.routing is 'sign', expected one of verifier, advantage_sign"):
+    with pytest.raises(UserError, match=r"objective.routing: expected one of verifier, advantage_sign, found 'sign'"):
         SRPO(routing="sign")
 
 

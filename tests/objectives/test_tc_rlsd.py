@@ -5,7 +5,8 @@ import torch
 
 from selfdistill.objectives.grpo import GRPO
 from selfdistill.objectives.rlsd import RLSD
-from selfdistill.objectives.tc_rlsd import RLSDAdd, RLSDHybrid
+from selfdistill.objectives.rlsd_add import RLSDAdd
+from selfdistill.objectives.rlsd_hybrid import RLSDHybrid
 
 PLAIN = GRPO(dual_clip=1e12)
 SWITCHES = [

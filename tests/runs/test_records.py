@@ -15,8 +15,8 @@ from selfdistill.objectives.methods import METHODS
 from selfdistill.runs.records import SCHEMA, StepRecords, read_records, write_records
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.scoring.scores import Sequences
+from selfdistill.study.run_settings import RecordSettings
 from selfdistill.training.recorder import chosen_rows
-from selfdistill.training.settings import RecordSettings
 from selfdistill.training.step import TrainingStep
 
 TAUGHT = [method for method, entry in REGISTRY.items() if METHODS[entry["implementation"]]().needs.correct_hint]

@@ -7,15 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill.objectives.batch import Needs, Support
-from selfdistill.signals.hints import (
-    REASONS,
-    Assignment,
-    Candidate,
-    HintSettings,
-    assign_hints,
-    hint_metrics,
-    without_unread,
-)
+from selfdistill.signals.hints import REASONS, Assignment, Candidate, assign_hints, hint_metrics, without_unread
+from selfdistill.study.run_settings import HintSettings
 from selfdistill.tasks.prompts import Hint
 
 REFERENCE = Hint("dataset solution", "dataset answer")

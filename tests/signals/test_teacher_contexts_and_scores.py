@@ -11,8 +11,9 @@ from selfdistill.models.tiny_model import build_tokenizer
 from selfdistill.objectives.batch import Support
 from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import ModelScorer
-from selfdistill.signals.hints import Assignment, HintSettings
+from selfdistill.signals.hints import Assignment
 from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, score_contexts
+from selfdistill.study.run_settings import HintSettings
 from selfdistill.tasks.prompts import FRAMINGS, Hint, teacher_prompt
 
 PROBLEM = "Start with 3, then add 4. What is the result modulo 10?"

@@ -5,9 +5,10 @@ import torch
 
 from selfdistill.objectives.batch import Needs
 from selfdistill.scoring.scorer import ModelScorer
-from selfdistill.signals.hints import Candidate, HintSettings, assign_hints
+from selfdistill.signals.hints import Candidate, assign_hints
 from selfdistill.signals.teacher_queries import Use, distinct_queries, plain_tokens
 from selfdistill.signals.teacher_scores import ContextBuilder, score_contexts
+from selfdistill.study.run_settings import HintSettings
 from selfdistill.tasks.prompts import Hint
 
 

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from snakemake.cli import parse_config
 
-from selfdistill.schemas import schema
 from selfdistill.study.layer_order import LAYERS
 from selfdistill.study.study import config_hash, load_study
 
@@ -99,18 +98,6 @@ def test_any_layer_but_a_method_may_choose_the_preset_and_the_strongest_does():
     ones = "overrides: {methods: {opsd: {preset: as_published}}}"
     assert resolved(ones, variant="opsd")["teacher"]["kind"] == "live"
     assert resolved(ones, variant="opsd_ectr")["teacher"]["kind"] == "initial"
-
-
-def test_the_registry_names_each_losss_own_defaults():
-    """Those are held to the papers in tests/objectives; what runs get of them, in tests/workflow/test_paper.py."""
-    from selfdistill.objectives.methods import build_method
-
-    methods = merged(files=REGISTRIES)["methods"]
-    assert set(methods) == set(schema("objectives")["properties"])
-    for method, entry in methods.items():
-        assert entry["implementation"] == method
-        assert build_method(method, entry["objective"]) == build_method(method, {})
-        assert set(entry["objective"]) == set(schema("objectives")["properties"][method]["properties"])
 
 
 @pytest.mark.parametrize("method", ["rlsd_add", "rlsd_hybrid"])

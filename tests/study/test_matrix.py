@@ -11,7 +11,7 @@ from selfdistill.errors import UserError
 from selfdistill.schemas import schema
 from selfdistill.study.matrix import BASE
 from selfdistill.study.study import load_study
-from selfdistill.training.local.settings import LocalSettings
+from selfdistill.study.training_settings import TrainingSettings
 
 
 def test_the_matrix_takes_values_from_the_command_line():
@@ -94,7 +94,7 @@ def test_the_local_trainer_takes_every_run_of_the_shipped_matrices(name, variant
 
     config = merged(f"overrides: {{all: {{preset: {preset}}}}}", files=MERGED_FILES[name])
     for task in TASKS:
-        taken = LocalSettings.from_config(load_study(config).resolve(task, "tiny_qwen3", variant, 0))
+        taken = TrainingSettings.from_config(load_study(config).resolve(task, "tiny_qwen3", variant, 0))
         assert taken.rollout.prompts_per_step % taken.update.prompts_per_update == 0
         assert taken.hints.max_tokens >= taken.rollout.max_response_tokens
         needs = build_method(taken.implementation, taken.objective).needs

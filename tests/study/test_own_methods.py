@@ -1,5 +1,6 @@
 """A method of the user's own: its keys and types, its file, and what is refused of it."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from configurations import DEMO, REGISTRIES, merged, refusal, resolved
 
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
+from selfdistill.study import own_methods
 from selfdistill.study.study import config_hash, load_study
 
 OWN = """
@@ -205,3 +207,78 @@ def test_a_module_that_cannot_be_looked_for_is_refused(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     said = refusal(OWN, "methods: {mine: {implementation: 'broken_package.loss:Mine'}}")
     assert "broken_package.loss:Mine: cannot find this module (RuntimeError: in its package)" in said
+
+
+WHOLE = """
+import torch
+from dataclasses import dataclass
+
+from selfdistill.methods.setting import setting
+from selfdistill.objectives.grpo import GRPO
+
+
+@dataclass(frozen=True)
+class Whole(GRPO):
+    published = {"teacher": {"kind": "snapshot"}, "hints": {"source": "gt_cot"}, "update": {"kl_coef": 0.5}}
+
+    strength: float = setting(0.5, "How much.", above=0)
+    plain: int = 3
+"""
+
+
+@pytest.fixture
+def whole(tmp_path, monkeypatch):
+    """A method that is one file, on the path."""
+    (tmp_path / "whole_method.py").write_text(WHOLE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return "methods: {mine: {implementation: 'whole_method:Whole'}}\nmatrix: {variants: [mine]}"
+
+
+def test_a_method_of_ones_own_is_one_file(whole, tmp_path, monkeypatch):
+    run = resolved(whole, variant="mine")
+    expected = {"epsilon_low": 0.2, "epsilon_high": 0.2, "dual_clip": 3.0, "strength": 0.5, "plain": 3}
+    assert run["objective"] == expected
+    assert (run["teacher"]["kind"], run["hints"]["source"], run["update"]["kl_coef"]) == ("snapshot", "gt_cot", 0.5)
+    assert "whole_method" not in sys.modules
+    monkeypatch.setattr(own_methods, "_asked", None)  # what the class said is kept
+    own_methods._kept.cache_clear()
+    changed = resolved(whole, "overrides: {methods: {mine: {objective: {strength: '1e-3'}}}}", variant="mine")
+    assert changed["objective"] == expected | {"strength": 0.001}
+    same = resolved(whole, "methods: {mine: {teacher: {kind: ema}}}", variant="mine")
+    assert (same["teacher"]["kind"], same["objective"]) == ("ema", expected)
+    for value, said in (
+        ("strength: 0", "more than 0, found 0"),
+        ("plain: 0.5", "type integer"),
+        ("strngth: 1", "'strength'"),
+    ):
+        assert said in refusal(whole, f"overrides: {{methods: {{mine: {{objective: {{{value}}}}}}}}}")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("raise RuntimeError('no license')", "whole_method:Whole: cannot be imported: RuntimeError: no license"),
+        ("class Other: pass", "whole_method:Whole: cannot be imported: AttributeError: "),
+        ("class Whole: pass", "whole_method:Whole: is no dataclass"),
+        (
+            "import dataclasses\n@dataclasses.dataclass\nclass Whole:\n    must: int",
+            "whole_method:Whole: field 'must' has no default",
+        ),
+        (
+            "import dataclasses\n@dataclasses.dataclass\nclass Whole:\n    published = {'teecher': {'kind': 'ema'}}",
+            "methods.mine: unknown key 'teecher'; the nearest valid key is 'teacher'",
+        ),
+        (None, "whole_method:Whole: no such module here, and its entry has no `objective`"),
+    ],
+)
+def test_a_class_that_says_nothing_of_its_method_is_refused(whole, tmp_path, source, said):
+    file = tmp_path / "whole_method.py"
+    file.write_text(source) if source else file.unlink()
+    assert said in refusal(whole)
+
+
+def test_a_shipped_loss_under_another_name_has_its_published_values():
+    run = resolved("methods: {twin: {implementation: opsd, update: {kl_coef: 0.25}}}", variant="twin")
+    assert run["teacher"]["kind"] == "initial"
+    assert (run["optimizer"]["max_grad_norm"], run["update"]["kl_coef"]) == (0.1, 0.25)

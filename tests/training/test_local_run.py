@@ -293,10 +293,9 @@ def test_refuses_with_one_message_and_writes_nothing(small_run, config, tmp_path
     assert not (tmp_path / "state" / "metrics.jsonl").exists()
 
 
-@pytest.mark.parametrize(("section", "key"), [("guards", None), ("reward", "first_role_counts"), ("hints", None)])
-def test_a_missing_key_is_named(small_run, config, tmp_path, section, key):
-    del (config[section] if key else config)[key or section]
-    with pytest.raises(UserError, match=key or section):
+def test_a_run_without_a_method_is_refused(small_run, config, tmp_path):
+    del config["implementation"]
+    with pytest.raises(UserError, match="run config: top level: key 'implementation' is missing"):
         go(config, small_run, tmp_path)
 
 

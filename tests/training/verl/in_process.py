@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 # Before anything of verl asks for the device.
+from selfdistill.study.run_settings import TeacherSettings
+
 from selfdistill.training.verl import cpu  # noqa: F401  # isort: skip
 
 import torch
@@ -26,7 +28,7 @@ from verl.workers.engine_workers import TrainingWorker
 from selfdistill.objectives.batch import Batch, Targets
 from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.scores import Scores, Sequences
-from selfdistill.signals.teachers import TeacherSchedule, TeacherSettings
+from selfdistill.signals.teachers import TeacherSchedule
 from selfdistill.training.update import Sums
 from selfdistill.training.verl import head_engine
 from selfdistill.training.verl.loss import Loss

@@ -19,7 +19,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from selfdistill.errors import UserError
 from selfdistill.scoring.head import read
 from selfdistill.scoring.scorer import score
-from selfdistill.signals.teachers import TeacherSettings
+from selfdistill.study.run_settings import TeacherSettings
 from selfdistill.training.verl import head_engine
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.wire import pack_update

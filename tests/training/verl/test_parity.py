@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 verl = pytest.importorskip("verl")
 sys.path.insert(0, str(Path(__file__).parent))
 
 from in_process import TINY, InProcess, InProcessEngine, Options, asking, gradients_of, process_group, weights_of
 
+from selfdistill.methods.catalogue import shipped_entries
 from selfdistill.models.loading import load_model
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Student
@@ -23,9 +23,8 @@ from selfdistill.objectives.methods import METHODS, build_method
 from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import micro_batches, read_responses, score
 from selfdistill.scoring.scores import Sequences
-from selfdistill.signals.teachers import TeacherSettings
+from selfdistill.study.run_settings import OptimizerSettings, TeacherSettings
 from selfdistill.training.local.engine import LocalEngine
-from selfdistill.training.local.settings import OptimizerSettings
 from selfdistill.training.update import LOSS, added, micro_batch_update
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.wire import pack_update
@@ -35,13 +34,13 @@ pytestmark = pytest.mark.verl
 TEMPERATURE, KL = 0.9, 0.01
 PROMPTS = [9, 4, 13, 1, 6, 6, 11, 2]
 RESPONSES = [7, 12, 1, 5, 9, 3, 12, 8]
-#: Method and changes to what config/methods.yaml says of it.
+#: Method and changes to its published values.
 CASES = [(name, {}) for name in METHODS] + [("opsd", {"top_k": 0}), ("sdpo", {"top_k": 0})]
 
 
 @pytest.fixture(scope="module")
 def objectives():
-    methods = yaml.safe_load((TINY.parents[3] / "config/methods.yaml").read_text())["methods"]
+    methods = shipped_entries()
     return {entry["implementation"]: entry["objective"] for entry in methods.values()}
 
 

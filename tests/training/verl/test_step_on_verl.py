@@ -5,34 +5,33 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 verl = pytest.importorskip("verl")
 sys.path.insert(0, str(Path(__file__).parent))
 
 from in_process import TINY, InProcess, InProcessEngine, Options, process_group
 
+from selfdistill.methods.catalogue import shipped_entries
 from selfdistill.models.chat import encode_chat, end_ids
 from selfdistill.models.loading import load_model
 from selfdistill.objectives.methods import build_method
 from selfdistill.randomness import generator
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
-from selfdistill.signals.hints import HintSettings
-from selfdistill.signals.teachers import TeacherSettings
+from selfdistill.study.config_files import merged
+from selfdistill.study.run_settings import OptimizerSettings
+from selfdistill.study.training_settings import published_run
 from selfdistill.tasks import arithmetic
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.local.engine import LocalEngine
-from selfdistill.training.local.settings import OptimizerSettings
-from selfdistill.training.settings import RecordSettings, StepSettings
 from selfdistill.training.step import StepRollouts, TrainingStep
 from selfdistill.training.verl.loss import Loss
 
 pytestmark = pytest.mark.verl
 
-METHODS = yaml.safe_load((TINY.parents[3] / "config/methods.yaml").read_text())["methods"]
+METHODS = shipped_entries()
 PROMPTS, GROUP, STEPS = 4, 4, 3
 RATE = 1e-5  # small: Adam makes whole steps of gradients that are rounding noise
 
@@ -77,29 +76,17 @@ def rollouts(sampler, tokenizer, step):
 def settings(method, **changes):
     entry = METHODS[method]
     objective = entry["objective"] | ({"top_k": 16} if "top_k" in entry["objective"] else {})
-    fields = {
-        "implementation": entry["implementation"],
+    sections = {
         "objective": objective,
-        "seed": 0,
-        "prompts_per_step": PROMPTS,
-        "group_size": GROUP,
-        "max_sequence_tokens": 1000,
-        "old_logprobs": "recompute",
-        "importance_threshold": 2.0,
-        "shuffle_rewards": False,
-        "learning_rate": RATE,
-        "warmup_steps": 1,
-        "prompts_per_update": 2,
-        "aggregation": "tokens",
-        "kl_coef": entry["update"]["kl_coef"],
-        "teacher": TeacherSettings(
-            **{"sync_interval": 2} | entry.get("teacher", {"kind": "none"}) | {"sync_interval": 2}
-        ),
-        "hints": HintSettings(**entry.get("hints", {}), max_tokens=100),
-        "null_contrast_rollouts": 1,
-        "records": RecordSettings(every=2, rollouts=3),
+        "rollout": {"prompts_per_step": PROMPTS, "group_size": GROUP, "old_logprobs": "recompute"},
+        "optimizer": {"learning_rate": RATE, "warmup_steps": 1},
+        "update": {"prompts_per_update": 2},
+        "teacher": {"sync_interval": 2},
+        "hints": {"max_tokens": 100},
+        "guards": {"null_contrast_rollouts": 1},
+        "records": {"every": 2, "rollouts": 3},
     }
-    return StepSettings(**fields | changes)
+    return published_run(entry["implementation"], **merged(sections, changes))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -20,7 +20,7 @@ from verl.utils import tensordict_utils
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from selfdistill.errors import UserError
-from selfdistill.signals.teachers import TeacherSettings
+from selfdistill.study.run_settings import TeacherSettings
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.wire import pack_scores_request, pack_update, sums_of, unpack_scores
 from selfdistill.training.verl.worker import SelfDistillWorker

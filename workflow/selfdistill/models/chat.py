@@ -1,57 +1,17 @@
 """Chat prompts as text and as token ids, and the ids that end a response. Every prompt of a run is rendered here."""
 
-import datetime
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
 from selfdistill.models.tokenizer_check import token_ids
+from selfdistill.study.run_settings import ChatSettings
 
 Message = Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class ChatSettings:
-    """What a run's chat template is told beside the messages: the same in training, evaluation and warm starts.
-
-    Attributes:
-        thinking: whether the model is asked to think before it answers, where its template has a switch for that.
-        date: the day that templates tell, as YYYY-MM-DD. The clock's would change prompts overnight.
-    """
-
-    thinking: bool = True
-    date: str = "2026-01-01"
-
-    def __post_init__(self) -> None:
-        """Raises UserError for a date that is none."""
-        _ = self._day
-
-    @property
-    def variables(self) -> dict[str, bool | str]:
-        """Plain values under all names that templates give them: Qwen3 has enable_thinking, DeepSeek V3.1 and Granite
-        thinking, Llama 3 date_string."""
-        return {
-            "enable_thinking": self.thinking,
-            "thinking": self.thinking,
-            "date_string": self._day.strftime("%d %b %Y"),
-            "date": self.date,
-        }
-
-    def strftime_now(self, form: str) -> str:
-        """What transformers gives templates under this name to read the clock; here it is always midnight (UTC)."""
-        return self._day.strftime(form)
-
-    @property
-    def _day(self) -> datetime.datetime:
-        try:
-            return datetime.datetime.strptime(self.date, "%Y-%m-%d").replace(tzinfo=datetime.UTC)
-        except (TypeError, ValueError):
-            raise UserError(f"run config: chat.date is {self.date!r}, expected a day as YYYY-MM-DD") from None
 
 
 #: The spelling of a token that is added to a vocabulary as a mark: <|user|>, [INST], <end_of_turn>.

@@ -3,21 +3,16 @@
 Formulas: docs/methods.md#grpo.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from selfdistill.methods.grpo import GRPOSettings
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss
 from selfdistill.objectives.policy_gradient import clipped_surrogate
 
 
-@dataclass(frozen=True)
-class GRPO:
+class GRPO(GRPOSettings):
     """Settings and loss of GRPO."""
-
-    epsilon_low: float = 0.2
-    epsilon_high: float = 0.2
-    dual_clip: float = 3.0
 
     needs: ClassVar[Needs] = Needs()
 

@@ -1,4 +1,4 @@
-"""The table of methods: what each optimises, by name. A new method is one file with a class, and one line here."""
+"""Methods by name: what each optimises. A method of one's own is one file: docs/methods.md, One of your own."""
 
 import dataclasses
 import importlib
@@ -9,17 +9,10 @@ import torch
 from torch import Tensor
 
 from selfdistill.errors import UserError
+from selfdistill.methods.catalogue import shipped
+from selfdistill.methods.setting import defaults, from_mapping
 from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss
-from selfdistill.objectives.grpo import GRPO
-from selfdistill.objectives.opsd import OPSD
-from selfdistill.objectives.opsd_ectr import OPSDECTR
 from selfdistill.objectives.policy_gradient import low_variance_kl
-from selfdistill.objectives.rlcsd import RLCSD
-from selfdistill.objectives.rlsd import RLSD
-from selfdistill.objectives.rlsd_ectr import RLSDECTR
-from selfdistill.objectives.sdpo import SDPO
-from selfdistill.objectives.srpo import SRPO
-from selfdistill.objectives.tc_rlsd import RLSDAdd, RLSDHybrid
 
 
 class Method(Protocol):
@@ -39,18 +32,21 @@ class Method(Protocol):
         """Token by token, on any micro-batch of it."""
 
 
-METHODS: dict[str, type] = {
-    "grpo": GRPO,
-    "opsd": OPSD,
-    "sdpo": SDPO,
-    "srpo": SRPO,
-    "rlsd": RLSD,
-    "rlcsd": RLCSD,
-    "opsd_ectr": OPSDECTR,
-    "rlsd_ectr": RLSDECTR,
-    "rlsd_add": RLSDAdd,
-    "rlsd_hybrid": RLSDHybrid,
-}
+def _shipped_class(name: str) -> type:
+    """The class of a shipped method: that of its settings where it has a loss, else the one that adds a loss to it."""
+    settings = shipped()[name]
+    if hasattr(settings, "token_loss"):
+        return settings
+    content = vars(importlib.import_module(f"selfdistill.objectives.{name}"))
+    return next(
+        each
+        for each in content.values()
+        if isinstance(each, type) and issubclass(each, settings) and each is not settings
+    )
+
+
+#: Name -> class, of all shipped methods.
+METHODS: dict[str, type] = {name: _shipped_class(name) for name in shipped()}
 _OWN = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 
 
@@ -63,18 +59,20 @@ def build_method(implementation: str, settings: dict[str, Any]) -> Method:
         settings: the class's fields; those left out keep their defaults.
 
     Raises:
-        UserError: for an unknown implementation or setting, or a value that the class refuses.
+        UserError: for an unknown implementation or setting, or a value that is out of range or that the class refuses.
     """
     kind = METHODS[implementation] if implementation in METHODS else _own_class(implementation)
-    fields = [field for field in dataclasses.fields(kind) if field.init]
-    known = [field.name for field in fields]
-    unknown = sorted(set(settings) - set(known))
-    if unknown:
-        raise UserError(f"method {implementation} has no setting {', '.join(unknown)}: it takes {', '.join(known)}")
-    needed = {f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING}
-    if missing := sorted(needed - set(settings)):
-        raise UserError(f"method {implementation} needs a value for {', '.join(missing)}")
-    return kind(**settings)
+    return from_mapping(kind, settings, f"method {implementation}", ("objective",))
+
+
+def published_of(implementation: str) -> dict[str, Any]:
+    """Return what is published of a method, by section, the defaults of its objective among them.
+
+    Raises UserError as `build_method`.
+    """
+    kind = METHODS[implementation] if implementation in METHODS else _own_class(implementation)
+    others = {section: dict(values) for section, values in getattr(kind, "published", {}).items()}
+    return {"objective": defaults(kind), **others}
 
 
 def _own_class(implementation: str) -> type:

@@ -56,10 +56,20 @@ def evidence_watched(evidence: Tensor, mask: Tensor) -> Watched:
     return {"signal/evidence_mean": (evidence, mask), "signal/evidence_abs_mean": (evidence.abs(), mask)}
 
 
+def bounded(evidence: Tensor, bound: float) -> Tensor:
+    """clip(evidence, -bound, bound)."""
+    return evidence.clamp(-bound, bound)
+
+
+def bound_watched(evidence: Tensor, bound: float, mask: Tensor) -> Watched:
+    """Share of tokens whose evidence is over the bound, as TokenLoss.watched."""
+    return {"signal/evidence_clipped_share": ((evidence.abs() > bound).to(evidence), mask)}
+
+
 class AgainstStudent:
     """The part that RLSD and the additive forms share: evidence is teacher minus the current student, detached.
 
-    A subclass is a frozen dataclass with epsilon_low and epsilon_high (clip of the policy ratio; no dual clip), lam and
+    A subclass also has the settings epsilon_low and epsilon_high (clip of the policy ratio; no dual clip), lam and
     lam_decay_steps, and says in `advantages` what becomes of an advantage. A row without hint has evidence 0.
     """
 

@@ -1,31 +1,14 @@
 """OPSD: the student's distribution is drawn to that of a teacher who reads the solution (docs/methods.md, opsd)."""
 
-from dataclasses import dataclass
-
 import torch
 
+from selfdistill.methods.opsd import OPSDSettings
 from selfdistill.objectives.batch import Batch, Needs, Student, Support, Targets, TokenLoss
 from selfdistill.objectives.distillation import clip_watched, distillation_targets, gap_watched, support_divergence
 
 
-@dataclass(frozen=True)
-class OPSD:
-    """Settings and loss of OPSD. Rewards play no part.
-
-    Attributes:
-        beta: mix of the divergence; 0 is KL(teacher || student).
-        token_clip: bound, in nats, of what each id adds to a token's divergence (without full_distribution: of the
-            token's loss); None is off.
-        top_k: ids on which it is taken, the teacher's most likely; 0 is the full vocabulary.
-        tail: one bucket for the mass of all other ids; False renormalises the ids' own.
-        full_distribution: False takes (teacher - student)^2 of the sampled token's log-probs instead.
-    """
-
-    beta: float = 0.0
-    token_clip: float | None = 0.05
-    top_k: int = 100
-    tail: bool = True
-    full_distribution: bool = True
+class OPSD(OPSDSettings):
+    """Settings and loss of OPSD. Rewards play no part."""
 
     @property
     def needs(self) -> Needs:

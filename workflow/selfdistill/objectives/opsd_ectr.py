@@ -1,33 +1,16 @@
 """OPSD-ECTR: the teacher's distribution is sharpened by its contrast with a wrong hint (docs/methods.md, opsd_ectr)."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from selfdistill.methods.opsd_ectr import OPSDECTRSettings
 from selfdistill.objectives.batch import Batch, Needs, Student, Support, Targets, TokenLoss
 from selfdistill.objectives.distillation import clip_watched, distillation_targets, gap_watched
 from selfdistill.objectives.divergences import distributions, divergence
 
 
-@dataclass(frozen=True)
-class OPSDECTR:
-    """Settings and loss of OPSD-ECTR. Rewards play no part but for choosing hints.
-
-    Attributes:
-        beta, token_clip, top_k, tail: of the divergence, as in OPSD.
-        ectr_alpha: a in the target q ~ p_correct^(1 + a) / p_wrong^a; 0 is the correct-hint teacher itself.
-        log_w_floor: lower bound of log p_wrong there, in nats.
-        cw_tau: tokens weigh KL / (KL + cw_tau), KL of the two teachers in nats; 0 is off (all weigh 1).
-    """
-
-    beta: float = 0.0
-    token_clip: float | None = 0.05
-    top_k: int = 100
-    tail: bool = True
-    ectr_alpha: float = 0.5
-    log_w_floor: float = -5.0
-    cw_tau: float = 1.0
+class OPSDECTR(OPSDECTRSettings):
+    """Settings and loss of OPSD-ECTR. Rewards play no part but for choosing hints."""
 
     @property
     def needs(self) -> Needs:

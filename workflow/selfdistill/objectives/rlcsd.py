@@ -3,44 +3,18 @@
 Paper: arXiv 2606.11709, sect. 4, Eq. 10-15; released values and edge cases: docs/methods.md#rlcsd.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from selfdistill.methods.rlcsd import RLCSDSettings
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss, Watched, means
 from selfdistill.objectives.contrast import contrastive_evidence
 from selfdistill.objectives.policy_gradient import clipped_surrogate
 
 
-@dataclass(frozen=True)
-class RLCSD:
-    """Settings and loss of RLCSD.
-
-    Attributes:
-        epsilon: clip of the policy ratio, both sides; no dual clip.
-        tau: scale of the evidence, in nats: tanh(e / tau) is saturated beyond some 2.5 tau.
-        beta, lam: the residual is beta * lam * tanh(e / tau).
-        residual_clip_low, residual_clip_high: bounds of the residual (inactive at the published values).
-        delta: residuals up to this size leave a token unselected.
-        eta: weight of the selected path.
-        one_sided: evidence lp_correct - lp_student in place of the contrast (hint settings 1 and 2).
-        anchor: False replaces A + r by r, without the sign clamp (ablation "no ORM anchor").
-        single_path: True takes one mean over all tokens in place of one a path (ablation).
-    """
-
-    epsilon: float = 0.2
-    tau: float = 0.02
-    beta: float = 1.0
-    lam: float = 0.5
-    residual_clip_low: float = -2.0
-    residual_clip_high: float = 2.0
-    delta: float = 0.02
-    eta: float = 1.0
-    one_sided: bool = False
-    anchor: bool = True
-    single_path: bool = False
+class RLCSD(RLCSDSettings):
+    """Settings and loss of RLCSD."""
 
     @property
     def needs(self) -> Needs:

@@ -1,11 +1,11 @@
 """RLSD-ECTR: RLSD with the contrast of a correct and a wrong hint as its evidence (docs/methods.md, rlsd_ectr)."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from selfdistill.methods.rlsd_ectr import RLSDECTRSettings
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss, means
 from selfdistill.objectives.contrast import contrastive_evidence
@@ -22,15 +22,8 @@ from selfdistill.objectives.modulation import (
 from selfdistill.objectives.policy_gradient import clipped_surrogate
 
 
-@dataclass(frozen=True)
-class RLSDECTR:
+class RLSDECTR(RLSDECTRSettings):
     """Settings and loss of RLSD-ECTR: those of RLSD. Published with one wrong hint; several count by their mean."""
-
-    epsilon_low: float = 0.2
-    epsilon_high: float = 0.2
-    epsilon_w: float = 0.2
-    lam: float = 0.5
-    lam_decay_steps: int = 50
 
     needs: ClassVar[Needs] = Needs(correct_hint=True, wrong_hints=True, mixed_groups=True)
 

@@ -3,38 +3,13 @@
 The official SDPO draws its hints from sibling successes instead (arXiv 2601.20802).
 """
 
-from dataclasses import dataclass
-
-from selfdistill.errors import UserError
+from selfdistill.methods.sdpo import SDPOSettings
 from selfdistill.objectives.batch import Batch, Needs, Student, Support, Targets, TokenLoss
 from selfdistill.objectives.distillation import distillation_targets, gap_watched, stale_ratio, support_divergence
 
 
-@dataclass(frozen=True)
-class SDPO:
-    """Settings and loss of SDPO. Rewards play no part, unless through the hint.
-
-    Attributes:
-        alpha: mix of the divergence; 0.5 is Jensen-Shannon.
-        is_clip: bound of the policy ratio that multiplies a token's divergence, detached.
-        top_k: ids on which it is taken, the student's most likely; 0 is the full vocabulary.
-        tail: one bucket for the mass of all other ids; False renormalises the ids' own.
-        full_distribution: False takes the sampled token's sg(student - teacher) * student instead, whose gradient
-            estimates that of KL(student || teacher): alpha must be 1.
-    """
-
-    alpha: float = 0.5
-    is_clip: float = 2.0
-    top_k: int = 100
-    tail: bool = True
-    full_distribution: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.full_distribution and self.alpha != 1.0:
-            raise UserError(
-                f"objective.full_distribution is false and objective.alpha {self.alpha}: from sampled tokens only the "
-                "reverse divergence can be estimated; set alpha to 1, or full_distribution to true"
-            )
+class SDPO(SDPOSettings):
+    """Settings and loss of SDPO. Rewards play no part, unless through the hint."""
 
     @property
     def needs(self) -> Needs:

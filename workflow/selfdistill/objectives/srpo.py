@@ -1,45 +1,17 @@
 """SRPO: correct rollouts learn by GRPO, wrong ones by distillation from a hinted teacher (docs/methods.md, srpo)."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from selfdistill.errors import UserError
+from selfdistill.methods.srpo import SRPOSettings
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Needs, Student, Support, Targets, TokenLoss, means
 from selfdistill.objectives.distillation import gap_watched, stale_ratio, support_divergence
 from selfdistill.objectives.policy_gradient import clipped_surrogate
 
-ROUTINGS = ("verifier", "advantage_sign")
 
-
-@dataclass(frozen=True)
-class SRPO:
-    """Settings and loss of SRPO.
-
-    Attributes:
-        alpha, is_clip, top_k, tail: of the distillation, as in SDPO.
-        entropy_beta: distilled tokens weigh exp(-entropy_beta H) over its mean (weighted like the loss), H the
-            teacher's entropy in nats.
-        routing: what goes to GRPO: "verifier", correct rollouts; "advantage_sign", rollouts with A > 0, so that groups
-            of one outcome are distilled (the released code, docs/departures.md D7). A rollout without hint always does.
-        epsilon_low, epsilon_high, dual_clip: of the GRPO branch.
-    """
-
-    alpha: float = 0.5
-    is_clip: float = 2.0
-    top_k: int = 100
-    tail: bool = True
-    entropy_beta: float = 1.0
-    routing: str = "verifier"
-    epsilon_low: float = 0.2
-    epsilon_high: float = 0.2
-    dual_clip: float = 3.0
-
-    def __post_init__(self) -> None:
-        if self.routing not in ROUTINGS:
-            raise UserError(f"objective.routing is {self.routing!r}, expected one of {', '.join(ROUTINGS)}")
+class SRPO(SRPOSettings):
+    """Settings and loss of SRPO."""
 
     @property
     def needs(self) -> Needs:

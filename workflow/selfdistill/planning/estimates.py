@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selfdistill.methods.catalogue import shipped
 from selfdistill.planning import measured
 from selfdistill.planning.measured import step_work
 from selfdistill.study.paths import DRAWS_FOLDER, RUN_FOLDER
@@ -26,8 +27,6 @@ PAPER_GPUS = 8
 PAPER_WORK = 64 * 8 * 16384
 #: Tokens that one of the paper's GPUs drew in a second: grpo's 512 responses of some 8,300 tokens, in 503.8 s on 8.
 PAPER_TOKENS_PER_SECOND = 512 * 8300 / 503.8 / PAPER_GPUS
-#: Losses without published seconds -> the published one that reads about as much.
-_STANDS_FOR = {"opsd_ectr": "opsd", "rlsd_ectr": "rlcsd", "rlsd_add": "rlsd", "rlsd_hybrid": "rlsd"}
 
 #: Of the limit, in the mean: the paper's training responses are half as long as they may be. Assumed of evaluation too.
 RESPONSE_SHARE = 0.5
@@ -206,7 +205,8 @@ def published_seconds(implementation: str) -> tuple[float, str]:
     A loss without any has those of the one that reads about as much; a loss of the user's own has the slowest.
     """
     table = _published()
-    row = _STANDS_FOR.get(implementation, implementation)
+    kind = shipped().get(implementation)
+    row = (kind.costs_like if kind else "") or implementation
     row = row if row in table else max(table, key=table.__getitem__)
     return table[row], row
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from selfdistill.errors import UserError
 from selfdistill.randomness import Key
+from selfdistill.study.run_settings import RolloutSettings, ValidationSettings
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class SamplingSettings:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+
+    @classmethod
+    def of(cls, section: RolloutSettings | ValidationSettings) -> "SamplingSettings":
+        """Return those of a section of a run's settings."""
+        return cls(section.max_response_tokens, section.temperature, section.top_p, section.top_k)
 
 
 @dataclass(frozen=True)

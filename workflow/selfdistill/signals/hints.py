@@ -11,42 +11,12 @@ from dataclasses import dataclass
 
 from selfdistill.objectives.batch import Needs
 from selfdistill.randomness import Key, generator
+from selfdistill.study.run_settings import HintSettings
 from selfdistill.tasks.prompts import Hint
 
-SOURCES = ("none", "self_rollout", "gt_cot")
-TRUNCATIONS = ("hint_body", "left")
 #: Why a rollout has no hints. The first two concern whole groups, whose advantages are zero; by the last the method
 #: would not use any.
 REASONS = ("all_correct", "all_wrong", "no_usable_wrong", "lone_correct", "lone_wrong", "not_needed")
-
-
-@dataclass(frozen=True)
-class HintSettings:
-    """How hints are chosen and shown.
-
-    Attributes:
-        source: of the correct hint: "self_rollout", "gt_cot", or "none" for methods without a teacher.
-        mode: "solution_answer" or "answer_only".
-        framing: the template's framing sentence (tasks.prompts.FRAMINGS).
-        k_max: most wrong hints a rollout; 1 is the ablation without marginalisation. Methods that compare
-            distributions read one, whatever this is.
-        max_tokens: of solution and answer together; the same for correct and wrong hints.
-        truncation: what a longer hint costs. "hint_body": the solution loses its beginning, the template nothing.
-            "left": hints stay whole, and a prompt that does not fit loses its beginning: chat header, problem, then
-            hint (preset as_published, docs/departures.md D15).
-        lone_targets: "keep" leaves rollouts without a possible hint on the unmodulated path (preset corrected),
-            "drop" takes them out of the batch (preset as_published, docs/departures.md D10).
-        allow_self: a rollout may be its own hint (ablation).
-    """
-
-    source: str = "none"
-    mode: str = "solution_answer"
-    framing: str = "neutral"
-    k_max: int = 4
-    max_tokens: int = 16384
-    truncation: str = "hint_body"
-    lone_targets: str = "keep"
-    allow_self: bool = False
 
 
 @dataclass(frozen=True)

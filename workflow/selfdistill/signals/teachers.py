@@ -1,7 +1,6 @@
 """Whose weights the teacher has: initial, live, a snapshot every so often, a moving average, or a trust region."""
 
 import copy
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,31 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from selfdistill.models.loading import cast_weights
-
-KINDS = ("none", "initial", "live", "snapshot", "ema", "trust_region")
-CLOCKS = ("training_steps", "optimizer_steps")
-
-
-@dataclass(frozen=True)
-class TeacherSettings:
-    """Which weights score the hinted contexts.
-
-    Attributes:
-        kind: "initial" (frozen base), "live" (the student itself), "snapshot" (copied from the student at every
-            `sync_interval`-th tick), "ema" (shadow <- decay * shadow + (1 - decay) * student at every tick),
-            "trust_region" (logits of the frozen base and of the student, mixed: SDPO paper A.2), "none".
-        sync_interval: ticks between snapshots.
-        ema_decay: of the moving average.
-        clock: what ticks: "training_steps" (the papers; preset corrected) or "optimizer_steps" (preset as_published,
-            docs/departures.md D4: several a training step).
-        student_share: c of the trust region's logits (1 - c) base + c student.
-    """
-
-    kind: str = "none"
-    sync_interval: int = 10
-    ema_decay: float = 0.95
-    clock: str = "training_steps"
-    student_share: float = 0.05
+from selfdistill.study.run_settings import TeacherSettings
 
 
 class TeacherSchedule:

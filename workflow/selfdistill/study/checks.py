@@ -1,13 +1,15 @@
 """What is checked of a configuration that no JSON schema can say."""
 
+import contextlib
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from selfdistill.errors import UserError
-from selfdistill.schemas import KeyPath, canonical, schema
+from selfdistill.methods.catalogue import shipped
+from selfdistill.schemas import KeyPath, canonical
 from selfdistill.study.config_files import value_at
 from selfdistill.study.data import GENERATED, HUB
 from selfdistill.study.matrix import AXES, BASE
@@ -60,18 +62,13 @@ def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: st
         raise UserError(
             f"{where}: rollout.prompts_per_step {step} is no multiple of update.prompts_per_update {update}; change one"
         )
-    objective = settings["objective"]
-    if settings["implementation"] == "sdpo" and not objective["full_distribution"] and objective["alpha"] != 1:
-        raise UserError(
-            f"{where}: objective.full_distribution false needs objective.alpha 1, found {objective['alpha']}: sampled "
-            "tokens can estimate the reverse divergence only; change one"
-        )
+    if kind := shipped().get(settings["implementation"]):
+        with _told(where):
+            kind(**settings["objective"])
     if settings["trainer"] == "verl":
         files = dict.fromkeys(("train_file", "val_file", "model", "state"), "anywhere")
-        try:
+        with _told(where):
             hydra_overrides(settings, **files, **machine, attention="sdpa")
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from None
     elif settings["rollout"]["engine"] == "vllm":
         raise UserError(
             f"{where}: rollout.engine with trainer local: expected one of own, transformers, found 'vllm'; change it, "
@@ -79,9 +76,18 @@ def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: st
         )
 
 
+@contextlib.contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Put a place before the message of a UserError."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
 def _check_methods(study: "Study") -> None:
     config = study.config
-    implementations = list(schema("objectives")["properties"])
+    implementations = list(shipped())
     for method, entry in config["methods"].items():
         if ":" not in (name := entry["implementation"]):
             at = ("methods", method, "implementation")

@@ -13,7 +13,8 @@ from selfdistill.study.known_names import KnownNames
 from selfdistill.study.layer_order import LAYERS
 from selfdistill.study.matrix import BASE
 from selfdistill.study.models import BaseModels
-from selfdistill.study.objective_keys import ObjectiveKeys, source_sha256
+from selfdistill.study.objective_keys import ObjectiveKeys
+from selfdistill.study.own_source import source_sha256
 
 #: Keys of a run's `verl` section that are about the machine: no part of its settings, so a change retrains nothing.
 _MACHINE = ("nodes", "gpus_per_node")

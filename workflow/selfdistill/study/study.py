@@ -20,6 +20,7 @@ from selfdistill.study.layers import RunSettings
 from selfdistill.study.matrix import BASE, Matrix, Run
 from selfdistill.study.models import BaseModels
 from selfdistill.study.objective_keys import ObjectiveKeys
+from selfdistill.study.registered_methods import with_shipped
 from selfdistill.study.yaml_text import check_expansion, read_settings
 
 
@@ -36,6 +37,7 @@ class Study:
         lock: what files of the hub are held to (see `selfdistill.hub.lock`).
         elsewhere: where values come from that no file has, for messages; None: --config.
         placed: from the path that a rule declares to where the file lies: elsewhere under a module's `prefix`.
+        own_objectives: method -> JSON schema of its objective, where a class of the user's own was asked for it.
     """
 
     config: Mapping[str, Any]
@@ -43,6 +45,7 @@ class Study:
     lock: Lock = dataclasses.field(default_factory=lambda: {DATASETS: {}, MODELS: {}})
     elsewhere: str | None = None
     placed: Callable[[str], str] = str
+    own_objectives: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def config_files(self) -> ConfigFiles:
@@ -62,7 +65,7 @@ class Study:
     @functools.cached_property
     def objectives(self) -> ObjectiveKeys:
         """Keys of each method's objective."""
-        return ObjectiveKeys(self.config, self.config_files)
+        return ObjectiveKeys(self.config, self.config_files, self.own_objectives)
 
     @functools.cached_property
     def data_sets(self) -> DataSets:
@@ -259,9 +262,9 @@ def load_study(
     written.check()
     check_expansion(config, written.elsewhere)
     refuse_odd_keys(config)
-    config = written.ordered({"variants": {}, "overrides": {}, **config})
+    config, own = with_shipped(written.ordered({"variants": {}, "overrides": {}, **config}), written)
     config = checked(config, schema("config"), origin=written.origin)
-    study = Study(config, files, read_lock(lock_file), elsewhere, placed)
+    study = Study(config, files, read_lock(lock_file), elsewhere, placed, own)
     check_study(study)
     return study
 

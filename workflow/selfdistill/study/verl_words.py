@@ -11,11 +11,41 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfdistill.errors import UserError
+from selfdistill.methods.setting import defaults
+from selfdistill.study.config_files import value_at
+from selfdistill.study.run_settings import RunSettings
 
+_MODEL = "actor_rollout_ref.model"
+#: Sections of a run that are sections of the tree `selfdistill`; of `verl`, head_rows alone is one of it.
+_SECTIONS = [name for name in defaults(RunSettings) if name not in ("preset", "trainer", "steps", "checkpoint", "verl")]
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16"}
 #: Text that Hydra takes for text as it stands; everything else is quoted.
 _PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_/][\w./]*", re.IGNORECASE)
 _WORD = re.compile(r"(?:\+{0,2}|~)(?P<key>[A-Za-z_]\w*(?:\.\w+)*)=[^\s\"'\\]*")
+
+
+#: Settings of a run that verl has a key for -> the key. What verl has none for is in the tree `selfdistill`.
+NATIVE = {
+    "rollout.prompts_per_step": "data.train_batch_size",
+    "rollout.max_prompt_tokens": "data.max_prompt_length",
+    "rollout.group_size": "actor_rollout_ref.rollout.n",
+    "rollout.temperature": "actor_rollout_ref.rollout.temperature",
+    "rollout.top_p": "actor_rollout_ref.rollout.top_p",
+    "rollout.top_k": "actor_rollout_ref.rollout.top_k",
+    "optimizer.learning_rate": "actor_rollout_ref.actor.optim.lr",
+    "optimizer.weight_decay": "actor_rollout_ref.actor.optim.weight_decay",
+    "optimizer.warmup_steps": "actor_rollout_ref.actor.optim.lr_warmup_steps",
+    "optimizer.max_grad_norm": "actor_rollout_ref.actor.optim.clip_grad",  # the one that the FSDP engine reads
+    "update.prompts_per_update": "actor_rollout_ref.actor.ppo_mini_batch_size",
+    "update.micro_batch_tokens": "actor_rollout_ref.actor.ppo_max_token_len_per_gpu",
+    "validation.draws": "actor_rollout_ref.rollout.val_kwargs.n",
+    "validation.temperature": "actor_rollout_ref.rollout.val_kwargs.temperature",
+    "validation.top_p": "actor_rollout_ref.rollout.val_kwargs.top_p",
+    "validation.top_k": "actor_rollout_ref.rollout.val_kwargs.top_k",
+    "validation.every": "trainer.test_freq",
+    "checkpoint.every": "trainer.save_freq",
+    "steps": "trainer.total_training_steps",
+}
 
 
 def hydra_overrides(
@@ -49,12 +79,11 @@ def hydra_overrides(
     gpus = max(gpus, 1) if cpu else gpus
     _refuse(config, gpus * nodes, attention)
     words = {
-        **_data(config, train_file, val_file),
-        "algorithm.adv_estimator": "grpo",
-        "algorithm.use_kl_in_reward": False,
-        **_model(config, model, attention),
-        **_workers(config),
-        **_rollout(config),
+        "data.train_files": os.path.abspath(train_file),
+        "data.val_files": os.path.abspath(val_file),
+        "actor_rollout_ref.model.path": os.path.abspath(model),
+        f"+{_MODEL}.override_config.attn_implementation": attention,
+        **science(config),
         **_trainer(config, state, gpus, nodes),
         **(_cpu() if cpu else {}),
         **(_own_ray(gpus if cpu else None) if nodes == 1 else {}),
@@ -65,12 +94,25 @@ def hydra_overrides(
     return [f"{key}={_value(value)}" for key, value in words.items()] + list(own)
 
 
-def _data(config: Mapping[str, Any], train_file: str | os.PathLike, val_file: str | os.PathLike) -> dict[str, Any]:
+def science(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return key -> value of what a run's settings decide among verl's own keys: nothing of files and machines.
+
+    Args:
+        config: a resolved run config with trainer verl.
+    """
     return {
-        "data.train_files": os.path.abspath(train_file),
-        "data.val_files": os.path.abspath(val_file),
-        "data.train_batch_size": config["rollout"]["prompts_per_step"],
-        "data.max_prompt_length": config["rollout"]["max_prompt_tokens"],
+        **{key: value_at(config, name.split(".")) for name, key in NATIVE.items()},
+        **_data(config),
+        "algorithm.adv_estimator": "grpo",
+        "algorithm.use_kl_in_reward": False,
+        **_model(config),
+        **_workers(config),
+        **_rollout(config),
+    }
+
+
+def _data(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "data.max_response_length": _longest_response(config),
         "data.shuffle": False,
         "data.validation_shuffle": False,
@@ -82,14 +124,11 @@ def _data(config: Mapping[str, Any], train_file: str | os.PathLike, val_file: st
     }
 
 
-def _model(config: Mapping[str, Any], model: str | os.PathLike, attention: str) -> dict[str, Any]:
-    at = "actor_rollout_ref.model"
+def _model(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        f"{at}.path": os.path.abspath(model),
-        f"{at}.trust_remote_code": False,
-        f"{at}.use_remove_padding": config["verl"]["packed"],
-        f"{at}.enable_gradient_checkpointing": config["verl"]["gradient_checkpointing"],
-        f"+{at}.override_config.attn_implementation": attention,
+        f"{_MODEL}.trust_remote_code": False,
+        f"{_MODEL}.use_remove_padding": config["verl"]["packed"],
+        f"{_MODEL}.enable_gradient_checkpointing": config["verl"]["gradient_checkpointing"],
     }
 
 
@@ -102,14 +141,8 @@ def _workers(config: Mapping[str, Any]) -> dict[str, Any]:
     compute = {"param_dtype": _DTYPES[verl["dtype"]], "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
     return {
         f"{actor}.strategy": "fsdp2",
-        f"{actor}.optim.lr": optimizer["learning_rate"],
-        f"{actor}.optim.weight_decay": optimizer["weight_decay"],
-        f"{actor}.optim.lr_warmup_steps": optimizer["warmup_steps"],
-        f"{actor}.optim.clip_grad": optimizer["max_grad_norm"],  # the one that the FSDP engine reads
-        f"{actor}.grad_clip": optimizer["max_grad_norm"],  # and the one that verl's documentation names
-        f"{actor}.ppo_mini_batch_size": update["prompts_per_update"],
+        f"{actor}.grad_clip": optimizer["max_grad_norm"],  # the one that verl's documentation names, beside clip_grad
         f"{actor}.use_dynamic_bsz": True,
-        f"{actor}.ppo_max_token_len_per_gpu": update["micro_batch_tokens"],
         f"{actor}.use_kl_loss": update["kl_coef"] > 0 or config["teacher"]["kind"] == "initial",
         f"{actor}.use_torch_compile": False,
         f"{actor}.fsdp_config.model_dtype": master,
@@ -133,9 +166,6 @@ def _rollout(config: Mapping[str, Any]) -> dict[str, Any]:
     at = "actor_rollout_ref.rollout"
     return {
         f"{at}.name": "vllm",
-        f"{at}.n": rollout["group_size"],
-        f"{at}.temperature": rollout["temperature"],
-        f"{at}.top_p": rollout["top_p"],
         f"{at}.top_k": rollout["top_k"] or -1,
         f"{at}.seed": config["seed"],
         f"{at}.calculate_log_probs": True,
@@ -150,10 +180,7 @@ def _rollout(config: Mapping[str, Any]) -> dict[str, Any]:
         f"{at}.load_format": "auto",
         f"{at}.log_prob_use_dynamic_bsz": True,
         f"{at}.log_prob_max_token_len_per_gpu": verl["score_tokens"],
-        f"{at}.val_kwargs.n": validation["draws"],
         f"{at}.val_kwargs.do_sample": validation["temperature"] > 0,
-        f"{at}.val_kwargs.temperature": validation["temperature"],
-        f"{at}.val_kwargs.top_p": validation["top_p"],
         f"{at}.val_kwargs.top_k": validation["top_k"] or -1,
     }
 
@@ -166,10 +193,7 @@ def _trainer(config: Mapping[str, Any], state: str | os.PathLike, gpus: int, nod
         "trainer.logger": ["console"],
         "trainer.project_name": "selfdistill",
         "trainer.experiment_name": f"{config['task']}/{config['model']}/{config['variant']}/seed{config['seed']}",
-        "trainer.total_training_steps": config["steps"],
         "trainer.total_epochs": config["steps"],  # an epoch has one step at least, so the steps alone end a run
-        "trainer.save_freq": config["checkpoint"]["every"],
-        "trainer.test_freq": config["validation"]["every"],
         "trainer.val_before_train": True,
         "trainer.default_local_dir": os.path.join(os.path.abspath(state), "checkpoints"),
         "trainer.resume_mode": "auto",
@@ -211,34 +235,25 @@ def _own_ray(workers: int | None) -> dict[str, Any]:
 
 
 def _own(config: Mapping[str, Any], state: str | os.PathLike) -> dict[str, Any]:
-    """The `selfdistill` tree: what verl has no key for."""
-    rollout, update, validation = config["rollout"], config["update"], config["validation"]
-    teacher = {key: config["teacher"][key] for key in ("kind", "sync_interval", "ema_decay", "clock")}
+    """The `selfdistill` tree: the sections of the run, but for what verl has a key for."""
+    sections = {name: without_native(name, config[name]) for name in config if name in _SECTIONS}
     values = {
         "implementation": config["implementation"],
-        "objective": config["objective"],
+        "preset": config["preset"],
         "seed": config["seed"],
-        "aggregation": update["aggregation"],
-        "kl_coef": update["kl_coef"],
-        "old_logprobs": rollout["old_logprobs"],
-        "importance_threshold": rollout["importance_threshold"],
-        "teacher": teacher,
-        "hints": config["hints"],
-        "chat": config["chat"],
-        "null_contrast_rollouts": config["guards"]["null_contrast_rollouts"],
-        "records": config["records"],
+        **{name: part for name, part in sections.items() if part},
+        "verl": {"head_rows": config["verl"]["head_rows"]},
         "grader": config["grader"],
         **({"grading": config["grading"]} if "grading" in config else {}),
-        "first_role_counts": config["reward"]["first_role_counts"],
-        "shuffle_rewards": config["reward"]["shuffle"],
-        "max_response_tokens": rollout["max_response_tokens"],
-        "validation_response_tokens": validation["max_response_tokens"],
-        "validation_problems": validation["problems"],
         "benchmarks": config["benchmarks"],
-        "head_rows": config["verl"]["head_rows"],
         "state": os.path.abspath(state),
     }
     return {f"+selfdistill.{key}": value for key, value in values.items()}
+
+
+def without_native(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a section that verl has no key for."""
+    return {key: value for key, value in values.items() if f"{section}.{key}" not in NATIVE}
 
 
 def _longest_response(config: Mapping[str, Any]) -> int:

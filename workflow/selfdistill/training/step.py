@@ -25,11 +25,11 @@ from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.guards import over_uniform, teacher_guards
 from selfdistill.signals.hints import Assignment, Candidate, assign_hints, hint_metrics, without_unread
 from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, TeacherScores, score_contexts
+from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.prompts import Hint, student_prompt
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.engine import Engine
 from selfdistill.training.recorder import chosen_rows, rollout_facts, token_facts
-from selfdistill.training.settings import StepSettings
 from selfdistill.training.update import update_metrics
 
 
@@ -74,7 +74,7 @@ class StepRollouts:
 class TrainingStep:
     """Turns the rollouts of a step into updates of an engine's model. No step depends on what it keeps of the last."""
 
-    def __init__(self, settings: StepSettings, tokenizer: PreTrainedTokenizerBase, engine: Engine):
+    def __init__(self, settings: TrainingSettings, tokenizer: PreTrainedTokenizerBase, engine: Engine):
         """Raises UserError where the method cannot be had with the other settings."""
         self.settings, self._engine, self._tokenizer = settings, engine, tokenizer
         self.method = build_method(settings.implementation, settings.objective)
@@ -101,12 +101,12 @@ class TrainingStep:
         """Training step `number`, counted from 1; returns its metrics."""
         self._timings, self._recorded, engine = {}, None, self._engine
         rewards = self._rewards(rollouts, number)
-        groups = torch.arange(len(rewards), device=engine.device) // self.settings.group_size
+        groups = torch.arange(len(rewards), device=engine.device) // self.settings.rollout.group_size
         metrics = _rollout_metrics(rollouts, rewards)
         with self.timed("old_logprobs"):
             batch, measured = self._base_batch(rollouts, rewards, group_advantages(rewards, groups), number)
         metrics |= measured
-        if self.settings.kl_coef:
+        if self.settings.update.kl_coef:
             with self.timed("reference"):
                 scores = engine.scorer("initial")(rollouts.sequences, batch.response_mask.shape[1])
             batch = batch.extended(reference_logprobs=scores.logprobs)
@@ -126,7 +126,7 @@ class TrainingStep:
 
     def _rewards(self, rollouts: StepRollouts, number: int) -> Tensor:
         rewards = torch.tensor([float(each) for each in rollouts.correct], device=self._engine.device)
-        if self.settings.shuffle_rewards:
+        if self.settings.reward.shuffle:
             order = generator(self.settings.seed, "shuffled rewards", number).permutation(len(rewards))
             rewards = rewards[torch.from_numpy(order)]
         return rewards
@@ -140,19 +140,19 @@ class TrainingStep:
         batch = Batch(response_mask=mask, advantages=advantages, old_logprobs=sampled, step=number)
         batch = batch.extended(correct=rewards > 0)
         unknown = rollouts.entropy is None
-        if self.settings.old_logprobs == "sampler" and not unknown:
+        if self.settings.rollout.old_logprobs == "sampler" and not unknown:
             return batch, {}
         scores = self._engine.scorer("student")(rollouts.sequences, mask.shape[1], Query(entropy=unknown))
         measured = {"actor/entropy": mean_over(scores.entropy, mask)} if unknown else {}
         measured["rollout/logprob_gap_abs_mean"] = mean_over((scores.logprobs - sampled).abs(), mask)
-        if self.settings.old_logprobs == "sampler":
+        if self.settings.rollout.old_logprobs == "sampler":
             return batch, measured
-        threshold = self.settings.importance_threshold
+        threshold = self.settings.rollout.importance_threshold
         weights = None if threshold is None else importance_weights(scores.logprobs, sampled, threshold)
         return batch.extended(old_logprobs=scores.logprobs, importance=weights), measured
 
     def _hints(self, rollouts: StepRollouts, rewards: Tensor, number: int) -> list[Assignment]:
-        size, assignments = self.settings.group_size, []
+        size, assignments = self.settings.rollout.group_size, []
         for prompt in range(len(rollouts.responses) // size):
             rows = range(prompt * size, (prompt + 1) * size)
             group = [Candidate(float(rewards[i]), rollouts.texts[i], rollouts.answers[i]) for i in rows]
@@ -167,7 +167,7 @@ class TrainingStep:
     ) -> dict[str, float]:
         """Optimizer steps over consecutive shares of the prompts; each share is a global batch of its own."""
         rate = self.settings.rate(number)
-        share = self.settings.prompts_per_update * self.settings.group_size
+        share = self.settings.update.prompts_per_update * self.settings.rollout.group_size
         records, skipped = [], 0
         for begin in range(0, len(batch.advantages), share):
             rows = list(range(begin, begin + share))
@@ -193,12 +193,12 @@ class TrainingStep:
             return {}, False
         if contexts is not None:
             batch, metrics = self._with_signal(sequences, batch, contexts)
-        targets = self.method.targets(batch, settings.aggregation)
+        targets = self.method.targets(batch, settings.update.aggregation)
         if not targets.weights.any():
             return metrics, False
         if self._recorded is not None:
             self._record(sequences, batch, targets, begin)
-        kl_weights = settings.kl_coef * token_weights(kept, settings.aggregation, batch.rollouts)
+        kl_weights = settings.update.kl_coef * token_weights(kept, settings.update.aggregation, batch.rollouts)
         # Rows without any weight are not forwarded: they left the batch, or the method wants nothing of them.
         live = ((targets.weights != 0) | (kl_weights != 0)).any(dim=1).nonzero()[:, 0]
         with self.timed("update"):
@@ -227,7 +227,7 @@ class TrainingStep:
             scores = score_contexts(teacher, contexts, sequences.responses, batch.response_mask.shape[1], query)
         batch = batch.extended(**scores.tensors)
         with self.timed("guards"):
-            rollouts = self.settings.null_contrast_rollouts
+            rollouts = self.settings.guards.null_contrast_rollouts
             guards = teacher_guards(teacher, contexts, sequences.responses, scores, rollouts)
         return batch, _teacher_metrics(scores, batch, teacher.vocabulary) | guards
 
@@ -262,7 +262,7 @@ class TrainingStep:
             self._recorded = {
                 i: rollout_facts(
                     step=number,
-                    place=divmod(i, settings.group_size),
+                    place=divmod(i, settings.rollout.group_size),
                     problem=rollouts.problems[i],
                     response=rollouts.responses[i],
                     correct=rollouts.correct[i],

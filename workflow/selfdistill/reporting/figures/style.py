@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from matplotlib.colors import to_hex, to_rgb
 
-#: Matplotlib dash patterns: offset, (on, off, ...) in multiples of the line width.
-_DASHES = ("solid", (0, (5, 1.5)), (0, (3, 1.2, 1, 1.2)), (0, (1, 1)))
-_HATCHES = ("", "////", "....", "xxxx")
+from selfdistill.methods.catalogue import shipped
+from selfdistill.methods.method import DASHES, HATCHES, Line
+
 #: No two of a family's first eight variants share a marker, nor of its first twelve both shade and dash pattern.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 #: Towards which grey level a variant's colour is mixed, and how far. Lighter ones would fade on white paper.
@@ -24,26 +24,17 @@ class Style:
     """How a variant is drawn: colour (hex), line style and marker (matplotlib), hatch of its bars."""
 
     colour: str
-    line: str | tuple[int, tuple[float, ...]] = "solid"
+    line: Line = "solid"
     hatch: str = ""
     marker: str = ""
 
 
-METHODS: dict[str, Style] = {
-    "base": Style("#595959", _DASHES[3]),
-    "grpo": Style("#0072B2"),
-    "opsd": Style("#E69F00"),
-    "sdpo": Style("#009E73", _DASHES[2]),
-    "srpo": Style("#CC79A7", (0, (5, 1.2, 1, 1.2, 1, 1.2))),
-    "rlsd": Style("#56B4E9"),
-    "rlcsd": Style("#D55E00"),
-    "opsd_ectr": Style("#E69F00", _DASHES[1], _HATCHES[1]),
-    "rlsd_ectr": Style("#56B4E9", _DASHES[1], _HATCHES[1]),
-    "rlsd_add": Style("#56B4E9", _DASHES[2], _HATCHES[2]),
-    "rlsd_hybrid": Style("#56B4E9", _DASHES[3], _HATCHES[3]),
+#: Of the untrained model, and of each shipped method.
+METHODS: dict[str, Style] = {"base": Style("#595959", DASHES[3])} | {
+    name: Style(kind.look.colour, kind.look.line, kind.look.hatch) for name, kind in shipped().items() if kind.look
 }
-#: For a method of the user's own, until it gets a line above.
-UNLISTED = Style("#000000", _DASHES[3])
+#: For a method without a look of its own.
+UNLISTED = Style("#000000", DASHES[3])
 
 
 def family(method: str) -> str:
@@ -77,8 +68,8 @@ def _varied(style: Style, place: int) -> Style:
     """The look of a method's variant; place 0 is the method's own."""
     if place == 0:
         return style
-    lines = (style.line, *(d for d in _DASHES if d != style.line))
-    hatches = (style.hatch, *(h for h in _HATCHES if h != style.hatch))
+    lines = (style.line, *(d for d in DASHES if d != style.line))
+    hatches = (style.hatch, *(h for h in HATCHES if h != style.hatch))
     grey, share = _SHADES[place % len(_SHADES)]
     return replace(
         style,

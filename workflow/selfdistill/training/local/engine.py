@@ -9,8 +9,8 @@ from selfdistill.objectives.methods import Method
 from selfdistill.scoring.scorer import ModelScorer, micro_batches, read_responses, token_budget, worthwhile_schedule
 from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.scoring.shared_prefixes import backward_with_prefixes
-from selfdistill.signals.teachers import Teacher, TeacherSettings, frozen_copy
-from selfdistill.training.local.settings import OptimizerSettings
+from selfdistill.signals.teachers import Teacher, frozen_copy
+from selfdistill.study.run_settings import OptimizerSettings, TeacherSettings
 from selfdistill.training.update import Sums, added, micro_batch_update, read_by_loss
 
 

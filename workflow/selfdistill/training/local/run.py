@@ -19,9 +19,9 @@ from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
 from selfdistill.runs.records import StepRecords
 from selfdistill.runs.state_folder import StateFolder
 from selfdistill.study.paths import MODEL, RUN_FILES
+from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.graders import Graded, grade_response
 from selfdistill.tasks.schema import Problem, read_problems
-from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.local.trainer import LocalTrainer
 from selfdistill.training.progress import progress_line
 from selfdistill.training.updates import UpdateWatch
@@ -74,7 +74,7 @@ def _finish(
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(not torch.cuda.is_available())
     torch.utils.deterministic.fill_uninitialized_memory = False  # a twentieth of a rollout's time; nothing reads it
-    settings = LocalSettings.from_config(config)
+    settings = TrainingSettings.from_config(config)
     trainer = _build(settings, config, train_file, val_file, base_model, report)
     saved = state.load_checkpoint(report)
     log, records = MetricsLog(state.path, saved[1].get("log", "") if saved else ""), StepRecords(state.path)
@@ -115,7 +115,7 @@ def _finish(
 
 
 def _build(
-    settings: LocalSettings,
+    settings: TrainingSettings,
     config: dict[str, Any],
     train_file: Path,
     val_file: Path,

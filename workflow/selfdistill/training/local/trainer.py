@@ -15,14 +15,14 @@ from selfdistill.models.first_day import check_lengths, check_model
 from selfdistill.models.saving import check_savable, save_model
 from selfdistill.objectives.methods import build_method
 from selfdistill.sampling.decode import DecodeLoop
-from selfdistill.sampling.interface import Rollout, Sampler
+from selfdistill.sampling.interface import Rollout, Sampler, SamplingSettings
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.sampling.trial import check_sampler
+from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.graders import Graded
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.local.engine import LocalEngine
-from selfdistill.training.local.settings import LocalSettings
 from selfdistill.training.step import StepRollouts, TrainingStep
 
 Grade = Callable[[str, Problem], Graded]
@@ -33,7 +33,7 @@ class LocalTrainer:
 
     def __init__(
         self,
-        settings: LocalSettings,
+        settings: TrainingSettings,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         train_problems: Sequence[Problem],
@@ -58,7 +58,7 @@ class LocalTrainer:
             temperature=settings.rollout.temperature,
             keep_initial=settings.update.kl_coef > 0,
         )
-        self._step = TrainingStep(settings.step, tokenizer, self._engine)
+        self._step = TrainingStep(settings, tokenizer, self._engine)
         self._sampler = _sampler(settings.rollout.engine, model, tokenizer, settings.chat)
         self._train = [(p, self._encode(p, training=True)) for p in train_problems]
         self._validation = {
@@ -92,7 +92,7 @@ class LocalTrainer:
             for prompt in range(rollout.prompts_per_step)
             for member in range(rollout.group_size)
         ]
-        rollouts = self._sampler.sample(prompts, rollout.sampling, keys)
+        rollouts = self._sampler.sample(prompts, SamplingSettings.of(rollout), keys)
         texts = [self._text(r) for r in rollouts]
         graded = [self._grade(text, problem) for text, problem in zip(texts, problems, strict=True)]
         return StepRollouts(
@@ -118,7 +118,7 @@ class LocalTrainer:
         for benchmark, problems in self._validation.items():
             rows = [(p, ids, draw) for p, ids in problems for draw in range(validation.draws)]
             keys = [(self.settings.seed, "validation", p.id, draw) for p, _, draw in rows]
-            rollouts = self._sampler.sample([ids for _, ids, _ in rows], validation.sampling, keys)
+            rollouts = self._sampler.sample([ids for _, ids, _ in rows], SamplingSettings.of(validation), keys)
             right = [self._grade(self._text(r), p).correct for r, (p, _, _) in zip(rollouts, rows, strict=True)]
             metrics[f"val/{benchmark}/mean@{validation.draws}"] = float(np.mean(right))
         return metrics | {"timing_s/validation": time.monotonic() - began}
@@ -156,6 +156,8 @@ class LocalTrainer:
 
 
 def _sampler(engine: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: ChatSettings) -> Sampler:
-    kind = {"own": DecodeLoop, "transformers": TransformersGenerate}[engine]
+    kinds = {"own": DecodeLoop, "transformers": TransformersGenerate}
+    if (kind := kinds.get(engine)) is None:
+        raise UserError(f"run config: rollout.engine: expected one of {', '.join(kinds)}, found {engine!r}; change it")
     ends = end_ids(model, tokenizer, chat)
     return kind(model, tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0], ends)

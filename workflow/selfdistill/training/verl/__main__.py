@@ -20,7 +20,7 @@ from verl.utils.config import validate_config
 
 from selfdistill.errors import UserError
 from selfdistill.training.verl.checks import check_gpus, check_model, check_prompts_of
-from selfdistill.training.verl.settings import VerlSettings
+from selfdistill.training.verl.published import fill_in
 from selfdistill.training.verl.watchdog import leave_reason
 from selfdistill.training.verl.wiring import wire_up
 
@@ -39,11 +39,11 @@ def main(words: Sequence[str]) -> int:
     try:
         with initialize_config_module("verl.trainer.config", version_base=None):
             config = compose("ppo_trainer", overrides=list(words))
-        settings = VerlSettings.from_hydra(config)
-        wire_up(config)
+        fill_in(config, words)
+        settings = wire_up(config)
         longest = config.data.max_prompt_length + config.data.max_response_length
         check_model(config.actor_rollout_ref.model.path, longest)
-        check_prompts_of(config.actor_rollout_ref.model.path, settings.step.chat)
+        check_prompts_of(config.actor_rollout_ref.model.path, settings.run.chat)
         if config.trainer.device == "cuda":
             check_gpus(config.trainer.n_gpus_per_node, config.trainer.nnodes)
         validate_config(config, need_reference_policy(config), need_critic(config))

@@ -1,43 +1,26 @@
 """A verl configuration with its `selfdistill` tree as typed settings, and what this trainer refuses of the former."""
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import ChatSettings
-from selfdistill.signals.hints import HintSettings
-from selfdistill.signals.teachers import TeacherSettings
-from selfdistill.training.settings import RecordSettings, StepSettings
+from selfdistill.methods.setting import from_mapping
+from selfdistill.objectives.methods import build_method, published_of
+from selfdistill.study.config_files import merged
+from selfdistill.study.presets import presets
+from selfdistill.study.training_settings import TrainingSettings, published_values
+from selfdistill.study.verl_words import NATIVE, without_native
 
-#: Keys of the `selfdistill` tree that may be left out, with the values that they then have.
-DEFAULTS: dict[str, Any] = {
-    "objective": {},
-    "seed": 0,
-    "aggregation": "tokens",
-    "kl_coef": 0.0,
-    "old_logprobs": "recompute",
-    "importance_threshold": 2.0,
-    "teacher": {},
-    "hints": {},
-    "chat": {},
-    "null_contrast_rollouts": 2,
-    "records": {},
-    "shuffle_rewards": False,
-    "head_rows": 1024,
-    "stall_seconds": 3600,
-    "grader": "maths",
-    "grading": {},
-    "first_role_counts": False,
-    "state": None,
-    "max_response_tokens": None,
-    "validation_response_tokens": None,
-    "validation_problems": None,
-    "benchmarks": None,
-}
-_REQUIRED = ("implementation",)
+#: Keys of the `selfdistill` tree beside the sections of a run (config/README.md), with the values that they have if
+#: they are left out.
+ALSO: dict[str, Any] = {"grader": "maths", "grading": {}, "benchmarks": None, "stall_seconds": 3600, "state": None}
+#: What the trainer is, beneath whatever is published.
+_VERL = {"trainer": "verl", "rollout": {"engine": "vllm", "old_logprobs": "recompute"}}
 
 
 @dataclass(frozen=True)
@@ -45,79 +28,97 @@ class VerlSettings:
     """All that this trainer reads beyond what verl's own parts read.
 
     Attributes:
-        step: of a training step.
-        temperature: of rollouts; divides the logits of every score.
-        validation_draws: responses a validation problem.
+        run: as of any run; verl's own keys decide what they are about (study.verl_words.NATIVE).
         validation_every, checkpoint_every: training steps; 0 or less is never.
-        head_rows: at most so many rows of logits are held at once, and never more than 1 GiB of them.
+        grader, grading, benchmarks: of rewards, and of validation (None: all in its file).
         stall_seconds: so long without any finished prompt, and the run is given up.
         state: folder of metrics.jsonl and of the validation's draws.
     """
 
-    step: StepSettings
-    temperature: float
-    max_response_tokens: int
-    validation_draws: int
+    run: TrainingSettings
     validation_every: int
     checkpoint_every: int
-    head_rows: int
+    grader: str
+    grading: dict[str, Any]
+    benchmarks: list[str] | None
     stall_seconds: float
     state: Path
 
     @classmethod
     def from_hydra(cls, config: DictConfig) -> "VerlSettings":
         """Raises UserError for unknown or missing keys of `selfdistill`, and for what cannot be had with it."""
-        tree = OmegaConf.to_container(config.get("selfdistill") or OmegaConf.create({}), resolve=True)
-        unknown = sorted(set(tree) - set(DEFAULTS) - set(_REQUIRED))
-        missing = sorted(set(_REQUIRED) - set(tree))
-        if unknown or missing:
-            said = [f"unknown {', '.join(unknown)}"] * bool(unknown) + [f"missing {', '.join(missing)}"] * bool(missing)
-            raise UserError(f"selfdistill: {'; '.join(said)}; it takes {', '.join([*_REQUIRED, *DEFAULTS])}")
-        tree = DEFAULTS | tree
-        _refuse(config, tree)
-        actor, rollout, data, trainer = (
-            config.actor_rollout_ref.actor,
-            config.actor_rollout_ref.rollout,
-            config.data,
-            config.trainer,
-        )
-        hints = _section(HintSettings, tree["hints"], "hints")
-        response_tokens = tree["max_response_tokens"] or data.max_response_length
-        step = StepSettings(
-            implementation=tree["implementation"],
-            objective=dict(tree["objective"]),
-            seed=tree["seed"],
-            prompts_per_step=data.train_batch_size,
-            group_size=rollout.n,
-            max_sequence_tokens=data.max_prompt_length + response_tokens + hints.max_tokens,
-            old_logprobs=tree["old_logprobs"],
-            importance_threshold=tree["importance_threshold"],
-            shuffle_rewards=tree["shuffle_rewards"],
-            learning_rate=actor.optim.lr,
-            warmup_steps=max(actor.optim.lr_warmup_steps, 0),
-            prompts_per_update=actor.ppo_mini_batch_size,
-            aggregation=tree["aggregation"],
-            kl_coef=tree["kl_coef"],
-            teacher=_section(TeacherSettings, tree["teacher"], "teacher"),
-            hints=hints,
-            null_contrast_rollouts=tree["null_contrast_rollouts"],
-            records=_section(RecordSettings, tree["records"], "records"),
-            chat=_section(ChatSettings, tree["chat"], "chat"),
-        )
+        tree = tree_of(config)
+        also = {key: tree.get(key, value) for key, value in ALSO.items()}
+        run = run_of(tree, _native(config, tree))
+        _refuse(config, run)
+        build_method(run.implementation, run.objective)  # here, not in a worker, for its UserError
         return cls(
-            step=step,
-            temperature=rollout.temperature,
-            max_response_tokens=response_tokens,
-            validation_draws=rollout.val_kwargs.n,
-            validation_every=trainer.test_freq,
-            checkpoint_every=trainer.save_freq,
-            head_rows=tree["head_rows"],
-            stall_seconds=tree["stall_seconds"],
-            state=Path(tree["state"] or trainer.default_local_dir).absolute(),
+            run=run,
+            validation_every=config.trainer.test_freq,
+            checkpoint_every=config.trainer.save_freq,
+            grader=also["grader"],
+            grading=also["grading"],
+            benchmarks=also["benchmarks"],
+            stall_seconds=also["stall_seconds"],
+            state=Path(also["state"] or config.trainer.default_local_dir).absolute(),
         )
 
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The whole `selfdistill` tree."""
+        sections = {
+            name: without_native(name, part) for name, part in asdict(self.run).items() if isinstance(part, dict)
+        }
+        run = self.run
+        facts = {"implementation": run.implementation, "preset": run.preset, "seed": run.seed}
+        also = {key: getattr(self, key) for key in ALSO} | {"state": str(self.state)}
+        return facts | {name: part for name, part in sections.items() if part} | also
 
-def _refuse(config: DictConfig, tree: dict[str, Any]) -> None:
+
+def tree_of(config: DictConfig) -> dict[str, Any]:
+    """Return the `selfdistill` tree of a configuration."""
+    return OmegaConf.to_container(config.get("selfdistill") or OmegaConf.create({}), resolve=True)
+
+
+def run_of(tree: Mapping[str, Any], native: Mapping[str, Any]) -> TrainingSettings:
+    """Return the settings of a run: published ones, with what the tree and verl's own keys say otherwise.
+
+    Args:
+        tree: the `selfdistill` tree.
+        native: settings that verl has keys for, by section.
+
+    Raises:
+        UserError: for a tree without implementation, for unknown keys, and for values out of range.
+    """
+    if "implementation" not in tree:
+        raise UserError("selfdistill: key 'implementation' is missing; give the name of a method")
+    preset = tree.get("preset", "corrected")
+    if preset not in presets():
+        raise UserError(f"selfdistill: preset: expected one of {', '.join(presets())}, found {preset!r}")
+    own = {key: value for key, value in tree.items() if key not in ALSO}
+    implementation = tree["implementation"]
+    published = published_values(implementation, published_of(implementation), preset)
+    return from_mapping(TrainingSettings, functools.reduce(merged, (_VERL, published, own, native)), "selfdistill")
+
+
+def _native(config: DictConfig, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that verl has keys for, as it has them."""
+    found: dict[str, Any] = {}
+    for name, key in NATIVE.items():
+        value = OmegaConf.select(config, key)
+        section, _, last = name.rpartition(".")
+        if last in ("top_k", "warmup_steps"):
+            value = max(value, 0)  # -1 is off
+        if value is None or (last in ("every", "steps") and value < 1):  # never, or as many as there are
+            continue
+        found = merged(found, {section: {last: value}} if section else {last: value})
+    for section in ("rollout", "validation"):
+        if (tree.get(section) or {}).get("max_response_tokens") is None:
+            found = merged(found, {section: {"max_response_tokens": config.data.max_response_length}})
+    return found
+
+
+def _refuse(config: DictConfig, run: TrainingSettings) -> None:
     """Raises UserError for settings of verl that would silently do nothing, or the wrong thing, in this trainer."""
     actor, rollout, model = (
         config.actor_rollout_ref.actor,
@@ -131,7 +132,7 @@ def _refuse(config: DictConfig, tree: dict[str, Any]) -> None:
         (config.algorithm.adv_estimator == "grpo", "algorithm.adv_estimator must be grpo: advantages are the group's"),
         (
             not config.algorithm.use_kl_in_reward,
-            "algorithm.use_kl_in_reward must be False; selfdistill.kl_coef is in the loss",
+            "algorithm.use_kl_in_reward must be False; selfdistill.update.kl_coef is in the loss",
         ),
         (actor.entropy_coeff == 0, "actor_rollout_ref.actor.entropy_coeff must be 0: no method has an entropy term"),
         (actor.ppo_epochs == 1, "actor_rollout_ref.actor.ppo_epochs must be 1"),
@@ -156,8 +157,8 @@ def _refuse(config: DictConfig, tree: dict[str, Any]) -> None:
         ),
         (model.get("lora_rank", 0) == 0, "actor_rollout_ref.model.lora_rank must be 0: adapters are not supported"),
         (
-            tree["old_logprobs"] == "recompute",
-            "selfdistill.old_logprobs must be recompute: those of vLLM are not the trainer's",
+            run.rollout.old_logprobs == "recompute",
+            "selfdistill.rollout.old_logprobs must be recompute: those of vLLM are not the trainer's",
         ),
         (rollout.calculate_log_probs, "actor_rollout_ref.rollout.calculate_log_probs must be True"),
         (
@@ -166,7 +167,7 @@ def _refuse(config: DictConfig, tree: dict[str, Any]) -> None:
             "temperature 1, or processed_logprobs with top_p 1 and top_k -1",
         ),
         (
-            tree["teacher"].get("kind") != "trust_region",
+            run.teacher.kind != "trust_region",
             "selfdistill.teacher.kind trust_region mixes the logits of two models, which verl holds in different "
             "workers; use the local trainer",
         ),
@@ -176,16 +177,9 @@ def _refuse(config: DictConfig, tree: dict[str, Any]) -> None:
     for fine, said in wanted:
         if not fine:
             raise UserError(said)
-    needed = tree["kl_coef"] > 0 or tree["teacher"].get("kind") == "initial"
-    if needed != actor.use_kl_loss:
+    if (needed := run.needs_initial) != actor.use_kl_loss:
         raise UserError(
             f"actor_rollout_ref.actor.use_kl_loss must be {needed}: it starts verl's reference worker, which "
-            "selfdistill.kl_coef and teacher.kind initial need and nothing else; the coefficient is selfdistill.kl_coef"
+            "selfdistill.update.kl_coef and teacher.kind initial need and nothing else; the coefficient is "
+            "selfdistill.update.kl_coef"
         )
-
-
-def _section(kind: type, values: dict[str, Any], name: str) -> Any:
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise UserError(f"selfdistill.{name}: {error}; see config/README.md for its keys") from None

@@ -67,29 +67,29 @@ class SelfDistillTrainer(PPOTrainerSync):
         self.role_worker_mapping = {role: ray.remote(SelfDistillWorker) for role in self.role_worker_mapping}
 
     def _load_checkpoint(self) -> None:
-        self.actor_rollout_wg.create_teacher(self._settings.step.teacher.kind)
+        self.actor_rollout_wg.create_teacher(self._settings.run.teacher.kind)
         super()._load_checkpoint()
         ticks = 0
         if self.global_steps:
             ticks = json.loads((self._checkpoint_folder() / _OURS).read_text())["teacher_ticks"]
-        self._schedule = TeacherSchedule(self._settings.step.teacher, ticks)
+        self._schedule = TeacherSchedule(self._settings.run.teacher, ticks)
 
     def on_init_end(self) -> None:
         super().on_init_end()
-        settings, step = self._settings, self._settings.step
+        run = self._settings.run
         model = omega_conf_to_dataclass(self.config.actor_rollout_ref.model)
         self._model = model.hf_config
-        self._ends = end_ids_of(model.generation_config, self.tokenizer, step.chat)
-        self.actor_rollout_wg.set_loss_fn(Loss(step.implementation, step.objective))
+        self._ends = end_ids_of(model.generation_config, self.tokenizer, run.chat)
+        self.actor_rollout_wg.set_loss_fn(Loss(run.implementation, run.objective))
         self._engine = RayEngine(
             self.actor_rollout_wg,
-            step.teacher,
+            run.teacher,
             self._schedule,
             vocabulary_size(self._model),
-            temperature=settings.temperature,
-            head_rows=settings.head_rows,
+            temperature=run.rollout.temperature,
+            head_rows=run.verl.head_rows,
         )
-        self._step = TrainingStep(step, self.tokenizer, self._engine)
+        self._step = TrainingStep(run, self.tokenizer, self._engine)
         self._check_lengths()
 
     def _save_checkpoint(self) -> None:
@@ -155,7 +155,7 @@ class SelfDistillTrainer(PPOTrainerSync):
         rows = [self.train_dataset[(first + i) % len(self.train_dataset)] for i in range(prompts)]
         # Groups are found by position again, and a resumed run names them as before; verl reads up to the first "_".
         uids = [f"{number:06d}-{i:06d}" for i in range(prompts)]
-        sampled = self._sample(rows, uids, "train", self._settings.step.group_size)
+        sampled = self._sample(rows, uids, "train", self._settings.run.rollout.group_size)
         self.on_sample_end()  # the sampler gives its memory to the trainer
         rollouts = self._rollouts(sampled)
         drawn = time.monotonic()
@@ -193,7 +193,7 @@ class SelfDistillTrainer(PPOTrainerSync):
 
     def _rollouts(self, drawn: list[dict[str, Any]]) -> StepRollouts:
         texts = [self.tokenizer.decode(each["responses"], skip_special_tokens=True) for each in drawn]
-        limit = self._settings.max_response_tokens
+        limit = self._settings.run.rollout.max_response_tokens
         return StepRollouts(
             problems=[_problem(each) for each in drawn],
             prompts=[each["prompts"] for each in drawn],
@@ -210,7 +210,7 @@ class SelfDistillTrainer(PPOTrainerSync):
 
         `recorded`: up to this step metrics are in the log already, before the run was interrupted; so are the draws.
         """
-        began, count = time.monotonic(), self._settings.validation_draws
+        began, count = time.monotonic(), self._settings.run.validation.draws
         rows = [self.val_dataset[i] for i in range(len(self.val_dataset))]
         drawn = self._sample(rows, [f"{self.global_steps:06d}-v{i:06d}" for i in range(len(rows))], "val", count)
         draws: dict[str, list[Draw]] = defaultdict(list)
@@ -256,12 +256,12 @@ class SelfDistillTrainer(PPOTrainerSync):
         longest = self._step.longest_hinted_row()
         if longest is None:
             return
-        step, data = self._settings.step, self.config.data
+        run = self._settings.run
         check_lengths(
             self._model,
             longest,
-            f"selfdistill.hints.max_tokens ({step.hints.max_tokens}), the response limit "
-            f"({self._settings.max_response_tokens}) or data.max_prompt_length ({data.max_prompt_length})",
+            f"selfdistill.hints.max_tokens ({run.hints.max_tokens}), the response limit "
+            f"({run.rollout.max_response_tokens}) or data.max_prompt_length ({run.rollout.max_prompt_tokens})",
         )
 
 

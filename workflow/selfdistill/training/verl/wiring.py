@@ -3,10 +3,9 @@
 import os
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from selfdistill.models.chat import ChatSettings
-from selfdistill.training.verl.settings import DEFAULTS
+from selfdistill.training.verl.settings import VerlSettings
 
 _PACKAGE = "pkg://selfdistill.training.verl"
 _AGENT_LOOPS = Path(__file__).with_name("agent_loops.yaml")
@@ -21,38 +20,45 @@ _FOR_WORKERS = (
 )
 
 
-def wire_up(config: DictConfig) -> None:
+def wire_up(config: DictConfig) -> VerlSettings:
     """Point verl at our trainer, problems, agent loop and verifier, in place.
 
     A reward function, a data set or an agent loop of the user's own stays.
+
+    Returns:
+        What our trainer reads of it.
+
+    Raises:
+        UserError: as `VerlSettings.from_hydra`.
     """
+    settings = VerlSettings.from_hydra(config)
+    run = settings.run
     with open_dict(config):
-        tree = OmegaConf.create(DEFAULTS | OmegaConf.to_container(config.get("selfdistill") or OmegaConf.create({})))
-        config.selfdistill = tree
+        config.selfdistill = settings.tree
         config.trainer.v1.trainer_mode = "selfdistill"
         data, agent, reward = config.data, config.actor_rollout_ref.rollout.agent, config.reward.custom_reward_function
         if not data.custom_cls.path:
             data.custom_cls.path, data.custom_cls.name = f"{_PACKAGE}.dataset", "ProblemDataset"
         given = dict(data.get("apply_chat_template_kwargs") or {})  # ProblemDataset refuses what differs from ours
-        data.apply_chat_template_kwargs = ChatSettings(**tree.chat).variables | given
+        data.apply_chat_template_kwargs = run.chat.variables | given
         if data.custom_cls.path == f"{_PACKAGE}.dataset":
             data.selfdistill = {
-                "max_response_tokens": tree.max_response_tokens,
-                "validation_response_tokens": tree.validation_response_tokens,
-                "validation_problems": tree.validation_problems,
-                "benchmarks": tree.benchmarks,
-                "chat": tree.chat,
-                "need_solution": tree.hints.get("source") == "gt_cot"
-                and tree.hints.get("mode", "solution_answer") == "solution_answer",
+                "max_response_tokens": run.rollout.max_response_tokens,
+                "validation_response_tokens": run.validation.max_response_tokens,
+                "validation_problems": run.validation.problems,
+                "benchmarks": settings.benchmarks,
+                "chat": settings.tree["chat"],
+                "need_solution": run.needs_solutions,
             }
         if not agent.agent_loop_config_path:
             agent.agent_loop_config_path, agent.default_agent_loop = str(_AGENT_LOOPS), "selfdistill"
         if not reward.path:
             reward.path, reward.name = f"{_PACKAGE}.reward", "compute_score"
-            reward.reward_kwargs = {"grader": tree.grader, "first_role_counts": tree.first_role_counts}
-            if tree.grading:
-                reward.reward_kwargs["grading"] = tree.grading
+            reward.reward_kwargs = {"grader": settings.grader, "first_role_counts": run.reward.first_role_counts}
+            if settings.grading:
+                reward.reward_kwargs["grading"] = settings.grading
         inherited = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
         ray_init = config.ray_kwargs.setdefault("ray_init", {})
         runtime = ray_init.setdefault("runtime_env", {})
         runtime.env_vars = inherited | dict(runtime.get("env_vars") or {})
+    return settings

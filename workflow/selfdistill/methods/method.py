@@ -1,0 +1,46 @@
+"""What is known of a method besides its loss, as attributes of the class of its settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from selfdistill.methods.setting import Settings
+
+#: A dash pattern of matplotlib: "solid", or an offset and (on, off, ...) in multiples of the line width.
+Line = str | tuple[int, tuple[float, ...]]
+DASHES: tuple[Line, ...] = ("solid", (0, (5, 1.5)), (0, (3, 1.2, 1, 1.2)), (0, (1, 1)))
+HATCHES = ("", "////", "....", "xxxx")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is drawn: colour (hex), line style, and hatch of its bars."""
+
+    colour: str
+    line: Line = "solid"
+    hatch: str = ""
+
+
+@dataclass(frozen=True)
+class MethodSettings(Settings):
+    """Base of the settings of a method: the keys of `objective`. A class with its defaults is the published method.
+
+    Attributes:
+        description: one line for readers of a report.
+        published: what else was published with it: changes to the defaults of a run, by section.
+        papers: arXiv ids, with section and equations where they are known.
+        look: how it is drawn; None is the look of methods that have none.
+        costs_like: the method whose published seconds a step stand for its own; "" is itself.
+    """
+
+    at: ClassVar[tuple[str, ...]] = ("objective",)
+    description: ClassVar[str] = ""
+    published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    papers: ClassVar[tuple[str, ...]] = ()
+    look: ClassVar[Look | None] = None
+    costs_like: ClassVar[str] = ""
+
+    @classmethod
+    def origin(cls) -> str:
+        """Return the first words of a message about these settings."""
+        return f"method {cls.__name__}"
