@@ -18,7 +18,7 @@ from selfdistill.reporting.read.accuracy import AVERAGES
 from selfdistill.reporting.read.provenance import check_same_base, provenance_of
 from selfdistill.reporting.read.runs import RunFiles, check_unique
 from selfdistill.reporting.render.html import render
-from selfdistill.reporting.render.paper_shape import blocks
+from selfdistill.reporting.render.paper_shape import paper_tables
 from selfdistill.reporting.tables.costs import cost_views, total_line
 from selfdistill.texts import shortened
 from selfdistill.yaml_files import mapping_of
@@ -79,8 +79,8 @@ def results_page(
         limits=limits(runs, demonstration=demonstration),
         summary=_summary(runs),
         variants=_variants(runs, settings),
-        main=blocks(main),
-        gains=blocks(gains),
+        main=paper_tables(main),
+        gains=paper_tables(gains),
         costs=cost_views(costs),
         total=total_line(costs),
         averages=averages,

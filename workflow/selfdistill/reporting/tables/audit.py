@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from selfdistill.reporting.read.published import BENCHMARKS, dated, main_results, plugin_study, problems
+from selfdistill.reporting.render.cells import number_cell
+from selfdistill.reporting.render.csv_tables import with_texts
 from selfdistill.reporting.render.table import Cell, Row, View
 
 #: Kinds of findings -> what they are.
@@ -56,21 +58,15 @@ def audit_table(
 
 def audit_views(table: pd.DataFrame) -> list[View]:
     """A view for each kind of finding."""
-    views = []
+    table, views = with_texts(table, "hint_source", "note"), []
     for finding, title in FINDINGS.items():
-        part = table[table["finding"] == finding].to_dict("records")
         rows = [
             Row(
                 f"{row['model']}, {row['method']}",
-                [
-                    Cell(row["benchmark"]),
-                    Cell(f"{row['percent']:.1f}", order=row["percent"]),
-                    Cell(row["note"]),
-                    Cell(row["versions"]),
-                ],
+                [Cell(row["benchmark"]), number_cell(row["percent"], ".1f"), Cell(row["note"]), Cell(row["versions"])],
                 note=row["hint_source"],
             )
-            for row in part
+            for row in table[table["finding"] == finding].to_dict("records")
         ]
         if rows:
             columns = ["Benchmark", "Published", "Note", "Versions"]
