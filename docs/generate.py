@@ -1,10 +1,14 @@
 """Writes the pages and passages of docs/ that are made from the code: `make docs`. A test holds them in step."""
 
 import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import grimp
 
+from selfdistill.reporting.tables.claims import CLAIMS, PARTS
 from selfdistill.runs.metrics import METRICS
 
 DOCS = Path(__file__).parent
@@ -71,6 +75,28 @@ def _reached(arrows: dict[str, set[str]], room: str) -> set[str]:
     return reached
 
 
+def drawing_of_rules() -> str:
+    """Returns Snakemake's rule graph of the demo in Mermaid, by names, without colours and in a fixed order."""
+    with tempfile.TemporaryDirectory() as folder:  # where nothing has been run
+        words = ["--rulegraph", "mermaid-js", "--directory", folder, "--snakefile", str(LIBRARY.parent / "Snakefile")]
+        done = subprocess.run([sys.executable, "-m", "snakemake", *words], capture_output=True, text=True, check=True)
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", done.stdout))
+    arrows = sorted({(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", done.stdout)})
+    lines = [f"  {source} --> {rule}" for source, rule in arrows if rule != "all"]
+    return "\n".join(["```mermaid", "flowchart LR", *lines, "```"])
+
+
+def table_of_claims() -> str:
+    """Returns the parts of the paper's claims, with the range of each and the tasks that it is asked on."""
+    tasks = {(): "all", ("maths",): "maths", ("knights",): "logic"}
+    lines, named = ["| Claim | Part | Of | Range | Tasks |", "|---|---|---|---|---|"], set()
+    for part in PARTS:
+        claim = "" if part.claim in named else f"**{part.claim}** {CLAIMS[part.claim]}"
+        named.add(part.claim)
+        lines.append(f"| {claim} | {part.statement} | {part.variant} | {part.range} | {tasks[part.families]} |")
+    return "\n".join(lines)
+
+
 def with_passage(page: str, name: str, text: str) -> str:
     """Returns a page whose passage between the marks `<!-- <name> -->` and `<!-- /<name> -->` is `text`."""
     begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- /{name} -->"
@@ -81,10 +107,12 @@ def with_passage(page: str, name: str, text: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Returns every page that is made, or holds a passage that is, by its path."""
-    architecture = DOCS / "architecture.md"
+    architecture, claims = DOCS / "architecture.md", DOCS / "claims.md"
+    drawn = with_passage(architecture.read_text(encoding="utf-8"), "rooms", drawing_of_rooms())
     return {
         DOCS / "metrics.md": metrics_page(),
-        architecture: with_passage(architecture.read_text(encoding="utf-8"), "rooms", drawing_of_rooms()),
+        architecture: with_passage(drawn, "rules", drawing_of_rules()),
+        claims: with_passage(claims.read_text(encoding="utf-8"), "claims", table_of_claims()),
     }
 
 

@@ -1,10 +1,8 @@
 import dataclasses
-import itertools
 import json
 import xml.etree.ElementTree as ET
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -221,15 +219,6 @@ def test_each_model_has_a_row_and_each_variant_one_entry(seeded_study):
     assert [axis.get_legend() for axis in figure.axes[:3]] == [None] * 3
 
 
-def test_nine_variants_share_a_row_without_raw_curves(new_study, tmp_path):
-    study = new_study(tmp_path, ["base", *METHODS][1:10])
-    figure = dynamics_figure(runs_of(study, "knights"), study.tasks)
-    assert len(figure.axes) == 4
-    for axis in figure.axes:
-        assert len(axis.get_lines()) == 8
-        assert all(line.get_alpha() is None for line in axis.get_lines())
-
-
 def test_a_crowd_gets_a_row_for_each_family_in_the_order_of_the_config(crowded_study):
     runs = runs_of(crowded_study, "arithmetic")
     figure = dynamics_figure(runs, crowded_study.tasks)
@@ -247,19 +236,6 @@ def test_a_crowd_gets_a_row_for_each_family_in_the_order_of_the_config(crowded_s
         assert {colour for colour, _ in found} == {look[name].colour for name in rows["rlcsd"]}
 
 
-def test_methods_alone_in_their_family_share_a_row(crowded_study):
-    """sdpo and srpo beside the crowd; the model's name stands with the family's where there are two."""
-    runs = [run for run in runs_of(crowded_study, "arithmetic") if run.metrics]
-    more = [dataclasses.replace(runs[0], variant=name, method=name) for name in ("sdpo", "srpo")]
-    figure = dynamics_figure([*runs, *more], crowded_study.tasks)
-    assert [figure.axes[i].get_ylabel() for i in range(0, 16, 4)] == ["opsd", "rlsd", "rlcsd", "others"]
-    assert legend_of(figure.axes[-1]) == ["grpo", "sdpo", "srpo"]
-    other = [dataclasses.replace(run, model="other") for run in runs[:2]]
-    figure = dynamics_figure([*runs, *other], crowded_study.tasks)
-    labels = [figure.axes[i].get_ylabel() for i in range(0, len(figure.axes), 4)]
-    assert labels == [*(f"tiny-qwen3\n{family}" for family in ("opsd", "rlsd", "rlcsd")), "other"]
-
-
 def test_one_method_that_explodes_does_not_press_the_others_flat(crowded_study, study):
     """Entropies from 0.02 to 0.4 get a logarithmic axis with readable ticks; those within a factor of five do not."""
     axis = dynamics_figure(runs_of(crowded_study, "knights"), crowded_study.tasks).axes[0]
@@ -271,26 +247,6 @@ def test_one_method_that_explodes_does_not_press_the_others_flat(crowded_study, 
     assert axis.yaxis.get_major_formatter()(0.2) == "0.2"
     axes = dynamics_figure(runs_of(study, "knights"), study.tasks).axes
     assert [axis.get_yscale() for axis in axes] == ["linear"] * 4
-
-
-def test_an_entropy_of_zero_keeps_the_axis_linear(study, tmp_path):
-    run = rewritten(runs_of(study, "knights")[1], tmp_path / "metrics.jsonl", lambda r: r | {"actor/entropy": 0.0})
-    figure = dynamics_figure([run, runs_of(study, "knights")[2]], study.tasks)
-    assert figure.axes[0].get_yscale() == "linear"
-
-
-def test_legends_and_panels_stay_inside_the_figure_and_apart(crowded_study):
-    runs = runs_of(crowded_study, "arithmetic")
-    for figure in (dynamics_figure(runs, crowded_study.tasks), signals_figure(runs)):
-        renderer = drawn(figure)
-        panels = [axis.get_window_extent(renderer) for axis in figure.axes]
-        assert min(panel.width for panel in panels) > 1.5 * figure.dpi
-        for axis in figure.axes:
-            if axis.get_legend():
-                box = axis.get_legend().get_window_extent(renderer)
-                assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
-                assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
-                assert not any(box.overlaps(panel) for panel in panels)
 
 
 def test_signals_show_what_the_runs_with_a_teacher_log(crowded_study):
@@ -382,40 +338,6 @@ def test_bars_whiskers_and_numbers_are_the_table(study):
         top, bottom = bars[0].get_y(), bars[-1].get_y()
         assert axis.transData.transform((0, top))[1] > axis.transData.transform((0, bottom))[1]  # base is on top
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["base", "grpo", "rlcsd"]
-
-
-def test_bars_of_a_crowd_can_be_read(crowded_study):
-    """No bar thinner than eight points, no number or name on or close to another panel."""
-    table = main_table(gather_scores(crowded_study.runs, crowded_study.tasks), crowded_study.tasks)
-    figure = benchmarks_figure(table[table["task"] == "arithmetic"], crowded_study.methods)
-    renderer = drawn(figure)
-    panels = [axis.get_window_extent(renderer) for axis in figure.axes]
-    for place, axis in enumerate(figure.axes):
-        others = panels[:place] + panels[place + 1 :]
-        for text in axis.texts:
-            box = text.get_window_extent(renderer)
-            assert box.x1 <= figure.bbox.x1
-            assert not any(box.padded(figure.dpi * 10 / 72).overlaps(panel) for panel in others)
-        for bar in axis.containers[-1].patches:
-            assert bar.get_window_extent(renderer).height * 72 / figure.dpi > 8
-    names = [label.get_window_extent(renderer) for label in figure.axes[0].get_yticklabels()]
-    assert min(name.x0 for name in names) >= 0
-    assert not any(a.overlaps(b) for a, b in itertools.pairwise(names))
-
-
-def test_bars_of_two_models_and_of_many_benchmarks_take_more_rows(seeded_study):
-    table = main_table(gather_scores(seeded_study.runs, seeded_study.tasks), seeded_study.tasks)
-    table = table[table["task"] == "knights"]
-    figure = benchmarks_figure(table, seeded_study.methods)
-    assert len(figure.axes) == 14
-    assert [axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()] == ["tiny-a", "tiny-b"]
-    extra = table[table["benchmark"] == "knights-3"]
-    more = pd.concat([*(extra.assign(benchmark=f"knights-{n}") for n in (6, 7)), table])
-    figure = benchmarks_figure(more[more["model"] == "tiny-a"], seeded_study.methods)
-    shown = [axis.get_title() for axis in figure.axes if axis.axison]
-    assert len(shown) == 9
-    assert len(figure.axes) == 10  # two rows of five
-    assert shown[:3] == ["knights-6", "knights-7", "knights-2 (not counted)"]
 
 
 def test_a_variant_without_a_benchmark_leaves_a_gap(study):
