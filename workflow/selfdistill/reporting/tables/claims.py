@@ -224,7 +224,7 @@ def claims_views(table: pd.DataFrame) -> list[View]:
     """How many parts have which verdict, then for each block its judged parts; what was not run comes as remarks."""
     table = with_texts(table, "why")
     counts = table["verdict"].value_counts()
-    views = [View("verdicts", "Verdict", ["Parts"], [Row(name, [Cell(str(counts.get(name, 0)))]) for name in VERDICTS])]
+    views = [View("Verdicts", "Verdict", ["Parts"], [Row(name, [Cell(str(counts.get(name, 0)))]) for name in VERDICTS])]
     for (task, model), part in table.groupby(["task", "model"], sort=False):
         is_judged = part["verdict"] != NOT_RUN
         judged, absent = (part[is_judged == side].to_dict("records") for side in (True, False))
