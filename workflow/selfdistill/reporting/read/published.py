@@ -89,8 +89,8 @@ def published_gain(task: str, model: str, method: str) -> Published | None:
     From the latest version that has it.
     """
     asked = (task, MODELS.get(model), method)
-    found = [row for row in plugin_study() if (row["family"], row["model"], row["method"]) == asked]
-    latest = max(found, key=lambda row: dated(row["source"]), default=None)
+    rows = [row for row in plugin_study() if (row["family"], row["model"], row["method"]) == asked]
+    latest = max(rows, key=lambda row: dated(row["source"]), default=None)
     if latest is None:
         return None
     return Published(task, model, method, "average", float(latest["delta_percent_points"]), latest["source"])
@@ -117,11 +117,11 @@ def plugin_study() -> tuple[dict[str, str], ...]:
 
 def problems() -> dict[str, int]:
     """Benchmark (here) -> how many problems the paper's has. Raises UserError where one is missing."""
-    found = {row["benchmark"]: int(row["problems"]) for row in _read(PROBLEMS, "benchmark", "problems")}
+    counts = {row["benchmark"]: int(row["problems"]) for row in _read(PROBLEMS, "benchmark", "problems")}
     for _, name in BENCHMARKS.values():
-        if name not in ("average", *found):
+        if name not in ("average", *counts):
             raise UserError(f"{PROBLEMS}: has no row of benchmark {name!r}; take the file from the repository")
-    return found
+    return counts
 
 
 def dated(source: str) -> str:

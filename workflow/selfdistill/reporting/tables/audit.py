@@ -44,11 +44,11 @@ def audit_table(
     if rows is None and gains is None:
         rows, gains = main_results(), plugin_study()
     versions = _by_version(rows or ())
-    found: dict[tuple, list[str]] = {}
+    versions_of: dict[tuple, list[str]] = {}
     for version, cells in versions.items():
         for finding in [*_averages(cells), *_counts(cells)]:
-            found.setdefault(finding, []).append(version)
-    table = [{**dict(finding), "versions": "; ".join(where)} for finding, where in found.items()]
+            versions_of.setdefault(finding, []).append(version)
+    table = [{**dict(finding), "versions": "; ".join(where)} for finding, where in versions_of.items()]
     table += _changes(versions)
     table += _changes(_by_version([_gain_cell(row) for row in gains or ()]))
     made = pd.DataFrame(table, columns=list(COLUMNS))

@@ -88,11 +88,11 @@ class ClaimInputs:
         self.need(variant)
         if variant not in self.metrics:
             raise NotRunError(f"needs the metrics of {variant}: there are only its draws")
-        found = {seed: _curve(metrics, key, self.settings) for seed, metrics in self.metrics[variant].items()}
-        found = {seed: curve for seed, curve in found.items() if len(curve) > 1}
-        if not found:
+        curves = {seed: _curve(metrics, key, self.settings) for seed, metrics in self.metrics[variant].items()}
+        curves = {seed: curve for seed, curve in curves.items() if len(curve) > 1}
+        if not curves:
             raise NotRunError(f"needs {key} of {variant} at two steps at least")
-        return found
+        return curves
 
     def _lost(self, variant: str) -> list[MissingRun]:
         return [run for run in self.missing if run.variant == variant]
@@ -167,19 +167,19 @@ def least_gap(block: ClaimInputs, variant: str, others: Sequence[str]) -> Measur
         for other in others
     }
     adjusted = dict(zip(others, holm([gap.p_value for gap in gaps.values()]), strict=True))
-    shown = best = min(others, key=lambda other: gaps[other].value)
+    decisive = best = min(others, key=lambda other: gaps[other].value)
     note, p_value = f"the best of them is {best}", float(np.max(list(adjusted.values())))  # nan if one is
     ahead = [other for other in others if gaps[other].value <= 0]
     if ahead:
         # Holm's values tie: among those the smaller raw one, then the rival ahead by more; nan comes last.
-        shown = min(ahead, key=lambda o: (*map(_nan_last, (adjusted[o], gaps[o].p_value)), gaps[o].value))
-        p_value = float(adjusted[shown])
-    if shown != best:
-        note += f" ({100 * gaps[best].value:+.1f}); shown is the gap to {shown}, which is the most certainly ahead"
+        decisive = min(ahead, key=lambda o: (*map(_nan_last, (adjusted[o], gaps[o].p_value)), gaps[o].value))
+        p_value = float(adjusted[decisive])
+    if decisive != best:
+        note += f" ({100 * gaps[best].value:+.1f}); shown is the gap to {decisive}, which is the most certainly ahead"
     return Measured(
         f"average, {variant} - best of {', '.join(others)}",
         POINTS,
-        _scaled(gaps[shown], 100),
+        _scaled(gaps[decisive], 100),
         _fewest(block, variant, *others),
         note,
         p_value,
@@ -220,19 +220,19 @@ def change(block: ClaimInputs, variant: str, key: str) -> Measured:
 def fall(block: ClaimInputs, variant: str, key: str) -> Measured:
     """A share's mean over the last tenth of the steps minus that over its best tenth, in points; `curves.falls`."""
     curves = block.curves(variant, key)
-    found = falls(list(curves.values()))
-    alone = "the best tenth of one seed is its own, which exaggerates a fall" if len(found) == 1 else ""
-    note = _note(alone, _lacking(block, variant, key, curves), _alike(found))
+    ends = falls(list(curves.values()))
+    alone = "the best tenth of one seed is its own, which exaggerates a fall" if len(ends) == 1 else ""
+    note = _note(alone, _lacking(block, variant, key, curves), _alike(ends))
     statistic = f"{key}, last tenth - best tenth before"
-    return Measured(statistic, POINTS, _scaled(mean_over_seeds(found), 100), len(found), note)
+    return Measured(statistic, POINTS, _scaled(mean_over_seeds(ends), 100), len(ends), note)
 
 
 def change_against(block: ClaimInputs, variant: str, other: str, key: str) -> Measured:
     """`change` of a variant over that of another, a factor."""
     block.need(variant, other)
     curves = {name: block.curves(name, key) for name in (variant, other)}
-    ours, theirs = logs = [[log_ratio(curve) for curve in found.values()] for found in curves.values()]
-    lacking = [_lacking(block, name, key, found) for name, found in curves.items()]
+    ours, theirs = logs = [[log_ratio(curve) for curve in of_seeds.values()] for of_seeds in curves.values()]
+    lacking = [_lacking(block, name, key, of_seeds) for name, of_seeds in curves.items()]
     note = _note(*lacking, *(_alike(side, name) for name, side in zip(curves, logs, strict=True)))
     statistic = f"change of {key}, {variant} / {other}"
     return _factor(statistic, gap_over_seeds(ours, theirs), min(len(ours), len(theirs)), note)
@@ -250,11 +250,11 @@ def style_over_task(block: ClaimInputs, variant: str, signal: str, other: str | 
         raise NotRunError(f"needs recorded tokens of {variant}: there are none")
     signals = [signal, other] if other else [signal]
     sizes = {seed: [_sizes(part, name) for name in signals] for seed, part in rows.groupby("seed")}
-    there = {seed: found for seed, found in sizes.items() if not np.isnan(found).any()}
+    there = {seed: pair for seed, pair in sizes.items() if not np.isnan(pair).any()}
     needed = f"{' and '.join(signals)} on style and task tokens"
     if not there:
         raise NotRunError(f"needs {needed} of {variant}: not recorded")
-    logs = [_style_log(*found[0]) - (_style_log(*found[1]) if other else 0.0) for found in there.values()]
+    logs = [_style_log(*pair[0]) - (_style_log(*pair[1]) if other else 0.0) for pair in there.values()]
     note = _note(_without(variant, needed, sizes, there), _alike(logs))
     name = f"{signal}, style / task tokens"
     return _factor(f"({name}) / ({other}, the same)" if other else name, mean_over_seeds(logs), len(logs), note)
@@ -262,8 +262,8 @@ def style_over_task(block: ClaimInputs, variant: str, signal: str, other: str | 
 
 def _sizes(rows: pd.DataFrame, signal: str) -> tuple[float, float]:
     """Mean size on style and on task tokens; nan where it was not recorded."""
-    found = [rows.loc[rows["token_class"] == kind, signal].astype(float) for kind in ("style", "task")]
-    style, task = (float(size.iloc[0]) if len(size) else math.nan for size in found)
+    sizes = [rows.loc[rows["token_class"] == kind, signal].astype(float) for kind in ("style", "task")]
+    style, task = (float(size.iloc[0]) if len(size) else math.nan for size in sizes)
     return style, task
 
 
