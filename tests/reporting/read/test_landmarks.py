@@ -49,9 +49,9 @@ def test_names_are_those_of_the_registries():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("claim,value\n", "expected the columns claim, model"),
-        ("claim,model,task,method,metric,step,value,note\nC4,m,t,opsd,actor/entropy,x,1,\n", "line 2: step must be"),
-        ("claim,model,task,method,metric,step,value,note\nC4,m,t,opsd,actor/entropy,1,,\n", "line 2: step must be"),
+        ("claim,value\n", "column 'model' is missing"),
+        ("claim,model,task,method,metric,step,value,note\nC4,m,t,opsd,actor/entropy,x,1,\n", "line 2: step is 'x'"),
+        ("claim,model,task,method,metric,step,value,note\nC4,m,t,opsd,actor/entropy,1,,\n", "line 2: value is ''"),
     ],
 )
 def test_bad_files_are_refused(tmp_path, monkeypatch, text, message):
