@@ -2,6 +2,9 @@
 
 import dataclasses
 import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import grimp
@@ -9,6 +12,7 @@ import yaml
 
 from selfdistill.methods.catalogue import shipped
 from selfdistill.methods.setting import defaults, fields, json_schema
+from selfdistill.reporting.tables.claims import CLAIMS, PARTS
 from selfdistill.runs.metrics import METRICS
 from selfdistill.study.presets import SWITCHES, presets
 from selfdistill.study.run_settings import RunSettings
@@ -239,6 +243,28 @@ def plain(value: object) -> str:
     return {None: "null", True: "true", False: "false"}[value]
 
 
+def drawing_of_rules() -> str:
+    """Returns Snakemake's rule graph of the demo in Mermaid, by names, without colours and in a fixed order."""
+    with tempfile.TemporaryDirectory() as folder:  # where nothing has been run
+        words = ["--rulegraph", "mermaid-js", "--directory", folder, "--snakefile", str(LIBRARY.parent / "Snakefile")]
+        done = subprocess.run([sys.executable, "-m", "snakemake", *words], capture_output=True, text=True, check=True)
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", done.stdout))
+    arrows = sorted({(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", done.stdout)})
+    lines = [f"  {source} --> {rule}" for source, rule in arrows if rule != "all"]
+    return "\n".join(["```mermaid", "flowchart LR", *lines, "```"])
+
+
+def table_of_claims() -> str:
+    """Returns the parts of the paper's claims, with the range of each and the tasks that it is asked on."""
+    tasks = {(): "all", ("maths",): "maths", ("knights",): "logic"}
+    lines, named = ["| Claim | Part | Of | Range | Tasks |", "|---|---|---|---|---|"], set()
+    for part in PARTS:
+        claim = "" if part.claim in named else f"**{part.claim}** {CLAIMS[part.claim]}"
+        named.add(part.claim)
+        lines.append(f"| {claim} | {part.statement} | {part.variant} | {part.range} | {tasks[part.families]} |")
+    return "\n".join(lines)
+
+
 def with_passage(page: str, name: str, text: str) -> str:
     """Returns a page whose passage between the marks `<!-- <name> -->` and `<!-- /<name> -->` is `text`."""
     begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- /{name} -->"
@@ -256,7 +282,8 @@ def pages() -> dict[Path, str]:
         ROOT / "config" / "defaults.yaml": defaults_file(),
     }
     passages = {
-        DOCS / "architecture.md": {"rooms": drawing_of_rooms},
+        DOCS / "architecture.md": {"rooms": drawing_of_rooms, "rules": drawing_of_rules},
+        DOCS / "claims.md": {"claims": table_of_claims},
         DOCS / "methods.md": {"published": published_values},
         ROOT / "config" / "README.md": {
             "run": lambda: run_keys({field.name for field in fields(RunSettings)} - {"verl"}),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from selfdistill.evaluation.draws import read_matrix
-from selfdistill.reporting.read.accuracy import read_groups
+from selfdistill.reporting.read.accuracy import gather_scores
 from selfdistill.reporting.read.runs import RunFiles, read_metrics
 from selfdistill.reporting.tokens.summaries import summarise
 from selfdistill.runs.records import read_records
@@ -81,7 +81,7 @@ def test_made_up_runs_are_as_the_workflow_takes_them(benchmarks, monkeypatch, tm
         RunFiles(*vars(run).values(), draws={file.stem: file for file in folder.glob("a*.parquet")})
         for run, folder in zip(runs, folders, strict=True)
     ]
-    groups = read_groups(files, {"math": study.config["tasks"]["math"]})
+    groups = gather_scores(files, {"math": study.config["tasks"]["math"]})
     assert [group.variant for group in groups] == ["base", "rlcsd"]
     for result in groups[1].results.values():
         assert result.draws.correct.shape == (2, 4, 12)

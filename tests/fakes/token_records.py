@@ -6,7 +6,6 @@ import numpy as np
 
 from selfdistill.randomness import generator
 from selfdistill.reporting.read.runs import RunFiles
-from selfdistill.reporting.tokens.packing import rollout_sizes
 from selfdistill.reporting.tokens.page import token_page
 from selfdistill.reporting.tokens.summaries import summarise
 from selfdistill.runs.records import write_records
@@ -73,4 +72,4 @@ def tokens_of(runs):
 
 def page_of(runs, task="sums", **options):
     """The token view of runs as the workflow makes it."""
-    return token_page(runs, task, {run.name: rollout_sizes(run.records) for run in runs}, **options)
+    return token_page(runs, task, **options)

@@ -69,7 +69,7 @@ class Workshop:
         return answers[asked]
 
     def planned(self, *words: str) -> Counter:
-        """The jobs of a dry run, as "rule task/variant" (or dataset/split), and how often each is planned."""
+        """The jobs of a dry run, as "rule task/variant" (or dataset/split, or table), and how often each is planned."""
         done = self.dry_run(*words)
         assert done.returncode == 0, done.stdout
         jobs = Counter()
@@ -77,7 +77,7 @@ class Workshop:
             name = re.match(r"(?:local)?rule (\w+):", block).group(1)
             found = re.search(r"^    wildcards: (.*)$", block, re.MULTILINE)
             wildcards = dict(pair.split("=", 1) for pair in found.group(1).split(", ")) if found else {}
-            shown = [wildcards[key] for key in ("task", "variant", "dataset", "split") if key in wildcards]
+            shown = [wildcards[key] for key in ("task", "variant", "dataset", "split", "table") if key in wildcards]
             jobs[" ".join([name, "/".join(shown)]).strip()] += 1
         return jobs
 

@@ -11,7 +11,9 @@ DEMO = yaml.safe_load((Path(__file__).parents[2] / "config/demo.yaml").read_text
 TRAINED = [variant for variant in DEMO["variants"] if variant != "base"]
 ALL = Counter({"all": 1})
 #: What follows from any draws: everything that compares.
-TABLES_ON = Counter(["tables", "studies", "beside", "power", "claims", "costs", "page", "overview", "site"])
+TABLES = [f"tables {name}" for name in ("main", "gains", "plugin", "hints", "ablations", "power")]
+FORMATS = [f"table_formats {name.split()[-1]}" for name in (*TABLES, "beside", "audit", "costs", "claims")]
+TABLES_ON = Counter(["scores", *TABLES, *FORMATS, "behaviour", "claims", "costs", "page", "overview", "site"])
 TABLES_ON += Counter(["benchmarks arithmetic", "benchmarks knights", "benchmarks_of_model"])
 #: What follows from the metrics of one task, and from the records of one.
 CURVES = ("dynamics {}", "signals {}", "contrast {}", "dynamics_of_model")
@@ -156,7 +158,7 @@ def test_data_that_nothing_needs_any_more_stay_deleted(changed):
 
 
 def test_forcing_the_tables_redoes_them_and_what_follows(finished):
-    others = Counter(["costs", "studies", "power", "claims"])
+    others = Counter(["scores", "costs", "claims", *(f"table_formats {name}" for name in ("audit", "costs", "claims"))])
     assert finished.planned("--forcerun", "tables") == TABLES_ON + ALL - others
 
 

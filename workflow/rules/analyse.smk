@@ -1,190 +1,75 @@
-rule tables:
+# Tables, each as a CSV; what readers and papers want is made of that alone, by one rule.
+rule scores:
     input:
         draws(),
-        published=shipped("resources/published/main_results.csv"),
     output:
-        main=report(
-            "results/tables/main.csv",
-            category="Tables",
-            caption="../report/main.rst",
-            labels={"table": "main results", "format": "CSV"},
-        ),
-        main_html=report(
-            "results/tables/main.html",
-            category="Tables",
-            caption="../report/main.rst",
-            labels={"table": "main results", "format": "HTML"},
-        ),
-        main_markdown="results/tables/main.md",
-        main_latex="results/tables/main.tex",
-        gains=report(
-            "results/tables/gains.csv",
-            category="Tables",
-            caption="../report/gains.rst",
-            labels={"table": "paired gains", "format": "CSV"},
-        ),
-        gains_html=report(
-            "results/tables/gains.html",
-            category="Tables",
-            caption="../report/gains.rst",
-            labels={"table": "paired gains", "format": "HTML"},
-        ),
-        gains_markdown="results/tables/gains.md",
-        gains_latex="results/tables/gains.tex",
+        scores="results/scores.parquet",
         missing="results/tables/missing.csv",
     log:
-        "results/logs/tables.log",
+        "results/logs/scores.log",
     conda:
         "../../envs/local.yaml"
     params:
-        runs=cells(REPORTED),
+        runs=cells(IN_REPORT),
         missing=MISSING,
+        tasks=TASKS,
+    script:
+        "../scripts/scores.py"
+
+
+rule tables:
+    input:
+        "results/scores.parquet",
+        published=[shipped(f"resources/published/{name}.csv") for name in ("main_results", "plugin_study", "ablations")],
+    output:
+        report(
+            "results/tables/{table}.csv",
+            category="Tables",
+            caption="../report/table.rst",
+            labels=labels_of_table,
+        ),
+    log:
+        "results/logs/tables/{table}.log",
+    wildcard_constraints:
+        table=any_of(TABLES_OF_SCORES),
+    conda:
+        "../../envs/local.yaml"
+    params:
+        caption=caption_of_table,
+        methods={run.variant: run.method for run in IN_REPORT},
         tasks=TASKS,
     script:
         "../scripts/tables.py"
 
 
-rule studies:
-    input:
-        draws(),
-        published=[shipped(f"resources/published/{name}.csv") for name in ("plugin_study", "ablations")],
-    output:
-        plugin=report(
-            "results/tables/plugin.csv",
-            category="Tables",
-            caption="../report/plugin.rst",
-            labels={"table": "contrast as a plug-in", "format": "CSV"},
-        ),
-        plugin_html=report(
-            "results/tables/plugin.html",
-            category="Tables",
-            caption="../report/plugin.rst",
-            labels={"table": "contrast as a plug-in", "format": "HTML"},
-        ),
-        plugin_markdown="results/tables/plugin.md",
-        plugin_latex="results/tables/plugin.tex",
-        hints=report(
-            "results/tables/hints.csv",
-            category="Tables",
-            caption="../report/hints.rst",
-            labels={"table": "hint settings", "format": "CSV"},
-        ),
-        hints_html=report(
-            "results/tables/hints.html",
-            category="Tables",
-            caption="../report/hints.rst",
-            labels={"table": "hint settings", "format": "HTML"},
-        ),
-        hints_markdown="results/tables/hints.md",
-        hints_latex="results/tables/hints.tex",
-        ablations=report(
-            "results/tables/ablations.csv",
-            category="Tables",
-            caption="../report/ablations.rst",
-            labels={"table": "variants against their methods", "format": "CSV"},
-        ),
-        ablations_html=report(
-            "results/tables/ablations.html",
-            category="Tables",
-            caption="../report/ablations.rst",
-            labels={"table": "variants against their methods", "format": "HTML"},
-        ),
-        ablations_markdown="results/tables/ablations.md",
-        ablations_latex="results/tables/ablations.tex",
-    log:
-        "results/logs/studies.log",
-    conda:
-        "../../envs/local.yaml"
-    params:
-        runs=cells(REPORTED),
-        missing=MISSING,
-        tasks=TASKS,
-    script:
-        "../scripts/studies.py"
-
-
-rule beside:
+rule behaviour:
     input:
         files_of_runs("metrics"),
         main="results/tables/main.csv",
     output:
-        csv=report(
-            "results/tables/beside.csv",
-            category="Tables",
-            caption="../report/beside.rst",
-            labels={"table": "length, truncation, entropy beside accuracy", "format": "CSV"},
-        ),
-        html=report(
-            "results/tables/beside.html",
-            category="Tables",
-            caption="../report/beside.rst",
-            labels={"table": "length, truncation, entropy beside accuracy", "format": "HTML"},
-        ),
-        markdown="results/tables/beside.md",
-        latex="results/tables/beside.tex",
+        table_csv("beside"),
     log:
-        "results/logs/beside.log",
+        "results/logs/tables/beside.log",
     conda:
         "../../envs/local.yaml"
     params:
-        runs=cells(REPORTED),
-        missing=MISSING,
-        tasks=TASKS,
+        caption=TEXTS["beside"].caption,
+        runs=cells(IN_REPORT),
     script:
-        "../scripts/beside.py"
-
-
-rule power:
-    input:
-        draws(),
-    output:
-        csv=report(
-            "results/tables/power.csv",
-            category="Tables",
-            caption="../report/power.rst",
-            labels={"table": "what these seeds and draws can see", "format": "CSV"},
-        ),
-        html=report(
-            "results/tables/power.html",
-            category="Tables",
-            caption="../report/power.rst",
-            labels={"table": "what these seeds and draws can see", "format": "HTML"},
-        ),
-        markdown="results/tables/power.md",
-        latex="results/tables/power.tex",
-    log:
-        "results/logs/power.log",
-    conda:
-        "../../envs/local.yaml"
-    params:
-        runs=cells(REPORTED),
-        tasks=TASKS,
-    script:
-        "../scripts/power.py"
+        "../scripts/behaviour.py"
 
 
 rule audit:
     input:
         [shipped(f"resources/published/{name}.csv") for name in ("main_results", "plugin_study", "benchmark_problems")],
     output:
-        csv=report(
-            "results/tables/audit.csv",
-            category="Tables",
-            caption="../report/audit.rst",
-            labels={"table": "audit of the published tables", "format": "CSV"},
-        ),
-        html=report(
-            "results/tables/audit.html",
-            category="Tables",
-            caption="../report/audit.rst",
-            labels={"table": "audit of the published tables", "format": "HTML"},
-        ),
-        markdown="results/tables/audit.md",
-        latex="results/tables/audit.tex",
+        table_csv("audit"),
     log:
-        "results/logs/audit.log",
+        "results/logs/tables/audit.log",
     conda:
         "../../envs/local.yaml"
+    params:
+        caption=TEXTS["audit"].caption,
     script:
         "../scripts/audit.py"
 
@@ -194,52 +79,61 @@ rule costs:
         files_of_runs("metrics", "provenance"),
         accounts(),
     output:
-        csv=report(
-            "results/tables/costs.csv",
-            category="Costs",
-            caption="../report/costs.rst",
-            labels={"table": "time, GPU-hours, tokens, memory", "format": "CSV"},
-        ),
-        html=report(
-            "results/tables/costs.html",
-            category="Costs",
-            caption="../report/costs.rst",
-            labels={"table": "time, GPU-hours, tokens, memory", "format": "HTML"},
-        ),
-        markdown="results/tables/costs.md",
-        latex="results/tables/costs.tex",
+        table_csv("costs"),
     log:
-        "results/logs/costs.log",
+        "results/logs/tables/costs.log",
     conda:
         "../../envs/local.yaml"
     params:
-        runs=cells(REPORTED),
+        caption=TEXTS["costs"].caption,
+        runs=cells(IN_REPORT),
     script:
         "../scripts/costs.py"
 
 
 rule claims:
     input:
-        draws=draws(),
         metrics=files_of_runs("metrics"),
+        scores="results/scores.parquet",
         tokens=["results/tables/tokens.csv"] if RECORDED else [],
     output:
-        csv=report(
-            "results/tables/claims.csv",
-            category="Claims",
-            caption="../report/claims.rst",
-            labels={"table": "verdicts on the paper's claims", "format": "CSV"},
-        ),
-        markdown="results/tables/claims.md",
+        table_csv("claims"),
     log:
-        "results/logs/claims.log",
+        "results/logs/tables/claims.log",
     conda:
         "../../envs/local.yaml"
     params:
-        runs=cells(REPORTED),
+        caption=TEXTS["claims"].caption,
+        runs=cells(IN_REPORT),
         missing=MISSING,
         tasks=TASKS,
         graders={task: STUDY.config["tasks"][task]["grader"] for task in TASKS},
         figures=[*figures(), *figures_of_contrast(), *figures_of_tokens()],
     script:
         "../scripts/claims.py"
+
+
+rule table_formats:
+    input:
+        csv="results/tables/{table}.csv",
+        missing="results/tables/missing.csv",
+    output:
+        html=report(
+            "results/tables/{table}.html",
+            category=category_of_table,
+            caption="../report/table.rst",
+            labels=labels_of_page,
+        ),
+        markdown="results/tables/{table}.md",
+        latex="results/tables/{table}.tex",
+    log:
+        "results/logs/tables/{table}_formats.log",
+    wildcard_constraints:
+        table=any_of(TABLES),
+    conda:
+        "../../envs/local.yaml"
+    params:
+        caption=caption_of_table,
+        tasks=TASKS,
+    script:
+        "../scripts/table_formats.py"

@@ -10,6 +10,7 @@ from snakemake.path_modifier import PATH_MODIFIER_FLAG
 
 from selfdistill.errors import UserError
 from selfdistill.planning.requests import evaluation_request, training_request, warm_start_request
+from selfdistill.reporting.render.texts import SHOWN_AS_THEY_ARE, demonstration
 from selfdistill.study.matrix import BASE, Run
 from selfdistill.study.paths import ACCOUNT, DRAWS_FOLDER, MODEL, RUN_FILES, RUN_FOLDER, state_of
 from selfdistill.study.results import Reported
@@ -34,18 +35,18 @@ try:
         elsewhere="--config" if workflow.config_settings.config else "config",
         placed=placed,
     )
-    TAKEN = Reported(STUDY)
+    RESULTS = Reported(STUDY)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-# Captions of the report read it. Of a module, `config` may hold no more than a matrix.
-config = STUDY.config
+# Captions of the report read it, and end with what `report` says. Of a module, `config` may hold no more than a matrix.
+config = {**STUDY.config, "report": {"demonstration": demonstration(STUDY.generated), "as_they_are": SHOWN_AS_THEY_ARE}}
 
 RUNS = STUDY.runs()
-#: What tables, figures and pages take, and what the matrix has beside it, with the reason.
-REPORTED, MISSING = TAKEN.runs, TAKEN.missing
-TRAINED = TAKEN.trained
-TAUGHT = [run for run in TRAINED if STUDY.has_teacher(run)]
+#: Runs that tables, figures and pages show, and runs that the matrix asks for and that are not there, with the reason.
+IN_REPORT, MISSING = RESULTS.runs, RESULTS.missing
+TRAINED = RESULTS.trained
+WITH_TEACHER = [run for run in TRAINED if STUDY.has_teacher(run)]
 TASKS = STUDY.reporting()
 #: (dataset, split) -> a task that it belongs to, and a model that is trained on it.
 DATASETS = STUDY.datasets()
@@ -201,17 +202,17 @@ def evaluation_state(wildcards):
 
 # Of what is read from a folder of the user's, a run may have no more than its draws.
 def files_of_runs(*names):
-    files = [getattr(TAKEN.files(run), name) for run in TRAINED for name in names]
+    files = [getattr(RESULTS.files(run), name) for run in TRAINED for name in names]
     return [file for file in files if file]
 
 
 def draws():
-    return [file for run in REPORTED for file in TAKEN.files(run).draws.values()]
+    return [file for run in IN_REPORT for file in RESULTS.files(run).draws.values()]
 
 
 def accounts():
-    return [file for run in REPORTED if (file := TAKEN.files(run).account)]
+    return [file for run in IN_REPORT if (file := RESULTS.files(run).account)]
 
 
 def cells(runs):
-    return TAKEN.cells(runs)
+    return RESULTS.cells(runs)

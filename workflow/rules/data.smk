@@ -20,7 +20,7 @@ rule data:
 
 rule data_report:
     input:
-        [each["path"] for each in TAKEN.data()],
+        [each["path"] for each in RESULTS.data()],
     output:
         csv="results/data/report.csv",
         html=report(
@@ -34,8 +34,8 @@ rule data_report:
     conda:
         "../../envs/local.yaml"
     params:
-        files=[{**each, "path": placed(each["path"])} for each in TAKEN.data()],
-        pairs=TAKEN.data_pairs(),
+        files=[{**each, "path": placed(each["path"])} for each in RESULTS.data()],
+        pairs=RESULTS.data_pairs(),
     script:
         "../scripts/data_report.py"
 

@@ -18,7 +18,7 @@ rule page:
     conda:
         "../../envs/local.yaml"
     params:
-        runs=cells(REPORTED),
+        runs=cells(IN_REPORT),
         demonstration=STUDY.generated_only,
         remake=remake,
     script:
@@ -33,7 +33,7 @@ rule overview:
         main="results/tables/main.csv",
         audit="results/tables/audit.csv",
         costs="results/tables/costs.csv",
-        data=["results/data/report.csv"] if TAKEN.data() else [],
+        data=["results/data/report.csv"] if RESULTS.data() else [],
         figures=figures_of_overview(),
     output:
         report(
@@ -47,11 +47,9 @@ rule overview:
     conda:
         "../../envs/local.yaml"
     params:
-        runs=cells(REPORTED),
+        runs=cells(IN_REPORT),
         missing=MISSING,
         tasks=TASKS,
-        stages=stages_of_workflow,
-        rules=rules_of_workflow,
         demonstration=STUDY.generated_only,
     script:
         "../scripts/overview.py"

@@ -2,11 +2,10 @@
 
 import os
 import shlex
-from pathlib import Path
 
 from selfdistill.reporting.tokens.classes import lists_digest
+from selfdistill.reporting.render.texts import TABLES as TEXTS
 from selfdistill.study.hint_settings import has_contrast
-from selfdistill.study.rule_dependencies import dependencies
 
 # A copy of the workflow without its documents has no page of departures.
 DEPARTURES = shipped("docs/departures.md")
@@ -18,12 +17,16 @@ def run_config(run):
 
 
 #: Runs in which a teacher was recorded.
-RECORDED = [run for run in TAUGHT if TAKEN.files(run).records and (TAKEN.source or run_config(run)["records"]["every"])]
+RECORDED = [
+    run
+    for run in WITH_TEACHER
+    if RESULTS.files(run).records and (RESULTS.source or run_config(run)["records"]["every"])
+]
 
 
 # Of a task those figures that have something to show.
 def figures():
-    shown = {"benchmarks": REPORTED, "dynamics": TRAINED, "signals": TAUGHT}
+    shown = {"benchmarks": IN_REPORT, "dynamics": TRAINED, "signals": WITH_TEACHER}
     found = [(task, name) for task in TASKS for name, runs in shown.items() if any(run.task == task for run in runs)]
     return [f"results/figures/{task}/{name}.svg" for task, name in found]
 
@@ -32,7 +35,7 @@ def figures_of_models():
     def files(figure, runs):
         return [f"results/figures/{figure}/{model}.svg" for model in dict.fromkeys(run.model for run in runs)]
 
-    return [*files("benchmarks", REPORTED), *files("dynamics", TRAINED)]
+    return [*files("benchmarks", IN_REPORT), *files("dynamics", TRAINED)]
 
 
 def figures_of_contrast():
@@ -50,24 +53,20 @@ def shown_in(wildcards, runs):
 
 
 def metrics_shown(wildcards):
-    return [TAKEN.files(run).metrics for run in shown_in(wildcards, TRAINED)]
+    return [RESULTS.files(run).metrics for run in shown_in(wildcards, TRAINED)]
 
 
 def records_of_run(wildcards):
     run = Run(*wildcards_of_run(wildcards), STUDY.variants[wildcards.variant])
-    return TAKEN.files(run).records or f"{run.folder}/{RUN_FILES['records']}"
+    return RESULTS.files(run).records or f"{run.folder}/{RUN_FILES['records']}"
 
 
 def records_shown(wildcards):
-    return [TAKEN.files(run).records for run in shown_in(wildcards, RECORDED)]
+    return [RESULTS.files(run).records for run in shown_in(wildcards, RECORDED)]
 
 
 def token_summaries(part, runs):
     return [f"{TOKENS_FOLDER}/{part}.parquet".format(**vars(run)) for run in runs]
-
-
-def rollouts_shown(wildcards):
-    return token_summaries("rollouts", shown_in(wildcards, RECORDED))
 
 
 def cells_shown(wildcards):
@@ -79,28 +78,16 @@ def cells_recorded(wildcards):
 
 
 def tasks_shown(wildcards):
-    return {run.task: TASKS[run.task] for run in shown_in(wildcards, REPORTED)}
+    return {run.task: TASKS[run.task] for run in shown_in(wildcards, IN_REPORT)}
 
 
 def methods_shown(wildcards):
-    return {run.variant: run.method for run in shown_in(wildcards, REPORTED)}
+    return {run.variant: run.method for run in shown_in(wildcards, IN_REPORT)}
 
 
 # The paper's figures first: of each model over its tasks.
 def figures_of_overview():
     return [*figures_of_models(), *figures_of_contrast(), *figures_of_tokens()]
-
-
-def stages_of_workflow(wildcards):
-    stages, made = {}, rules_of_workflow(wildcards)
-    for each in workflow.rules:
-        if each.name in made and each.name != "all":
-            stages.setdefault(Path(str(each.snakefile)).stem, []).append(each.name)
-    return stages
-
-
-def rules_of_workflow(wildcards):
-    return dependencies(workflow.rules, map(placed, final_outputs()))
 
 
 def tasks_with_records():
@@ -110,7 +97,7 @@ def tasks_with_records():
 # The command that makes a file again, in place of {path}, with the config files that were given; none for draws that were
 # not made here. Not with --config: the page would be made again whenever a value is only spelt otherwise.
 def remake(wildcards):
-    if TAKEN.source:
+    if RESULTS.source:
         return None
     files = [os.path.relpath(file) for file in workflow.config_settings.configfiles or ()]
     words = ["--configfile", *files] if files else []
@@ -127,14 +114,41 @@ def pages():
     }
     for task in tasks_with_records():
         found[f"Tokens: {task}"] = (f"tokens/{task}.html", f"results/pages/tokens/{task}.html")
-    if TAKEN.data():
+    if RESULTS.data():
         found["Data"] = ("data.html", "results/data/report.html")
     if os.path.exists(DEPARTURES):
         found["Departures"] = ("departures.html", "results/pages/departures.html")
     return {title: {"place": place, "file": file} for title, (place, file) in found.items()}
 
 
+# Tables of the draws alone, and all that have a page.
+TABLES_OF_SCORES = ["main", "gains", "plugin", "hints", "ablations", "power"]
+TABLES = [name for name in TEXTS if name != "tokens"]
+
+
+def table_csv(table):
+    text = TEXTS[table]
+    labels = {"table": text.title, "format": "CSV"}
+    return report(f"results/tables/{table}.csv", category=text.category, caption="../report/table.rst", labels=labels)
+
+
+def caption_of_table(wildcards):
+    return TEXTS[wildcards.table].caption
+
+
+def category_of_table(wildcards):
+    return TEXTS[wildcards.table].category
+
+
+def labels_of_table(wildcards):
+    return {"table": TEXTS[wildcards.table].title, "format": "CSV"}
+
+
+def labels_of_page(wildcards):
+    return {"table": TEXTS[wildcards.table].title, "format": "HTML"}
+
+
 def tables_of_site():
-    made = [rules.tables, rules.studies, rules.beside, rules.power, rules.audit, rules.costs, rules.claims]
-    made += [rules.tokens] if RECORDED else []
-    return [file for each in made for file in each.output]
+    tokens = ["results/tables/tokens.csv", "results/tables/top_tokens.csv"] if RECORDED else []
+    made = [f"results/tables/{table}.{ending}" for table in TABLES for ending in ("csv", "html", "md", "tex")]
+    return [*made, "results/tables/missing.csv", *tokens]

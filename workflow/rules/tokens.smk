@@ -5,7 +5,6 @@ rule token_summary:
     output:
         classes=f"{TOKENS_FOLDER}/classes.parquet",
         tokens=f"{TOKENS_FOLDER}/tokens.parquet",
-        rollouts=f"{TOKENS_FOLDER}/rollouts.parquet",
     log:
         "results/logs/tokens/{task}/{model}/{variant}/seed{seed}.log",
     wildcard_constraints:
@@ -26,13 +25,13 @@ rule tokens:
         tokens=report(
             "results/tables/tokens.csv",
             category="Tables",
-            caption="../report/tokens.rst",
+            caption="../report/table.rst",
             labels={"table": "signal by class of token", "format": "CSV"},
         ),
         top=report(
             "results/tables/top_tokens.csv",
             category="Tables",
-            caption="../report/tokens.rst",
+            caption="../report/table.rst",
             labels={"table": "tokens with the largest signal", "format": "CSV"},
         ),
     log:
@@ -40,6 +39,7 @@ rule tokens:
     conda:
         "../../envs/local.yaml"
     params:
+        caption=TEXTS["tokens"].caption,
         runs=cells(RECORDED),
     script:
         "../scripts/tokens.py"
@@ -69,8 +69,7 @@ rule token_figure:
 
 rule token_view:
     input:
-        records=records_shown,
-        rollouts=rollouts_shown,
+        records_shown,
     output:
         report(
             "results/pages/tokens/{task}.html",

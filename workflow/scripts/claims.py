@@ -1,15 +1,17 @@
-"""Verdicts on the paper's claims, from the draws and metrics of all runs."""
+"""Verdicts on the paper's claims, from the scores and metrics of all runs."""
 
-from job import job, run_files
+from job import job, missing_runs, run_files
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.reporting.render.csv_tables import read_csv
+    from selfdistill.reporting.read.accuracy import read_scores
+    from selfdistill.reporting.render.csv_tables import read_csv, write_csv
     from selfdistill.reporting.tables.claim_statistics import gather
-    from selfdistill.reporting.tables.claims import claims_table, write_claims
+    from selfdistill.reporting.tables.claims import claims_table
 
-    output, params = snakemake.output, snakemake.params
-    tokens = read_csv(snakemake.input.tokens[0]) if snakemake.input.tokens else None
-    runs = run_files(params.runs)
-    table = claims_table(gather(runs, params.tasks, params.graders, params.missing, tokens), params.figures)
-    write_claims(table, output.csv, output.markdown)
+    given, params = snakemake.input, snakemake.params
+    scores, runs = read_scores(given.scores, params.tasks), run_files(params.runs)
+    tokens = read_csv(given.tokens[0]) if given.tokens else None
+    inputs = gather(scores, runs, params.tasks, params.graders, missing_runs(params.missing), tokens)
+    table = claims_table(inputs, params.figures)
+    write_csv(snakemake.output[0], table)
     report(", ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items()))

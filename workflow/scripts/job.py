@@ -13,7 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the library, also where it is not installed
 
 from selfdistill.errors import UserError
-from selfdistill.reporting.read.runs import RunFiles
+from selfdistill.reporting.read.runs import MissingRun, RunFiles
 from selfdistill.study.results import FAILED_LINE
 from selfdistill.texts import one_line, reportable, shortened, without_secrets
 
@@ -57,6 +57,11 @@ def job(log: str, state: str | None = None) -> Iterator[Callable[[str], None]]:
 def run_files(cells: Sequence[Mapping[str, Any]]) -> list[RunFiles]:
     """The runs of a rule's params, with their files."""
     return [_with_paths(**cell) for cell in cells]
+
+
+def missing_runs(cells: Sequence[Mapping[str, Any]]) -> list[MissingRun]:
+    """The runs of a rule's params that are not there."""
+    return [MissingRun(**cell) for cell in cells]
 
 
 def _with_paths(files: Mapping[str, Any], **run: Any) -> RunFiles:

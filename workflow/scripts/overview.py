@@ -1,6 +1,6 @@
 """The first page of the report."""
 
-from job import job, run_files
+from job import job, missing_runs, run_files
 
 with job(snakemake.log[0]) as report:
     from selfdistill.reporting.pages.overview import overview_page
@@ -11,13 +11,11 @@ with job(snakemake.log[0]) as report:
     tables = {name: read_csv(given[name]) for name in ("claims", "main", "audit", "costs")}
     page = overview_page(
         run_files(params.runs),
-        params.missing,
+        missing_runs(params.missing),
         params.tasks,
         **tables,
         findings=read_csv(given.data[0]) if given.data else None,
         figures=given.figures,
-        stages=params.stages,
-        reads=params.rules,
         demonstration=params.demonstration,
     )
     write_page(snakemake.output[0], page)

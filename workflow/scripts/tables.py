@@ -1,25 +1,24 @@
-"""The main results and the gains, from the draws of all runs, in every format."""
+"""A table of what the draws say."""
 
-from job import job, run_files
+from job import job
 
 with job(snakemake.log[0]) as report:
-    import pandas as pd
-
-    from selfdistill.reporting.read.accuracy import read_groups
-    from selfdistill.reporting.render import cells as views
-    from selfdistill.reporting.render import table as formats
+    from selfdistill.reporting.read.accuracy import read_scores
     from selfdistill.reporting.render.csv_tables import write_csv
-    from selfdistill.reporting.tables import accuracy as tables
+    from selfdistill.reporting.tables.ablations import ablations_table, hints_table, plugin_table
+    from selfdistill.reporting.tables.accuracy import gains_table, main_table
+    from selfdistill.reporting.tables.power import power_table
 
-    output, tasks, missing = snakemake.output, snakemake.params.tasks, snakemake.params.missing
-    groups = read_groups(run_files(snakemake.params.runs), tasks)
-    main, gains = tables.main_table(groups, tasks), tables.gains_table(groups, tasks)
-    for name, title, table, shown, lead, empty in (
-        ("main", "Main results", main, views.main_views, views.main_lead(main), views.NOTHING),
-        ("gains", "Gains over base and grpo", gains, views.gains_views, views.GAINS_LEAD, views.NO_REFERENCE),
-    ):
-        write_csv(output[name], table)
-        found = shown(table, missing, tasks)
-        formats.write_views(output, f"{name}_", title, found, lead, empty)
-    write_csv(output.missing, pd.DataFrame(missing, columns=list(tables.MISSING_COLUMNS)))
-    report(f"{len(groups)} variants, {len(main)} rows of results, {len(gains)} of gains; {len(missing)} runs missing")
+    params = snakemake.params
+    scores = read_scores(snakemake.input[0], params.tasks)
+    makers = {
+        "main": main_table,
+        "gains": gains_table,
+        "plugin": plugin_table,
+        "hints": hints_table,
+        "ablations": lambda scores, tasks: ablations_table(scores, tasks, params.methods),
+        "power": power_table,
+    }
+    table = makers[snakemake.wildcards.table](scores, params.tasks)
+    write_csv(snakemake.output[0], table)
+    report(f"{len(table)} rows of {len(scores)} variants")

@@ -1,11 +1,9 @@
 """Comparisons of many methods, and of answers that are right or wrong: Holm, McNemar, Wilson."""
 
-import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
-from scipy.special import bdtr
+from scipy.stats import binomtest
 
 from selfdistill.evaluation.estimators import LEVEL, Estimate
 
@@ -36,8 +34,8 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     if ours.ndim != 1 or ours.shape != theirs.shape or not np.isin([ours, theirs], (0, 1)).all():
         raise ValueError("McNemar's test takes two vectors of 0 and 1 over the same problems")
     only_ours, only_theirs = int(np.sum(ours > theirs)), int(np.sum(ours < theirs))
-    tail = bdtr(min(only_ours, only_theirs), only_ours + only_theirs, 0.5)
-    return min(1.0, 2 * float(tail))
+    differing = only_ours + only_theirs
+    return float(binomtest(only_ours, differing).pvalue) if differing else 1.0
 
 
 def wilson(correct: int, total: int, level: float = LEVEL) -> Estimate:
@@ -48,8 +46,5 @@ def wilson(correct: int, total: int, level: float = LEVEL) -> Estimate:
     """
     if not 0 <= correct <= total or total <= 0:
         raise ValueError(f"{correct} of {total} is no share")
-    z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
-    share = correct / total
-    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = math.sqrt(z2 * (share * (1 - share) / total + z2 / (4 * total**2))) / (1 + z2 / total)
-    return Estimate(share, max(middle - half, 0.0), min(middle + half, 1.0))
+    bounds = binomtest(correct, total).proportion_ci(level, method="wilson")
+    return Estimate(correct / total, max(float(bounds.low), 0.0), min(float(bounds.high), 1.0))

@@ -1,4 +1,4 @@
-"""Which runs of the matrix tables, figures and pages take, and where the files of each are."""
+"""Selects the runs that the report shows, and maps each run to its files."""
 
 import functools
 import os
@@ -39,7 +39,7 @@ class Files:
 
 
 class Reported:
-    """The runs that reporting takes.
+    """The runs that a report shows.
 
     With `aggregate: all` those of the matrix; whatever is not there yet is made. With `aggregate: available` those that
     are complete, and of their present settings, when this is made; the others are `missing`.

@@ -157,9 +157,14 @@ class Study:
         }
 
     @property
+    def generated(self) -> list[str]:
+        """The toy tasks of the matrix, made by a generator."""
+        return [task for task in self.axis("tasks") if self.config["tasks"][task]["data"]["source"] == GENERATED]
+
+    @property
     def generated_only(self) -> bool:
-        """Whether all tasks of the matrix are toy ones, made by a generator."""
-        return all(self.config["tasks"][task]["data"]["source"] == GENERATED for task in self.axis("tasks"))
+        """Whether all tasks of the matrix are toy ones."""
+        return self.generated == list(self.axis("tasks"))
 
     def dataset(self, task: str, split: str, model: str | None = None) -> str:
         """Return the name of a task's dataset. Raises UserError where neither task nor model names a training set."""

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from selfdistill.reporting.read.runs import RunFiles
-
-#: The methods that only distil, and the contrastive plug-ins: these may collapse, and nothing is done about it.
-_SHOWN_AS_THEY_ARE = ("opsd", "sdpo", "opsd_ectr", "rlsd_ectr")
+from selfdistill.reporting.render.texts import SHOWN_AS_THEY_ARE
 
 
 def limits(runs: Sequence[RunFiles], *, demonstration: bool) -> dict[str, Any]:
@@ -17,7 +15,7 @@ def limits(runs: Sequence[RunFiles], *, demonstration: bool) -> dict[str, Any]:
     methods = {run.method for run in runs}
     return {
         "demonstration": demonstration,
-        "as_they_are": [method for method in _SHOWN_AS_THEY_ARE if method in methods],
+        "as_they_are": [method for method in SHOWN_AS_THEY_ARE if method in methods],
         "fewest_seeds": min(map(len, seeds.values())),
         "most_seeds": max(map(len, seeds.values())),
     }

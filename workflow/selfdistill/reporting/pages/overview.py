@@ -9,35 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from selfdistill.reporting.pages.limits import limits
-from selfdistill.reporting.pages.rule_graph import rule_graph
 from selfdistill.reporting.read.accuracy import Tasks
 from selfdistill.reporting.read.health import health_remarks
 from selfdistill.reporting.read.provenance import check_same_base, machine, provenance_of
-from selfdistill.reporting.read.runs import RunFiles, check_unique
-from selfdistill.reporting.render.cells import main_lead, main_views
+from selfdistill.reporting.read.runs import MissingRun, RunFiles, check_unique
+from selfdistill.reporting.render.cells import main_views
+from selfdistill.reporting.render.csv_tables import with_texts
 from selfdistill.reporting.render.html import anchor, render
 from selfdistill.reporting.render.table import Row, View, html_table
+from selfdistill.reporting.tables.accuracy import main_lead
 from selfdistill.reporting.tables.audit import audit_line, audit_views
-from selfdistill.reporting.tables.claims import NOT_RUN, VERDICTS, estimate_text
+from selfdistill.reporting.tables.claims import CLAIMS, NOT_RUN, VERDICTS, estimate_text
 from selfdistill.reporting.tables.costs import COLUMNS, cost_cell, cost_text, total_line, totals
 
-#: The paper's claims, for readers; their parts are in `claims.PARTS`.
-CLAIMS = {
-    "C1": "rlcsd has the highest average",
-    "C2": "rlcsd is better than the base model and than grpo",
-    "C3": "Gains are larger out of distribution",
-    "C4": "opsd, sdpo and srpo: entropy explodes, responses grow longer, reward and accuracy fall",
-    "C5": "rlsd: responses shrink",
-    "C6": "rlcsd keeps entropy and length stable",
-    "C7": "Contrast keeps the entropy of opsd bounded",
-    "C8": "Contrast removes the shrinkage of rlsd",
-    "C9": "Without contrast the responses of rlcsd shrink",
-    "C10": "Contrast matters, the source of a one-sided hint little",
-    "C11": "The one-sided signal sits on style tokens, the contrastive one less so",
-}
 #: Judged parts up to which every claim is shown unfolded.
 _FEW_PARTS = 30
 #: Findings on data that are as they should be at zero.
@@ -67,7 +53,7 @@ class Shown:
 
 def overview_page(
     runs: Sequence[RunFiles],
-    missing: Sequence[Mapping[str, Any]],
+    missing: Sequence[MissingRun],
     tasks: Tasks,
     *,
     claims: pd.DataFrame,
@@ -76,16 +62,13 @@ def overview_page(
     costs: pd.DataFrame,
     findings: pd.DataFrame | None,
     figures: Sequence[str | os.PathLike],
-    stages: Mapping[str, Sequence[str]],
-    reads: Mapping[str, Sequence[str]],
     demonstration: bool,
 ) -> str:
     """The overview of a report.
 
-    runs, missing: what was run and what of the matrix was not (dicts of task, model, variant, seed, status, why);
+    runs, missing: what was run and what of the matrix was not (with the reason);
     claims, main, audit, costs: those tables; findings: the data report's, None where no data is known; figures: paths
-    of SVG files under results/, in the order in which they are shown; stages: stage -> names of its rules, in the order
-    of the workflow; reads: rule -> the rules whose files it reads; demonstration: whether all tasks are toy ones.
+    of SVG files under results/, in the order in which they are shown; demonstration: whether all tasks are toy ones.
 
     Links to other pages stand as `data-href`, which does nothing; `site.py` makes links of them where those pages are.
     Raises UserError: a run listed twice, a file that cannot be read.
@@ -93,8 +76,7 @@ def overview_page(
     check_unique(runs)
     check_same_base(runs)
     shown = [_figure(Path(figure)) for figure in figures]
-    claims = _filled(claims, "statement", "statistic", "unit", "why", "figure")
-    audit = _filled(audit, "hint_source", "note")
+    claims = with_texts(claims, "statement", "statistic", "unit", "why", "figure")
     judged = claims[claims["verdict"] != NOT_RUN]
     return render(
         "overview.html",
@@ -116,17 +98,10 @@ def overview_page(
         data=None if findings is None else _data(findings),
         runs=[_run(run) for run in runs],
         remarks=health_remarks(runs),
-        stages=stages,
-        rule_graph=Markup(rule_graph(reads)),
     )
 
 
-def _filled(table: pd.DataFrame, *texts: str) -> pd.DataFrame:
-    """With empty texts as such: from a CSV they come back as missing."""
-    return table.assign(**{name: table[name].astype(object).where(table[name].notna(), "") for name in texts})
-
-
-def _summary(runs: Sequence[RunFiles], missing: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _summary(runs: Sequence[RunFiles], missing: Sequence[MissingRun]) -> dict[str, Any]:
     def named(axis: str) -> list[str]:
         return list(dict.fromkeys(getattr(run, axis) for run in runs))
 
@@ -147,11 +122,11 @@ def _counts(claims: pd.DataFrame) -> dict[str, int]:
 
 def _claims(table: pd.DataFrame, shown: set[str]) -> list[dict[str, Any]]:
     """Each claim with its verdicts counted, its judged parts, and what was not run of it."""
-    found = []
+    claims = []
     for claim, part in table.groupby("claim", sort=False):
         rows = part.to_dict("records")
         judged = [row for row in rows if row["verdict"] != NOT_RUN]
-        found.append(
+        claims.append(
             {
                 "name": claim,
                 "title": CLAIMS.get(claim, ""),
@@ -164,7 +139,7 @@ def _claims(table: pd.DataFrame, shown: set[str]) -> list[dict[str, Any]]:
                 "not_run": [row for row in rows if row["verdict"] == NOT_RUN],
             }
         )
-    return found
+    return claims
 
 
 def _link(row: Mapping[str, Any], shown: set[str]) -> dict[str, str]:
@@ -199,24 +174,23 @@ def _title(inside: Path) -> str:
     return f"{kinds.get(kind, kind)}: {of}"
 
 
-def _missing(missing: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _missing(missing: Sequence[MissingRun]) -> list[dict[str, Any]]:
     """Runs that are not there: those that share task, model, variant, status and reason in one line."""
-    found: dict[tuple, list[int]] = {}
+    seeds: dict[tuple, list[int]] = {}
     for run in missing:
-        key = (run["task"], run["model"], run["variant"], run["status"], run["why"])
-        found.setdefault(key, []).append(run["seed"])
+        seeds.setdefault((*run.cell, run.variant, run.status, run.why), []).append(run.seed)
     names = ("task", "model", "variant", "status", "why")
-    return [dict(zip(names, key, strict=True)) | {"seeds": sorted(seeds)} for key, seeds in found.items()]
+    return [dict(zip(names, key, strict=True)) | {"seeds": sorted(found)} for key, found in seeds.items()]
 
 
 def _costs(table: pd.DataFrame) -> View:
     summed = totals(table)
-    shown = [column for column in COLUMNS if column in summed and summed[column].notna().any()]
+    columns = [column for column in COLUMNS if column in summed and summed[column].notna().any()]
     rows = [
-        Row(f"{row['task']}, {row['model']}: {row['job']}", [cost_cell(column, row[column]) for column in shown])
+        Row(f"{row['task']}, {row['model']}: {row['job']}", [cost_cell(column, row[column]) for column in columns])
         for row in summed.to_dict("records")
     ]
-    return View("What it cost", "Runs", [COLUMNS[column] for column in shown], rows)
+    return View("What it cost", "Runs", [COLUMNS[column] for column in columns], rows)
 
 
 def _data(findings: pd.DataFrame) -> list[dict[str, Any]]:

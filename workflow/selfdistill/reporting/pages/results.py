@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from selfdistill.reporting.read.accuracy import AVERAGES
 from selfdistill.reporting.read.provenance import check_same_base, provenance_of
 from selfdistill.reporting.read.runs import RunFiles, check_unique
 from selfdistill.reporting.render.html import render
-from selfdistill.reporting.render.paper_shape import blocks
+from selfdistill.reporting.render.paper_shape import paper_tables
 from selfdistill.reporting.tables.costs import cost_views, total_line
 from selfdistill.texts import shortened
 from selfdistill.yaml_files import mapping_of
@@ -31,19 +30,6 @@ _LONGEST_VALUE, _LONGEST_FILE = 2_000, 200_000
 
 #: Name of a run -> its resolved config; None where it has none.
 _Settings = Mapping[str, dict[str, Any] | None]
-
-
-@dataclass(frozen=True)
-class _Source:
-    """One file of draws, behind one cell of the table."""
-
-    seed: int
-    path: str
-    problems: int
-    draws: int
-    correct: int
-    sha256: str
-    command: str | None
 
 
 def results_page(
@@ -79,8 +65,8 @@ def results_page(
         limits=limits(runs, demonstration=demonstration),
         summary=_summary(runs),
         variants=_variants(runs, settings),
-        main=blocks(main),
-        gains=blocks(gains),
+        main=paper_tables(main),
+        gains=paper_tables(gains),
         costs=cost_views(costs),
         total=total_line(costs),
         averages=averages,
@@ -127,7 +113,7 @@ def _changes(run: RunFiles, runs: Sequence[RunFiles], settings: _Settings) -> di
     theirs = next((found for other in plain if (found := settings[other.name]) is not None), None)
     if mine is None or theirs is None:
         return None
-    here, there = _dotted(mine), _dotted(theirs)
+    here, there = _flat(mine, "."), _flat(theirs, ".")
     return {
         key: (_value(here.get(key)), _value(there.get(key)))
         for key in {**here, **there}
@@ -138,15 +124,15 @@ def _changes(run: RunFiles, runs: Sequence[RunFiles], settings: _Settings) -> di
 def _settings(run: RunFiles) -> dict[str, Any] | None:
     """The resolved config, parsed. Raises UserError as `mapping_of` does."""
     text = _text(run.config)
-    if text is None:
-        return None
-    return mapping_of(text, str(run.config))
+    return None if text is None else mapping_of(text, str(run.config))
 
 
-def _dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(settings: Mapping[str, Any], separator: str, prefix: str = "") -> dict[str, Any]:
+    """Mappings in one another as one: {"a": {"b": 1}} becomes {"a.b": 1}."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        name = f"{prefix}{key}"
+        flat |= _flat(value, separator, f"{name}{separator}") if isinstance(value, dict) else {name: value}
     return flat
 
 
@@ -192,19 +178,20 @@ def _section(
     }
 
 
-def _source(run: RunFiles, benchmark: str, remake: str | None) -> _Source:
+def _source(run: RunFiles, benchmark: str, remake: str | None) -> dict[str, Any]:
+    """One file of draws, behind one cell of the table."""
     path = run.draws[benchmark]
     matrix = read_matrix(path)
     problems, draws = matrix.correct.shape
-    return _Source(
-        seed=run.seed,
-        path=str(path),
-        problems=problems,
-        draws=draws,
-        correct=int(matrix.correct.sum()),
-        sha256=sha256_file(path),
-        command=remake and remake.replace("{path}", shlex.quote(str(path))),
-    )
+    return {
+        "seed": run.seed,
+        "path": str(path),
+        "problems": problems,
+        "draws": draws,
+        "correct": int(matrix.correct.sum()),
+        "sha256": sha256_file(path),
+        "command": remake and remake.replace("{path}", shlex.quote(str(path))),
+    }
 
 
 def _text(path: Path | None) -> str | None:
@@ -219,16 +206,9 @@ def _text(path: Path | None) -> str | None:
 def _provenance(run: RunFiles) -> dict[str, str] | None:
     """The provenance as flat names and texts: {"data": {"train_sha256": x}} becomes {"data train_sha256": x}."""
     content = provenance_of(run)
-    return None if content is None else _flatten(content)
+    return None if content is None else {name: _fact(value) for name, value in _flat(content, " ").items()}
 
 
-def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in content.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key} ")
-        elif isinstance(value, list):
-            flat[f"{prefix}{key}"] = shortened(shlex.join(map(str, value)), _LONGEST_VALUE)
-        else:
-            flat[f"{prefix}{key}"] = "none" if value is None else shortened(str(value), _LONGEST_VALUE)
-    return flat
+def _fact(value: Any) -> str:
+    text = shlex.join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+    return shortened(text, _LONGEST_VALUE)

@@ -91,8 +91,8 @@ def _svgs(places: Mapping[str, Path]) -> list[dict[str, str | bool]]:
 
 def _by_name(places: Mapping[str, Path]) -> dict[str, dict[str, str]]:
     """Table -> {format: place}."""
-    found: dict[str, dict[str, str]] = {}
+    formats: dict[str, dict[str, str]] = {}
     for place in places:
         name, _, ending = place.removeprefix("tables/").rpartition(".")
-        found.setdefault(name, {})[ending] = place
-    return found
+        formats.setdefault(name, {})[ending] = place
+    return formats

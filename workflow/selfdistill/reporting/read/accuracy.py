@@ -1,18 +1,24 @@
 """What tables are made of: the draws of runs, variant by variant, and the benchmarks and averages that a task has.
 
+Draws are read once (`gather_scores`) and kept as numbers (`write_scores`); tables and claims read these.
+
 Task settings, `tasks`: task -> {metric: "mean@12" | "pass@1", benchmarks: {name: {distribution: "in" | "out",
 counted: bool (default true)}}}. Benchmarks that are not counted have rows but enter no average.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import DrawMatrix, check_paired, read_matrix, stack_seeds
 from selfdistill.evaluation.estimators import score_variances, scores_by_seed
+from selfdistill.files import atomic_path
 from selfdistill.reporting.read.provenance import check_same_base
 from selfdistill.reporting.read.runs import RunFiles, check_unique
 from selfdistill.study.matrix import BASE
@@ -28,6 +34,9 @@ AVERAGES = (
     ("average_in", "Average in", ("in",)),
     ("average_out", "Average out", ("out",)),
 )
+
+
+_ARRAYS = ("correct", "n_tokens", "truncated")
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Group:
+class VariantScores:
     """The runs of one variant, over its seeds: benchmark -> result, benchmarks in the order of the task's settings."""
 
     task: str
@@ -56,9 +65,14 @@ class Group:
     variant: str
     results: Mapping[str, Result]
 
+    @property
+    def seeds(self) -> int:
+        """The number of seeds of its draws."""
+        return next(iter(self.results.values())).draws.correct.shape[0]
 
-def read_groups(runs: Sequence[RunFiles], tasks: Tasks) -> list[Group]:
-    """Read all draws of the runs; groups in the order in which the runs first name them.
+
+def gather_scores(runs: Sequence[RunFiles], tasks: Tasks) -> list[VariantScores]:
+    """Read all draws of the runs; variants in the order in which the runs first name them.
 
     Raises UserError: a run listed twice, runs of one model that began with unlike weights, a benchmark without a file,
     a file that does not fit the task's metric, seeds or variants of one task and model that were evaluated on different
@@ -69,34 +83,75 @@ def read_groups(runs: Sequence[RunFiles], tasks: Tasks) -> list[Group]:
     seeds: dict[tuple[str, str, str], list[RunFiles]] = {}
     for run in runs:
         seeds.setdefault((run.task, run.model, run.variant), []).append(run)
-    groups = [
-        Group(task, model, variant, {b: _result(members, b, tasks[task]["metric"]) for b in tasks[task]["benchmarks"]})
-        for (task, model, variant), members in seeds.items()
+    scores = [
+        VariantScores(*cell, {b: _result(members, b, tasks[cell[0]]["metric"]) for b in tasks[cell[0]]["benchmarks"]})
+        for cell, members in seeds.items()
     ]
-    for (task, model), members in by_block(groups).items():
+    for (task, model), members in by_block(scores).items():
         for benchmark in tasks[task]["benchmarks"]:
-            check_paired({f"{task}/{model}/{g.variant}/{benchmark}": g.results[benchmark].draws for g in members})
-    return groups
+            check_paired({f"{task}/{model}/{s.variant}/{benchmark}": s.results[benchmark].draws for s in members})
+    return scores
 
 
-def by_block(groups: Sequence[Group]) -> dict[tuple[str, str], list[Group]]:
-    """(task, model) -> its groups, all in the order given."""
-    found: dict[tuple[str, str], list[Group]] = {}
-    for group in groups:
-        found.setdefault((group.task, group.model), []).append(group)
-    return found
+def write_scores(path: str | os.PathLike, scores: Sequence[VariantScores]) -> None:
+    """Write what draws say of accuracy, length and truncation as parquet: a row for each variant and benchmark."""
+    rows = [
+        {
+            "task": variant.task,
+            "model": variant.model,
+            "variant": variant.variant,
+            "benchmark": benchmark,
+            "problems": result.draws.problems,
+            "shape": result.draws.correct.shape,
+            **{name: getattr(result.draws, name).ravel() for name in _ARRAYS},
+        }
+        for variant in scores
+        for benchmark, result in variant.results.items()
+    ]
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows), temporary)
+
+
+def read_scores(path: str | os.PathLike, tasks: Tasks) -> list[VariantScores]:
+    """What `write_scores` wrote, equal to the last digit. Raises UserError for a file that cannot be read."""
+    try:
+        table = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read as parquet ({error}); delete it, and it is made again") from None
+    results: dict[tuple[str, str, str], dict[str, Result]] = {}
+    for row in range(len(table)):
+        task, model, variant, benchmark, problems, shape = (table[name][row].as_py() for name in table.column_names[:6])
+        arrays = {name: table[name][row].values.to_numpy(zero_copy_only=False).reshape(shape) for name in _ARRAYS}
+        draws = DrawMatrix(tuple(problems), **arrays)
+        results.setdefault((task, model, variant), {})[benchmark] = _scored(draws, tasks[task]["metric"])
+    return [VariantScores(*cell, found) for cell, found in results.items()]
+
+
+def by_block(scores: Sequence[VariantScores]) -> dict[tuple[str, str], list[VariantScores]]:
+    """(task, model) -> its variants, all in the order given."""
+    blocks: dict[tuple[str, str], list[VariantScores]] = {}
+    for variant in scores:
+        blocks.setdefault((variant.task, variant.model), []).append(variant)
+    return blocks
+
+
+def counted_benchmarks(settings: Mapping[str, Any], distributions: Collection[str] = ("in", "out")) -> list[str]:
+    """The benchmarks of a task that averages are made of."""
+    return [
+        name
+        for name, a in settings["benchmarks"].items()
+        if a.get("counted", True) and a["distribution"] in distributions
+    ]
 
 
 def benchmark_rows(settings: Mapping[str, Any]) -> list[tuple[str, list[str], dict[str, Any]]]:
     """Rows of one variant: name, the benchmarks that enter, distribution and whether it counts."""
-    about = {
-        name: {"distribution": benchmark["distribution"], "counted": benchmark.get("counted", True)}
-        for name, benchmark in settings["benchmarks"].items()
-    }
-    rows = [(name, [name], about[name]) for name in about]
+    rows = [
+        (name, [name], {"distribution": about["distribution"], "counted": about.get("counted", True)})
+        for name, about in settings["benchmarks"].items()
+    ]
     for name, _, distributions in AVERAGES:
-        members = [b for b, a in about.items() if a["counted"] and a["distribution"] in distributions]
-        if members:
+        if members := counted_benchmarks(settings, distributions):
             distribution = "both" if len(distributions) > 1 else distributions[0]
             rows.append((name, members, {"distribution": distribution, "counted": True}))
     return rows
@@ -111,6 +166,10 @@ def _result(members: Sequence[RunFiles], benchmark: str, metric: str) -> Result:
         matrices[path] = read_matrix(path)
     draws = stack_seeds(matrices)
     try:
-        return Result(draws, scores_by_seed(draws.correct, metric), score_variances(draws.correct, metric))
+        return _scored(draws, metric)
     except ValueError as error:
         raise UserError(f"{next(iter(matrices))}: {error}; set the task's metric and draws to fit each other") from None
+
+
+def _scored(draws: DrawMatrix, metric: str) -> Result:
+    return Result(draws, scores_by_seed(draws.correct, metric), score_variances(draws.correct, metric))

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import stats
 
 from selfdistill.evaluation.estimators import LEVEL, Estimate
+from selfdistill.reporting.read.accuracy import counted_benchmarks
 from selfdistill.reporting.read.runs import series
 
 Curve = Mapping[int, float]
@@ -90,13 +91,12 @@ def validation(metrics: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
     pass@1 is taken, mean@k before pass@1. Empty where a benchmark was never validated.
     """
     logged = sorted({key for record in metrics for key in record})
-    found = []
-    for name, about in settings["benchmarks"].items():
-        if about.get("counted", True) and about["distribution"] == "in":
-            keys = [key for key in logged if re.fullmatch(rf"val/{re.escape(name)}/(mean@\d+|pass@1)", key)]
-            found.append(series(metrics, keys[0]) if keys else {})
-    steps = sorted(set.intersection(*map(set, found))) if found else []
-    return {step: float(np.mean([curve[step] for curve in found])) for step in steps}
+    curves = []
+    for name in counted_benchmarks(settings, ("in",)):
+        keys = [key for key in logged if re.fullmatch(rf"val/{re.escape(name)}/(mean@\d+|pass@1)", key)]
+        curves.append(series(metrics, keys[0]) if keys else {})
+    steps = sorted(set.intersection(*map(set, curves))) if curves else []
+    return {step: float(np.mean([curve[step] for curve in curves])) for step in steps}
 
 
 def _tenth(points: int) -> int:

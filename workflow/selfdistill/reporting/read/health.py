@@ -42,12 +42,12 @@ def health_remarks(runs: Sequence[RunFiles]) -> list[str]:
     for run in runs:
         if run.metrics is None:
             continue
-        found = health(read_metrics(run.metrics))
+        total = health(read_metrics(run.metrics))
         counts = {
-            "update was skipped as not finite|updates were skipped as not finite": found.nonfinite,
-            "step has a metric that is no finite number|steps have a metric that is no finite number": found.undefined,
+            "update was skipped as not finite|updates were skipped as not finite": total.nonfinite,
+            "step has a metric that is no finite number|steps have a metric that is no finite number": total.undefined,
         }
-        said = [f"{n} {what.split('|')[n != 1]}" for what, n in counts.items() if n]
-        if said:
-            remarks.append(f"{run.name}: {', '.join(said)}")
+        parts = [f"{n} {what.split('|')[n != 1]}" for what, n in counts.items() if n]
+        if parts:
+            remarks.append(f"{run.name}: {', '.join(parts)}")
     return remarks

@@ -50,6 +50,8 @@ _NUMBERS = (
     ("percent", re.compile(r"-?\d+(\.\d+)?"), "a number"),
     ("delta_percent_points", re.compile(r"-?\d+(\.\d+)?"), "a number"),
     ("problems", re.compile(r"[1-9]\d*"), "a whole number from 1 on"),
+    ("step", re.compile(r"\d*"), "a whole number or nothing"),
+    ("value", re.compile(r"-?\d+(\.\d+)?"), "a number"),
 )
 
 
@@ -89,8 +91,8 @@ def published_gain(task: str, model: str, method: str) -> Published | None:
     From the latest version that has it.
     """
     asked = (task, MODELS.get(model), method)
-    found = [row for row in plugin_study() if (row["family"], row["model"], row["method"]) == asked]
-    latest = max(found, key=lambda row: dated(row["source"]), default=None)
+    rows = [row for row in plugin_study() if (row["family"], row["model"], row["method"]) == asked]
+    latest = max(rows, key=lambda row: dated(row["source"]), default=None)
     if latest is None:
         return None
     return Published(task, model, method, "average", float(latest["delta_percent_points"]), latest["source"])
@@ -98,7 +100,7 @@ def published_gain(task: str, model: str, method: str) -> Published | None:
 
 def published_ablation(task: str, model: str, variant: str) -> Published | None:
     """The average of an ablation of rlcsd, or of rlcsd itself as it stands beside them."""
-    for row in _read(ABLATIONS, "source", "model", "variant", "task", "percent"):
+    for row in read_published(ABLATIONS, "source", "model", "variant", "task", "percent"):
         if (row["task"], row["model"], row["variant"]) == (task, MODELS.get(model), variant):
             return Published(task, model, variant, "average", float(row["percent"]), row["source"])
     return None
@@ -107,21 +109,21 @@ def published_ablation(task: str, model: str, variant: str) -> Published | None:
 def main_results() -> tuple[dict[str, str], ...]:
     """All rows of the main results, in the paper's names, as texts: source, model, method, hint_source, benchmark,
     percent."""
-    return _read(MAIN, "source", "model", "method", "hint_source", "benchmark", "percent")
+    return read_published(MAIN, "source", "model", "method", "hint_source", "benchmark", "percent")
 
 
 def plugin_study() -> tuple[dict[str, str], ...]:
     """All rows of the plug-in study, as `main_results`: source, model, method, family (task), delta_percent_points."""
-    return _read(PLUGIN, "source", "model", "method", "family", "delta_percent_points")
+    return read_published(PLUGIN, "source", "model", "method", "family", "delta_percent_points")
 
 
 def problems() -> dict[str, int]:
     """Benchmark (here) -> how many problems the paper's has. Raises UserError where one is missing."""
-    found = {row["benchmark"]: int(row["problems"]) for row in _read(PROBLEMS, "benchmark", "problems")}
+    counts = {row["benchmark"]: int(row["problems"]) for row in read_published(PROBLEMS, "benchmark", "problems")}
     for _, name in BENCHMARKS.values():
-        if name not in ("average", *found):
+        if name not in ("average", *counts):
             raise UserError(f"{PROBLEMS}: has no row of benchmark {name!r}; take the file from the repository")
-    return found
+    return counts
 
 
 def dated(source: str) -> str:
@@ -130,7 +132,8 @@ def dated(source: str) -> str:
 
 
 @functools.cache
-def _read(path: Path, *columns: str) -> tuple[dict[str, str], ...]:
+def read_published(path: Path, *columns: str) -> tuple[dict[str, str], ...]:
+    """The rows of a published file with these columns, as texts. Raises UserError for one that was edited wrongly."""
     return tuple(_rows(path, columns))
 
 
@@ -138,10 +141,12 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            for row in reader:
+            rows = list(reader)
+            for row in (dict.fromkeys(reader.fieldnames or (), ""), *rows):
                 if missing := [column for column in columns if row.get(column) is None]:
                     raise UserError(f"{path}: column {missing[0]!r} is missing; take the file from the repository")
-                _check(row, path, reader.line_num)
+            for line, row in enumerate(rows, start=2):
+                _check(row, path, line)
                 yield row
     except OSError as error:
         raise UserError(f"{path}: cannot read the published numbers ({error.strerror}); they ship with it") from None

@@ -41,6 +41,35 @@ class RunFiles:
         return f"{self.task}/{self.model}/{self.variant}/seed{self.seed}"
 
 
+@dataclass(frozen=True)
+class MissingRun:
+    """A run that was asked for and has no results.
+
+    Attributes:
+        task, model, variant, seed, method: which run it is.
+        status: "not run", "not finished" or "failed".
+        why: in a line; empty where it is not known.
+    """
+
+    task: str
+    model: str
+    variant: str
+    seed: int
+    method: str
+    status: str
+    why: str = ""
+
+    @property
+    def cell(self) -> tuple[str, str]:
+        """Its task and model."""
+        return self.task, self.model
+
+    @property
+    def told(self) -> str:
+        """Its status, with the reason where one is known."""
+        return f"{self.status}: {self.why}" if self.why else self.status
+
+
 def check_unique(runs: Sequence[RunFiles]) -> None:
     """Raise UserError if two runs have one name."""
     seen = set()

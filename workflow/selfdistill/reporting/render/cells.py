@@ -1,4 +1,4 @@
-"""How the main table and the gains look to readers, whatever the format: blocks of the paper's shape."""
+"""How rows of long tables look to readers, whatever the format."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,59 +7,25 @@ from typing import Any
 import pandas as pd
 
 from selfdistill.reporting.read.accuracy import Tasks
-from selfdistill.reporting.render.paper_shape import Block, blocks
-from selfdistill.reporting.render.table import TIED_SIGN, Cell, Row, View
-
-#: How to read the tables, for above them.
-_INTERVAL = "95 % interval: other problems of the same kind and, from two seeds on, other seeds"
-_OURS = (
-    f"Percent, with the {_INTERVAL}. Bold: the best of a column; {TIED_SIGN}: not told apart from it (paired on the "
-    "same problems, Holm over the column, 5 %)."
-)
-UNEQUAL = (
-    "Where one of the two was trained with one seed and the other with several, it is taken to vary as the other does; "
-    "base, which is not trained, has no seeds."
-)
-MAIN_LEAD = (
-    f"{_OURS} Paper: its published value, from the latest version of its tables; ! where another run like ours on the "
-    "same problems would hardly give it (by the interval for these problems, where there is one, and as much chance in "
-    "the paper's run as in one of ours)."
-)
-#: Of the tables that have the paper's logic results.
-RATE = (
-    "On logic the paper trained rlcsd with five times the learning rate of the other methods (5e-6): its value stands "
-    "beside rlcsd, at the common rate, and beside rlcsd-lr5e6, which is trained as the paper's was."
-)
-GAINS_LEAD = (
-    f"Paired differences on the same problems in percentage points, with the {_INTERVAL}; p: two-sided, after Holm "
-    f"over the variants of a column. {UNEQUAL}"
-)
-NOTHING = "Nothing was run."
-NO_REFERENCE = "Neither base nor grpo was run beside another variant, so there is nothing to compare."
-DASH = "\u2013"
+from selfdistill.reporting.read.runs import MissingRun
+from selfdistill.reporting.render.paper_shape import PaperTable, paper_tables
+from selfdistill.reporting.render.table import Cell, Row, View
+from selfdistill.reporting.render.texts import DASH
 
 
-def main_lead(table: pd.DataFrame) -> str:
-    """How to read main.csv; of the paper only where its values stand beside ours."""
-    compared = table[table["published"].notna()]
-    if compared.empty:
-        return _OURS
-    return f"{MAIN_LEAD} {RATE}" if (compared["task"] == "logic").any() else MAIN_LEAD
-
-
-def main_views(table: pd.DataFrame, missing: Sequence[Mapping[str, Any]], tasks: Tasks) -> list[View]:
-    """A view for each task and model of main.csv, and of `missing` (see `blocks.blocks`)."""
+def main_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
+    """A view for each task and model of main.csv, and of `missing`."""
     return [
         view_of(block, f"{block.task}, {block.model}: {block.metric}", main_cell)
-        for block in blocks(table, missing, tasks)
+        for block in paper_tables(table, missing, tasks)
     ]
 
 
-def gains_views(table: pd.DataFrame, missing: Sequence[Mapping[str, Any]], tasks: Tasks) -> list[View]:
+def gains_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
     """A view for each task, model and reference of gains.csv, and of `missing`."""
     return [
         view_of(block, f"{block.task}, {block.model}: {block.metric} minus that of {block.reference}", gain_cell)
-        for block in blocks(table, missing, tasks)
+        for block in paper_tables(table, missing, tasks)
     ]
 
 
@@ -79,10 +45,23 @@ def main_cell(row: Mapping[str, Any]) -> Cell:
 
 
 def gain_cell(row: Mapping[str, Any]) -> Cell:
-    """A row of gains.csv: difference, interval, adjusted p-value."""
-    p_value = "" if math.isnan(row["p_holm"]) else p_text(row["p_holm"])
-    detail = bounds(row["low"], row["high"], "{:+.1f}")
-    return Cell(f"{row['value']:+.1f}", detail, p_value, quiet=not row.get("counted", True), order=row["value"])
+    """A row of gains.csv, or of another difference: value, interval, adjusted p-value, the paper's where it has one."""
+    notes = [] if math.isnan(row["p_holm"]) else [p_text(row["p_holm"])]
+    known = "published" in row and not pd.isna(row["published"])
+    notes += [f"paper {row['published']:+.1f}"] if known else []
+    return Cell(
+        f"{row['value']:+.1f}",
+        bounds(row["low"], row["high"], "{:+.1f}"),
+        "; ".join(notes),
+        known and is_outside(row),
+        quiet=not row.get("counted", True),
+        order=row["value"],
+    )
+
+
+def number_cell(value: Any, style: str) -> Cell:
+    """A number in this style, sorted by its value; a dash where there is none."""
+    return Cell(DASH) if pd.isna(value) else Cell(format(value, style), order=float(value))
 
 
 def is_outside(row: Mapping[str, Any]) -> bool:
@@ -100,17 +79,20 @@ def p_text(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
-def status_of(missing: Sequence[Mapping[str, Any]], task: str, model: str, variant: str) -> str:
+def status_of(missing: Sequence[MissingRun], task: str, model: str, variant: str) -> str:
     """Why a variant is not there: "not run", "not finished", "failed", or a dash where it was not asked for."""
-    named = (run for run in missing if (run["task"], run["model"], run["variant"]) == (task, model, variant))
-    return next((run["status"] for run in named), DASH)
+    return next((run.status for run in missing if (*run.cell, run.variant) == (task, model, variant)), DASH)
 
 
-def view_of(block: Block, title: str, cell: Callable[[Mapping[str, Any]], Cell]) -> View:
-    """A block as a view; cell: what a row of its table looks like."""
+def view_of(block: PaperTable, title: str, cell: Callable[[Mapping[str, Any]], Cell]) -> View:
+    """A table of the paper's shape as a view; cell: what a row of its long table looks like."""
     rows = [
         Row(variant, [cell(cells[benchmark]) for benchmark in block.columns], note=block.seeds.get(variant, ""))
         for variant, cells in block.rows.items()
     ]
-    rows += [Row(variant, absent=status) for variant, status in block.absent.items()]
-    return View(title, "Variant", list(block.columns.values()), rows, block.remarks)
+    return View(title, "Variant", list(block.columns.values()), [*rows, *absent_rows(block)], block.remarks)
+
+
+def absent_rows(block: PaperTable) -> list[Row]:
+    """A row for each variant of which nothing is there."""
+    return [Row(variant, absent=status) for variant, status in block.absent.items()]

@@ -9,9 +9,14 @@ from selfdistill.files import write_text
 from selfdistill.texts import from_spreadsheet_cell, spreadsheet_cell, visible
 
 
+def columns(names: str) -> list[str]:
+    """Names of columns, from a text with spaces between them."""
+    return names.split()
+
+
 def csv_text(table: pd.DataFrame, digits: str = "%.4f") -> str:
     """A table as CSV; digits: how numbers are written. Texts: see `texts.spreadsheet_cell` and `texts.visible`."""
-    safe = _with_texts(table, lambda text: spreadsheet_cell(visible(text)))
+    safe = _changed(table, lambda text: spreadsheet_cell(visible(text)))
     return safe.to_csv(index=False, float_format=digits, lineterminator="\n")
 
 
@@ -22,10 +27,15 @@ def write_csv(path: str | os.PathLike, table: pd.DataFrame, digits: str = "%.4f"
 
 def read_csv(path: str | os.PathLike, *, keep_words: bool = False) -> pd.DataFrame:
     """A table that `write_csv` wrote, its texts as they were before; keep_words: "null" and "NaN" are texts too."""
-    return _with_texts(pd.read_csv(path, keep_default_na=not keep_words), from_spreadsheet_cell)
+    return _changed(pd.read_csv(path, keep_default_na=not keep_words), from_spreadsheet_cell)
 
 
-def _with_texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+def with_texts(table: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """The table with empty texts in these columns as such: from a CSV they come back as missing."""
+    return table.assign(**{name: table[name].astype(object).where(table[name].notna(), "") for name in names})
+
+
+def _changed(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
     """The table with every text changed, and with the types of its columns as they are."""
     columns = {}
     for name, column in table.items():

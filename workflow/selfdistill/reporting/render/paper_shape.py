@@ -1,22 +1,28 @@
-"""Long tables cut into blocks shaped like the paper's, with what was asked for and is not there."""
+"""Long tables cut into tables of the paper's shape, with what was asked for and is not there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from selfdistill.reporting.read.accuracy import AVERAGES, REFERENCES, Tasks, benchmark_rows
+from selfdistill.reporting.read.runs import MissingRun
+from selfdistill.study.matrix import BASE
 
 
 @dataclass(frozen=True)
-class Block:
+class PaperTable:
     """A table as in the paper: one task and model, a row for each variant, a column for each benchmark.
 
-    reference: what the variants are compared with, in gains; columns: benchmark -> title; rows: variant -> benchmark ->
-    row of the long table. Of what was asked for and is not there: absent: variant -> "not run", "not finished" or
-    "failed"; seeds: variant -> "2 of 3 seeds"; remarks: a line on the reference where it lacks seeds, and on each
-    missing run whose reason is known.
+    Attributes:
+        task, model, metric: what it is of.
+        reference: what the variants are compared with, in gains.
+        columns: benchmark -> title.
+        rows: variant -> benchmark -> row of the long table.
+        absent: variant of which nothing is there -> "not run", "not finished" or "failed".
+        seeds: variant that lacks seeds -> "2 of 3 seeds".
+        remarks: a line on the reference where it lacks seeds, and on each missing run whose reason is known.
     """
 
     task: str
@@ -30,32 +36,32 @@ class Block:
     remarks: Sequence[str] = ()
 
 
-def blocks(
+def paper_tables(
     table: pd.DataFrame,
-    missing: Sequence[Mapping[str, Any]] = (),
+    missing: Sequence[MissingRun] = (),
     tasks: Tasks | None = None,
     references: Sequence[str] = REFERENCES,
-) -> list[Block]:
-    """A main or gains table, cut into the paper's shape: a block for each task, model and, in gains, reference.
+) -> list[PaperTable]:
+    """Cut a main or gains table into the paper's shape: one for each task, model and, in gains, reference.
 
-    missing: the runs that were asked for and are not in the table (task, model, variant, seed, status, why); a task and
-    model of which nothing is there then has a block too, with the columns of `tasks`, and so have those of `references`
-    that gains lack.
+    Args:
+        table: rows of main.csv or gains.csv.
+        missing: the runs that were asked for and are not in the table. A task and model of which nothing is there has
+            a table too, with the columns of `tasks`, and so have those of `references` that gains lack.
+        tasks: settings of the tasks.
+        references: variants that others are compared with, whether they were run or not.
     """
-    found = {cell: part.to_dict("records") for cell, part in table.groupby(["task", "model"], sort=False)}
+    records = {cell: part.to_dict("records") for cell, part in table.groupby(["task", "model"], sort=False)}
     made = []
-    for cell in dict.fromkeys([*found, *((run["task"], run["model"]) for run in missing)]):
-        records, lost = found.get(cell, []), [run for run in missing if (run["task"], run["model"]) == cell]
-        named: list[str | None] = [None]
+    for cell in dict.fromkeys([*records, *(run.cell for run in missing)]):
+        rows, lost = records.get(cell, []), [run for run in missing if run.cell == cell]
+        compared_with: list[str | None] = [None]
         if "reference" in table.columns:
-            asked = {run["variant"] for run in lost}
-            named = [
-                *dict.fromkeys(row["reference"] for row in records),
-                *(name for name in references if name in asked),
-            ]
-        for reference in dict.fromkeys(named):
-            rows = [row for row in records if row.get("reference") == reference]
-            made.append(_block(*cell, reference, rows, lost, tasks))
+            asked = {run.variant for run in lost}
+            compared_with = [*(row["reference"] for row in rows), *(name for name in references if name in asked)]
+        for reference in dict.fromkeys(compared_with):
+            mine = [row for row in rows if row.get("reference") == reference]
+            made.append(_paper_table(*cell, reference, mine, lost, tasks))
     return made
 
 
@@ -69,44 +75,57 @@ def column_title(row: Mapping[str, Any]) -> str:
     return f"{row['benchmark']} (out)" if row["distribution"] == "out" else row["benchmark"]
 
 
-def _block(
+def _paper_table(
     task: str,
     model: str,
     reference: str | None,
     records: Sequence[Mapping[str, Any]],
-    missing: Sequence[Mapping[str, Any]],
+    missing: Sequence[MissingRun],
     tasks: Tasks | None,
-) -> Block:
+) -> PaperTable:
     columns, rows = {}, {}
     for row in records:
         columns[row["benchmark"]] = column_title(row)
         rows.setdefault(row["variant"], {})[row["benchmark"]] = row
-    if not columns and tasks is not None:
+    metric = records[0]["metric"] if records else ""
+    if not records and tasks is not None:
+        metric = tasks[task]["metric"]
         columns = {name: column_title({"benchmark": name, **about}) for name, _, about in benchmark_rows(tasks[task])}
-    absent, seeds, remarks = {}, {}, []
-    if reference is None:
-        shown = missing
-    elif rows:
-        shown = [run for run in missing if run["variant"] not in ("base", reference)]
-    else:  # nothing can be compared with it, whatever else was run
-        shown = [run for run in missing if run["variant"] == reference]
-    if reference is not None and rows:
-        lost = [run for run in missing if run["variant"] == reference]
-        if lost:
-            there = next(iter(next(iter(rows.values())).values()))["seeds_reference"]
-            remarks.append(f"{reference}, with which all are compared: {there} of {there + len(lost)} seeds")
-            remarks += _reasons(lost)
-    for variant in dict.fromkeys(run["variant"] for run in shown):
-        lost = [run for run in shown if run["variant"] == variant]
-        if variant in rows:
-            there = next(iter(rows[variant].values()))["n_seeds" if reference is None else "seeds_variant"]
-            seeds[variant] = f"{there} of {there + len(lost)} seeds"
+    by_variant: dict[str, list[MissingRun]] = {}
+    for run in missing:
+        by_variant.setdefault(run.variant, []).append(run)
+    remarks = []
+    if reference is not None:
+        of_reference = by_variant.pop(reference, [])
+        if not rows:  # nothing can be compared with it, whatever else was run
+            by_variant = {reference: of_reference} if of_reference else {}
         else:
-            absent[variant] = ", ".join(dict.fromkeys(run["status"] for run in lost))
-        remarks += _reasons(lost)
-    metric = records[0]["metric"] if records else tasks[task]["metric"] if tasks is not None else ""
-    return Block(task, model, metric, reference, columns, rows, absent, seeds, remarks)
+            by_variant.pop(BASE, None)
+            if of_reference:
+                there = _any_cell(next(iter(rows.values())))["seeds_reference"]
+                remarks.append(f"{reference}, with which all are compared: {_of_seeds(there, of_reference)}")
+                remarks += _reasons(of_reference)
+    count = "n_seeds" if reference is None else "seeds_variant"
+    return PaperTable(
+        task,
+        model,
+        metric,
+        reference,
+        columns,
+        rows,
+        absent={v: ", ".join(dict.fromkeys(r.status for r in lost)) for v, lost in by_variant.items() if v not in rows},
+        seeds={v: _of_seeds(_any_cell(rows[v])[count], lost) for v, lost in by_variant.items() if v in rows},
+        remarks=[*remarks, *(reason for lost in by_variant.values() for reason in _reasons(lost))],
+    )
 
 
-def _reasons(lost: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [f"{run['variant']}, seed {run['seed']}: {run['status']}: {run['why']}" for run in lost if run["why"]]
+def _any_cell(cells: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next(iter(cells.values()))
+
+
+def _of_seeds(there: int, lost: Sequence[MissingRun]) -> str:
+    return f"{there} of {there + len(lost)} seeds"
+
+
+def _reasons(lost: Iterable[MissingRun]) -> list[str]:
+    return [f"{run.variant}, seed {run.seed}: {run.told}" for run in lost if run.why]

@@ -2,24 +2,30 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from selfdistill.files import write_text
 from selfdistill.reporting.render.html import environment, render
+from selfdistill.reporting.render.texts import TIED_SIGN
 from selfdistill.texts import one_line
 
 BEST, TIED = "best", "tied"
-#: Behind a value that is tied with the best, in texts.
-TIED_SIGN = "≈"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """text: the value; detail: its interval; beside: what it is compared with, and outside: that this does not fit;
-    mark: BEST, TIED or nothing; quiet: of a benchmark that never counts; order: what a sort goes by (None: the text).
+    """A cell of a table.
+
+    Attributes:
+        text: the value.
+        detail: its interval.
+        beside: what it is compared with.
+        outside: that this does not fit.
+        mark: BEST, TIED or nothing.
+        quiet: of a benchmark that never counts.
+        order: what a sort goes by (None: the text).
     """
 
     text: str
@@ -47,13 +53,14 @@ class Row:
 
 @dataclass(frozen=True)
 class View:
-    """A table: title, title of the first column, titles of the others, rows, and remarks below."""
+    """A table: title, title of the first column, titles of the others, rows, and remarks below; prose: of sentences."""
 
     title: str
     head: str
     columns: list[str]
     rows: Sequence[Row]
-    remarks: Sequence[str] = field(default=())
+    remarks: Sequence[str] = ()
+    prose: bool = False
 
 
 def markdown(views: Sequence[View], lead: str, empty: str) -> str:
@@ -81,19 +88,10 @@ def html_page(title: str, views: Sequence[View], lead: str, empty: str) -> str:
     return render("tables.html", title=title, lead=lead if views else empty, tables=tables)
 
 
-def write_views(
-    files: Mapping[str, str], prefix: str, title: str, views: Sequence[View], lead: str, empty: str
-) -> None:
-    """Write the tables in all formats; files: has `prefix` + "markdown", "latex" and "html" (a rule's output)."""
-    write_text(files[f"{prefix}markdown"], markdown(views, lead, empty))
-    write_text(files[f"{prefix}latex"], latex(views, lead, empty))
-    write_text(files[f"{prefix}html"], html_page(title, views, lead, empty))
-
-
 def _markdown(view: View) -> str:
     lines = [f"### {markdown_text(view.title)}", ""]
     lines.append(f"| {' | '.join(map(markdown_text, (view.head, *view.columns)))} |")
-    lines.append("|---" + "|---:" * len(view.columns) + "|")
+    lines.append("|---" + ("|---" if view.prose else "|---:") * len(view.columns) + "|")
     for row in view.rows:
         cells = [_markdown_cell(cell) for cell in row.cells] or [markdown_text(row.absent)] * len(view.columns)
         label = f"{row.label} ({row.note})" if row.note else row.label
@@ -113,7 +111,8 @@ def _markdown_cell(cell: Cell) -> str:
 def _latex(view: View) -> str:
     columns = [latex_text(title) for title in (view.head, *view.columns)]
     lines = ["\\begin{table}", "\\centering", f"\\caption{{{latex_text(view.title)}}}"]
-    lines += [f"\\begin{{tabular}}{{l{'r' * len(view.columns)}}}", "\\toprule", f"{' & '.join(columns)} \\\\"]
+    kind = f"p{{{0.85 / len(view.columns):.2f}\\linewidth}}" if view.prose else "r"
+    lines += [f"\\begin{{tabular}}{{l{kind * len(view.columns)}}}", "\\toprule", f"{' & '.join(columns)} \\\\"]
     lines.append("\\midrule")
     for row in view.rows:
         label = _first_cell(f"{row.label} ({row.note})" if row.note else row.label)

@@ -7,50 +7,42 @@ import numpy as np
 import pandas as pd
 
 from selfdistill.evaluation.comparisons import holm
-from selfdistill.reporting.read.accuracy import Group, Tasks, by_block
+from selfdistill.reporting.read.accuracy import Tasks, VariantScores, by_block, counted_benchmarks
 from selfdistill.reporting.read.published import Published, published_ablation, published_gain
-from selfdistill.reporting.render.cells import DASH, UNEQUAL, bounds, gain_cell, is_outside, p_text, status_of, view_of
-from selfdistill.reporting.render.paper_shape import blocks
+from selfdistill.reporting.read.runs import MissingRun
+from selfdistill.reporting.render.cells import bounds, gain_cell, p_text, status_of, view_of
+from selfdistill.reporting.render.csv_tables import columns
+from selfdistill.reporting.render.paper_shape import paper_tables
 from selfdistill.reporting.render.table import Cell, Row, View
-from selfdistill.reporting.tables.accuracy import GAINS_COLUMNS, P_DIGITS, difference_rows, main_table, set_against
+from selfdistill.reporting.render.texts import DASH
+from selfdistill.reporting.tables.accuracy import (
+    GAINS_COLUMNS,
+    P_DIGITS,
+    PUBLISHED_COLUMNS,
+    difference_rows,
+    main_table,
+    set_against,
+)
 from selfdistill.study.hint_settings import HINT_SETTINGS
 
 SETTINGS = ("dataset solution, one-sided", "own rollout, one-sided", "own rollouts, contrastive")
 AVERAGE = "average"
 
-_ESTIMATE = ("value", "low", "high", "low_fixed", "high_fixed")
-_SIZES = ("n_problems", "n_draws", "n_seeds")
-_PUBLISHED = ("published", "published_version", "published_difference", "published_within")
 PLUGIN_COLUMNS = (
-    *("task", "model", "method", "contrastive", "one_sided", "one_sided_run"),
-    *(*_ESTIMATE, "p_value", "p_holm", *_SIZES, *_PUBLISHED),
+    columns(
+        "task model method contrastive one_sided one_sided_run value low high low_fixed high_fixed p_value "
+        "p_holm n_problems n_draws n_seeds"
+    )
+    + PUBLISHED_COLUMNS
 )
-HINTS_COLUMNS = (
-    *("task", "model", "method", "setting", "hints", "variant", *_ESTIMATE),
-    *("gain", "gain_low", "gain_high", "p_value", "p_holm", *_SIZES, "gain_seeds"),
+HINTS_COLUMNS = columns(
+    "task model method setting hints variant value low high low_fixed high_fixed gain gain_low gain_high "
+    "p_value p_holm n_problems n_draws n_seeds gain_seeds"
 )
-ABLATIONS_COLUMNS = (*GAINS_COLUMNS, *_PUBLISHED)
-
-_OVER = "95 % interval over problems and, from two seeds on, over seeds"
-PLUGIN_LEAD = (
-    "What contrast adds to the average of a method, in percentage points, over the better of its one-sided settings "
-    f"(chosen by the same draws, so the gain is rather too small than too large); paired, {_OVER}; p after Holm over "
-    f"the methods of a task and model. {UNEQUAL}"
-)
-HINTS_LEAD = (
-    f"Average in percent by hint setting, with the {_OVER}; below it, the difference to the method's first setting in "
-    f"points, p after Holm over all differences of a task and model. {UNEQUAL}"
-)
-ABLATIONS_LEAD = (
-    f"Each variant minus its method as it is, in percentage points; paired, {_OVER}; p after Holm over the variants of "
-    f"a column. {UNEQUAL}"
-)
-NO_PLUGIN = "No method was run both with contrast and without."
-NO_HINTS = "None of the variants that differ in their hints was run."
-NO_ABLATIONS = "No variant was run beside the method that it changes."
+ABLATIONS_COLUMNS = GAINS_COLUMNS + PUBLISHED_COLUMNS
 
 
-def plugin_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
+def plugin_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
     """The long table of plugin.csv: a row for each method that was run with contrast and one-sided.
 
     value, low, high, low_fixed, high_fixed: the average of `contrastive` minus that of `one_sided`, the better of the
@@ -59,22 +51,22 @@ def plugin_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
     `tables.set_against`.
     """
     rows = []
-    for members in by_block(groups).values():
-        there = {group.variant: group for group in members}
+    for members in by_block(scores).values():
+        run = {variant.variant: variant for variant in members}
         family = []
         for method, (*one_sided, contrastive) in HINT_SETTINGS.items():
-            found = [there[variant] for variant in one_sided if variant in there]
-            if found and contrastive in there:
-                better = max(found, key=lambda group: _average(group, tasks))
-                for row in _on_average(there[contrastive], better, tasks):
+            others = [run[variant] for variant in one_sided if variant in run]
+            if others and contrastive in run:
+                better = max(others, key=lambda variant: _average(variant, tasks))
+                for row in _on_average(run[contrastive], better, tasks):
                     published = published_gain(row["task"], row["model"], method)
                     names = {"method": method, "contrastive": contrastive, "one_sided": better.variant}
-                    family.append({**row, **names, "one_sided_run": len(found), **set_against(row, published)})
+                    family.append({**row, **names, "one_sided_run": len(others), **set_against(row, published)})
         rows += _corrected(family)
-    return pd.DataFrame(rows, columns=list(PLUGIN_COLUMNS)).round(P_DIGITS)
+    return pd.DataFrame(rows, columns=PLUGIN_COLUMNS).round(P_DIGITS)
 
 
-def hints_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
+def hints_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
     """The long table of hints.csv: the average of each method in each hint setting that was run.
 
     setting: 1 to 3, hints: in words; value, low, high, low_fixed, high_fixed in percent; gain, gain_low, gain_high:
@@ -82,43 +74,43 @@ def hints_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
     all gains of a task and model. A method has rows where a setting other than its own was run.
     """
     rows = []
-    for members in by_block(groups).values():
-        there = {group.variant: group for group in members}
+    for members in by_block(scores).values():
+        run = {variant.variant: variant for variant in members}
         family = []
         for method, variants in HINT_SETTINGS.items():
-            if not any(variant in there for variant in variants if variant != method):
+            if not any(variant in run for variant in variants if variant != method):
                 continue
             for number, variant in enumerate(variants, start=1):
-                if variant in there:
+                if variant in run:
                     setting = {"method": method, "setting": number, "hints": SETTINGS[number - 1]}
-                    family += _setting_rows(there[variant], there.get(variants[0]), setting, tasks)
+                    family += _setting_rows(run[variant], run.get(variants[0]), setting, tasks)
         rows += _corrected(family)
-    return pd.DataFrame(rows, columns=list(HINTS_COLUMNS)).round(P_DIGITS).astype({"gain_seeds": "Int64"})
+    return pd.DataFrame(rows, columns=HINTS_COLUMNS).round(P_DIGITS).astype({"gain_seeds": "Int64"})
 
 
-def ablations_table(groups: Sequence[Group], tasks: Tasks, methods: Mapping[str, str]) -> pd.DataFrame:
+def ablations_table(scores: Sequence[VariantScores], tasks: Tasks, methods: Mapping[str, str]) -> pd.DataFrame:
     """The long table of ablations.csv: each variant minus the method that it changes, where that was run as it is.
 
     methods: variant -> its method. Columns as in `tables.gains_table`, and on the averages of rlcsd's ablations the
     paper's difference, as in `tables.main_table`.
     """
     rows = []
-    for members in by_block(groups).values():
-        for reference in (group for group in members if methods[group.variant] == group.variant):
-            changed = [g for g in members if g is not reference and methods[g.variant] == reference.variant]
+    for members in by_block(scores).values():
+        for reference in (variant for variant in members if methods[variant.variant] == variant.variant):
+            changed = [v for v in members if v is not reference and methods[v.variant] == reference.variant]
             for row in difference_rows(changed, reference, tasks):
                 rows.append({**row, **set_against(row, _published_difference(row))})
-    return pd.DataFrame(rows, columns=list(ABLATIONS_COLUMNS)).round(P_DIGITS)
+    return pd.DataFrame(rows, columns=ABLATIONS_COLUMNS).round(P_DIGITS)
 
 
-def plugin_views(table: pd.DataFrame, missing: Sequence[Mapping[str, Any]]) -> list[View]:
+def plugin_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
     """A view for each task and model, with a row a method."""
     views = []
     for (task, model), part in table.groupby(["task", "model"], sort=False):
         rows = [
             Row(
                 row["method"],
-                [Cell(row["contrastive"]), Cell(row["one_sided"]), _compared(row)],
+                [Cell(row["contrastive"]), Cell(row["one_sided"]), gain_cell(row)],
                 "" if row["one_sided_run"] == 2 else "one one-sided setting only",
             )
             for row in part.to_dict("records")
@@ -131,60 +123,57 @@ def plugin_views(table: pd.DataFrame, missing: Sequence[Mapping[str, Any]]) -> l
     return views
 
 
-def hints_views(table: pd.DataFrame, missing: Sequence[Mapping[str, Any]]) -> list[View]:
+def hints_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
     """A view for each task and model: methods by hint setting."""
     views = []
     for (task, model), part in table.groupby(["task", "model"], sort=False):
         rows = []
-        for method, found in part.groupby("method", sort=False):
-            there = {row["variant"]: row for row in found.to_dict("records")}
-            rows.append(
-                Row(
-                    method,
-                    [
-                        _setting_cell(there[v]) if v in there else Cell(status_of(missing, task, model, v))
-                        for v in HINT_SETTINGS[method]
-                    ],
-                )
-            )
+        for method, settings in part.groupby("method", sort=False):
+            of = {row["variant"]: row for row in settings.to_dict("records")}
+            cells = [
+                _setting_cell(of[v]) if v in of else Cell(status_of(missing, task, model, v))
+                for v in HINT_SETTINGS[method]
+            ]
+            rows.append(Row(method, cells))
         views.append(View(f"{task}, {model}", "Method", list(SETTINGS), rows))
     return views
 
 
-def ablations_views(table: pd.DataFrame, missing: Sequence[Mapping[str, Any]], tasks: Tasks) -> list[View]:
+def ablations_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
     """A view for each task, model and method that has variants."""
     views = []
     for (task, model, method), part in table.groupby(["task", "model", "reference"], sort=False):
-        lost = [run for run in missing if (run["task"], run["model"], run["method"]) == (task, model, method)]
-        for block in blocks(part, lost, tasks, ()):
-            views.append(view_of(block, f"{task}, {model}: {block.metric} minus that of {method}", _compared))
+        lost = [run for run in missing if (*run.cell, run.method) == (task, model, method)]
+        for block in paper_tables(part, lost, tasks, ()):
+            views.append(view_of(block, f"{task}, {model}: {block.metric} minus that of {method}", gain_cell))
     return views
 
 
-def _average(group: Group, tasks: Tasks) -> float:
-    counted = [name for name, about in tasks[group.task]["benchmarks"].items() if about.get("counted", True)]
-    return float(np.mean([group.results[name].scores.mean() for name in counted]))
+def _average(variant: VariantScores, tasks: Tasks) -> float:
+    counted = counted_benchmarks(tasks[variant.task])
+    return float(np.mean([variant.results[name].scores.mean() for name in counted]))
 
 
-def _on_average(group: Group, reference: Group, tasks: Tasks) -> list[dict[str, Any]]:
-    return [row for row in difference_rows([group], reference, tasks) if row["benchmark"] == AVERAGE]
+def _on_average(variant: VariantScores, reference: VariantScores, tasks: Tasks) -> list[dict[str, Any]]:
+    return [row for row in difference_rows([variant], reference, tasks) if row["benchmark"] == AVERAGE]
 
 
-def _setting_rows(group: Group, first: Group | None, setting: Mapping[str, Any], tasks: Tasks) -> list[dict[str, Any]]:
-    table = main_table([group], tasks)
+def _setting_rows(
+    variant: VariantScores, first: VariantScores | None, setting: Mapping[str, Any], tasks: Tasks
+) -> list[dict[str, Any]]:
+    table = main_table([variant], tasks)
     rows = table[table["benchmark"] == AVERAGE].to_dict("records")
-    compared = _on_average(group, first, tasks) if first is not None and first is not group else []
-    gains = [
-        {
-            "gain": g["value"],
-            "gain_low": g["low"],
-            "gain_high": g["high"],
-            "gain_seeds": g["n_seeds"],
-            "p_value": g["p_value"],
-        }
-        for g in compared
-    ]
-    return [{**row, **setting, **(gains[0] if gains else {})} for row in rows]
+    if first is not None and first is not variant:
+        for gain in _on_average(variant, first, tasks):
+            setting = {
+                **setting,
+                "gain": gain["value"],
+                "gain_low": gain["low"],
+                "gain_high": gain["high"],
+                "gain_seeds": gain["n_seeds"],
+                "p_value": gain["p_value"],
+            }
+    return [{**row, **setting} for row in rows]
 
 
 def _corrected(family: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -199,15 +188,6 @@ def _published_difference(row: Mapping[str, Any]) -> Published | None:
         return None
     difference = round(changed.value - plain.value, 1)
     return Published(row["task"], row["model"], row["variant"], AVERAGE, difference, changed.version)
-
-
-def _compared(row: Mapping[str, Any]) -> Cell:
-    """A difference with the paper's."""
-    cell = gain_cell(row)
-    if pd.isna(row["published"]):
-        return cell
-    beside = f"{cell.beside}; paper {row['published']:+.1f}"
-    return Cell(cell.text, cell.detail, beside, is_outside(row), quiet=cell.quiet, order=cell.order)
 
 
 def _setting_cell(row: Mapping[str, Any]) -> Cell:

@@ -9,8 +9,10 @@ import pandas as pd
 
 from selfdistill.evaluation.comparisons import holm, mcnemar, wilson
 from selfdistill.evaluation.estimators import Difference, Estimate, interval, paired_difference
-from selfdistill.reporting.read.accuracy import REFERENCES, Group, Result, Tasks, benchmark_rows, by_block
+from selfdistill.reporting.read.accuracy import REFERENCES, Result, Tasks, VariantScores, benchmark_rows, by_block
 from selfdistill.reporting.read.published import Published, published_rows
+from selfdistill.reporting.render.csv_tables import columns
+from selfdistill.reporting.render.texts import PAPER, RATE, TABLES
 from selfdistill.study.matrix import BASE
 
 #: Variants of a block that Holm's correction, at this family-wise rate, cannot tell from its best are called tied.
@@ -19,27 +21,24 @@ FAMILY_WISE = 0.05
 #: As in the CSV; p-values are rounded last, for corrections are made of them.
 P_DIGITS = {"p_value": 4, "p_holm": 4, "p_mcnemar": 4}
 
-_SIZES = ("n_problems", "n_draws", "n_seeds", "distribution", "counted")
-
+PUBLISHED_COLUMNS = ["published", "published_version", "published_difference", "published_within"]
 MAIN_COLUMNS = (
-    *("task", "model", "variant", "benchmark", "metric", "value", "low", "high", *_SIZES),
-    *("response_length", "truncated", "low_fixed", "high_fixed", "wilson_low", "wilson_high", "best"),
-    *("published", "published_version", "published_difference", "published_within"),
+    columns(
+        "task model variant benchmark metric value low high n_problems n_draws n_seeds distribution counted "
+        "response_length truncated low_fixed high_fixed wilson_low wilson_high best"
+    )
+    + PUBLISHED_COLUMNS
 )
-
-GAINS_COLUMNS = (
-    *("task", "model", "variant", "reference", "benchmark", "metric", "value", "low", "high", *_SIZES),
-    *("low_fixed", "high_fixed", "p_value", "p_holm", "p_mcnemar", "seeds_variant", "seeds_reference"),
+GAINS_COLUMNS = columns(
+    "task model variant reference benchmark metric value low high n_problems n_draws n_seeds distribution "
+    "counted low_fixed high_fixed p_value p_holm p_mcnemar seeds_variant seeds_reference"
 )
 
 #: The paper's values are rounded to a tenth of a point. The last digits are those of sums of binary fractions.
 _ROUNDING = 0.05 + 1e-9
 
-#: Of the runs that were asked for and are not in the tables.
-MISSING_COLUMNS = ("task", "model", "variant", "seed", "method", "status", "why")
 
-
-def main_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
+def main_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
     """The long table of main.csv: a row for each variant and benchmark, then its averages.
 
     value, low, high in percent (95 % interval, other problems of the same kind; from two seeds on also other seeds);
@@ -54,21 +53,21 @@ def main_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
     `set_against`).
     """
     marks: dict[tuple[str, str, str, str], str] = {}
-    for members in by_block(groups).values():
+    for members in by_block(scores).values():
         marks |= _marks(members, tasks[members[0].task])
     rows = []
-    for group in groups:
-        published = {p.benchmark: p for p in published_rows(group.model, group.variant) if p.task == group.task}
-        for benchmark, members, about in benchmark_rows(tasks[group.task]):
-            results = [group.results[m] for m in members]
+    for variant in scores:
+        published = {p.benchmark: p for p in published_rows(variant.model, variant.variant) if p.task == variant.task}
+        for benchmark, members, about in benchmark_rows(tasks[variant.task]):
+            results = [variant.results[m] for m in members]
             scores, variances = [r.scores for r in results], [r.variances for r in results]
             rows.append(
                 {
-                    "task": group.task,
-                    "model": group.model,
-                    "variant": group.variant,
+                    "task": variant.task,
+                    "model": variant.model,
+                    "variant": variant.variant,
                     "benchmark": benchmark,
-                    "metric": tasks[group.task]["metric"],
+                    "metric": tasks[variant.task]["metric"],
                     **_percent(interval(scores)),
                     **_sizes(results),
                     **about,
@@ -76,14 +75,14 @@ def main_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
                     "truncated": _rounded(100 * np.mean([r.draws.truncated.mean() for r in results])),
                     **_fixed(interval(scores, problems="fixed", variances=variances)),
                     **_wilson(results),
-                    "best": marks[group.task, group.model, group.variant, benchmark],
+                    "best": marks[variant.task, variant.model, variant.variant, benchmark],
                 }
             )
             rows[-1] |= set_against(rows[-1], published.get(benchmark))
-    return pd.DataFrame(rows, columns=list(MAIN_COLUMNS))
+    return pd.DataFrame(rows, columns=MAIN_COLUMNS)
 
 
-def gains_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
+def gains_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
     """The long table of gains.csv: each variant minus each reference (base, grpo), paired on the same problems.
 
     value, low, high in percentage points; n_draws and n_seeds: the fewer of the two sides' (base is not trained: its
@@ -94,20 +93,29 @@ def gains_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
     corrected; the other columns as in `main_table`. References that were not run have no rows.
     """
     rows = []
-    for members in by_block(groups).values():
-        by_variant = {group.variant: group for group in members}
-        found = []
+    for members in by_block(scores).values():
+        by_variant = {variant.variant: variant for variant in members}
+        differences = []
         for reference in REFERENCES:
-            others = [group for group in members if group.variant not in ("base", reference)]
+            others = [variant for variant in members if variant.variant not in (BASE, reference)]
             if reference in by_variant:
-                found += difference_rows(others, by_variant[reference], tasks)
-        rows += [row for variant in by_variant for row in found if row["variant"] == variant]
-    return pd.DataFrame(rows, columns=list(GAINS_COLUMNS)).round(P_DIGITS)
+                differences += difference_rows(others, by_variant[reference], tasks)
+        rows += [row for variant in by_variant for row in differences if row["variant"] == variant]
+    return pd.DataFrame(rows, columns=GAINS_COLUMNS).round(P_DIGITS)
 
 
-def difference_rows(groups: Sequence[Group], reference: Group, tasks: Tasks) -> list[dict[str, Any]]:
-    """Rows of GAINS_COLUMNS: each of the groups minus the reference, all of one task and model; one family for Holm."""
-    rows = [row for group in groups for row in _gain_rows(group, reference, tasks[group.task])]
+def main_lead(table: pd.DataFrame) -> str:
+    """How to read main.csv; of the paper only where its values stand beside ours."""
+    compared = table[table["published"].notna()]
+    texts = [TABLES["main"].lead]
+    texts += [] if compared.empty else [PAPER]
+    texts += [RATE] if (compared["task"] == "logic").any() else []
+    return " ".join(texts)
+
+
+def difference_rows(scores: Sequence[VariantScores], reference: VariantScores, tasks: Tasks) -> list[dict[str, Any]]:
+    """Rows of GAINS_COLUMNS: each variant minus the reference, all of one task and model; one family for Holm."""
+    rows = [row for variant in scores for row in _gain_rows(variant, reference, tasks[variant.task])]
     for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
         family = [row for row in rows if row["benchmark"] == benchmark]
         for row, adjusted in zip(family, holm([row["p_value"] for row in family]), strict=True):
@@ -152,21 +160,23 @@ def _seeds(row: Mapping[str, Any]) -> float:
     return 2 / (1 / row["seeds_variant"] + 1 / row["seeds_reference"])
 
 
-def _marks(members: Sequence[Group], settings: Mapping[str, Any]) -> dict[tuple[str, str, str, str], str]:
+def _marks(members: Sequence[VariantScores], settings: Mapping[str, Any]) -> dict[tuple[str, str, str, str], str]:
     """(task, model, variant, benchmark) -> "best", "tied" or "", for the variants of one task and model."""
     marks = {}
     for benchmark, names, _ in benchmark_rows(settings):
-        scores = {group.variant: [group.results[name].scores for name in names] for group in members}
-        values = {variant: np.mean([s.mean() for s in found]) for variant, found in scores.items()}
+        scores = {v.variant: [v.results[name].scores for name in names] for v in members}
+        values = {name: np.mean([s.mean() for s in arrays]) for name, arrays in scores.items()}
         top = max(values, key=values.get)
         best = {variant for variant, value in values.items() if np.isclose(value, values[top], rtol=0, atol=1e-9)}
         others = [variant for variant in values if variant not in best]
         adjusted = holm([_difference(scores, top, variant).p_value for variant in others])
         # A comparison without a p-value tells nothing apart.
         tied = {variant for variant, p in zip(others, adjusted, strict=True) if not p <= FAMILY_WISE}
-        for group in members:
-            mark = "best" if group.variant in best else "tied" if group.variant in tied else ""
-            marks[group.task, group.model, group.variant, benchmark] = mark if others else ""  # all alike: no best
+        for variant in members:
+            mark = "best" if variant.variant in best else "tied" if variant.variant in tied else ""
+            marks[variant.task, variant.model, variant.variant, benchmark] = (
+                mark if others else ""
+            )  # all alike: no best
     return marks
 
 
@@ -174,22 +184,22 @@ def _difference(scores: Mapping[str, Sequence[np.ndarray]], one: str, other: str
     return paired_difference(scores[one], scores[other], trained=(one != BASE, other != BASE))
 
 
-def _gain_rows(group: Group, reference: Group, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _gain_rows(variant: VariantScores, reference: VariantScores, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for benchmark, members, about in benchmark_rows(settings):
-        ours = [group.results[m] for m in members]
+        ours = [variant.results[m] for m in members]
         theirs = [reference.results[m] for m in members]
         scores = [[r.scores for r in side] for side in (ours, theirs)]
         variances = tuple([r.variances for r in side] for side in (ours, theirs))
-        trained = (group.variant != BASE, reference.variant != BASE)
+        trained = (variant.variant != BASE, reference.variant != BASE)
         difference = paired_difference(*scores, trained=trained)
         sides = [_sizes(ours), _sizes(theirs)]
         seeds = [side["n_seeds"] for side in sides]
         rows.append(
             {
-                "task": group.task,
-                "model": group.model,
-                "variant": group.variant,
+                "task": variant.task,
+                "model": variant.model,
+                "variant": variant.variant,
                 "reference": reference.variant,
                 "benchmark": benchmark,
                 "metric": settings["metric"],
@@ -221,14 +231,14 @@ def _wilson(results: Sequence[Result]) -> dict[str, float]:
     """Wilson's interval where it holds: one benchmark, one draw a problem, one seed."""
     if len(results) > 1 or (answers := results[0].answers) is None:
         return {}
-    found = wilson(int(answers.sum()), len(answers))
-    return {"wilson_low": _rounded(100 * found.low), "wilson_high": _rounded(100 * found.high)}
+    share = wilson(int(answers.sum()), len(answers))
+    return {"wilson_low": _rounded(100 * share.low), "wilson_high": _rounded(100 * share.high)}
 
 
 def _mcnemar(ours: Sequence[Result], theirs: Sequence[Result]) -> float:
     """McNemar's p-value where it holds, as for `_wilson`."""
     answers = [side[0].answers for side in (ours, theirs)]
-    return math.nan if len(ours) > 1 or any(found is None for found in answers) else mcnemar(*answers)
+    return math.nan if len(ours) > 1 or any(side is None for side in answers) else mcnemar(*answers)
 
 
 def _rounded(number: float) -> float:

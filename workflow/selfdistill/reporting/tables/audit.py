@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from selfdistill.reporting.read.published import BENCHMARKS, dated, main_results, plugin_study, problems
+from selfdistill.reporting.render.cells import number_cell
+from selfdistill.reporting.render.csv_tables import with_texts
 from selfdistill.reporting.render.table import Cell, Row, View
 
 #: Kinds of findings -> what they are.
@@ -42,11 +44,11 @@ def audit_table(
     if rows is None and gains is None:
         rows, gains = main_results(), plugin_study()
     versions = _by_version(rows or ())
-    found: dict[tuple, list[str]] = {}
+    versions_of: dict[tuple, list[str]] = {}
     for version, cells in versions.items():
         for finding in [*_averages(cells), *_counts(cells)]:
-            found.setdefault(finding, []).append(version)
-    table = [{**dict(finding), "versions": "; ".join(where)} for finding, where in found.items()]
+            versions_of.setdefault(finding, []).append(version)
+    table = [{**dict(finding), "versions": "; ".join(where)} for finding, where in versions_of.items()]
     table += _changes(versions)
     table += _changes(_by_version([_gain_cell(row) for row in gains or ()]))
     made = pd.DataFrame(table, columns=list(COLUMNS))
@@ -56,21 +58,15 @@ def audit_table(
 
 def audit_views(table: pd.DataFrame) -> list[View]:
     """A view for each kind of finding."""
-    views = []
+    table, views = with_texts(table, "hint_source", "note"), []
     for finding, title in FINDINGS.items():
-        part = table[table["finding"] == finding].to_dict("records")
         rows = [
             Row(
                 f"{row['model']}, {row['method']}",
-                [
-                    Cell(row["benchmark"]),
-                    Cell(f"{row['percent']:.1f}", order=row["percent"]),
-                    Cell(row["note"]),
-                    Cell(row["versions"]),
-                ],
+                [Cell(row["benchmark"]), number_cell(row["percent"], ".1f"), Cell(row["note"]), Cell(row["versions"])],
                 note=row["hint_source"],
             )
-            for row in part
+            for row in table[table["finding"] == finding].to_dict("records")
         ]
         if rows:
             columns = ["Benchmark", "Published", "Note", "Versions"]

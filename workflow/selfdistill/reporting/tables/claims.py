@@ -12,21 +12,19 @@ task, or of those with one grader (mathematics, Knights and Knaves). Ranges and 
 """
 
 import math
-import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
 
-from selfdistill.files import write_text
-from selfdistill.reporting.render.csv_tables import write_csv
-from selfdistill.reporting.render.table import markdown_text
+from selfdistill.reporting.render.csv_tables import columns, with_texts
+from selfdistill.reporting.render.table import Cell, Row, View
 from selfdistill.reporting.tables.accuracy import FAMILY_WISE
 from selfdistill.reporting.tables.claim_statistics import (
     FACTOR,
     VALIDATION,
-    Evidence,
+    ClaimInputs,
     Measured,
     NotRunError,
     accuracy_gap,
@@ -63,8 +61,22 @@ ENTROPY, LENGTH, REWARD = "actor/entropy", "response/length_mean", "reward/mean"
 #: What rlcsd has to beat: the other rows of the paper's main tables.
 RIVALS = ("base", "grpo", "opsd", "sdpo", "srpo", "rlsd")
 
-COLUMNS = ["claim", "part", "statement", "task", "model", "variant", "statistic", "unit", "estimate", "low", "high"]
-COLUMNS += ["n_seeds", "verdict", "why", "figure"]
+COLUMNS = columns("claim part statement task model variant statistic unit estimate low high n_seeds verdict why figure")
+
+#: The paper's claims, for readers; PARTS has what is judged of each.
+CLAIMS = {
+    "C1": "rlcsd has the highest average",
+    "C2": "rlcsd is better than the base model and than grpo",
+    "C3": "Gains are larger out of distribution",
+    "C4": "opsd, sdpo and srpo: entropy explodes, responses grow longer, reward and accuracy fall",
+    "C5": "rlsd: responses shrink",
+    "C6": "rlcsd keeps entropy and length stable",
+    "C7": "Contrast keeps the entropy of opsd bounded",
+    "C8": "Contrast removes the shrinkage of rlsd",
+    "C9": "Without contrast the responses of rlcsd shrink",
+    "C10": "Contrast matters, the source of a one-sided hint little",
+    "C11": "The one-sided signal sits on style tokens, the contrastive one less so",
+}
 
 
 @dataclass(frozen=True)
@@ -79,12 +91,21 @@ class Part:
     part: str
     statement: str
     variant: str
-    measure: Callable[[Evidence], Measured]
+    measure: Callable[[ClaimInputs], Measured]
     others: tuple[str, ...] = ()
     above: float = -math.inf
     below: float = math.inf
     families: tuple[str, ...] = EVERYWHERE
     figures: tuple[str, ...] = ("dynamics",)
+
+    @property
+    def range(self) -> str:
+        """In words, in the statistic's unit."""
+        if math.isinf(self.below):
+            return f"above {self.above:.3g}"
+        if math.isinf(self.above):
+            return f"below {self.below:.3g}"
+        return f"between {self.above:.3g} and {self.below:.3g}"
 
 
 def _gap(claim: str, part: str, statement: str, variant: str, other: str, **about) -> Part:
@@ -131,74 +152,51 @@ def _contrast(method: str) -> Part:
     return _best("C10", "contrast", statement, contrastive, tuple(one_sided))
 
 
+def _gains_beyond(reference: str) -> Part:
+    statement = f"rlcsd gains more on {reference} out of distribution than in distribution"
+    measure = partial(gain_beyond, variant="rlcsd", other=reference)
+    return Part("C3", reference, statement, "rlcsd", measure, (reference,), 0, families=LOGIC, figures=("benchmarks",))
+
+
+def _style(part: str, statement: str, signal: str, other: str | None = None, **about) -> Part:
+    measure = partial(style_over_task, variant="rlcsd", signal=signal, other=other)
+    return Part("C11", part, statement, "rlcsd", measure, figures=("tokens",), **about)
+
+
 _SHOWN = {"families": MATHS, "figures": ("contrast", "dynamics")}
-_STYLE = {"figures": ("tokens",)}
 _STABLE = {"above": 1 / CHANGE, "below": CHANGE, "families": MATHS}
 _BOUNDED = {"families": LOGIC, "figures": ("contrast", "dynamics")}
 
+# fmt: off
 PARTS: tuple[Part, ...] = (
     _best("C1", "average", "rlcsd has the highest average of its block", "rlcsd", RIVALS),
     _gap("C2", "base", "rlcsd scores higher than base", "rlcsd", "base", above=0),
     _gap("C2", "grpo", "rlcsd scores higher than grpo", "rlcsd", "grpo", above=0, families=LOGIC),
     _gap("C2", "grpo", "rlcsd scores no lower than grpo", "rlcsd", "grpo", above=-MARGIN, families=MATHS),
-    *(
-        Part(
-            "C3",
-            reference,
-            f"rlcsd gains more on {reference} out of distribution than in distribution",
-            "rlcsd",
-            partial(gain_beyond, variant="rlcsd", other=reference),
-            (reference,),
-            above=0,
-            families=LOGIC,
-            figures=("benchmarks",),
-        )
-        for reference in ("base", "grpo")
-    ),
-    *_collapse("opsd"),
-    *_collapse("sdpo"),
-    *_collapse("srpo"),
+    *map(_gains_beyond, ("base", "grpo")),
+    *(part for method in ("opsd", "sdpo", "srpo") for part in _collapse(method)),
     _change("C5", "length", "the responses of rlsd shrink", "rlsd", LENGTH, below=1 / CHANGE, families=MATHS),
     _change("C6", "entropy", "the entropy of rlcsd is stable", "rlcsd", ENTROPY, **_STABLE),
     _change("C6", "length", "the responses of rlcsd keep their length", "rlcsd", LENGTH, **_STABLE),
-    _change(
-        *("C7", "bounded", "contrast keeps the entropy of opsd bounded", "opsd_ectr", ENTROPY),
-        below=BOUNDED,
-        **_BOUNDED,
-    ),
-    _against(
-        *("C7", "contrast", "with contrast the entropy of opsd rises less", "opsd_ectr", "opsd", ENTROPY),
-        below=1,
-        **_BOUNDED,
-    ),
+    _change("C7", "bounded", "contrast keeps the entropy of opsd bounded", "opsd_ectr", ENTROPY,
+            below=BOUNDED, **_BOUNDED),
+    _against("C7", "contrast", "with contrast the entropy of opsd rises less", "opsd_ectr", "opsd", ENTROPY,
+             below=1, **_BOUNDED),
     _change("C8", "kept", "with contrast rlsd does not shrink", "rlsd_ectr", LENGTH, above=1 / CHANGE, **_SHOWN),
-    _against(
-        *("C8", "contrast", "with contrast the responses of rlsd shrink less", "rlsd_ectr", "rlsd", LENGTH),
-        above=1,
-        **_SHOWN,
-    ),
-    *(
-        _change("C9", "length", "without contrast rlcsd shrinks", variant, LENGTH, below=1 / CHANGE, **_SHOWN)
-        for variant in HINT_SETTINGS["rlcsd"][:2]
-    ),
-    *(_hint_source(method) for method in HINT_SETTINGS),
-    *(_contrast(method) for method in HINT_SETTINGS),
-    Part(
-        *("C11", "style", "the one-sided signal sits on style tokens", "rlcsd"),
-        partial(style_over_task, variant="rlcsd", signal="one_sided_abs_mean"),
-        above=1,
-        **_STYLE,
-    ),
-    Part(
-        *("C11", "contrast", "the contrastive signal sits on style tokens less", "rlcsd"),
-        partial(style_over_task, variant="rlcsd", signal="contrast_abs_mean", other="one_sided_abs_mean"),
-        below=1,
-        **_STYLE,
-    ),
+    _against("C8", "contrast", "with contrast the responses of rlsd shrink less", "rlsd_ectr", "rlsd", LENGTH,
+             above=1, **_SHOWN),
+    *(_change("C9", "length", "without contrast rlcsd shrinks", variant, LENGTH, below=1 / CHANGE, **_SHOWN)
+      for variant in HINT_SETTINGS["rlcsd"][:2]),
+    *map(_hint_source, HINT_SETTINGS),
+    *map(_contrast, HINT_SETTINGS),
+    _style("style", "the one-sided signal sits on style tokens", "one_sided_abs_mean", above=1),
+    _style("contrast", "the contrastive signal sits on style tokens less", "contrast_abs_mean",
+           other="one_sided_abs_mean", below=1),
 )
+# fmt: on
 
 
-def claims_table(blocks: Sequence[Evidence], figures: Collection[str] = ()) -> pd.DataFrame:
+def claims_table(blocks: Sequence[ClaimInputs], figures: Collection[str] = ()) -> pd.DataFrame:
     """The long table of claims.csv: a row for each part and block, claim by claim.
 
     estimate, low, high in `unit` (percentage points, or a factor), empty where there is none; n_seeds: of the variant
@@ -222,31 +220,25 @@ def verdict(part: Part, measured: Measured) -> str:
     return INCONCLUSIVE
 
 
-def claims_markdown(table: pd.DataFrame) -> str:
-    """How many parts have which verdict, then for each block its judged parts; what was not run comes as a list."""
+def claims_views(table: pd.DataFrame) -> list[View]:
+    """How many parts have which verdict, then for each block its judged parts; what was not run comes as remarks."""
+    table = with_texts(table, "why")
     counts = table["verdict"].value_counts()
-    lines = ["| verdict | parts |", "|---|---:|", *(f"| {name} | {counts.get(name, 0)} |" for name in VERDICTS), ""]
+    views = [View("Verdicts", "Verdict", ["Parts"], [Row(name, [Cell(str(counts.get(name, 0)))]) for name in VERDICTS])]
     for (task, model), part in table.groupby(["task", "model"], sort=False):
-        judged, absent = part[part["verdict"] != NOT_RUN], part[part["verdict"] == NOT_RUN]
-        lines += [f"### {markdown_text(f'{task}, {model}')}", ""]
-        if len(judged):
-            lines += ["| claim | statement | estimate | verdict | why |", "|---|---|---:|---|---|"]
-            for row in judged.to_dict("records"):
-                cells = [row["claim"], row["statement"], estimate_text(row), row["verdict"], row["why"]]
-                lines.append(f"| {' | '.join(map(markdown_text, cells))} |")
-            lines.append("")
-        if len(absent):
-            lines += ["Not run:", ""]
-            said = (f"{row['claim']}, {row['statement']}: {row['why']}" for row in absent.to_dict("records"))
-            lines += [f"* {markdown_text(each)}" for each in said]
-            lines.append("")
-    return "\n".join(lines)
-
-
-def write_claims(table: pd.DataFrame, csv: str | os.PathLike, markdown: str | os.PathLike) -> None:
-    """Write the table as CSV, numbers with four decimals, and as Markdown; equal tables give equal bytes."""
-    write_csv(csv, table)
-    write_text(markdown, claims_markdown(table))
+        is_judged = part["verdict"] != NOT_RUN
+        judged, absent = (part[is_judged == side].to_dict("records") for side in (True, False))
+        rows = [
+            Row(
+                row["claim"],
+                [Cell(text) for text in (row["statement"], estimate_text(row), row["verdict"], row["why"])],
+            )
+            for row in judged
+        ]
+        remarks = [f"Not run: {row['claim']}, {row['statement']}: {row['why']}" for row in absent]
+        columns = ["Statement", "Estimate", "Verdict", "Why"]
+        views.append(View(f"{task}, {model}", "Claim", columns, rows, remarks, prose=True))
+    return views
 
 
 def estimate_text(row: dict) -> str:
@@ -258,7 +250,7 @@ def estimate_text(row: dict) -> str:
     return f"{row['estimate']:{style}}{bounds} {unit}"
 
 
-def _row(part: Part, block: Evidence, figures: Collection[str]) -> dict:
+def _row(part: Part, block: ClaimInputs, figures: Collection[str]) -> dict:
     row = {
         "claim": part.claim,
         "part": part.part,
@@ -272,7 +264,7 @@ def _row(part: Part, block: Evidence, figures: Collection[str]) -> dict:
     except NotRunError as absence:
         empty = {"statistic": "", "unit": "", "estimate": math.nan, "low": math.nan, "high": math.nan, "n_seeds": 0}
         return row | empty | {"verdict": NOT_RUN, "why": str(absence), "figure": ""}
-    found = verdict(part, measured)
+    judged = verdict(part, measured)
     shown_by = (f"figures/{block.task}/{name}.svg" for name in part.figures)
     return row | {
         "statistic": measured.statistic,
@@ -281,23 +273,23 @@ def _row(part: Part, block: Evidence, figures: Collection[str]) -> dict:
         "low": round(measured.estimate.low, 4),
         "high": round(measured.estimate.high, 4),
         "n_seeds": measured.seeds,
-        "verdict": found,
-        "why": "; ".join(_reasons(part, block, measured, found)),
+        "verdict": judged,
+        "why": "; ".join(_reasons(part, block, measured, judged)),
         "figure": next((path for path in shown_by if path in figures), ""),
     }
 
 
-def _reasons(part: Part, block: Evidence, measured: Measured, found: str) -> Iterable[str]:
+def _reasons(part: Part, block: ClaimInputs, measured: Measured, judged: str) -> Iterable[str]:
     """What the verdict rests on, what it cannot say, and which seeds are missing."""
-    wanted = _range(part)
+    wanted = part.range
     low, high = measured.estimate.low, measured.estimate.high
     if math.isnan(measured.estimate.value):
         yield "a mean is not positive, so there is no ratio"
     elif math.isnan(low) or math.isnan(high):
         yield "there is no interval"
-    elif found == REPRODUCED:
+    elif judged == REPRODUCED:
         yield f"the whole interval lies {wanted}"
-    elif found == NOT_REPRODUCED:
+    elif judged == NOT_REPRODUCED:
         yield f"no part of the interval lies {wanted}"
     elif measured.p_value is not None and not measured.p_value < FAMILY_WISE:
         yield f"not distinguishable after Holm's correction (p = {measured.p_value:.2g})"
@@ -308,11 +300,3 @@ def _reasons(part: Part, block: Evidence, measured: Measured, found: str) -> Ite
     if measured.seeds == 1:
         yield "one seed says nothing of other training runs"
     yield from block.incomplete(part.variant, *part.others)
-
-
-def _range(part: Part) -> str:
-    if math.isinf(part.below):
-        return f"above {part.above:.3g}"
-    if math.isinf(part.above):
-        return f"below {part.below:.3g}"
-    return f"between {part.above:.3g} and {part.below:.3g}"

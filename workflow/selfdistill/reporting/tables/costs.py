@@ -9,6 +9,7 @@ import pandas as pd
 from selfdistill.reporting.read.provenance import machine, read_facts
 from selfdistill.reporting.read.runs import RunFiles, check_unique, read_metrics
 from selfdistill.reporting.render.table import Cell, Row, View
+from selfdistill.reporting.render.texts import DASH
 
 TRAINING, EVALUATION = "training", "evaluation"
 #: Columns that are added up, and those of which the largest counts.
@@ -26,7 +27,6 @@ COLUMNS = {
     "peak_device_gib": "peak GiB, GPU",
     "hardware": "on",
 }
-_DASH = "\u2013"
 
 
 def costs_table(runs: Sequence[RunFiles]) -> pd.DataFrame:
@@ -55,11 +55,11 @@ def totals(table: pd.DataFrame) -> pd.DataFrame:
 
 def total_line(table: pd.DataFrame) -> str:
     """All of it in a sentence."""
-    said = []
+    lines = []
     for job, rows in table.groupby("job", sort=False):
         wall, hours = rows["wall_seconds"].sum(), rows["gpu_hours"].sum()
-        said.append(f"{len(rows)} x {job}: {duration(wall)} of wall time, {hours:,.1f} GPU-hours")
-    return "; ".join(said) + "." if said else "Nothing was measured."
+        lines.append(f"{len(rows)} x {job}: {duration(wall)} of wall time, {hours:,.1f} GPU-hours")
+    return "; ".join(lines) + "." if lines else "Nothing was measured."
 
 
 def cost_views(table: pd.DataFrame) -> list[View]:
@@ -70,24 +70,19 @@ def cost_views(table: pd.DataFrame) -> list[View]:
     views = []
     summed = totals(table).set_index(["job", "task", "model"])
     for key, rows in table.groupby(["job", "task", "model"], sort=False):
-        shown = [column for column in COLUMNS if rows[column].notna().any()]
-        if not shown:
+        columns = [column for column in COLUMNS if rows[column].notna().any()]
+        if not columns:
             continue
         lines = [
-            Row(f"{row.variant}, seed {row.seed}", [cost_cell(column, getattr(row, column)) for column in shown])
-            for row in rows.itertuples()
+            Row(f"{row['variant']}, seed {row['seed']}", [cost_cell(column, row[column]) for column in columns])
+            for row in rows.to_dict("records")
         ]
         if len(rows) > 1:
             total = summed.loc[key]
-            lines.append(
-                Row(
-                    "all",
-                    [cost_cell(column, total[column]) if column in total else Cell("") for column in shown],
-                    total=True,
-                )
-            )
+            cells = [cost_cell(column, total[column]) if column in total else Cell("") for column in columns]
+            lines.append(Row("all", cells, total=True))
         job, task, model = key
-        views.append(View(f"{task}, {model}: {job}", "Run", [COLUMNS[column] for column in shown], lines))
+        views.append(View(f"{task}, {model}: {job}", "Run", [COLUMNS[column] for column in columns], lines))
     return views
 
 
@@ -108,7 +103,7 @@ def duration(seconds: float) -> str:
 def cost_text(column: str, value: Any) -> str:
     """A value of one of COLUMNS as text; a dash where it is missing."""
     if pd.isna(value):
-        return _DASH
+        return DASH
     if column == "hardware":
         return str(value)
     if column == "wall_seconds":

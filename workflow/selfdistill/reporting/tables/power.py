@@ -8,7 +8,13 @@ import pandas as pd
 
 from selfdistill.evaluation.estimators import PROBLEMS
 from selfdistill.evaluation.power import Design, Variances, detectable, estimate, needed, pooled_seed_variance
-from selfdistill.reporting.read.accuracy import AVERAGES, REFERENCES, Group, Tasks, by_block
+from selfdistill.reporting.read.accuracy import REFERENCES, Tasks, VariantScores, benchmark_rows, by_block
+from selfdistill.reporting.read.runs import MissingRun
+from selfdistill.reporting.render.cells import number_cell
+from selfdistill.reporting.render.csv_tables import columns
+from selfdistill.reporting.render.paper_shape import column_title
+from selfdistill.reporting.render.table import Cell, Row, View
+from selfdistill.reporting.render.texts import DASH
 from selfdistill.study.matrix import BASE
 
 #: Differences asked about, in percentage points.
@@ -22,14 +28,14 @@ ASSUMED_SEED_SD = 0.01
 #: estimate is too often far too small, or 0: from three seeds of one method in 30 to 50 of 100 studies.
 ENOUGH_SEEDS = 10
 
-COLUMNS = (
-    *("task", "model", "variant", "reference", "benchmark", "metric", "problems"),
-    *("n_problems", "n_draws", "n_seeds", "seed_sd", "seed_sd_from", "detectable"),
-    *(f"{what}_for_{points}" for points in POINTS for what in ("seeds", "draws")),
-)
+COLUMNS = columns(
+    "task model variant reference benchmark metric problems n_problems n_draws n_seeds seed_sd seed_sd_from detectable"
+) + [f"{what}_for_{points}" for points in POINTS for what in ("seeds", "draws")]
+
+_KINDS = {"sampled": "other problems too", "fixed": "these problems"}
 
 
-def power_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
+def power_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
     """Each variant against each reference (base, grpo): each benchmark and average, problems sampled and fixed.
 
     n_problems; n_draws and n_seeds: the fewer of the two methods', the design that is asked about. seed_sd in points,
@@ -41,52 +47,71 @@ def power_table(groups: Sequence[Group], tasks: Tasks) -> pd.DataFrame:
     where no number is enough.
     """
     rows = []
-    for members in by_block(groups).values():
+    for members in by_block(scores).values():
         settings = tasks[members[0].task]
-        spreads = {name: _seed_variance(members, counted) for name, counted in _members(settings)}
-        for reference in (group for group in members if group.variant in REFERENCES):
-            for group in members:
-                if group.variant not in (BASE, reference.variant):
-                    rows += _rows(group, reference, settings, spreads)
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype({column: "Int64" for column in COLUMNS if "_for_" in column})
+        spreads = {name: _seed_variance(members, counted) for name, counted, _ in benchmark_rows(settings)}
+        for reference in (variant for variant in members if variant.variant in REFERENCES):
+            for variant in members:
+                if variant.variant not in (BASE, reference.variant):
+                    rows += _rows(variant, reference, settings, spreads)
+    return pd.DataFrame(rows, columns=COLUMNS).astype({name: "Int64" for name in COLUMNS if "_for_" in name})
+
+
+def power_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
+    """Two views for each task, model and reference of power.csv: by benchmark, and what averages would need.
+
+    What is missing has no row here: nothing can be said of its spread.
+    """
+    views = []
+    for (task, model, reference), part in table.groupby(["task", "model", "reference"], sort=False):
+        rows = {(row["variant"], row["benchmark"], row["problems"]): row for row in part.to_dict("records")}
+        variants = list(dict.fromkeys(part["variant"]))
+        columns = {name: {"benchmark": name, **about} for name, _, about in benchmark_rows(tasks[task])}
+        least = [
+            Row(v, [_least(*(rows[v, name, kind] for kind in _KINDS), c["counted"]) for name, c in columns.items()])
+            for v in variants
+        ]
+        title, heads = f"{task}, {model}: least difference to {reference}", [column_title(c) for c in columns.values()]
+        views.append(View(title, "Variant", heads, least, _assumed(part)))
+        if "average" in columns:
+            cases = [(kind, points) for kind in _KINDS for points in POINTS]
+            heads = [f"{_number(points, 'point')} ({_KINDS[kind]})" for kind, points in cases]
+            asked = [Row(v, [_needed(rows[v, "average", kind], points) for kind, points in cases]) for v in variants]
+            views.append(
+                View(f"{task}, {model}: what a difference of averages to {reference} needs", "Variant", heads, asked)
+            )
+    return views
 
 
 def _rows(
-    group: Group, reference: Group, settings: Mapping[str, Any], spreads: Mapping[str, tuple[float, bool]]
+    variant: VariantScores,
+    reference: VariantScores,
+    settings: Mapping[str, Any],
+    spreads: Mapping[str, tuple[float, bool]],
 ) -> list[dict[str, Any]]:
-    metric = settings["metric"]
     alone = {
-        name: estimate([result.draws.correct], [reference.results[name].draws.correct], metric)
-        for name, result in group.results.items()
+        name: estimate([result.draws.correct], [reference.results[name].draws.correct], settings["metric"])
+        for name, result in variant.results.items()
     }
     rows = []
-    for name, members in _members(settings):
+    for name, members, _ in benchmark_rows(settings):
         ours, measured = spreads[name]
-        theirs = 0.0 if reference.variant == BASE else ours
-        parts = [alone[member] for member in members]
-        variances = Variances(
-            tuple(part.problem[0] for part in parts),
-            tuple(part.run[0] for part in parts),
-            tuple(part.draw[0] for part in parts),
-            ours + theirs,
-        )
-        shapes = [side.results[member].draws.correct.shape for side in (group, reference) for member in members]
-        design = Design(
-            tuple(len(group.results[member].draws.problems) for member in members),
-            min(shape[2] for shape in shapes),
-            min(shape[0] for shape in shapes),
-        )
+        between = ours + (0.0 if reference.variant == BASE else ours)
+        terms = (tuple(getattr(alone[m], term)[0] for m in members) for term in ("problem", "run", "draw"))
+        variances = Variances(*terms, between)
+        shapes = [side.results[member].draws.correct.shape for side in (variant, reference) for member in members]
+        sizes = tuple(len(variant.results[member].draws.problems) for member in members)
+        design = Design(sizes, draws=min(shape[2] for shape in shapes), seeds=min(shape[0] for shape in shapes))
         for problems in PROBLEMS:
             row = {
-                "task": group.task,
-                "model": group.model,
-                "variant": group.variant,
+                "task": variant.task,
+                "model": variant.model,
+                "variant": variant.variant,
                 "reference": reference.variant,
                 "benchmark": name,
-                "metric": metric,
+                "metric": settings["metric"],
                 "problems": problems,
-                "n_problems": sum(design.benchmarks),
+                "n_problems": sum(sizes),
                 "n_draws": design.draws,
                 "n_seeds": design.seeds,
                 "seed_sd": 100 * math.sqrt(ours),
@@ -94,31 +119,45 @@ def _rows(
                 "detectable": 100 * detectable(variances, design, problems=problems),
             }
             for points in POINTS:
-                found = needed(points / 100, variances, design, problems=problems)
-                row[f"seeds_for_{points}"], row[f"draws_for_{points}"] = map(_whole, (found.seeds, found.draws))
+                numbers = needed(points / 100, variances, design, problems=problems)
+                for what in ("seeds", "draws"):
+                    number = getattr(numbers, what)
+                    row[f"{what}_for_{points}"] = None if math.isinf(number) else int(number)
             rows.append(row)
     return rows
 
 
-def _seed_variance(groups: Sequence[Group], members: Sequence[str]) -> tuple[float, bool]:
+def _seed_variance(scores: Sequence[VariantScores], members: Sequence[str]) -> tuple[float, bool]:
     """Variance of one run's macro average of these benchmarks in a block, and whether it was measured."""
-    trained = [group for group in groups if group.variant != BASE]
-    found = pooled_seed_variance([[group.results[member].scores for member in members] for group in trained])
+    trained = [variant for variant in scores if variant.variant != BASE]
+    pooled = pooled_seed_variance([[variant.results[member].scores for member in members] for variant in trained])
     assumed = ASSUMED_SEED_SD**2
-    believed = found.value > assumed or found.freedom >= ENOUGH_SEEDS  # nan, of no seeds, is neither
-    return (max(found.value, 0.0), True) if believed else (assumed, False)
+    believed = pooled.value > assumed or pooled.freedom >= ENOUGH_SEEDS  # nan, of no seeds, is neither
+    return (max(pooled.value, 0.0), True) if believed else (assumed, False)
 
 
-def _members(settings: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Each benchmark, and each average with the benchmarks that it counts."""
-    benchmarks = settings["benchmarks"]
-    found = [(name, [name]) for name in benchmarks]
-    for name, _, distributions in AVERAGES:
-        counted = [b for b, a in benchmarks.items() if a.get("counted", True) and a["distribution"] in distributions]
-        if counted:
-            found.append((name, counted))
-    return found
+def _least(sampled: Mapping[str, Any], fixed: Mapping[str, Any], counted: bool) -> Cell:
+    cell = number_cell(sampled["detectable"], ".1f")
+    return Cell(cell.text, f"({number_cell(fixed['detectable'], '.1f').text})", quiet=not counted, order=cell.order)
 
 
-def _whole(number: float) -> int | None:
-    return None if math.isinf(number) else int(number)
+def _needed(row: Mapping[str, Any], points: int) -> Cell:
+    seeds, draws = row[f"seeds_for_{points}"], row[f"draws_for_{points}"]
+    of_draws = "" if pd.isna(draws) else _number(draws, "draw")
+    if pd.isna(seeds):
+        return Cell(DASH, of_draws)
+    return Cell(_number(seeds, "seed"), of_draws and f"or {of_draws}", order=float(seeds))
+
+
+def _number(number: float, name: str) -> str:
+    return f"{number:,.0f} {name if number == 1 else name + 's'}"
+
+
+def _assumed(part: pd.DataFrame) -> list[str]:
+    """On which columns the spread between training runs is assumed, in a line."""
+    assumed = part[part["seed_sd_from"] == "assumed"]
+    if assumed.empty:
+        return []
+    names = dict.fromkeys(assumed["benchmark"])
+    of = "all columns" if set(names) == set(part["benchmark"]) else ", ".join(names)
+    return [f"the spread between training runs is assumed, {assumed['seed_sd'].iloc[0]:.1f} points, in {of}"]

@@ -1,29 +1,17 @@
-"""A recorded rollout as a page of tokens has it, and how many bytes it takes there."""
+"""A recorded rollout as a page of tokens has it."""
 
 import base64
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-from pyarrow.compute import fill_null, list_value_length
 
-from selfdistill.errors import UserError
 from selfdistill.reporting.tokens.summaries import mean_wrong
-from selfdistill.runs.records import read_records
 
 #: Characters of a problem, solution or answer beyond which its middle is left out.
 _MOST_TEXT = 12_000
-#: What tells how large a rollout is in the page; far smaller than all numbers of all rollouts.
-_SIZE_COLUMNS = ("step", "tokens", "weights", "problem", "answer", "correct_solution", "correct_answer")
-_SIZE_COLUMNS += ("wrong_solutions", "wrong_answers", "feedback")
-#: Bytes of a rollout's names and numbers, at most, without its run's name.
-_FRAME = 600
 #: The largest number of half precision.
 _LARGEST = float(np.finfo(np.float16).max)
 #: Weights this near to 1 are not worth a column.
@@ -36,29 +24,6 @@ class Packed:
 
     text: str
     sizes: dict[str, np.ndarray]
-
-
-def rollout_sizes(records: str | Path) -> pd.DataFrame:
-    """Of each rollout of a file of records: step, and the bytes that it takes in a page at most, without its label.
-
-    A little above what it does take. Raises UserError for records that cannot be read.
-    """
-    table = read_records(records, _SIZE_COLUMNS)
-    lengths = _lengths(table["tokens"])
-    texts = table["tokens"].combine_chunks().flatten().dictionary_encode()
-    of_text = np.array([_token_bytes(text) for text in texts.dictionary.to_pylist()], dtype=np.int64)
-    tokens = _sums(of_text[np.asarray(texts.indices)], lengths)
-    if not np.array_equal(lengths, _lengths(table["weights"])):
-        raise UserError(f"{Path(records)}: column 'weights' is not as long as 'tokens'; train this run again")
-    weights = np.asarray(table["weights"].combine_chunks().flatten())
-    weighted = _sums(np.abs(weights - 1) > _SAME_WEIGHT, lengths) > 0
-    wrong = _lengths(table["wrong_answers"]) > 0
-    # Of base64, four characters for each three bytes begun.
-    arrays = (3 + 2 * wrong + weighted) * (-(-2 * lengths // 3) * 4 + 2)
-    marks = -(-lengths // 24) * 4 + 2
-    said = [json_bytes([_texts(row), _hints(row)]) for row in table.select(table.column_names[3:]).to_pylist()]
-    sizes = _FRAME + tokens + arrays + marks + np.array(said, dtype=np.int64)
-    return pd.DataFrame({"step": table["step"].to_numpy(), "bytes": sizes})
 
 
 def pack(row: Mapping[str, Any], label: str) -> Packed:
@@ -105,21 +70,6 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def json_bytes(value: Any) -> int:
-    """Bytes of `as_json`."""
-    return len(as_json(value).encode())
-
-
-def _lengths(lists: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(fill_null(list_value_length(lists), 0), dtype=np.int64)
-
-
-def _sums(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Sums of the values of each row, which has so many of them."""
-    totals, ends = np.concatenate([[0], np.cumsum(values, dtype=np.int64)]), np.cumsum(lengths)
-    return totals[ends] - totals[ends - lengths]
-
-
 def _texts(row: Mapping[str, Any]) -> dict[str, str]:
     names = ("problem", "answer", *(["feedback"] if row.get("feedback") else []))
     return {name: _shortened(row[name]) for name in names}
@@ -159,8 +109,3 @@ def _shortened(text: str) -> str:
         return text
     half = _MOST_TEXT // 2
     return f"{text[:half]}\n[... {surplus} characters left out ...]\n{text[-half:]}"
-
-
-@functools.cache  # of tokens there are millions, but a vocabulary of different ones
-def _token_bytes(text: str) -> int:
-    return json_bytes(text) + len(",")

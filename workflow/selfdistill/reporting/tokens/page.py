@@ -1,56 +1,68 @@
 """The token view: a page of recorded rollouts whose tokens are coloured by what teacher and method made of them.
 
-All numbers are in the page, in half precision; the page draws one rollout at a time. What the page's size does not hold
-is left out, after `token_choice`: methods and models have their turns first, then variants and seeds. The page names
-the runs of which it holds only a part, or nothing.
+All numbers are in the page, in half precision; the page draws one rollout at a time. Of each run it has rollouts of the
+newest and of the oldest recorded step, as many as ROLLOUTS; what the page's size does not hold is left out, and the
+page names the runs of which it holds only a part, or nothing.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
 from selfdistill.reporting.read.runs import RunFiles, check_unique
 from selfdistill.reporting.render.html import render
-from selfdistill.reporting.tokens.choice import Candidate, choose
-from selfdistill.reporting.tokens.packing import Packed, as_json, json_bytes, pack
+from selfdistill.reporting.tokens.packing import Packed, as_json, pack
 from selfdistill.runs.records import read_records
 
+#: Rollouts of a run, at most: half of them of its newest recorded step, half of its oldest.
+ROLLOUTS = 8
 #: Bytes of a page's rollouts, at most.
 LIMIT = 4_000_000
 #: A colour scale ends here at least.
 _LEAST_SCALE = 2e-3
 
 
-def token_page(runs: Sequence[RunFiles], task: str, sizes: Mapping[str, pd.DataFrame], *, limit: int = LIMIT) -> str:
+def token_page(runs: Sequence[RunFiles], task: str, *, limit: int = LIMIT) -> str:
     """The page of one task's runs, those without a recorded rollout left out.
 
-    sizes: name of a run -> `token_packing.rollout_sizes` of its records, for each run that has some, so that only the
-    records of those that have room are read; limit: bytes of all rollouts' data. Raises UserError for records that
-    cannot be read.
+    Every run has a first rollout before any has a second one, a method's own runs and low seeds before others; one for
+    which there is no room gives way to shorter ones.
+
+    Args:
+        runs: with their records.
+        task: whose page it is.
+        limit: bytes of all rollouts' data.
+
+    Raises:
+        UserError: a run listed twice, records that cannot be read.
     """
     check_unique(runs)
-    recorded = [run for run in runs if run.task == task and run.name in sizes]
-    candidates = [candidate for run in recorded for candidate in _candidates(run, sizes[run.name])]
-    chosen: dict[str, list[int]] = {}
-    for candidate in choose(candidates, limit):
-        chosen.setdefault(candidate.run.name, []).append(candidate.number)
+    recorded = [run for run in runs if run.task == task and run.records is not None]
     # One file after another: all records of a study take gigabytes.
-    rollouts = [each for run in recorded if run.name in chosen for each in _rollouts(run, sorted(chosen[run.name]))]
-    counts = Counter(_label(candidate.run) for candidate in candidates)
-    here = {_label(run): len(chosen.get(run.name, [])) for run in recorded}
-    packed = ",".join(each.text for each in rollouts)
+    samples = {run.name: _sample(run) for run in recorded}
+    recorded = [run for run in recorded if samples[run.name][0]]
+    kept: dict[str, list[tuple[int, Packed]]] = {run.name: [] for run in recorded}
+    order = sorted(recorded, key=lambda run: (run.variant != run.method, run.seed))
+    room = limit
+    for turn in range(ROLLOUTS):
+        for run in order:
+            _, rollouts = samples[run.name]
+            if turn < len(rollouts) and (size := len(rollouts[turn][1].text.encode())) <= room:
+                kept[run.name].append(rollouts[turn])
+                room -= size
+    shown = [rollout for run in recorded for _, rollout in sorted(kept[run.name], key=lambda each: each[0])]
+    counts = [(_label(run), len(kept[run.name]), samples[run.name][0]) for run in recorded]
     return render(
         "tokens.html",
         title=f"Token view: {task}",
-        shown=len(rollouts),
-        left_out=len(candidates) - len(rollouts),
-        absent=[name for name in counts if not here[name]],
-        parts=[(name, here[name], count) for name, count in counts.items() if 0 < here[name] < count],
+        shown=len(shown),
+        left_out=sum(count for *_, count in counts) - len(shown),
+        absent=[name for name, here, _ in counts if not here],
+        parts=[(name, here, count) for name, here, count in counts if 0 < here < count],
+        most=ROLLOUTS,
         megabytes=f"{limit / 1e6:g}",
-        data=Markup(f'{{"scales":{as_json(_scales(rollouts))},"rollouts":[{packed}]}}'),
+        data=Markup(f'{{"scales":{as_json(_scales(shown))},"rollouts":[{",".join(each.text for each in shown)}]}}'),
     )
 
 
@@ -58,20 +70,15 @@ def _label(run: RunFiles) -> str:
     return f"{run.model}, {run.variant}, seed {run.seed}"
 
 
-def _candidates(run: RunFiles, rollouts: pd.DataFrame) -> list[Candidate]:
-    """A run's rollouts, those first that show most of it: one of every step, then a second one of each."""
-    label = json_bytes(_label(run))
-    places: Counter[int] = Counter()
-    found = []
-    for number, (step, size) in enumerate(zip(rollouts["step"].tolist(), rollouts["bytes"].tolist(), strict=True)):
-        found.append((places[step], step, Candidate(run, number, size + label)))
-        places[step] += 1
-    return [candidate for *_, candidate in sorted(found, key=lambda each: each[:2])]
-
-
-def _rollouts(run: RunFiles, numbers: Sequence[int]) -> list[Packed]:
-    table = read_records(run.records).take(numbers)
-    return [pack(row, _label(run)) for row in table.to_pylist()]
+def _sample(run: RunFiles) -> tuple[int, list[tuple[int, Packed]]]:
+    """How many rollouts a run has recorded; some of the newest and of the oldest step, in turns, with their numbers."""
+    steps = np.asarray(read_records(run.records, ("step",))["step"])
+    if not len(steps):
+        return 0, []
+    ends = [np.flatnonzero(steps == step)[: ROLLOUTS // 2].tolist() for step in {steps.max(): 0, steps.min(): 0}]
+    numbers = [numbers[turn] for turn in range(ROLLOUTS // 2) for numbers in ends if turn < len(numbers)]
+    rows = read_records(run.records).take(numbers).to_pylist()
+    return len(steps), [(number, pack(row, _label(run))) for number, row in zip(numbers, rows, strict=True)]
 
 
 def _scales(rollouts: Sequence[Packed]) -> dict[str, float]:

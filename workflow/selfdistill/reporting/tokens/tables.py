@@ -32,12 +32,12 @@ def tokens_table(classes: Sequence[Part]) -> pd.DataFrame:
     classes: of each run. Raises UserError for a run listed twice.
     """
     check_unique([run for run, _ in classes])
-    found = [
+    frames = [
         frame.assign(**{key: getattr(run, key) for key in _RUN})[[*_RUN, *CLASS_COLUMNS]]
         for run, frame in classes
         if len(frame)
     ]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*_RUN, *CLASS_COLUMNS])
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*_RUN, *CLASS_COLUMNS])
 
 
 def top_tokens_table(tokens: Sequence[Part], top: int = TOP) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def _ranked(summed: pd.DataFrame, signal: str) -> pd.DataFrame:
     """token, times and mean of those that are frequent enough, the largest mean first."""
     counts = summed[f"{signal}_count"]
     frequent = counts >= max(LEAST_COUNT, counts.sum() / ONCE_IN)
-    found = summed[frequent]
-    times, sums = found[f"{signal}_count"], found[f"{signal}_sum"]
-    ranked = pd.DataFrame({"token": found["token"], "times": times, "mean": sums / times})
+    kept = summed[frequent]
+    times, sums = kept[f"{signal}_count"], kept[f"{signal}_sum"]
+    ranked = pd.DataFrame({"token": kept["token"], "times": times, "mean": sums / times})
     return ranked.sort_values(["mean", "times", "token"], ascending=[False, False, True])

@@ -1,0 +1,68 @@
+"""Markdown, LaTeX and HTML of any table, from its CSV alone."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from selfdistill.files import write_text
+from selfdistill.reporting.read.accuracy import Tasks
+from selfdistill.reporting.read.runs import MissingRun
+from selfdistill.reporting.render.cells import gains_views, main_views
+from selfdistill.reporting.render.csv_tables import read_csv, with_texts
+from selfdistill.reporting.render.table import html_page, latex, markdown
+from selfdistill.reporting.render.texts import TABLES
+from selfdistill.reporting.tables.ablations import ablations_views, hints_views, plugin_views
+from selfdistill.reporting.tables.accuracy import main_lead
+from selfdistill.reporting.tables.audit import audit_line, audit_views
+from selfdistill.reporting.tables.behaviour import behaviour_views
+from selfdistill.reporting.tables.claims import claims_views
+from selfdistill.reporting.tables.costs import cost_views, total_line
+from selfdistill.reporting.tables.power import power_views
+
+#: Table -> what makes its views of the CSV, of the runs that are missing, and of the tasks.
+VIEWS = {
+    "main": main_views,
+    "gains": gains_views,
+    "plugin": plugin_views,
+    "hints": hints_views,
+    "ablations": ablations_views,
+    "beside": behaviour_views,
+    "power": power_views,
+    "audit": lambda table, missing, tasks: audit_views(table),
+    "costs": lambda table, missing, tasks: cost_views(table),
+    "claims": lambda table, missing, tasks: claims_views(table),
+}
+#: Tables above which something is said that depends on what they hold.
+_LEADS = {
+    "main": main_lead,
+    "audit": lambda table: f"{audit_line(table)} {TABLES['audit'].lead}",
+    "costs": lambda table: f"{total_line(table)} {TABLES['costs'].lead}",
+}
+
+
+def read_missing(path: str | os.PathLike) -> list[MissingRun]:
+    """The runs of missing.csv."""
+    return [MissingRun(**row) for row in with_texts(read_csv(path), "why").to_dict("records")]
+
+
+def write_formats(
+    name: str,
+    csv: str | os.PathLike,
+    missing: Sequence[MissingRun],
+    tasks: Tasks,
+    files: Mapping[str, str | os.PathLike],
+) -> None:
+    """Write a table in all formats for readers.
+
+    Args:
+        name: one of VIEWS.
+        csv: the table.
+        missing: runs that were asked for and are not in it.
+        tasks: settings of the tasks.
+        files: where `markdown`, `latex` and `html` go.
+    """
+    table, text = read_csv(csv), TABLES[name]
+    views = VIEWS[name](table, missing, tasks)
+    lead = _LEADS[name](table) if name in _LEADS else text.lead
+    write_text(files["markdown"], markdown(views, lead, text.empty))
+    write_text(files["latex"], latex(views, lead, text.empty))
+    write_text(files["html"], html_page(text.title, views, lead, text.empty))

@@ -1,0 +1,48 @@
+"""How each table is to be read, from templates/tables.yaml: Snakemake needs it for captions while it plans."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+#: Behind a value that is tied with the best.
+TIED_SIGN = "≈"
+DASH = "\u2013"
+#: The methods that only distil, and the contrastive plug-ins: these may collapse, and nothing is done about it.
+SHOWN_AS_THEY_ARE = ("opsd", "sdpo", "opsd_ectr", "rlsd_ectr")
+
+
+@dataclass(frozen=True)
+class TableText:
+    """What is said of a table: see templates/tables.yaml."""
+
+    title: str
+    lead: str
+    columns: str = ""
+    empty: str = "Nothing was run."
+    category: str = "Tables"
+
+    @property
+    def caption(self) -> str:
+        """What the report says of it."""
+        return f"{self.lead} {self.columns}".strip()
+
+
+def demonstration(tasks: Sequence[str]) -> str:
+    """What ends every caption where some tasks have generated problems, in reStructuredText; else nothing."""
+    if not tasks:
+        return ""
+    return (
+        f"Generated problems and small models ({', '.join(tasks)}) are a demonstration of the pipeline, **not "
+        "evidence for the paper's ranking of methods**. Where a method's training collapses, the collapse is shown."
+    )
+
+
+_FILE = yaml.safe_load((Path(__file__).parents[1] / "templates/tables.yaml").read_text(encoding="utf-8"))
+#: Said of main.csv where the paper's values stand beside ours, and where its logic results are among them.
+PAPER, RATE = _FILE["paper"], _FILE["rate"]
+TABLES = {
+    name: TableText(**{key: value.format(**_FILE["phrases"]) for key, value in texts.items()})
+    for name, texts in _FILE["tables"].items()
+}
