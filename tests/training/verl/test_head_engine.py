@@ -18,6 +18,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from selfdistill.errors import UserError
 from selfdistill.scoring.head import read
+from selfdistill.scoring.query import LOGPROBS_ONLY
 from selfdistill.scoring.scorer import score
 from selfdistill.study.run_settings import TeacherSettings
 from selfdistill.training.verl import head_engine
@@ -170,7 +171,7 @@ def test_a_forward_that_nobody_asked_for_is_an_error():
 
 def test_a_request_is_good_for_one_forward():
     head = head_engine.ResponseHead(nn.Linear(4, 9))
-    head.ask(head_engine._Request(3, torch.tensor([0, 2]), torch.tensor([1, 1]), {}))
+    head.ask(head_engine._Request(3, torch.tensor([0, 2]), torch.tensor([1, 1]), LOGPROBS_ONLY, {}))
     assert len(head(torch.zeros(1, 3, 4)).logprobs) == 2
     with pytest.raises(RuntimeError, match="without a request"):
         head(torch.zeros(1, 3, 4))
@@ -178,7 +179,7 @@ def test_a_request_is_good_for_one_forward():
 
 def test_a_forward_of_another_size_is_an_error():
     head = head_engine.ResponseHead(nn.Linear(4, 9))
-    head.ask(head_engine._Request(6, torch.tensor([0]), torch.tensor([1]), {}))
+    head.ask(head_engine._Request(6, torch.tensor([0]), torch.tensor([1]), LOGPROBS_ONLY, {}))
     with pytest.raises(RuntimeError, match="given 3 positions, the forward has 6"):
         head(torch.zeros(1, 3, 4))
 
@@ -188,6 +189,6 @@ def test_an_output_layer_that_is_split_over_ranks_is_refused(group):
     mesh = init_device_mesh("cpu", (1,))
     layer.weight = nn.Parameter(distribute_tensor(layer.weight.detach(), mesh, [Shard(0)]))
     head = head_engine.ResponseHead(layer)
-    head.ask(head_engine._Request(3, torch.tensor([0]), torch.tensor([1]), {}))
+    head.ask(head_engine._Request(3, torch.tensor([0]), torch.tensor([1]), LOGPROBS_ONLY, {}))
     with pytest.raises(UserError, match="split over ranks"):
         head(torch.zeros(1, 3, 4))
