@@ -82,7 +82,7 @@ def test_a_job_that_is_tried_again_with_success_has_not_failed(tmp_path, capsys)
         (record(None, "a rule has no log", logging.WARNING), "a rule has no log"),
         (record(LogEvent.SHELLCMD, "rm"), ""),
         (record(LogEvent.ERROR, "WorkflowError: no such task", exception="WorkflowError"), "no such task"),
-        (record(LogEvent.ERROR, "returned non-zero", exception="CalledProcessError"), ""),
+        (record(LogEvent.ERROR, "RuleException:\nCalledProcessError in file a.smk, line 3:\n..."), ""),
     ],
 )
 def test_what_is_news_is_said_and_the_rest_is_not(capsys, heard, said):

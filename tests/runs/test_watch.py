@@ -13,7 +13,7 @@ from rich.console import Console
 from waiting import SECONDS
 
 from selfdistill.runs.folder_lock import folder_lock
-from selfdistill.runs.run_file import EVALUATION, TRAINING, write_run_file
+from selfdistill.runs.run_file import EVALUATION, TRAINING, write_attempt
 from selfdistill.runs.watch import main, view
 from selfdistill.runs.watched import States, Watched
 
@@ -34,7 +34,7 @@ def begun(results: Path, name: str, variant: str, **amount) -> Path:
     folder = results / "state" / name
     folder.mkdir(parents=True)
     (folder / "lock").touch()
-    write_run_file(folder, cell(variant), EVALUATION if "draws" in amount else TRAINING, **amount)
+    write_attempt(folder, cell(variant), EVALUATION if "draws" in amount else TRAINING, **amount)
     return folder
 
 

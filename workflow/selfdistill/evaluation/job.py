@@ -21,7 +21,7 @@ from selfdistill.files import atomic_path, copy_file, sha256_file, write_json
 from selfdistill.runs.digests import fault, file_fault, write_digests
 from selfdistill.runs.folder_lock import folder_lock
 from selfdistill.runs.provenance import hardware, moment, package_versions, peak_memory_gib, weights_digest
-from selfdistill.runs.run_file import EVALUATION, write_run_file
+from selfdistill.runs.run_file import EVALUATION, write_attempt
 from selfdistill.study.paths import ACCOUNT
 
 #: What of its state says that something was saved: patterns of files.
@@ -170,7 +170,7 @@ class _Evaluation:
         if left:
             files, seed = self._files, self._run["seed"]
             planned = planned_draws(list(self._draws), files.val, self._task, files.also)
-            write_run_file(self._state, self._run, EVALUATION, draws=planned)
+            write_attempt(self._state, self._run, EVALUATION, draws=planned)
             evaluate_run(files.model, files.val, dict(self._task), seed, left, note, files.also)
         progress["seconds"] = before + time.monotonic() - began
         with atomic_path(self.final) as folder:

@@ -14,7 +14,7 @@ RUN_FILE = "run.json"
 TRAINING, EVALUATION = "training", "evaluation"
 
 
-def write_run_file(state: Path, run: Mapping[str, Any], kind: str, **amount: Any) -> None:
+def write_attempt(state: Path, run: Mapping[str, Any], kind: str, **amount: Any) -> None:
     """Say in a state which run it is of and who is at work in it; each attempt says it anew.
 
     Args:

@@ -1,5 +1,6 @@
 """What the terminal shows of a workflow that runs: one line a finished job, failures whole, and who is at work."""
 
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from selfdistill.texts import reportable
 #: Snakemake's own messages that are news; the rest of them is in .snakemake/log.
 _NEWS = ("Nothing to be done", "Complete log", "Shutting down", "Will exit after")
 #: An error of this kind only says that a job's process failed, which the job's own error says with its reason.
-_OF_A_JOB = "CalledProcessError"
+_OF_A_JOB = "CalledProcessError in file "
+_CLOCK = re.compile(r"\d\d:\d\d:\d\d ")
 
 
 @dataclass
@@ -98,7 +100,7 @@ class Terminal:
         self._failed[record.jobid] = name
 
     def _hear_error(self, record: LogRecord) -> None:
-        if getattr(record, "exception", None) != _OF_A_JOB:
+        if _OF_A_JOB not in record.getMessage():
             self._print(record.getMessage(), "red")
 
     # -------------------------------------------------------------------------------------------------------- display
@@ -107,7 +109,7 @@ class Terminal:
         """The jobs at work, each in a line that the terminal is wide enough for."""
         width, lines = self._console.width - 1, [f"{self._done} of {self._total} jobs done"]
         for job in list(self._jobs.values())[: max(1, self._console.height - 4)]:
-            said = " ".join(filter(None, (last_said(log) for log in job.logs)))
+            said = " ".join(_CLOCK.sub("", last_said(log), count=1) for log in job.logs)
             lines.append(f"  {job.name}  {short_time(time.monotonic() - job.began)}  {said}")
         return Text("\n".join(line[:width] for line in lines), style="dim", no_wrap=True)
 
