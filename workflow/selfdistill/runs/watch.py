@@ -34,11 +34,9 @@ def _duration(value: float | None) -> str:
 
 
 def _progress(run: Watched) -> str:
-    return "" if run.done is None and run.total is None else f"{_count(run.done)}/{_count(run.total)}"
-
-
-def _count(value: int | None) -> str:
-    return "?" if value is None else str(value)
+    if run.done is None and run.total is None:
+        return ""
+    return f"{run.done or 0}/{'?' if run.total is None else run.total}"
 
 
 def _percent(value: float | None) -> str:
