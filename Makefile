@@ -23,7 +23,7 @@ YES ?=
 VERL_DEMO := --profile profiles/local --cores 1 --configfile config/verl_cpu.yaml
 VERL_SMALL := --profile profiles/local --cores 1 --configfile config/small.yaml config/small_verl.yaml
 
-.PHONY: help venv demo small report lock plan profile resume test test-slurm test-browser lint docs gc clean bench-teacher \
+.PHONY: help venv demo small watch report lock plan profile resume test test-slurm test-browser lint docs gc clean bench-teacher \
 	bench-logits bench-step bench-generate bench-numerics bench-matrix bench-reporting coverage venv-verl demo-verl \
 	small-verl test-verl test-verl-full
 
@@ -40,6 +40,9 @@ small: venv  ## a real pretrained model on two easy tasks, forty minutes on two 
 	$(BIN)/snakemake --profile profiles/local --configfile config/small.yaml $(CONFIG) $(ARGS) --
 	$(BIN)/snakemake --profile profiles/local --configfile config/small.yaml $(CONFIG) $(ARGS) \
 		--report results/report-small.html --
+
+watch: venv  ## a live table of all runs, from another terminal or machine, also under Slurm; ARGS=--once prints it once
+	@$(BIN)/python -m selfdistill.runs.watch $(ARGS)
 
 report: venv  ## results/report.html from what has been run
 	$(BIN)/snakemake --profile profiles/local $(CONFIGFILES) $(ARGS) --report results/report.html

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from selfdistill.files import sha256_file
 from selfdistill.models.loading import load_model
 from selfdistill.runs.records import read_records
 from selfdistill.runs.state_folder import StateFolder
+from selfdistill.runs.watched import States
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
 from selfdistill.training.local import run
 from selfdistill.training.local.engine import LocalEngine
@@ -32,8 +34,20 @@ class StoppedError(Exception):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(small_run, template, tmp_path_factory):
-    return go(template, small_run, tmp_path_factory.mktemp("whole"))
+def watched():
+    """What somebody who looks on sees of `uninterrupted` after step 2."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(small_run, template, tmp_path_factory, watched):
+    folder = tmp_path_factory.mktemp("whole")
+
+    def report(line):
+        if line.startswith("step 2/"):
+            watched.extend(States(folder).look())
+
+    return go(template, small_run, folder / "state", report)  # its state: folder/state/state
 
 
 def test_publishes_config_metrics_provenance_and_a_loadable_model(uninterrupted, small_run):
@@ -57,6 +71,13 @@ def test_publishes_config_metrics_provenance_and_a_loadable_model(uninterrupted,
     before = load_file(small_run["base_model"] / "model.safetensors")
     moved = [name for name, value in trained.state_dict().items() if name in before and not value.equal(before[name])]
     assert moved
+
+
+def test_who_looks_on_sees_it_under_its_name(uninterrupted, watched):
+    [seen] = watched
+    assert (seen.name, seen.word, seen.done, seen.total) == ("arithmetic/tiny/rlcsd/0", "training", 2, 4)
+    assert seen.host.startswith(platform.node())
+    assert seen.left > 0
 
 
 def test_publishes_the_rollouts_that_were_to_be_recorded(uninterrupted):

@@ -51,6 +51,14 @@ def problems_by_benchmark(val_file: Path, benchmarks: list[str]) -> dict[str, li
     return found
 
 
+def planned_draws(
+    benchmarks: list[str], val_file: Path, task: Mapping[str, Any], also: Mapping[str, Path]
+) -> dict[str, int]:
+    """How many draws `evaluate_run` makes of each benchmark; arguments, and errors, as it has them."""
+    found = _benchmarks(benchmarks, val_file, task, also)
+    return {name: len(benchmark.problems) * task["draws"] for name, benchmark in found.items()}
+
+
 def evaluate_run(
     model_dir: Path,
     val_file: Path,

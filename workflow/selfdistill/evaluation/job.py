@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import read_draws
-from selfdistill.evaluation.evaluate import evaluate_run
+from selfdistill.evaluation.evaluate import evaluate_run, planned_draws
 from selfdistill.files import atomic_path, copy_file, sha256_file, write_json
 from selfdistill.runs.digests import fault, file_fault, write_digests
 from selfdistill.runs.folder_lock import folder_lock
 from selfdistill.runs.provenance import hardware, moment, package_versions, peak_memory_gib, weights_digest
+from selfdistill.runs.run_file import EVALUATION, write_attempt
 from selfdistill.study.paths import ACCOUNT
 
 #: What of its state says that something was saved: patterns of files.
@@ -168,6 +169,8 @@ class _Evaluation:
 
         if left:
             files, seed = self._files, self._run["seed"]
+            planned = planned_draws(list(self._draws), files.val, self._task, files.also)
+            write_attempt(self._state, self._run, EVALUATION, draws=planned)
             evaluate_run(files.model, files.val, dict(self._task), seed, left, note, files.also)
         progress["seconds"] = before + time.monotonic() - began
         with atomic_path(self.final) as folder:

@@ -17,6 +17,7 @@ from selfdistill.runs.lifecycle import run_lifecycle, write_run_files
 from selfdistill.runs.metrics_log import MetricsLog
 from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
 from selfdistill.runs.records import StepRecords
+from selfdistill.runs.run_file import TRAINING, write_attempt
 from selfdistill.runs.state_folder import StateFolder
 from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.study.training_settings import TrainingSettings
@@ -75,6 +76,7 @@ def _finish(
     torch.use_deterministic_algorithms(not torch.cuda.is_available())
     torch.utils.deterministic.fill_uninitialized_memory = False  # a twentieth of a rollout's time; nothing reads it
     settings = TrainingSettings.from_config(config)
+    write_attempt(state.path, config, TRAINING, steps=settings.steps)
     trainer = _build(settings, config, train_file, val_file, base_model, report)
     saved = state.load_checkpoint(report)
     log, records = MetricsLog(state.path, saved[1].get("log", "") if saved else ""), StepRecords(state.path)

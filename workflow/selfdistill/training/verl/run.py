@@ -16,6 +16,7 @@ from selfdistill.errors import UserError
 from selfdistill.files import write_json
 from selfdistill.runs.lifecycle import run_lifecycle, write_run_files
 from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
+from selfdistill.runs.run_file import TRAINING, write_attempt
 from selfdistill.runs.state_folder import StateFolder
 from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.study.verl_words import hydra_overrides
@@ -87,6 +88,7 @@ def _finish(
     nodes: int,
     report: Report,
 ) -> None:
+    write_attempt(state.path, config, TRAINING, steps=config["steps"])
     chosen = attention(config["verl"]["attention"])
     words = hydra_overrides(
         config,

@@ -1,0 +1,28 @@
+"""run.json: what is at work in a state, where and since when, for whoever looks on (`make watch`)."""
+
+import os
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfdistill.files import write_json
+
+RUN_FILE = "run.json"
+#: The two kinds of state.
+TRAINING, EVALUATION = "training", "evaluation"
+
+
+def write_attempt(state: Path, run: Mapping[str, Any], kind: str, **amount: Any) -> None:
+    """Say in a state which run it is of and who is at work in it; each attempt says it anew.
+
+    Args:
+        state: the folder, which the caller holds.
+        run: has task, model, variant and seed.
+        kind: TRAINING or EVALUATION.
+        amount: what there is to do: steps of a training run, draws (benchmark -> number) of an evaluation.
+    """
+    facts = {key: run[key] for key in ("task", "model", "variant", "seed")}
+    facts |= {"kind": kind, **amount, "host": platform.node(), "pid": os.getpid(), "started": time.time()}
+    write_json(state / RUN_FILE, facts | {"slurm_job": os.environ.get("SLURM_JOB_ID")})

@@ -1,0 +1,68 @@
+"""Snakemake's terminal in one line a job: `snakemake --logger selfdistill`, as profiles/local has it.
+
+Snakemake finds a logger by the name of its package, and imports it at each start: nothing heavy is imported here.
+.snakemake/log has what Snakemake itself would have said.
+"""
+
+from logging import LogRecord
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+
+__all__ = ["LogHandler"]
+
+
+class LogHandler(LogHandlerBase):
+    """Says which jobs are at work, which are done, and all there is to know of those that failed."""
+
+    def __post_init__(self) -> None:
+        self._said = None
+        if not self._lists_jobs:
+            from selfdistill.runs.terminal import Terminal
+
+            self._said = Terminal(to_stdout=self.common_settings.stdout)
+
+    def emit(self, record: LogRecord) -> None:
+        """Print what the record has to say, if anything."""
+        try:
+            if self._said is None:
+                print(self.format(record), file=self._stream())
+            else:
+                self._said.hear(record)
+        except Exception:  # a logger that raises would end the thread that all messages come through
+            self.handleError(record)
+
+    def close(self) -> None:
+        """End the display. Snakemake calls this more than once."""
+        if getattr(self, "_said", None) is not None:
+            self._said.close()
+        super().close()
+
+    def _stream(self):
+        import sys
+
+        return sys.stdout if self.common_settings.stdout else sys.stderr
+
+    @property
+    def _lists_jobs(self) -> bool:
+        """A dry run is there to be read, and says what Snakemake says."""
+        return self.common_settings.dryrun
+
+    @property
+    def writes_to_stream(self) -> bool:
+        return True
+
+    @property
+    def writes_to_file(self) -> bool:
+        return False
+
+    @property
+    def has_filter(self) -> bool:
+        return not self._lists_jobs
+
+    @property
+    def has_formatter(self) -> bool:
+        return not self._lists_jobs
+
+    @property
+    def needs_rulegraph(self) -> bool:
+        return False
