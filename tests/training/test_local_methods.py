@@ -413,8 +413,9 @@ def test_the_mean_importance_is_that_of_the_rollouts_left(make, monkeypatch):
         first = [replace(rollout, logprobs=rollout.logprobs - np.float32(0.5)) for rollout in rollouts[:4]]
         return first + rollouts[4:]
 
-    monkeypatch.setattr(DecodeLoop, "sample", understated)
-    metrics = make(never_on(0), **still("rlcsd", rollout={"old_logprobs": "recompute"})).step(1)
+    trainer = make(never_on(0), **still("rlcsd", rollout={"old_logprobs": "recompute"}))
+    monkeypatch.setattr(DecodeLoop, "sample", understated)  # a trainer refuses a sampler that lies from the start
+    metrics = trainer.step(1)
     assert 0 < metrics["hints/dropped_share"] < 1
     assert metrics["actor/importance_mean"] == pytest.approx(1.0, abs=1e-4)
 
