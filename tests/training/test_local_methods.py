@@ -66,7 +66,7 @@ def gradient(trainer):
 
 
 #: One update a step, whose gradient stays to be looked at.
-STILL = {"optimizer": {"learning_rate": 0.0, "max_grad_norm": 1e9}, "update": {"prompts_per_update": 4}}
+STILL = {"optimizer": {"learning_rate": 1e-30, "max_grad_norm": 1e9}, "update": {"prompts_per_update": 4}}
 
 
 def still(method, **changes):
