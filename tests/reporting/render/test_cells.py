@@ -1,6 +1,3 @@
-import io
-
-import pandas as pd
 import pytest
 
 from selfdistill.reporting.read.accuracy import gather_scores
@@ -91,9 +88,3 @@ def test_cells():
     gain = {"value": -0.04, "low": float("nan"), "high": float("nan"), "p_holm": float("nan"), "counted": True}
     assert (gain_cell(gain).text, gain_cell(gain).detail, gain_cell(gain).beside) == ("-0.0", "", "")
     assert [p_text(p) for p in (0.0009, 0.001, 1.0)] == ["p < 0.001", "p = 0.001", "p = 1.000"]
-
-
-def test_a_table_that_was_read_from_its_csv_looks_the_same(study, tables):
-    for table, views in zip(tables, (main_views, gains_views), strict=True):
-        back = pd.read_csv(io.StringIO(table.to_csv(index=False, float_format="%.4f")))
-        assert markdown(views(back, LOST, study.tasks), "", "") == markdown(views(table, LOST, study.tasks), "", "")

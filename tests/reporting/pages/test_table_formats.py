@@ -1,0 +1,73 @@
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from selfdistill.reporting.pages.table_formats import VIEWS, read_missing, write_formats
+from selfdistill.reporting.read.accuracy import gather_scores
+from selfdistill.reporting.read.runs import MissingRun
+from selfdistill.reporting.render.csv_tables import write_csv
+from selfdistill.reporting.render.table import markdown
+from selfdistill.reporting.render.texts import TABLES
+from selfdistill.reporting.tables.ablations import ablations_table, hints_table, plugin_table
+from selfdistill.reporting.tables.accuracy import gains_table, main_lead, main_table
+from selfdistill.reporting.tables.audit import audit_table
+from selfdistill.reporting.tables.behaviour import behaviour_table
+from selfdistill.reporting.tables.claim_statistics import gather
+from selfdistill.reporting.tables.claims import claims_table
+from selfdistill.reporting.tables.costs import costs_table
+from selfdistill.reporting.tables.power import power_table
+
+MISSING = [
+    MissingRun("knights", "tiny-a", "rlsd", 0, "rlsd", "failed", "=out of memory"),
+    MissingRun("knights", "big", "grpo", 1, "grpo", "not run"),
+]
+
+
+@pytest.fixture(scope="module")
+def tables(seeded_study):
+    runs, tasks = seeded_study.runs, seeded_study.tasks
+    scores = gather_scores(runs, tasks)
+    main = main_table(scores, tasks)
+    return {
+        "main": main,
+        "gains": gains_table(scores, tasks),
+        "plugin": plugin_table(scores, tasks),
+        "hints": hints_table(scores, tasks),
+        "ablations": ablations_table(scores, tasks, {run.variant: run.method for run in runs}),
+        "beside": behaviour_table(main, runs),
+        "power": power_table(scores, tasks),
+        "audit": audit_table(),
+        "costs": costs_table(runs),
+        "claims": claims_table(gather(scores, runs, tasks, dict.fromkeys(tasks, "knights"), MISSING)),
+    }
+
+
+def test_every_table_has_a_text_and_views(tables):
+    assert VIEWS.keys() == tables.keys() == TABLES.keys() - {"tokens"}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_csv_alone_makes_every_format(seeded_study, tables, tmp_path, name):
+    files = {ending: tmp_path / f"{name}.{ending}" for ending in ("markdown", "latex", "html")}
+    write_csv(tmp_path / f"{name}.csv", tables[name])
+    write_formats(name, tmp_path / f"{name}.csv", MISSING, seeded_study.tasks, files)
+    text = files["markdown"].read_text()
+    views = VIEWS[name](tables[name], MISSING, seeded_study.tasks)
+    if views:
+        assert text.partition("\n\n### ")[2] == markdown(views, "", "").partition("### ")[2]
+        lead = main_lead(tables["main"]) if name == "main" else TABLES[name].lead
+        assert text.partition("\n\n### ")[0].endswith(lead)
+    else:
+        assert text == f"{TABLES[name].empty}\n"
+    assert files["latex"].read_text().count("\\begin{tabular}") == len(views)
+    assert TABLES[name].title.replace("'", "&#39;") in files["html"].read_text()
+
+
+def test_missing_runs_are_read_back(tmp_path):
+    write_csv(tmp_path / "missing.csv", pd.DataFrame([dataclasses.asdict(run) for run in MISSING]))
+    assert read_missing(tmp_path / "missing.csv") == MISSING
+    write_csv(
+        tmp_path / "missing.csv", pd.DataFrame([], columns=[field.name for field in dataclasses.fields(MissingRun)])
+    )
+    assert read_missing(tmp_path / "missing.csv") == []
