@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from selfdistill.errors import UserError
+from selfdistill.methods.catalogue import shipped
 from selfdistill.reporting.read import landmarks as module
 from selfdistill.reporting.read.landmarks import landmarks
 
@@ -39,7 +40,7 @@ def test_names_are_those_of_the_registries():
     registry = {
         name: yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()) for name in ("methods", "models", "tasks")
     }
-    variants = {*registry["methods"]["methods"], *registry["methods"]["variants"]}
+    variants = {*shipped(), *registry["methods"]["methods"], *registry["methods"]["variants"]}
     for point in (*landmarks("qwen3_4b", "math"), *landmarks("qwen3_4b", "logic")):
         assert point["method"] in variants
         assert point["model"] in registry["models"]["models"]
