@@ -32,7 +32,7 @@ from selfdistill.objectives.rlcsd import RLCSD
 from selfdistill.randomness import generator
 from selfdistill.reporting.tokens.classes import CLASSES, token_class
 from selfdistill.sampling.decode import DecodeLoop
-from selfdistill.sampling.interface import Rollout, Sampler
+from selfdistill.sampling.interface import Rollout, Sampler, SamplingSettings
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.scoring.scorer import ModelScorer, read_responses, score
 from selfdistill.scoring.scores import Sequences
@@ -115,7 +115,7 @@ def make_case(study: Study, task: str, name: str, folder: Path | None, groups: i
     encoded = [encode_chat(tokenizer, student_prompt(problem.problem, training=True)) for problem in problems]
     prompts = [ids for ids in encoded for _ in range(size)]
     keys = [(SEED, "rollout", 1, prompt, member) for prompt in range(groups) for member in range(size)]
-    drawn = make_sampler("own", model, tokenizer).sample(prompts, settings.rollout.sampling, keys)
+    drawn = make_sampler("own", model, tokenizer).sample(prompts, SamplingSettings.of(settings.rollout), keys)
     responses = [rollout.response_ids for rollout in drawn]
     texts = [tokenizer.decode(response, skip_special_tokens=True) for response in responses]
     assignments: list[Assignment] = []
@@ -208,7 +208,9 @@ def engine_ratios(case: Case, count: int) -> Iterator[Row]:
     prompts, keys = case.prompts[:count], case.keys[:count]
     for drawn_in, model in case.models.items():
         for engine in ENGINES:
-            drawn = make_sampler(engine, model, case.tokenizer).sample(prompts, case.settings.rollout.sampling, keys)
+            drawn = make_sampler(engine, model, case.tokenizer).sample(
+                prompts, SamplingSettings.of(case.settings.rollout), keys
+            )
             sequences = Sequences(prompts, [each.response_ids for each in drawn])
             width = max(map(len, sequences.responses))
             told = {"task": case.task, "engine": engine, "drawn_in": drawn_in}

@@ -158,6 +158,7 @@ def test_the_snippets_run(capsys):
 
 
 def test_the_method_of_ones_own_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "agreement.py").write_text(blocks("python")[2])
     monkeypatch.syspath_prepend(tmp_path)
     config: dict = {}
