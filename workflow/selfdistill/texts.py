@@ -32,7 +32,7 @@ _LEAST_SECRET = 6
 #: A user name without a password is as long as this where it is a token ("https://TOKEN@host").
 _LEAST_TOKEN = 16
 _STRUCK = (
-    (re.compile(r"(:(?:\\?/){2})[^\s/?#\"'<>\\]*@"), rf"\1{_SECRET}@"),
+    (re.compile(rf"(:(?:\\?/){{2}})(?:[^\s/?#\"'<>\\]|{_SECRET})*@"), rf"\1{_SECRET}@"),  # struck in part already
     (
         re.compile(
             r"(authorization[\"']?\s{0,9}[:=]\s{0,9}[\"']?(?:(?:basic|bearer|token|digest)\s{1,9})?+)[^\s\"',;<]{6,}",
