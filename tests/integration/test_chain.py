@@ -284,7 +284,8 @@ def test_a_method_of_ones_own_needs_one_file_and_one_entry(tmp_path):
     package = tmp_path / "elsewhere" / "my_methods"
     package.mkdir(parents=True)
     (package / "early.py").write_text(OWN_FILE)
-    clone.finish(PYTHONPATH=str(package.parent))
+    made = ("results/pages/results.html", "results/figures/arithmetic/dynamics.png")
+    clone.finish(TABLE, *made, PYTHONPATH=str(package.parent))
     own, slow = clone.metrics("early_success"), clone.metrics("early_success-slow")
     assert [line["step"] for line in own] == list(range(7))
     assert own[-1]["signal/own"] == 42
