@@ -8,7 +8,7 @@ from configurations import refusal, resolved
 
 from selfdistill.errors import UserError
 from selfdistill.methods.catalogue import shipped
-from selfdistill.methods.setting import Settings, defaults, fields, from_mapping, json_schema, setting
+from selfdistill.methods.setting import Settings, defaults, fields, from_mapping, json_schema, setting, without_added
 from selfdistill.objectives.methods import METHODS, build_method
 from selfdistill.objectives.rlcsd import RLCSD
 
@@ -18,6 +18,7 @@ class Inner(Settings):
     at = ("inner",)
     share: float = setting(0.5, "A share.", minimum=0, below=1)
     bound: float | None = setting(None, "A bound.", above=0)
+    later: float = setting(2.0, "Came later.", added=True)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,14 @@ def test_settings_from_a_mapping_are_refused_by_key(values, said):
     with pytest.raises(UserError) as caught:
         from_mapping(Outer, values)
     assert said in str(caught.value)
+
+
+def test_a_later_setting_is_no_part_of_a_run_at_its_default():
+    """So that runs from before it keep their hashes."""
+    at_default = {"inner": {"share": 0.5, "later": 2.0}, "count": 3}
+    assert without_added(Outer, at_default) == {"inner": {"share": 0.5}, "count": 3}
+    changed = {"inner": {"share": 0.5, "later": 2.5}, "count": 3}
+    assert without_added(Outer, changed) == changed
 
 
 def test_settings_from_a_mapping_have_their_defaults_elsewhere():

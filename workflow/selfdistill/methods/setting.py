@@ -26,6 +26,7 @@ def setting(
     unit: str = "",
     choices: Sequence[str] = (),
     pattern: tuple[str, str] | None = None,
+    added: bool = False,
     **bounds: float,
 ) -> Any:
     """Return a field of a settings class. Its type is that of its annotation; `float | None` may be switched off.
@@ -36,6 +37,8 @@ def setting(
         unit: for people, for example "nats".
         choices: all values that text may have.
         pattern: what text must be, in words, and as a regular expression; of a list, each item.
+        added: whether it came later than runs that are to stay what they are: at its default it is no part of a run's
+            settings, which name the run's state (`without_added`).
         bounds: `above`, `minimum`, `maximum`, `below`: of a number.
     """
     rules: dict[str, Any] = {_BOUNDS[name]: bound for name, bound in bounds.items()}
@@ -43,7 +46,7 @@ def setting(
         rules["enum"] = list(choices)
     if pattern:
         rules |= dict(zip(("title", "pattern"), pattern, strict=True))
-    about = {"meaning": meaning, "unit": unit, "rules": rules}
+    about = {"meaning": meaning, "unit": unit, "rules": rules, "added": added}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=about)
     return dataclasses.field(default=default, metadata=about)
@@ -146,6 +149,24 @@ def defaults(kind: type) -> dict[str, Any]:
         elif field.default is not MISSING or field.default_factory is not MISSING:
             values[field.name] = field.default if field.default is not MISSING else field.default_factory()
     return values
+
+
+def without_added(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of a settings class without those of its later keys that are at their default.
+
+    Args:
+        kind: the class.
+        values: of its fields, canonical; sections as mappings in it.
+    """
+    kept = dict(values)
+    for field in fields(kind):
+        if field.name not in kept:
+            continue
+        if is_section(section := _hints(kind).get(field.name)):
+            kept[field.name] = without_added(section, kept[field.name])
+        elif field.metadata.get("added") and kept[field.name] == defaults(kind)[field.name]:
+            del kept[field.name]
+    return kept
 
 
 def _hints(kind: type) -> dict[str, Any]:

@@ -4,9 +4,11 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from selfdistill.methods.setting import without_added
 from selfdistill.schemas import canonical, schema
 from selfdistill.study.config_files import merged, value_at
 from selfdistill.study.layer_order import OF_ANY_METHOD
+from selfdistill.study.run_settings import ChatSettings
 
 
 def base_chat(config: Mapping[str, Any], task: str, model: str) -> dict[str, Any]:
@@ -20,4 +22,5 @@ def base_chat(config: Mapping[str, Any], task: str, model: str) -> dict[str, Any
     """
     names = {"task": task, "model": model}
     found = (value_at(config, (*layer.path(names), "chat")) or {} for layer in OF_ANY_METHOD)
-    return canonical(functools.reduce(merged, found), schema("run")["properties"]["chat"], f"chat of {task}/{model}")
+    chat = canonical(functools.reduce(merged, found), schema("run")["properties"]["chat"], f"chat of {task}/{model}")
+    return without_added(ChatSettings, chat)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from selfdistill.errors import UserError
+from selfdistill.methods.catalogue import shipped
+from selfdistill.methods.setting import without_added
 from selfdistill.schemas import KeyPath, canonical, schema
 from selfdistill.study.checks import check_run
 from selfdistill.study.config_files import merged, value_at
@@ -15,6 +17,7 @@ from selfdistill.study.matrix import BASE
 from selfdistill.study.models import BaseModels
 from selfdistill.study.objective_keys import ObjectiveKeys
 from selfdistill.study.own_source import source_sha256
+from selfdistill.study.run_settings import RunSettings as Settings
 
 #: Keys of a run's `verl` section that are about the machine: no part of its settings, so a change retrains nothing.
 _MACHINE = ("nodes", "gpus_per_node")
@@ -78,6 +81,9 @@ class RunSettings:
         where = f"run {task}/{model}/{variant}"
         layered = self._merged_layers(task, model, variant)
         settings = canonical(layered, {"properties": self._properties(method, layered["trainer"])}, where)
+        settings = without_added(Settings, settings)
+        if kind := shipped().get(implementation):
+            settings["objective"] = without_added(kind, settings["objective"])
         entry = self._config["tasks"][task]
         resolved = {
             "task": task,
