@@ -1,0 +1,7 @@
+"""All claims that are judged, paper by paper: a paper's file beside this one adds its tuple here."""
+
+from selfdistill.reporting.claims import rlcsd
+from selfdistill.reporting.claims.predicates import Claim
+
+CLAIMS: tuple[Claim, ...] = (*rlcsd.CLAIMS,)
+BY_NAME = {claim.name: claim for claim in CLAIMS}
