@@ -4,6 +4,7 @@ Template sentences are one token each, so that real prompts stay verbatim and sh
 forty tokens) and a model of a few hundred thousand weights can spend them on the task.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,10 +35,14 @@ class TinyModel:
     initializer_range: float = 0.08
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer of all toy tasks. Any text encodes; characters outside the phrases become the unknown token."""
+def build_tokenizer(more: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """The tokenizer of the toy tasks. Any text encodes; characters outside the phrases become the unknown token.
+
+    Args:
+        more: phrases that one task has beside those of all; their tokens come last, so that the others keep their ids.
+    """
     pieces = ["user\n", "system\n", "assistant\n", r"\boxed{", "}"]
-    for phrases in (prompts.PHRASES, arithmetic.PHRASES, knights.PHRASES):
+    for phrases in (prompts.PHRASES, arithmetic.PHRASES, knights.PHRASES, more):
         pieces += [phrase for phrase in phrases if phrase not in pieces]
     special = [PAD, START, END, UNKNOWN]
     vocabulary = {token: i for i, token in enumerate(special + pieces)}

@@ -74,7 +74,8 @@ class DataSets:
         if split == "train":
             return {**recipe, "dataset": dataset, **entry["data"]["generator"]["train"]}
         benchmarks = {
-            name: {"size": about["size"], "problems": about["problems"]} for name, about in entry["benchmarks"].items()
+            name: {key: about[key] for key in ("size", "problems", "exercise") if key in about}
+            for name, about in entry["benchmarks"].items()
         }
         return {**recipe, "benchmarks": benchmarks}
 

@@ -3,6 +3,7 @@
 A problem with n operations is one of 10 * 30**n; a worked solution takes six tokens an operation.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ MODULUS = 10
 _SPOKEN = {"+": ", then add ", "-": ", then subtract ", "*": ", then multiply by "}
 _OPENING = "Start with "
 _CLOSING = ". What is the result modulo 10?"
+
+_CHAIN = re.compile(rf"{_OPENING}(\d)((?:(?:{'|'.join(_SPOKEN.values())})\d)+){re.escape(_CLOSING)}")
+_OPERATION = re.compile(rf"({'|'.join(_SPOKEN.values())})(\d)")
 
 #: Text pieces that a word-level tokenizer should keep whole.
 PHRASES = [_OPENING, *_SPOKEN.values(), _CLOSING, "+", "-", "*", "=", "; ", ". ", *map(str, range(MODULUS))]
@@ -30,7 +34,7 @@ class Chain:
         """Value after each operation."""
         values, value = [], self.start
         for symbol, operand in self.operations:
-            value = _apply(value, symbol, operand)
+            value = apply(value, symbol, operand)
             values.append(value)
         return values
 
@@ -59,7 +63,7 @@ class Chain:
             slip = int(rng.integers(len(self.operations)))
             results, value = [], self.start
             for i, (symbol, operand) in enumerate(self.operations):
-                value = _apply(value, symbol, operand)
+                value = apply(value, symbol, operand)
                 if i == slip:
                     value = (value + int(rng.integers(1, MODULUS))) % MODULUS
                 results.append(value)
@@ -76,7 +80,16 @@ class Chain:
         return Hint(self.worked(results), str(results[-1]))
 
 
-def _apply(value: int, symbol: str, operand: int) -> int:
+def read_chain(text: str) -> Chain | None:
+    """The chain that a problem's text asks for, or None where it asks for something else."""
+    if not (found := _CHAIN.fullmatch(text.strip())):
+        return None
+    symbols = {spoken: symbol for symbol, spoken in _SPOKEN.items()}
+    return Chain(int(found[1]), tuple((symbols[each[1]], int(each[2])) for each in _OPERATION.finditer(found[2])))
+
+
+def apply(value: int, symbol: str, operand: int) -> int:
+    """The result of one operation, modulo 10."""
     return {"+": value + operand, "-": value - operand, "*": value * operand}[symbol] % MODULUS
 
 

@@ -41,7 +41,8 @@ def generate_problems(recipe: Mapping[str, Any], split: str) -> list[Problem]:
 
     Args:
         recipe: exercise, seed and, for "train", dataset, problems (how many) and sizes (taken in turn); for "val",
-            benchmarks: name -> {size, problems}. A size is a number of operations or of people.
+            benchmarks: name -> {size, problems, and its own exercise where it has one}. A size is a number of
+            operations or of people.
         split: "train" or "val".
 
     Raises:
@@ -51,16 +52,19 @@ def generate_problems(recipe: Mapping[str, Any], split: str) -> list[Problem]:
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
     if split == "train":
-        parts = {recipe["dataset"]: (list(recipe["sizes"]), recipe["problems"])}
+        parts = {recipe["dataset"]: (list(recipe["sizes"]), recipe["problems"], recipe["exercise"])}
     else:
-        parts = {name: ([about["size"]], about["problems"]) for name, about in recipe["benchmarks"].items()}
+        parts = {
+            name: ([about["size"]], about["problems"], about.get("exercise", recipe["exercise"]))
+            for name, about in recipe["benchmarks"].items()
+        }
     seen: dict[int, set[str]] = defaultdict(set)  # size -> exercises; of two sizes no two are the same
     problems = []
-    for name, (sizes, count) in parts.items():
-        _check_part(recipe["exercise"], name, sizes, count)
+    for name, (sizes, count, exercise) in parts.items():
+        _check_part(exercise, name, sizes, count)
         for i in range(count):
             size = sizes[i % len(sizes)]
-            problems.append(_problem(recipe, split, name, i, size, seen[size]))
+            problems.append(_problem({**recipe, "exercise": exercise}, split, name, i, size, seen[size]))
     return problems
 
 

@@ -5,13 +5,13 @@ seen in training and asked in evaluation, in whatever order, number or place pro
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from selfdistill.errors import UserError
-from selfdistill.tasks import arithmetic, knights, sums
+from selfdistill.tasks import arithmetic, chain_feedback, knights, sums, wrong_facts
 from selfdistill.tasks.prompts import Hint
 
 EVALUATION_SHARE = 0.2
@@ -41,17 +41,29 @@ Maker = Callable[[np.random.Generator, int], Exercise]
 
 
 class Kind(NamedTuple):
-    """A kind of exercise: its generator, the dataset schema's word for it, and its sizes."""
+    """A kind of exercise.
+
+    Attributes:
+        make: its generator.
+        ability: the dataset schema's word for it.
+        sizes: those that it can have.
+        phrases: what the toy's tokenizer keeps whole for it, behind its other tokens.
+    """
 
     make: Maker
     ability: str
     sizes: range
+    phrases: Sequence[str] = ()
 
+
+_OF_CHAINS = tuple(chain_feedback.PHRASES)
 
 _KINDS = {
     "arithmetic": Kind(arithmetic.generate, "math", range(1, 1001)),
     "knights": Kind(knights.generate, "logic", range(2, len(knights.NAMES) + 1)),
     "sums": Kind(sums.generate, "math", range(1, 3)),
+    "wrong_facts": Kind(wrong_facts.generate, "math", range(2, 21), _OF_CHAINS),
+    "clean_facts": Kind(wrong_facts.generate_clean, "math", range(2, 21), _OF_CHAINS),
 }
 
 

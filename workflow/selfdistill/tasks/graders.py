@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from selfdistill.errors import UserError
-from selfdistill.tasks import choice, code, maths, roles, tool_use
+from selfdistill.tasks import chain_feedback, choice, code, maths, roles, tool_use
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.graded import Graded
 from selfdistill.tasks.schema import Problem
@@ -20,6 +20,7 @@ ResponseGrader = Callable[[str, Problem, Mapping[str, Any]], Graded]
 GRADERS: dict[str, Grader] = {"maths": maths.grade, "knights": roles.grade}
 
 RESPONSE_GRADERS: dict[str, ResponseGrader] = {
+    "chain": chain_feedback.grade,
     "choice": choice.grade,
     "choice_as_published": choice.grade_as_published,
     "tool_use": tool_use.grade,
@@ -32,6 +33,7 @@ RESPONSE_GRADERS: dict[str, ResponseGrader] = {
 READABLE: dict[str, Callable[[str], bool]] = {
     "maths": maths.readable,
     "knights": roles.readable,
+    "chain": chain_feedback.readable,
     "choice": choice.readable,
     "choice_as_published": choice.readable,
     "tool_use": tool_use.readable,
