@@ -275,7 +275,7 @@ class Slow:
         lengths = {row: sum(i == row for i, _ in places) for row, _ in places}
         one, shares = np.float32(1), {}
         for i, t in places:
-            of_row = one / np.float32(lengths[i]) / np.float32(rollouts)
+            of_row = one / np.float32(lengths[i] if aggregation == "rollouts" else 1) / np.float32(rollouts)
             shares[i, t] = float(one / np.float32(len(places)) if aggregation == "tokens" else of_row)
         return shares
 

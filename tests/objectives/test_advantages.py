@@ -7,26 +7,29 @@ from hypothesis import strategies as st
 
 from selfdistill.objectives.advantages import group_advantages
 
+DEVIATIONS = ("sample", "population", "none")
 
-def slow_advantages(rewards, groups, divide_by_std, epsilon):
+
+def slow_advantages(rewards, groups, divided_by, epsilon):
     advantages = []
     for reward, group in zip(rewards, groups, strict=True):
         members = [r for r, g in zip(rewards, groups, strict=True) if g == group]
         mean, deviation = 0.0, 1.0
         if len(members) > 1:
             mean = sum(members) / len(members)
-            deviation = math.sqrt(sum((r - mean) ** 2 for r in members) / (len(members) - 1))
-        advantages.append((reward - mean) / (deviation + epsilon) if divide_by_std else reward - mean)
+            squares = sum((r - mean) ** 2 for r in members)
+            deviation = math.sqrt(squares / (len(members) - (divided_by == "sample")))
+        advantages.append(reward - mean if divided_by == "none" else (reward - mean) / (deviation + epsilon))
     return advantages
 
 
-@pytest.mark.parametrize("divide_by_std", [True, False])
+@pytest.mark.parametrize("deviation", DEVIATIONS)
 @given(rows=st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 4)), min_size=1, max_size=24))
 @settings(deadline=None, max_examples=60)
-def test_agrees_with_loops_for_any_groups_in_any_order(divide_by_std, rows):
+def test_agrees_with_loops_for_any_groups_in_any_order(deviation, rows):
     rewards, groups = [r for r, _ in rows], [3 * g - 5 for _, g in rows]
-    found = group_advantages(torch.tensor(rewards), torch.tensor(groups), divide_by_std=divide_by_std)
-    expected = slow_advantages(rewards, groups, divide_by_std, 1e-6)
+    found = group_advantages(torch.tensor(rewards), torch.tensor(groups), deviation=deviation)
+    expected = slow_advantages(rewards, groups, deviation, 1e-6)
     torch.testing.assert_close(found, torch.tensor(expected), rtol=2e-6, atol=2e-6)
 
 
@@ -38,17 +41,17 @@ def test_groups_of_different_sizes_known_by_hand():
     assert found[5] == 1
 
 
-@pytest.mark.parametrize("divide_by_std", [True, False])
+@pytest.mark.parametrize("deviation", DEVIATIONS)
 @pytest.mark.parametrize("outcome", [0.0, 1.0])
 @pytest.mark.parametrize("size", [2, 3, 7, 8, 16])
-def test_a_group_of_one_outcome_has_zero_advantages(size, outcome, divide_by_std):
+def test_a_group_of_one_outcome_has_zero_advantages(size, outcome, deviation):
     rewards, groups = torch.full((size,), outcome), torch.zeros(size, dtype=torch.long)
-    assert group_advantages(rewards, groups, divide_by_std=divide_by_std).tolist() == [0.0] * size
+    assert group_advantages(rewards, groups, deviation=deviation).tolist() == [0.0] * size
 
 
-@pytest.mark.parametrize("divide_by_std", [True, False])
-def test_a_group_of_one_keeps_its_reward(divide_by_std):
-    found = group_advantages(torch.tensor([1.0, 0.0]), torch.tensor([0, 1]), divide_by_std=divide_by_std)
+@pytest.mark.parametrize("deviation", DEVIATIONS)
+def test_a_group_of_one_keeps_its_reward(deviation):
+    found = group_advantages(torch.tensor([1.0, 0.0]), torch.tensor([0, 1]), deviation=deviation)
     torch.testing.assert_close(found, torch.tensor([1.0, 0.0]), rtol=2e-6, atol=0)
 
 
@@ -70,8 +73,8 @@ def test_mixed_groups_sum_to_zero():
     assert found[0] > 0 > found[1]
 
 
-@pytest.mark.parametrize("divide_by_std", [True, False])
-def test_one_outcome_gives_exact_zeros_whatever_it_is(divide_by_std):
+@pytest.mark.parametrize("deviation", DEVIATIONS)
+def test_one_outcome_gives_exact_zeros_whatever_it_is(deviation):
     rewards = torch.full((7,), 0.1)
-    advantages = group_advantages(rewards, torch.zeros(7, dtype=torch.long), divide_by_std=divide_by_std)
+    advantages = group_advantages(rewards, torch.zeros(7, dtype=torch.long), deviation=deviation)
     assert advantages.tolist() == [0.0] * 7

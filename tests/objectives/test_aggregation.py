@@ -13,7 +13,8 @@ def slow_mean(losses, mask, aggregation, rollouts):
     means = []
     for row, flags in zip(losses, mask, strict=True):
         kept = [x for x, m in zip(row, flags, strict=True) if m]
-        means.append(sum(kept) / len(kept) if kept else 0.0)
+        divisor = max(len(kept), 1) if aggregation == "rollouts" else 1
+        means.append(sum(kept) / divisor)
     return sum(means) / rollouts
 
 
@@ -35,6 +36,7 @@ def test_aggregations_differ_where_lengths_do():
     losses = torch.tensor([[1.0] * 4, [6.0, 99, 99, 99]])
     assert float((token_weights(mask, "tokens", 2) * losses).sum()) == pytest.approx(2.0)
     assert float((token_weights(mask, "rollouts", 2) * losses).sum()) == pytest.approx(3.5)
+    assert float((token_weights(mask, "sums", 2) * losses).sum()) == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
@@ -52,5 +54,5 @@ def test_a_rollout_without_tokens_counts_among_the_rollouts():
 
 
 def test_an_unknown_aggregation_is_named():
-    with pytest.raises(ValueError, match=r"'mean'.*tokens, rollouts"):
+    with pytest.raises(ValueError, match=r"'mean'.*tokens, rollouts, sums"):
         token_weights(torch.ones(1, 1, dtype=torch.bool), "mean", 1)

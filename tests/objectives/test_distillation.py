@@ -35,7 +35,8 @@ def test_the_mean_is_over_hinted_rows_the_empty_one_among_them(aggregation, firs
 def test_rows_that_left_are_in_no_mean(aggregation):
     kept = torch.tensor([True, True, False, False])
     targets = distillation_targets(batch(kept=kept), aggregation)
-    torch.testing.assert_close(targets.weights, torch.tensor([[0.5, 0.5, 0.0], *[[0.0] * 3] * 3]))
+    share = 1.0 if aggregation == "sums" else 0.5
+    torch.testing.assert_close(targets.weights, torch.tensor([[share, share, 0.0], *[[0.0] * 3] * 3]))
 
 
 def test_a_stale_ratio_is_bounded_from_above_only_and_detached():

@@ -18,23 +18,24 @@ SWITCHES = [
     OPSDECTR(top_k=3, log_w_floor=0.0, beta=0.5),
     OPSDECTR(top_k=3, tail=False, beta=1.0, token_clip=0.2),
     OPSDECTR(top_k=0, beta=0.3),
+    OPSDECTR(top_k=0, log_w_floor=None, cw_from="wrong"),  # the paper's second version, to the letter
+    OPSDECTR(top_k=3, log_w_floor=None, cw_from="wrong", cw_tau=0.1),
     OPSDECTR(),  # 100 ids: the whole vocabulary, and a tail of nothing
 ]
 
 
 def slow_opsd_ectr(slow, method, case, aggregation):
-    """Spec 8: D_beta(S, q) g with q ~ p_c (p_c / max(p_w, e^floor))^a, g = KL(p_c || p_w) / (KL + cw_tau)."""
+    """D_beta(S, q) g with q ~ p_c (p_c / max(p_w, e^floor))^a, g = KL / (KL + cw_tau), KL(p_c || p_w) or the other."""
     places = case.places(hinted=True)
     rows = int((case.batch.hinted & case.batch.kept).sum())
     a = method.ectr_alpha
+    least = 0.0 if method.log_w_floor is None else math.exp(method.log_w_floor)
 
     def wrong(at):
         return slow.distribution(at.wrong_support, method.top_k, method.tail)
 
     def target(at, correct):
-        raw = [
-            c ** (1 + a) / max(w, math.exp(method.log_w_floor)) ** a for c, w in zip(correct, wrong(at), strict=True)
-        ]
+        raw = [c ** (1 + a) / max(w, least) ** a for c, w in zip(correct, wrong(at), strict=True)]
         return [q / sum(raw) for q in raw]
 
     def free(at, student, clip=None):
@@ -47,7 +48,8 @@ def slow_opsd_ectr(slow, method, case, aggregation):
     def contrast(at, student):
         if method.cw_tau == 0:
             return 1.0
-        apart = slow.divergence(wrong(at), slow.pair(at, student, method)[1], 0.0).real
+        pair = [wrong(at), slow.pair(at, student, method)[1]]
+        apart = slow.divergence(*(pair if method.cw_from == "correct" else reversed(pair)), 0.0).real
         return apart / (apart + method.cw_tau)
 
     loss = slow.loss(case, slow.shares(places, aggregation, rows), lambda at, s: clipped(at, s) * contrast(at, s))
@@ -122,8 +124,15 @@ def test_the_contrast_weight_is_one_half_where_the_hints_differ_by_tau(tau):
     method = OPSDECTR(cw_tau=tau)
     assert float(method.contrast_weight(correct, wrong)) == pytest.approx(0.5, rel=1e-6)
     assert float(method.contrast_weight(correct, correct)) == 0
-    # KL(correct || wrong), not the other way round: that one is boundless here
+    # KL(correct || wrong), not the other way round: that one is all but boundless here
+    assert float(replace(method, cw_from="wrong").contrast_weight(correct, wrong)) > 0.5
     assert replace(method, cw_tau=0.0).contrast_weight(correct, wrong).tolist() == [1.0]
+
+
+def test_without_floor_the_target_is_the_softmax_of_mixed_logits():
+    correct, wrong = torch.randn(2, 40, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 20
+    target = OPSDECTR(log_w_floor=None).target(correct.log_softmax(dim=-1), wrong.log_softmax(dim=-1))
+    torch.testing.assert_close(target, (1.5 * correct - 0.5 * wrong).log_softmax(dim=-1), rtol=1e-9, atol=1e-9)
 
 
 def test_the_weight_scales_the_loss_and_not_its_denominator(random_case):

@@ -19,6 +19,7 @@ SWITCHES = [
     RLCSD(one_sided=True, anchor=False, single_path=True),
     RLCSD(residual_clip_low=-0.1, residual_clip_high=0.3),
     RLCSD(beta=8.0, lam=1.0),  # residuals larger than advantages: the sign clamp works
+    RLCSD(beta=8.0, lam=1.0, zero_advantage="shifts"),
 ]
 
 
@@ -40,7 +41,7 @@ def slow_advantage(method, advantage, residual):
         return max(0.0, advantage + residual)
     if advantage < 0:
         return min(0.0, advantage + residual)
-    return 0.0
+    return max(0.0, residual) if method.zero_advantage == "shifts" else 0.0
 
 
 def slow_rlcsd(slow, method, case, aggregation):
@@ -142,7 +143,8 @@ def test_an_empty_path_contributes_nothing(by_logprobs, evidence, share, aggrega
     method = RLCSD(eta=0.25)
     loss, gradient = by_logprobs(method, batch, batch.old_logprobs, aggregation)
     shifted = 2.0 + 0.5 * math.copysign(share, evidence)
-    assert loss == pytest.approx(-shifted * (0.25 if share else 1.0), rel=1e-6)
+    tokens = 3 if aggregation == "sums" else 1
+    assert loss == pytest.approx(-shifted * tokens * (0.25 if share else 1.0), rel=1e-6)
     assert gradient.isfinite().all()
     assert method.targets(batch, aggregation).metrics["signal/selected_share"] == share
 
@@ -203,6 +205,24 @@ def test_the_shift_never_turns_a_sign(advantage, evidence, expected):
     assert targets.metrics["signal/sign_clamped_share"] == float(clamped)
     free = RLCSD(anchor=False).targets(simple_batch(advantage, evidence), "tokens").advantages
     torch.testing.assert_close(free, torch.full((2, 3), math.copysign(0.5, evidence), dtype=torch.float64))
+
+
+def test_by_the_papers_rule_an_advantage_of_zero_is_shifted_upwards_only():
+    for evidence, expected in ((9.0, 0.5), (-9.0, 0.0)):
+        batch = simple_batch(0.0, evidence)
+        targets = RLCSD(zero_advantage="shifts").targets(batch, "tokens")
+        torch.testing.assert_close(targets.advantages, torch.full((2, 3), expected, dtype=torch.float64))
+        assert targets.metrics["signal/sign_clamped_share"] == float(evidence < 0)
+
+
+def test_paths_of_the_paper_are_means_within_each_rollout_and_an_empty_one_is_omitted(by_logprobs):
+    """arXiv 2606.11709, the two paths: 1/G sum over rollouts of (mean over its one path + eta mean over the other)."""
+    batch = simple_batch(1.0, 5.0, rows=3, tokens=4)
+    batch.response_mask[0, 2:] = False  # two tokens, both selected: no unselected path
+    batch.wrong_logprobs[1] = batch.correct_logprobs[1]  # four tokens, none selected
+    batch.wrong_logprobs[2, :, 0] = batch.correct_logprobs[2, 0]  # one unselected, three selected
+    loss, _ = by_logprobs(RLCSD(eta=0.5), batch, batch.old_logprobs, "rollouts")
+    assert loss == pytest.approx(-(0.5 * 1.5 + 1.0 + (1.0 + 0.5 * 1.5)) / 3, rel=1e-6)
 
 
 def test_one_sided_compares_with_the_student_and_ignores_wrong_hints():

@@ -210,6 +210,20 @@ def test_a_number_has_one_hash_however_it_is_written():
     assert len({config_hash(resolved(text)) for text in texts}) == 1
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "default", "other"),
+    [("reward", "deviation", "sample", "population"), ("objective", "zero_advantage", "stays", "shifts")],
+)
+def test_a_setting_that_came_later_is_in_a_run_only_where_it_is_not_at_its_default(section, key, default, other):
+    """So runs of before it keep their hashes, and their states."""
+    text = f"overrides: {{methods: {{rlcsd: {{{section}: {{{key}: VALUE}}}}}}}}"
+    plain, written, turned = resolved(), *(resolved(text.replace("VALUE", value)) for value in (default, other))
+    assert key not in plain[section]
+    assert written == plain
+    assert turned[section][key] == other
+    assert config_hash(turned) != config_hash(plain)
+
+
 def test_every_part_of_a_run_changes_its_hash():
     study = load_study(merged("matrix: {seeds: [0, 1]}"))
     cells = [("arithmetic", v, s) for v in ("grpo", "rlcsd", "rlcsd-gt_cot") for s in (0, 1)] + [("knights", "grpo", 0)]

@@ -126,6 +126,15 @@ def test_shuffled_rewards_are_the_same_rewards_in_another_order(make):
     assert not torch.equal(weights(plain), weights(control))
 
 
+def test_advantages_are_divided_by_the_deviation_that_the_run_names(make):
+    """The first update's ratios are 1, so its loss is minus the mean advantage: deviations differ by a factor."""
+    together = {"implementation": "grpo", "update": {"prompts_per_update": 4}}
+    losses = [make(**together, reward={"deviation": each}).step(1)["actor/loss"] for each in ("sample", "population")]
+    size = make().settings.rollout.group_size
+    assert abs(losses[0]) > 1e-3
+    assert losses[0] / losses[1] == pytest.approx(np.sqrt((size - 1) / size), rel=1e-4)
+
+
 def test_transformers_generate_serves_as_engine(make):
     trainer = make(rollout={"engine": "transformers"})
     metrics = trainer.step(1)

@@ -27,7 +27,16 @@ class OPSDECTRSettings(DivergenceSettings):
         "Strength of the contrast in the target p_correct^(1 + alpha) / p_wrong^alpha; 0 is the correct hint alone.",
         minimum=0,
     )
-    log_w_floor: float = setting(-5.0, "Lower bound of log p_wrong in that target.", unit="nats", maximum=0)
+    log_w_floor: float | None = setting(
+        -5.0, "Lower bound of log p_wrong in that target; null is off.", unit="nats", maximum=0
+    )
     cw_tau: float = setting(
         1.0, "A token weighs KL / (KL + cw_tau), KL between the two teachers; 0 is off.", unit="nats", minimum=0
+    )
+    cw_from: str = setting(
+        "correct",
+        "Which teacher that KL is taken from: KL(p_correct || p_wrong) as in the released code, or from `wrong`, "
+        "KL(p_wrong || p_correct), as in the paper's second version.",
+        choices=("correct", "wrong"),
+        added=True,
     )

@@ -35,3 +35,9 @@ class RLCSDSettings(MethodSettings):
     )
     anchor: bool = setting(True, "False: the residual replaces the advantage, without the sign clamp (ablation).")
     single_path: bool = setting(False, "True: one mean over all tokens in place of one a path (ablation).")
+    zero_advantage: str = setting(
+        "stays",
+        "A selected token's advantage where A = 0: 0, or `shifts` as for A > 0, max(0, A + r) (the paper's rule).",
+        choices=("stays", "shifts"),
+        added=True,
+    )

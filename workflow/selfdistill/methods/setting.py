@@ -154,6 +154,8 @@ def defaults(kind: type) -> dict[str, Any]:
 def without_added(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values of a settings class without those of its later keys that are at their default.
 
+    A section of which nothing is left came later as a whole, and is left out too.
+
     Args:
         kind: the class.
         values: of its fields, canonical; sections as mappings in it.
@@ -164,6 +166,8 @@ def without_added(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if is_section(section := _hints(kind).get(field.name)):
             kept[field.name] = without_added(section, kept[field.name])
+            if values[field.name] and not kept[field.name]:
+                del kept[field.name]
         elif field.metadata.get("added") and kept[field.name] == defaults(kind)[field.name]:
             del kept[field.name]
     return kept

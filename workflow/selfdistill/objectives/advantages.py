@@ -4,14 +4,15 @@ import torch
 from torch import Tensor
 
 
-def group_advantages(rewards: Tensor, groups: Tensor, *, divide_by_std: bool = True, epsilon: float = 1e-6) -> Tensor:
-    """GRPO's advantage: (r - mean of its group) / (unbiased standard deviation of its group + epsilon).
+def group_advantages(rewards: Tensor, groups: Tensor, *, deviation: str = "sample", epsilon: float = 1e-6) -> Tensor:
+    """GRPO's advantage: (r - mean of its group) / (standard deviation of its group + epsilon).
 
     Args:
         rewards: (B,) one reward a rollout.
         groups: (B,) integer; rollouts of one prompt share a number. Any order.
-        divide_by_std: False as in SDPO and SRPO (docs/methods.md, Notation).
-        epsilon: added to the standard deviation.
+        deviation: "sample" has the divisor n - 1 under its root, "population" n; "none" leaves r - mean as it is, as
+            SDPO and SRPO do (docs/methods.md, Notation).
+        epsilon: added to the standard deviation, outside of its root.
 
     Returns:
         (B,) advantages; zero where a whole group had one outcome. A group of one keeps mean 0 and deviation 1.
@@ -26,8 +27,9 @@ def group_advantages(rewards: Tensor, groups: Tensor, *, divide_by_std: bool = T
     lowest = torch.full_like(size, torch.inf).scatter_reduce_(0, member, rewards, "amin")
     mixed = (highest > lowest) | (size == 1)
     centred = torch.where(mixed[member], rewards - mean[member], 0.0)
-    if not divide_by_std:
+    if deviation == "none":
         return centred
-    variance = torch.zeros_like(size).index_add_(0, member, centred.square()) / (size - 1).clamp(min=1)
-    deviation = torch.where(size > 1, variance.sqrt(), 1.0)
-    return centred / (deviation[member] + epsilon)
+    freedom = {"sample": size - 1, "population": size}[deviation]
+    variance = torch.zeros_like(size).index_add_(0, member, centred.square()) / freedom.clamp(min=1)
+    spread = torch.where(size > 1, variance.sqrt(), 1.0)
+    return centred / (spread[member] + epsilon)

@@ -2,19 +2,20 @@
 
 from torch import Tensor
 
-AGGREGATIONS = ("tokens", "rollouts")
+AGGREGATIONS = ("tokens", "rollouts", "sums")
 
 
 def token_weights(mask: Tensor, aggregation: str, rollouts: int) -> Tensor:
-    """Weights w such that sum(w * loss) is the mean of the loss over the tokens of `mask`.
+    """Weights w such that sum(w * loss) is the mean of the loss over the tokens of `mask`, or over their sums.
 
     Args:
         mask: (B, T) bool, the tokens of one path, over the whole global batch.
         aggregation: "tokens" weighs all tokens alike (corrected preset); "rollouts" takes the mean inside each
             rollout, then over rollouts (RLCSD paper Eq. 15; also what the released code's per-micro-batch means
-            amount to with one row a micro-batch, docs/departures.md D8).
-        rollouts: rollouts in the global batch, the divisor of "rollouts"; a rollout without tokens on this path
-            contributes zero but is counted.
+            amount to with one row a micro-batch, docs/departures.md D8); "sums" takes the sum over each rollout's
+            tokens, then the mean over rollouts, as a printed sum over t without divisor says.
+        rollouts: rollouts in the global batch, the divisor of "rollouts" and "sums"; a rollout without tokens on this
+            path contributes zero but is counted.
 
     Returns:
         (B, T) float32, zero off the mask; all zero for an empty mask.
@@ -24,4 +25,6 @@ def token_weights(mask: Tensor, aggregation: str, rollouts: int) -> Tensor:
         return ones / ones.sum().clamp(min=1)
     if aggregation == "rollouts":
         return ones / ones.sum(dim=1, keepdim=True).clamp(min=1) / max(rollouts, 1)
+    if aggregation == "sums":
+        return ones / max(rollouts, 1)
     raise ValueError(f"aggregation {aggregation!r} is not one of {', '.join(AGGREGATIONS)}")

@@ -19,14 +19,16 @@ class OPSDECTR(OPSDECTRSettings):
     def target(self, correct: Tensor, wrong: Tensor) -> Tensor:
         """log q from the two teachers' log-probs; all (..., S), summing to one over S."""
         a = self.ectr_alpha
-        return ((1 + a) * correct - a * wrong.clamp(min=self.log_w_floor)).log_softmax(dim=-1)
+        floored = wrong if self.log_w_floor is None else wrong.clamp(min=self.log_w_floor)
+        return ((1 + a) * correct - a * floored).log_softmax(dim=-1)
 
     def contrast_weight(self, correct: Tensor, wrong: Tensor) -> Tensor:
         """(...) weight of a token from the two teachers' log-probs (..., S): small where the hints agree."""
         if self.cw_tau == 0:
             return torch.ones_like(correct[..., 0])
         # A sum of rounded terms can fall below zero where the teachers are equal.
-        apart = divergence(wrong, correct, 0.0).clamp(min=0)
+        pair = (wrong, correct) if self.cw_from == "correct" else (correct, wrong)
+        apart = divergence(*pair, 0.0).clamp(min=0)
         return apart / (apart + self.cw_tau)
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:

@@ -32,7 +32,7 @@ class RLCSD(RLCSDSettings):
 
         A token is selected where |r| > delta in a row that has its hints; a row without (a lone correct rollout, say)
         stays on the unmodulated path. The shift never turns an advantage's sign: A > 0 stays >= 0, A < 0 stays <= 0,
-        and A = 0 stays 0.
+        and A = 0 stays 0, or with `zero_advantage: shifts` goes with A > 0.
         """
         mask, signal_mask = batch.token_mask, batch.hinted_mask
         advantages = batch.advantages[:, None].expand(mask.shape)
@@ -44,8 +44,9 @@ class RLCSD(RLCSDSettings):
         residual = self.residual(evidence)
         selected = signal_mask & (residual.abs() > self.delta)
         shifted = advantages + residual
-        anchored = torch.where(advantages > 0, shifted.clamp(min=0), shifted.clamp(max=0))
-        anchored = torch.where(advantages == 0, 0.0, anchored)
+        anchored = torch.where(advantages >= 0, shifted.clamp(min=0), shifted.clamp(max=0))
+        if self.zero_advantage == "stays":
+            anchored = torch.where(advantages == 0, 0.0, anchored)
         modulated = torch.where(selected, anchored if self.anchor else residual, advantages)
 
         rollouts = batch.rollouts

@@ -15,6 +15,7 @@ KINDS = ("none", "initial", "live", "snapshot", "ema", "trust_region")
 CLOCKS = ("training_steps", "optimizer_steps")
 SOURCES = ("none", "self_rollout", "gt_cot")
 TRUNCATIONS = ("hint_body", "left")
+DEVIATIONS = ("sample", "population", "none")
 _WORD = r"""^(\+{0,2}|~)[A-Za-z_]\w*(\.\w+)*=[^\s"'\\]*$(?!\n)"""
 
 
@@ -63,6 +64,13 @@ class RewardSettings(Settings):
         False,
         'Knights, training: the first role after a name counts and nothing else is read, where two roles, "or" and the '
         "like make an answer wrong (D36).",
+    )
+    deviation: str = setting(
+        "sample",
+        "What an advantage is divided by: the group's deviation as of a sample (1/(G-1)) or as of a population (1/G, "
+        "the RLCSD paper's second version); `none` is SDPO's and SRPO's own, undivided.",
+        choices=DEVIATIONS,
+        added=True,
     )
 
 
@@ -149,8 +157,9 @@ class UpdateSettings(Settings):
     )
     aggregation: str = setting(
         "tokens",
-        "Mean of the loss over all tokens of the batch, or within rollouts first (D8).",
-        choices=("tokens", "rollouts"),
+        "Mean of the loss over all tokens of the batch, or within rollouts first, then over rollouts (D8); `sums`: the "
+        "sum over a rollout's tokens, then the mean over rollouts.",
+        choices=("tokens", "rollouts", "sums"),
     )
     kl_coef: float = setting(0.0, "Weight of the k3 KL to the initial model; 0 is off.", minimum=0)
 

@@ -104,7 +104,8 @@ class TrainingStep:
         groups = torch.arange(len(rewards), device=engine.device) // self.settings.rollout.group_size
         metrics = _rollout_metrics(rollouts, rewards)
         with self.timed("old_logprobs"):
-            batch, measured = self._base_batch(rollouts, rewards, group_advantages(rewards, groups), number)
+            advantages = group_advantages(rewards, groups, deviation=self.settings.reward.deviation)
+            batch, measured = self._base_batch(rollouts, rewards, advantages, number)
         metrics |= measured
         if self.settings.update.kl_coef:
             with self.timed("reference"):
