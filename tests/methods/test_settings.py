@@ -88,7 +88,7 @@ def test_settings_from_a_mapping_have_their_defaults_elsewhere():
     taken = from_mapping(Outer, {"needed": "x", "inner": {"bound": 2}, "count": 4.0})
     assert taken == Outer(Inner(0.5, 2.0), 4, ["a"], needed="x")
     assert defaults(Outer) == {
-        "inner": {"share": 0.5, "bound": None},
+        "inner": {"share": 0.5, "bound": None, "later": 2.0},
         "count": 3,
         "words": ["a"],
         "mode": "soft",
