@@ -11,13 +11,13 @@ from selfdistill.errors import UserError
 from selfdistill.evaluation import evaluate as module
 from selfdistill.evaluation.draws import SCHEMA, read_draws
 from selfdistill.evaluation.evaluate import evaluate_run
-from selfdistill.models.chat import encode_chat
+from selfdistill.models.chat import encode_chat, encode_messages
 from selfdistill.models.loading import pick_device
 from selfdistill.models.tiny_model import TinyModel, build_model
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
 from selfdistill.tasks.graders import grade_response
-from selfdistill.tasks.prompts import student_prompt
+from selfdistill.tasks.prompts import Message, student_prompt
 from selfdistill.tasks.schema import Problem, write_problems
 
 BENCHMARKS = ("chain-1", "chain-2")
@@ -74,6 +74,34 @@ def test_draws_depend_on_the_seed(run, tmp_path, engine):
     first = contents(evaluate(run, tmp_path, engine, **settings)[0])
     assert contents(evaluate(run, tmp_path, engine, **settings)[0]) == first
     assert contents(evaluate(run, tmp_path, engine, seed=1, **settings)[0]) != first
+
+
+@pytest.mark.parametrize(
+    ("about", "asked"),
+    [
+        ({"grader": "choice"}, "own"),
+        ({"grader": "choice", "prompt": "boxed"}, "boxed"),
+        ({"grader": "maths"}, "boxed"),
+        ({"grader": "maths", "prompt": "own"}, "own"),
+    ],
+)
+def test_problems_are_asked_with_their_own_chats_where_the_grader_or_the_task_says_so(
+    run, tmp_path, tokenizer, monkeypatch, about, asked
+):
+    chat = (Message("system", "add"), Message("user", "Start with 1"))
+    write_problems(tmp_path / "v.parquet", [Problem("q/0", "q", "Start with 2", "A", "", "mcq", 0, "val", chat)])
+    prompts = []
+    sample = DecodeLoop.sample
+
+    def noted(sampler, given, *more):
+        prompts.extend(given)
+        return sample(sampler, given, *more)
+
+    monkeypatch.setattr(DecodeLoop, "sample", noted)
+    task = {"draws": 1, "evaluation": GREEDY, **about}
+    evaluate_run(run / "model", tmp_path / "v.parquet", task, 0, {"q": tmp_path / "q.parquet"}, print)
+    boxed = encode_chat(tokenizer, student_prompt("Start with 2", training=False))
+    assert prompts[-1] == {"own": encode_messages(tokenizer, chat), "boxed": boxed}[asked]
 
 
 OTHER = ("people-2", "people-3")

@@ -4,9 +4,10 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import encode_chat, end_ids
+from selfdistill.models.chat import encode_chat, encode_messages, end_ids
 from selfdistill.models.tiny_model import build_tokenizer
 from selfdistill.study.run_settings import ChatSettings
+from selfdistill.tasks.prompts import Message
 
 
 def test_a_message_becomes_one_user_turn_ready_for_the_response(tokenizer):
@@ -24,6 +25,31 @@ def test_special_tokens_come_from_the_template_alone():
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{start[0]} $A", special_tokens=[start])
     assert tokenizer("12").input_ids[0] == start[1]
     assert encode_chat(tokenizer, "12").count(start[1]) == 2
+
+
+CHAT = [Message("system", "1+1"), Message("user", "2+2"), Message("assistant", "4"), Message("user", "3+3")]
+
+
+def test_a_chat_keeps_its_system_message_and_earlier_turns(tokenizer):
+    turns = ("system\n1+1", "user\n2+2", "assistant\n4", "user\n3+3")
+    text = "".join(f"<|im_start|>{turn}<|im_end|>\n" for turn in turns) + "<|im_start|>assistant\n"
+    assert tokenizer.decode(encode_messages(tokenizer, CHAT)) == text
+    assert encode_messages(tokenizer, CHAT[-1:]) == encode_chat(tokenizer, "3+3")
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ messages[-1]['content'] }}", "leaves out the system message: '1\\+1' is rendered"),
+        ("{{ messages[0]['content'] }}{{ messages[-1]['content'] }}", "leaves out the user's message: '2\\+2'"),
+        ("{{ raise_exception('no system role') }}", "the turns system, user, assistant, user .*no system role"),
+    ],
+)
+def test_a_template_that_drops_or_refuses_a_turn_is_refused(template, said):
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(UserError, match=said):
+        encode_messages(tokenizer, CHAT)
 
 
 @pytest.mark.parametrize("date", ["2026-02-30", "tomorrow", "", None, 20260101])

@@ -257,7 +257,8 @@ def test_settings_of_a_grader_reach_evaluation_and_run_and_change_nothing_where_
     expected = {"feedback": "case", "memory_mb": 256, "allow_unisolated": True}
     assert load_study(merged(grading)).evaluation("arithmetic")["grading"] == expected
     run = resolved(grading)
-    assert (run["grader"], run["grading"]) == ("code", expected)
-    assert "grading" not in load_study(merged()).evaluation("arithmetic")
-    assert "grading" not in resolved()
+    assert (run["grader"], run["grading"], run["prompt"]) == ("code", expected, "own")
+    assert "prompt" not in resolved(grading.replace("grader: code", "grader: code, prompt: boxed"))
+    assert resolved("tasks: {arithmetic: {prompt: own}}") == {**resolved(), "prompt": "own"}
+    assert {"grading", "prompt"}.isdisjoint(load_study(merged()).evaluation("arithmetic").keys() | resolved().keys())
     assert "memory_mb" in refusal("tasks: {arithmetic: {grading: {memory_gb: 1}}}")

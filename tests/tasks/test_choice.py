@@ -49,6 +49,7 @@ def test_both_graders(response, expected):
 @pytest.mark.parametrize("options", [FOUR, {"A": "yes", "B": "no"}], ids=["four", "two"])
 def test_a_letter_is_right_for_its_question_only(options):
     assert choice.options_of(problem("A", options).problem) == {key: text.strip() for key, text in options.items()}
+    assert choice.options_of("No options.") == {}
     for answer in options:
         right = [
             grade_response(f"<answer>{each}</answer>", problem(answer, options), "choice").correct for each in "ABCDE"

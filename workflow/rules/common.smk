@@ -12,6 +12,7 @@ from selfdistill.errors import UserError
 from selfdistill.planning.requests import evaluation_request, training_request, warm_start_request
 from selfdistill.reporting.render.texts import SHOWN_AS_THEY_ARE, demonstration
 from selfdistill.study.matrix import BASE, Run
+from selfdistill.study.own_prompts import own_prompts
 from selfdistill.study.paths import ACCOUNT, DRAWS_FOLDER, MODEL, RUN_FILES, RUN_FOLDER, state_of
 from selfdistill.study.results import Reported
 from selfdistill.study.study import config_hash, load_registered_study
@@ -102,6 +103,11 @@ def data_recipe(wildcards):
 def data_grader(wildcards):
     task, _ = DATASETS[wildcards.dataset, wildcards.split]
     return STUDY.config["tasks"][task]["grader"]
+
+
+def data_own_prompts(wildcards):
+    task, _ = DATASETS[wildcards.dataset, wildcards.split]
+    return own_prompts(STUDY.config["tasks"][task])
 
 
 def train_file(wildcards):

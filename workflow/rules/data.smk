@@ -14,6 +14,7 @@ rule data:
     params:
         recipe=data_recipe,
         grader=data_grader,
+        own_prompts=data_own_prompts,
     script:
         "../scripts/data.py"
 

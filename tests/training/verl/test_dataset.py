@@ -1,5 +1,7 @@
 """Rows as verl reads them: through its own factory, collation, TensorDict and tokenisation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,8 @@ pytestmark = pytest.mark.verl
 from omegaconf import OmegaConf
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import encode_chat
-from selfdistill.tasks.prompts import student_prompt
+from selfdistill.models.chat import encode_chat, encode_messages
+from selfdistill.tasks.prompts import Message, student_prompt
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
 
 ROWS = {"train": 10, "chain-1": 4, "chain-2": 3}
@@ -139,6 +141,15 @@ def test_rows_survive_verls_way_to_the_agent_loop(make):
             values = {key: value[i].data for key, value in part.items() if isinstance(value, NonTensorStack)}
             assert values.pop("uid") == "abcd"[2 * number + i]
             assert values == dataset[2 * number + i]
+
+
+def test_problems_are_asked_with_their_own_chats_where_that_is_wanted(make, files, tokenizer):
+    chat = (Message("system", "Start with 1"), Message("user", "then add 3"))
+    write_problems(files / "train.parquet", [replace(problem("train", 0), messages=chat)])
+    row = make(is_train=True, own={"own_prompts": True})[0]
+    assert row["raw_prompt"] == row["extra_info"]["messages"] == [message._asdict() for message in chat]
+    assert tokenised_by_verl(tokenizer, row, enable_thinking=True) == encode_messages(tokenizer, chat)
+    assert [message["role"] for message in make(is_train=True)[0]["raw_prompt"]] == ["user"]
 
 
 def test_a_prompt_over_the_limit_is_refused(make, tokenizer):

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, write_draws
-from selfdistill.models.chat import ChatSettings, encode_chat, end_ids
+from selfdistill.models.chat import ChatSettings, encode_messages, end_ids
 from selfdistill.models.first_day import check_lengths, check_model
 from selfdistill.models.loading import load_generation_config, load_tokenizer, load_weights, pick_device
 from selfdistill.models.template_check import check_prompts
@@ -19,8 +19,9 @@ from selfdistill.sampling.interface import Rollout, Sampler, SamplingSettings
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.sampling.trial import check_sampler
 from selfdistill.sampling.vllm_generate import VllmGenerate
+from selfdistill.study.own_prompts import own_prompts
 from selfdistill.tasks.graders import SCORED, Graded, gives_feedback, grade_response, graded_each
-from selfdistill.tasks.prompts import student_prompt
+from selfdistill.tasks.prompts import student_messages
 from selfdistill.tasks.schema import Problem, read_problems
 
 
@@ -34,12 +35,14 @@ class _Benchmark:
     grading: Mapping[str, Any] | None = None
 
 
-def problems_by_benchmark(val_file: Path, benchmarks: list[str]) -> dict[str, list[Problem]]:
+def problems_by_benchmark(
+    val_file: Path, benchmarks: list[str], *, own_prompts: bool = False
+) -> dict[str, list[Problem]]:
     """The problems of a validation file by their data_source, which names the benchmark.
 
-    Raises UserError where a benchmark has no rows.
+    Raises UserError where a benchmark has no rows, and as `read_problems`, which `own_prompts` is for.
     """
-    problems = read_problems(val_file)
+    problems = read_problems(val_file, own_prompts=own_prompts)
     found = {name: [p for p in problems if p.data_source == name] for name in benchmarks}
     empty = [name for name, rows in found.items() if not rows]
     if empty:
@@ -76,8 +79,9 @@ def evaluate_run(
         task: settings with keys grader, first_role_counts, draws, and evaluation (temperature, top_p, top_k,
             max_response_tokens, and engine: own, transformers or vllm; own where it is missing). Under `chat`, if it
             is there, how prompts are rendered. Under `also`, if it is there, other tasks -> benchmarks, problems (of
-            each the first so many; all where it is missing), and their own grader, first_role_counts and grading;
-            all else is as for the task's own benchmarks. grading: of a grader that has settings (config/README.md).
+            each the first so many; all where it is missing), and their own grader, first_role_counts, grading and
+            prompt; all else is as for the task's own benchmarks. grading: of a grader that has settings; prompt:
+            "own" or "boxed", else as the grader reads (config/README.md).
         seed: of the run; draws are keyed by it, the problem and the draw's number.
         outputs: benchmark -> file to write.
         report: takes one line of progress.
@@ -93,7 +97,7 @@ def evaluate_run(
     check_prompts(tokenizer, chat, load_generation_config(model_dir), report)
     benchmarks = _benchmarks(list(outputs), val_file, task, also or {})
     every = [problem for benchmark in benchmarks.values() for problem in benchmark.problems]
-    encoded = {p.id: encode_chat(tokenizer, student_prompt(p.problem, training=False), chat) for p in every}
+    encoded = {p.id: encode_messages(tokenizer, student_messages(p, training=False), chat) for p in every}
     longest = max(map(len, encoded.values())) + settings.max_response_tokens
     sampler, engine = _sampler(engine, Path(model_dir), tokenizer, longest, chat)
     report(f"engine {engine}")
@@ -154,7 +158,8 @@ def _benchmarks(
     found = {}
     for other in dict.fromkeys(owner.get(name) for name in names):
         file, about = (also[other], others[other]) if other else (val_file, task)
-        asked = problems_by_benchmark(file, [name for name in names if owner.get(name) == other])
+        of_task = [name for name in names if owner.get(name) == other]
+        asked = problems_by_benchmark(file, of_task, own_prompts=own_prompts(about))
         for name, problems in asked.items():
             first = problems[: about.get("problems")]
             lenient = about.get("first_role_counts", False)

@@ -10,9 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from selfdistill.errors import UserError
 from selfdistill.models.tokenizer_check import token_ids
 from selfdistill.study.run_settings import ChatSettings
-
-Message = Mapping[str, str]
-
+from selfdistill.tasks.prompts import Message
 
 #: The spelling of a token that is added to a vocabulary as a mark: <|user|>, [INST], <end_of_turn>.
 _MARK = re.compile(r"(?:<.*>|\[.*\]|\{.*\}|\uff5c.*\uff5c)", re.DOTALL)
@@ -35,10 +33,23 @@ def encode_chat(tokenizer: PreTrainedTokenizerBase, user_message: str, chat: Cha
         UserError: for a template that cannot be rendered or leaves out what it is given, and for a tokenizer that
             makes no tokens of the prompt.
     """
-    text = _prompt(tokenizer, user_message, chat)
-    # A template may take something out of a message (marks of thinking, say), but not all of it.
-    if not shows(text, user_message) and not shows(_prompt(tokenizer, PLAIN, chat), PLAIN):
-        raise leaves_out(tokenizer, user_message, text)
+    return encode_messages(tokenizer, [Message("user", user_message)], chat)
+
+
+def encode_messages(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat: ChatSettings = DEFAULT
+) -> list[int]:
+    """Token ids of a chat that ends with the user's message, ready for the response; as `encode_chat`.
+
+    Raises UserError as `encode_chat`, and for a template that leaves out a system message or an earlier turn.
+    """
+    text = render(tokenizer, messages, chat)
+    for place, message in enumerate(messages):
+        # A template may take something out of a message (marks of thinking, say), but not all of it.
+        if not shows(text, message.content):
+            plain = [*messages[:place], message._replace(content=PLAIN), *messages[place + 1 :]]
+            if not shows(render(tokenizer, plain, chat), PLAIN):
+                raise leaves_out(tokenizer, message, text)
     if not (ids := token_ids(tokenizer, text)):
         raise UserError(f"{tokenizer.name_or_path}: the tokenizer makes no tokens of the prompt {_shortened(text)}")
     return ids
@@ -51,16 +62,17 @@ def shows(text: str, message: str) -> bool:
     return any(" ".join(spelt.split()) in found for spelt in (message, *as_json))
 
 
-def leaves_out(tokenizer: PreTrainedTokenizerBase, message: str, text: str) -> UserError:
+def leaves_out(tokenizer: PreTrainedTokenizerBase, message: Message, text: str) -> UserError:
     """The error for a template that renders a message as this text, which does not have it."""
+    which = {"user": "the user's message", "system": "the system message"}.get(message.role, "an earlier answer")
     return UserError(
-        f"{tokenizer.name_or_path}: the chat template leaves out the user's message: {_shortened(message)} is rendered "
+        f"{tokenizer.name_or_path}: the chat template leaves out {which}: {_shortened(message.content)} is rendered "
         f"as {_shortened(text)} (templates for lists of text and images drop plain text); {REMEDY}"
     )
 
 
 def _prompt(tokenizer: PreTrainedTokenizerBase, message: str, chat: ChatSettings) -> str:
-    return render(tokenizer, [{"role": "user", "content": message}], chat)
+    return render(tokenizer, [Message("user", message)], chat)
 
 
 def _shortened(text: str) -> str:
@@ -89,12 +101,16 @@ def render(
     """
     told = {**(chat.variables if variables is None else variables), "strftime_now": chat.strftime_now}
     try:
-        return tokenizer.apply_chat_template(list(messages), add_generation_prompt=not answered, tokenize=False, **told)
+        return tokenizer.apply_chat_template(
+            [message._asdict() for message in messages], add_generation_prompt=not answered, tokenize=False, **told
+        )
     except Exception as error:  # a template is a program: Jinja's errors, and any that its expressions can have
         said = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        roles = ", ".join(message.role for message in messages)
+        what = "one user message" if len(messages) == 1 else f"the turns {roles}"
         raise UserError(
-            f"{tokenizer.name_or_path}: the chat template cannot be rendered for a conversation of one user message "
-            f"({said}); {REMEDY} (of several templates, one must be named 'default')"
+            f"{tokenizer.name_or_path}: the chat template cannot be rendered for a conversation of {what} ({said}); "
+            f"{REMEDY} (of several templates, one must be named 'default')"
         ) from error
 
 
@@ -132,7 +148,7 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, chat: ChatSettings = DEFAULT) -
     (base models of Qwen name another one).
     """
     question, answer = "Which number is it?", "It is number 17."
-    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    turns = [Message("user", question), Message("assistant", answer)]
     try:
         text = render(tokenizer, turns, chat, answered=True)
     except UserError:  # made for a first turn alone: it shows no end
@@ -155,7 +171,7 @@ def turn_marks(tokenizer: PreTrainedTokenizerBase, chat: ChatSettings = DEFAULT)
     Some folders add them as tokens that are not special (`<|im_start|>` of some fine-tunes): in a text they begin a
     turn all the same.
     """
-    turns = [{"role": role, "content": PLAIN} for role in ("user", "assistant", "user")]
+    turns = [Message(role, PLAIN) for role in ("user", "assistant", "user")]
     try:
         text = render(tokenizer, turns, chat, answered=True)
     except UserError:  # made for a first turn alone

@@ -22,6 +22,7 @@ from selfdistill.models.chat import (
     shows,
     turn_end,
 )
+from selfdistill.tasks.prompts import Message
 
 T = TypeVar("T")
 
@@ -58,13 +59,13 @@ def check_prompts(
     place = f"{tokenizer.name_or_path}: the chat template"
 
     def rendered(message: str) -> str:
-        return render(tokenizer, [{"role": "user", "content": message}], chat)
+        return render(tokenizer, [Message("user", message)], chat)
 
     for probe, text in zip(_PROBES, _within_patience(lambda: [*map(rendered, _PROBES)], place), strict=True):
         if not text.strip():
             raise UserError(f"{place} renders nothing for a conversation of one user message; {REMEDY}")
         if not shows(text, probe):
-            raise leaves_out(tokenizer, probe, text)
+            raise leaves_out(tokenizer, Message("user", probe), text)
         encode_chat(tokenizer, probe, chat)
     if len({rendered(PLAIN) for _ in range(_RENDERINGS)}) > 1:
         raise UserError(

@@ -7,6 +7,7 @@ from selfdistill.files import sha256_json
 from selfdistill.schemas import canonical, schema
 from selfdistill.study.config_files import value_at
 from selfdistill.study.data import DataSets
+from selfdistill.study.own_prompts import resolved_prompt
 
 
 class Evaluations:
@@ -25,7 +26,7 @@ class Evaluations:
             "task": task,
             "grader": own["grader"],
             "first_role_counts": own["first_role_counts"],
-            **({"grading": own["grading"]} if "grading" in own else {}),
+            **{key: own[key] for key in ("grading", "prompt") if key in own},
             "draws": entry["draws"],
             "benchmarks": own["benchmarks"],
             "evaluation": canonical(
@@ -62,6 +63,7 @@ class Evaluations:
             "grader": entry["grader"],
             "first_role_counts": entry.get("first_role_counts", False),
             **({"grading": dict(entry["grading"])} if "grading" in entry else {}),
+            **resolved_prompt(entry),
             "benchmarks": list(entry["benchmarks"]),
             "data": {"digest": sha256_json(self._data.recipe(task, "val"))},
         }

@@ -16,6 +16,7 @@ from selfdistill.study.layer_order import LAYERS
 from selfdistill.study.matrix import BASE
 from selfdistill.study.models import BaseModels
 from selfdistill.study.objective_keys import ObjectiveKeys
+from selfdistill.study.own_prompts import resolved_prompt
 from selfdistill.study.own_source import source_sha256
 from selfdistill.study.run_settings import RunSettings as Settings
 
@@ -100,6 +101,7 @@ class RunSettings:
             "base_model": {"digest": self._models.digest(model, task)},
             "grader": entry["grader"],
             **({"grading": dict(entry["grading"])} if "grading" in entry else {}),
+            **resolved_prompt(entry),
             "benchmarks": list(entry["benchmarks"]),
             **settings,
         }

@@ -244,7 +244,7 @@ def _own(config: Mapping[str, Any], state: str | os.PathLike) -> dict[str, Any]:
         **{name: part for name, part in sections.items() if part},
         "verl": {"head_rows": config["verl"]["head_rows"]},
         "grader": config["grader"],
-        **({"grading": config["grading"]} if "grading" in config else {}),
+        **{key: config[key] for key in ("grading", "prompt") if key in config},
         "benchmarks": config["benchmarks"],
         "state": os.path.abspath(state),
     }

@@ -44,7 +44,7 @@ def options_of(problem: str) -> dict[str, str]:
     marks = list(_OPTION.finditer(problem.rstrip().removesuffix(CLOSING)))
     first = max((i for i, mark in enumerate(marks) if mark[1] == "A"), default=len(marks))
     marks = marks[first:]
-    if [mark[1] for mark in marks] != list(LETTERS[: len(marks)]):
+    if not marks or [mark[1] for mark in marks] != list(LETTERS[: len(marks)]):
         return {}
     text, ends = problem.rstrip().removesuffix(CLOSING), [*(mark.start() for mark in marks[1:]), None]
     return {mark[1]: text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)}

@@ -75,6 +75,7 @@ def import_file(
     report: Callable[[str], None] = print,
     *,
     need_solution: bool = False,
+    own_prompts: bool = False,
 ) -> list[Problem]:
     """Check a parquet of the user's (see `read_problems`), copy it byte for byte, and return its problems.
 
@@ -84,12 +85,13 @@ def import_file(
         grader: of its task; None asks nothing of its reference answers.
         report: is given a line where the grader reads few of them.
         need_solution: refuse rows without a solution.
+        own_prompts: refuse rows whose column `prompt` cannot be asked as it stands.
 
     Raises:
         UserError: for what `read_problems` refuses, where the grader reads no reference answer, and where the file
             cannot be written; nothing is left then.
     """
-    problems = read_problems(source, need_solution=need_solution)
+    problems = read_problems(source, need_solution=need_solution, own_prompts=own_prompts)
     if grader is not None:
         _check_references(source, [p.answer for p in problems], grader, report)
     try:
@@ -101,13 +103,18 @@ def import_file(
 
 
 def import_from_hub(
-    recipe: Mapping[str, Any], target: str | os.PathLike, report: Callable[[str], None], grader: str | None = None
+    recipe: Mapping[str, Any],
+    target: str | os.PathLike,
+    report: Callable[[str], None],
+    grader: str | None = None,
+    *,
+    own_prompts: bool = False,
 ) -> list[Problem]:
     """Fetch a parquet of a dataset repository (see `selfdistill.hub.client.fetch_data`), and import it as a user's own.
 
     Raises UserError where it cannot be had, and for what `import_file` refuses; nothing is written then.
     """
-    return import_file(fetch_data(recipe, report), target, grader, report)
+    return import_file(fetch_data(recipe, report), target, grader, report, own_prompts=own_prompts)
 
 
 def _check_references(

@@ -7,6 +7,10 @@ template and style cancel in the contrast of the two.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from selfdistill.tasks.schema import Problem
 
 INSTRUCTION = r"Please reason step by step, and put your final answer within \boxed{}."
 PROBLEM_PREFIX = "Problem: "
@@ -26,12 +30,24 @@ HINT_MODES = ("solution_answer", "answer_only")
 PHRASES = [PROBLEM_PREFIX, INSTRUCTION, _BEGIN, _END, _ANSWER_LABEL, _UNDERSTAND, *FRAMINGS.values(), "\n\n", "\n"]
 
 
+class Message(NamedTuple):
+    """One turn of a chat: its role (system, user or assistant) and its text."""
+
+    role: str
+    content: str
+
+
 @dataclass(frozen=True)
 class Hint:
     """Privileged text of a teacher: a solution and its final answer, right or wrong."""
 
     solution: str
     answer: str
+
+
+def student_messages(problem: "Problem", *, training: bool) -> list[Message]:
+    """The chat that a student reads: the problem's own as it stands, or else one message (`student_prompt`)."""
+    return list(problem.messages) or [Message("user", student_prompt(problem.problem, training=training))]
 
 
 def student_prompt(problem: str, *, training: bool) -> str:

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path
 from selfdistill.tasks.layout import check_layout, leaves
-from selfdistill.tasks.prompts import INSTRUCTION, PROBLEM_PREFIX, student_prompt
+from selfdistill.tasks.messages import own_messages
+from selfdistill.tasks.prompts import INSTRUCTION, PROBLEM_PREFIX, Message, student_messages
 
 SCHEMA = pa.schema(
     [
@@ -54,6 +55,8 @@ class Problem:
         ability: "math", "logic"; carried along, used by nothing.
         index: number inside the data source.
         split: "train" or "val"; empty where the file has none.
+        messages: the chat of its own that it is asked with, which ends with the user's message; empty where it is asked
+            with the library's prompt (`prompts.student_prompt`).
     """
 
     id: str
@@ -64,9 +67,10 @@ class Problem:
     ability: str
     index: int
     split: str
+    messages: tuple[Message, ...] = ()
 
 
-def read_problems(path: str | os.PathLike, *, need_solution: bool = False) -> list[Problem]:
+def read_problems(path: str | os.PathLike, *, need_solution: bool = False, own_prompts: bool = False) -> list[Problem]:
     """Read and check all rows of a parquet file, in its order.
 
     The question is extra_info.problem or, where that is missing or blank, the last message of the prompt without the
@@ -76,14 +80,16 @@ def read_problems(path: str | os.PathLike, *, need_solution: bool = False) -> li
     Args:
         path: the file.
         need_solution: refuse rows without a solution (hints from the dataset need one).
+        own_prompts: take each row's column `prompt` as the chat that it is asked with (see `messages.own_messages`);
+            rows in which it is null or empty are asked with the library's prompt.
 
     Raises:
         UserError: for a file that is not a parquet, without rows, without a needed column or with one of another type,
-            and for rows (counted from 0) without data source, question, ground truth or needed solution, or that
-            repeat an earlier row.
+            and for rows (counted from 0) without data source, question, ground truth or needed solution, with a chat
+            that cannot be asked, or that repeat an earlier row.
     """
     needed = (*_REQUIRED, "extra_info.solution") if need_solution else _REQUIRED
-    rows = list(_read_rows(path, needed))
+    rows = list(_read_rows(path, needed, own_prompts=own_prompts))
     if not rows:
         raise UserError(f"{path}: no rows; problems were expected, one a row")
     sources = [row.data_source for row in rows]
@@ -107,6 +113,7 @@ def read_problems(path: str | os.PathLike, *, need_solution: bool = False) -> li
             ability=row.ability,
             index=indices[i],
             split=row.split,
+            messages=row.messages,
         )
         for i, row in enumerate(rows)
     ]
@@ -117,7 +124,7 @@ def write_problems(path: str | os.PathLike, problems: Sequence[Problem]) -> None
     rows = [
         {
             "data_source": p.data_source,
-            "prompt": [{"role": "user", "content": student_prompt(p.problem, training=p.split == "train")}],
+            "prompt": [message._asdict() for message in student_messages(p, training=p.split == "train")],
             "ability": p.ability,
             "reward_model": {"style": "rule", "ground_truth": p.answer},
             "extra_info": {"index": p.index, "split": p.split, "problem": p.problem, "solution": p.solution},
@@ -152,9 +159,10 @@ class _Row:
     ability: str
     index: Any
     split: str
+    messages: tuple[Message, ...]
 
 
-def _read_rows(path: str | os.PathLike, needed: Iterable[str]) -> Iterator[_Row]:
+def _read_rows(path: str | os.PathLike, needed: Iterable[str], *, own_prompts: bool) -> Iterator[_Row]:
     """The rows of a file whose columns are right, boiled down batch by batch: whole ones would take many times the
     file's size in memory. Raises UserError."""
     before = 0
@@ -162,7 +170,7 @@ def _read_rows(path: str | os.PathLike, needed: Iterable[str]) -> Iterator[_Row]
         with pq.ParquetFile(path) as file:  # not read_table: that would read columns out of folder names such as a=1
             check_layout(path, file.schema_arrow, needed, leaves(SCHEMA))
             for batch in file.iter_batches(_BATCH, columns=list(_READ)):
-                for row in _as_objects(path, batch, before):
+                for number, row in enumerate(_as_objects(path, batch, before), start=before):
                     yield _Row(
                         data_source=row["data_source"] or "",
                         question=_question(row),
@@ -171,6 +179,7 @@ def _read_rows(path: str | os.PathLike, needed: Iterable[str]) -> Iterator[_Row]
                         ability=row.get("ability") or "",
                         index=_index(row),
                         split=_inner(row, "extra_info", "split"),
+                        messages=own_messages(row["prompt"], f"{path}: row {number}") if own_prompts else (),
                     )
                 before += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

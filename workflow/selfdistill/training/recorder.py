@@ -12,6 +12,7 @@ from selfdistill.objectives.batch import Batch, Student, Targets, TokenLoss
 from selfdistill.objectives.methods import Method
 from selfdistill.randomness import generator
 from selfdistill.scoring.scores import Scorer, Sequences
+from selfdistill.tasks.messages import as_text
 from selfdistill.tasks.prompts import Hint
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.token_texts import token_texts
@@ -51,7 +52,7 @@ def rollout_facts(
         "prompt": place[0],
         "rollout": place[1],
         "problem_id": problem.id,
-        "problem": problem.problem,
+        "problem": as_text(problem.messages) if problem.messages else problem.problem,
         "answer": problem.answer,
         "correct": bool(correct),
         **{key: value for key, value in (("score", score), ("feedback", feedback)) if value is not None},

@@ -19,6 +19,7 @@ from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
 from selfdistill.runs.records import StepRecords
 from selfdistill.runs.run_file import TRAINING, write_attempt
 from selfdistill.runs.state_folder import StateFolder
+from selfdistill.study.own_prompts import own_prompts
 from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.graders import Graded, grade_response
@@ -124,7 +125,8 @@ def _build(
     base_model: Path,
     report: Report,
 ) -> LocalTrainer:
-    problems = read_problems(train_file, need_solution=settings.needs_solutions)
+    own = own_prompts(config)
+    problems = read_problems(train_file, need_solution=settings.needs_solutions, own_prompts=own)
     model, tokenizer = load_model(base_model, pick_device())
     check_prompts(tokenizer, settings.chat, model.generation_config, report)
     try_model(model, report)  # before any cast: half precision would hide what it is tried on
@@ -138,5 +140,5 @@ def _build(
     def grade(response: str, problem: Problem) -> Graded:
         return grade_response(response, problem, grader, first_role_counts=lenient, grading=config.get("grading"))
 
-    validation = problems_by_benchmark(val_file, config["benchmarks"])
+    validation = problems_by_benchmark(val_file, config["benchmarks"], own_prompts=own)
     return LocalTrainer(settings, model, tokenizer, problems, validation, grade)

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import ChatSettings, encode_chat, end_ids
+from selfdistill.models.chat import ChatSettings, encode_messages, end_ids
 from selfdistill.models.first_day import check_lengths, check_model
 from selfdistill.models.saving import check_savable, save_model
 from selfdistill.objectives.methods import build_method
@@ -20,7 +20,7 @@ from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.sampling.trial import check_sampler
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.graders import Graded
-from selfdistill.tasks.prompts import student_prompt
+from selfdistill.tasks.prompts import student_messages
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.local.engine import LocalEngine
 from selfdistill.training.step import StepRollouts, TrainingStep
@@ -136,7 +136,7 @@ class LocalTrainer:
         save_model(self.model, self._tokenizer, folder)
 
     def _encode(self, problem: Problem, *, training: bool) -> list[int]:
-        ids = encode_chat(self._tokenizer, student_prompt(problem.problem, training=training), self.settings.chat)
+        ids = encode_messages(self._tokenizer, student_messages(problem, training=training), self.settings.chat)
         limit = self.settings.rollout.max_prompt_tokens
         if len(ids) > limit:
             raise UserError(

@@ -8,6 +8,7 @@ from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentL
 from selfdistill.models.chat import ChatSettings, render, turn_end
 from selfdistill.models.tokenizer_check import token_ids
 from selfdistill.randomness import Key, seed_of
+from selfdistill.tasks.prompts import Message
 
 
 class SingleTurn(SingleTurnAgentLoop):
@@ -27,7 +28,8 @@ class SingleTurn(SingleTurnAgentLoop):
 
         Its length is ProblemDataset's to check, and there are no images.
         """
-        return token_ids(self.tokenizer, render(self.tokenizer, messages, self._chat))
+        chat = [Message(message["role"], message["content"]) for message in messages]
+        return token_ids(self.tokenizer, render(self.tokenizer, chat, self._chat))
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **row: Any) -> AgentLoopOutput:
         """See SingleTurnAgentLoop.run; `row` is of ProblemDataset, with verl's global_steps and session_id."""

@@ -9,10 +9,10 @@ from omegaconf import ListConfig
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import ChatSettings, encode_chat, render
+from selfdistill.models.chat import ChatSettings, encode_messages, render
 from selfdistill.models.template_check import check_prompts
 from selfdistill.models.tokenizer_check import read_tokenizer, token_ids
-from selfdistill.tasks.prompts import student_prompt
+from selfdistill.tasks.prompts import Message, student_messages
 from selfdistill.tasks.schema import Problem, read_problems
 
 
@@ -25,13 +25,14 @@ class ProblemDataset(RLHFDataset):
 
     Keys of +data.selfdistill (each may be left out): max_response_tokens, validation_response_tokens (default:
     data.max_response_length), benchmarks (default: every data_source of the file), validation_problems (of each
-    benchmark, the first so many; default: all), need_solution (refuse training problems without one; default: no), chat
-    (as a run's: thinking, date).
+    benchmark, the first so many; default: all), need_solution (refuse training problems without one; default: no),
+    own_prompts (ask with the column `prompt` as it stands; default: no), chat (as a run's: thinking, date).
 
     Rows:
         raw_prompt: the student's chat messages.
         data_source, reward_model {ground_truth}: for the reward.
-        extra_info: problem_id, problem, answer, solution, index (inside the data source).
+        extra_info: problem_id, problem, answer, solution, index (inside the data source); of a problem with a chat of
+            its own also messages (a list of role and content).
         index: number of the row; unique in an epoch, and so in a step.
         purpose: "rollout" or "validation".
         max_response_tokens: where the row's responses are cut.
@@ -52,7 +53,8 @@ class ProblemDataset(RLHFDataset):
             )
         self._training = files != validation_files
         needs = self._training and bool(settings.get("need_solution"))
-        problems = [problem for file in self.data_files for problem in read_problems(file, need_solution=needs)]
+        wanted = {"need_solution": needs, "own_prompts": bool(settings.get("own_prompts"))}
+        problems = [problem for file in self.data_files for problem in read_problems(file, **wanted)]
         _refuse_repeats(problems, files)
         if not self._training:
             problems = _of_benchmarks(problems, settings, files)
@@ -72,7 +74,7 @@ class ProblemDataset(RLHFDataset):
             raise IndexError(item)
         problem = self._problems[item % len(self._problems)]
         return {
-            "raw_prompt": self._messages(problem),
+            "raw_prompt": [message._asdict() for message in self._messages(problem)],
             "data_source": problem.data_source,
             "reward_model": {"ground_truth": problem.answer},
             "extra_info": {
@@ -81,21 +83,22 @@ class ProblemDataset(RLHFDataset):
                 "answer": problem.answer,
                 "solution": problem.solution,
                 "index": problem.index,
+                **({"messages": [message._asdict() for message in problem.messages]} if problem.messages else {}),
             },
             "index": item,
             "purpose": "rollout" if self._training else "validation",
             "max_response_tokens": self._max_response_tokens,
         }
 
-    def _messages(self, problem: Problem) -> list[dict[str, str]]:
-        return [{"role": "user", "content": student_prompt(problem.problem, training=self._training)}]
+    def _messages(self, problem: Problem) -> list[Message]:
+        return student_messages(problem, training=self._training)
 
     def _check_prompts(self) -> None:
         if self.tokenizer.name_or_path and (folder := Path(self.tokenizer.name_or_path)).is_dir():
             read_tokenizer(folder, as_others_load_it=True)
         check_prompts(self.tokenizer, self._chat)
         for problem in self._problems:
-            ids = encode_chat(self.tokenizer, self._messages(problem)[0]["content"], self._chat)
+            ids = encode_messages(self.tokenizer, self._messages(problem), self._chat)
             if len(ids) > self.max_prompt_length:  # verl would cut off its left end
                 raise UserError(
                     f"problem {problem.id}: its prompt has {len(ids)} tokens, over data.max_prompt_length = "

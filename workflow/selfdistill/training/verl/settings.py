@@ -18,7 +18,14 @@ from selfdistill.study.verl_words import NATIVE, without_native
 
 #: Keys of the `selfdistill` tree beside the sections of a run (config/README.md), with the values that they have if
 #: they are left out.
-ALSO: dict[str, Any] = {"grader": "maths", "grading": {}, "benchmarks": None, "stall_seconds": 3600, "state": None}
+ALSO: dict[str, Any] = {
+    "grader": "maths",
+    "grading": {},
+    "prompt": None,
+    "benchmarks": None,
+    "stall_seconds": 3600,
+    "state": None,
+}
 #: What the trainer is, beneath whatever is published.
 _VERL = {"trainer": "verl", "rollout": {"engine": "vllm", "old_logprobs": "recompute"}}
 
@@ -31,6 +38,7 @@ class VerlSettings:
         run: as of any run; verl's own keys decide what they are about (study.verl_words.NATIVE).
         validation_every, checkpoint_every: training steps; 0 or less is never.
         grader, grading, benchmarks: of rewards, and of validation (None: all in its file).
+        prompt: "own" or "boxed"; None: as the grader reads (study.own_prompts).
         stall_seconds: so long without any finished prompt, and the run is given up.
         state: folder of metrics.jsonl and of the validation's draws.
     """
@@ -40,6 +48,7 @@ class VerlSettings:
     checkpoint_every: int
     grader: str
     grading: dict[str, Any]
+    prompt: str | None
     benchmarks: list[str] | None
     stall_seconds: float
     state: Path
@@ -58,6 +67,7 @@ class VerlSettings:
             checkpoint_every=config.trainer.save_freq,
             grader=also["grader"],
             grading=also["grading"],
+            prompt=also["prompt"],
             benchmarks=also["benchmarks"],
             stall_seconds=also["stall_seconds"],
             state=Path(also["state"] or config.trainer.default_local_dir).absolute(),

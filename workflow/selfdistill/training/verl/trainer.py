@@ -30,6 +30,7 @@ from selfdistill.runs.records import StepRecords
 from selfdistill.scoring.lengths import vocabulary_size
 from selfdistill.signals.teachers import TeacherSchedule
 from selfdistill.tasks.boxed import last_boxed
+from selfdistill.tasks.prompts import Message
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.progress import progress_line
 from selfdistill.training.step import StepRollouts, TrainingStep
@@ -286,6 +287,7 @@ def _problem(drawn: dict[str, Any]) -> Problem:
         ability="",
         index=extra["index"],
         split="",
+        messages=tuple(Message(each["role"], each["content"]) for each in extra.get("messages", ())),
     )
 
 

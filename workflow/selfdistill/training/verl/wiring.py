@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
 
+from selfdistill.study.own_prompts import own_prompts
 from selfdistill.training.verl.settings import VerlSettings
 
 _PACKAGE = "pkg://selfdistill.training.verl"
@@ -49,6 +50,7 @@ def wire_up(config: DictConfig) -> VerlSettings:
                 "benchmarks": settings.benchmarks,
                 "chat": settings.tree["chat"],
                 "need_solution": run.needs_solutions,
+                "own_prompts": own_prompts({"grader": settings.grader, "prompt": settings.prompt}),
             }
         if not agent.agent_loop_config_path:
             agent.agent_loop_config_path, agent.default_agent_loop = str(_AGENT_LOOPS), "selfdistill"
