@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,10 @@ from registered_methods import REGISTRY, coin, registered
 
 from selfdistill.errors import UserError
 from selfdistill.objectives.methods import METHODS
+from selfdistill.runs.lifecycle import write_run_files
+from selfdistill.runs.metrics_log import MetricsLog
 from selfdistill.runs.records import SCHEMA, StepRecords, read_records, write_records
+from selfdistill.runs.state_folder import StateFolder
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.scoring.scores import Sequences
 from selfdistill.study.run_settings import RecordSettings
@@ -216,16 +220,20 @@ def test_files_come_back_as_they_were_and_in_order(make, tmp_path):
     assert read_records(tmp_path / "all.parquet", ["step", "tokens"]).column_names == ["step", "tokens"]
 
 
-def test_a_step_that_a_crash_spoilt_is_reported_and_left_out(make, tmp_path):
-    rows, *_ = recorded(make, "rlcsd")
-    records, said = StepRecords(tmp_path), []
-    records.write(3, [{**row, "step": 3} for row in rows])
-    records.write(20, rows)
-    (tmp_path / "records" / "step_000020.parquet").write_bytes(b"")
-    records.collect(tmp_path / "all.parquet", said.append)
-    assert set(read_records(tmp_path / "all.parquet")["step"].to_pylist()) == {3}
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"")], ids=["lost", "spoilt"])
+def test_a_step_that_a_crash_lost_or_spoilt_is_named_and_left_out(make, tmp_path, damage):
+    rows, _, metrics = recorded(make, "rlcsd")
+    state, said = StateFolder(tmp_path / "state"), []
+    records, log = StepRecords(state.path), MetricsLog(state.path)
+    for step in (1, 2, 3):
+        log.write(step, metrics if step != 2 else {})  # 2 was not recorded
+        records.write(step, [{**row, "step": step} for row in rows if step != 2])
+    (state.path / "records" / "step_000002.parquet").unlink()
+    damage(state.path / "records" / "step_000003.parquet")
+    write_run_files(tmp_path, {}, state, said.append)
+    assert set(read_records(tmp_path / "records.parquet")["step"].to_pylist()) == {1}
     [line] = said
-    assert "step_000020.parquet" in line
+    assert "step_000003.parquet" in line
 
 
 def test_what_is_no_file_of_records_is_named(tmp_path):

@@ -74,6 +74,24 @@ RIGHT = [
     r"\colorbox{yellow}{Ann is a knight, Ben is a knave, Zoey is a knight}",
     "Ann\u200b is a kni\u200bght, Ben is a knave, Zoey\ufeff is a knight",
     "Ann\uff1aknight\uff0cBen\uff1aknave\uff0cZoey\uff1aknight",
+    "Ann is a knight, Zoey is a knight, Ben is a knave. Ben is lying, because knaves lie; his statement is a lie",
+    REFERENCE + " because all knights tell the truth",
+    "Ben is a knave; Ann is a knight, Zoey is a knight, both are knights",
+]
+
+#: What takes an answer back, whichever role it ends with: everybody has one role, or the answer is a lie.
+TAKEN_BACK = [
+    *("{}. All are knaves", "{}, all are knights", "{}. All knaves.", "{}; all three are knights", "{} (all knaves)"),
+    *("{}. Nobody is a knight", "{}. None are knaves", "{}. Each is a knight", "{}. The three are knaves"),
+    *("{}. Three knights", "{}. All aren't knights", "{}. All are not knights", "{}\nAll: knaves", "{} is a lie"),
+    *("The following is a lie: {}", "Lies: {}", "{}. That was a lie", "{}. I lied", "{}. All lies."),
+    *(
+        "Here is a lie: {}",
+        "The next line is a lie.\n{}",
+        "It is a lie that {}",
+        "The following is fiction: {}",
+        "{}. Just kidding",
+    ),
 ]
 
 #: What makes "Ann is a ..." name both roles, or none for sure.
@@ -158,6 +176,8 @@ WRONG = [
     r"Ann is a \text{knight}\text{knave}, Ben is a knave, Zoey is a knight",
     "Ann is a knightknave, Ben is a knave, Zoey is a knight",
     "Ann is a " + "knight " * 2000 + ", Ben is a knave, Zoey is a knight",
+    *(form.format(REFERENCE) for form in TAKEN_BACK),
+    *(form.format("Ann is a knight, Zoey is a knight, Ben is a knave") for form in TAKEN_BACK),
 ]
 
 

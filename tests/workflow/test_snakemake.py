@@ -89,6 +89,22 @@ def test_nothing_of_the_demo_is_merged_into_a_given_config_file(furnished, tmp_p
     assert "mine.yaml: matrix: key 'models' is missing" in furnished.refused("--configfile", str(mine))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file or directory"),
+        (b"a: \xff", "line 1: byte 4 is no UTF-8"),
+        (b"a: [", "line 1: not readable"),
+    ],
+)
+def test_a_config_file_that_cannot_be_read_is_named_without_a_traceback(furnished, tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "mine.yaml").write_bytes(content)
+    assert re.search(
+        rf"--configfile: \S*mine\.yaml.*{said}", furnished.refused("--configfile", f"{tmp_path}/mine.yaml")
+    )
+
+
 def test_a_refusal_is_one_message_without_a_traceback(furnished):
     said = furnished.refused("--config", "overrides={methods: {rlcsd: {objective: {tua: 0.03}}}}")
     assert "--config: overrides.methods.rlcsd.objective: unknown key 'tua'; the nearest valid key is 'tau'" in said

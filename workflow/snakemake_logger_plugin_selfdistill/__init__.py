@@ -2,13 +2,41 @@
 
 Snakemake finds a logger by the name of its package, and imports it at each start: nothing heavy is imported here.
 .snakemake/log has what Snakemake itself would have said.
+
+It is imported before anything is read, so here a --configfile that cannot be read gets one line that names it, where
+Snakemake 9 shows a traceback, or names no file.
 """
 
 from logging import LogRecord
+from typing import Any
 
+from snakemake.settings import types
+from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 
 __all__ = ["LogHandler"]
+
+_load_configfile = types.load_configfile
+
+
+def _load_or_name(path: Any) -> dict[str, Any]:
+    """Load a file of --configfile as Snakemake does."""
+    try:
+        return _load_configfile(path)
+    except Exception:
+        from selfdistill.errors import UserError
+        from selfdistill.study.yaml_text import read_settings
+
+        try:
+            read_settings(str(path))
+        except UserError as error:
+            raise WorkflowError(f"--configfile: {error}") from None
+        except OSError as error:
+            raise WorkflowError(f"--configfile: {path}: {error.strerror}; name a file of settings in YAML") from None
+        raise
+
+
+types.load_configfile = _load_or_name
 
 
 class LogHandler(LogHandlerBase):

@@ -1,6 +1,7 @@
 """The frame around every trainer: one process a run, nothing trained twice, results published as a whole."""
 
 import contextlib
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from selfdistill.runs.publish import publish
 from selfdistill.runs.records import StepRecords
 from selfdistill.runs.state_folder import StateFolder
 from selfdistill.study.paths import RUN_FILES
+
+_RECORDED = "timing_s/records"  # a step has this metric where its rollouts were recorded
 
 
 @contextlib.contextmanager
@@ -60,5 +63,8 @@ def write_run_files(folder: Path, config: Mapping[str, Any], state: StateFolder,
     """
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     (folder / RUN_FILES["config"]).write_text(text)
-    shutil.copyfile(state.path / RUN_FILES["metrics"], folder / RUN_FILES["metrics"])
-    StepRecords(state.path).collect(folder / RUN_FILES["records"], report)
+    metrics = folder / RUN_FILES["metrics"]
+    shutil.copyfile(state.path / RUN_FILES["metrics"], metrics)
+    steps = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    recorded = [step["step"] for step in steps if _RECORDED in step]
+    StepRecords(state.path).collect(folder / RUN_FILES["records"], report, recorded)

@@ -4,7 +4,7 @@ While a run lasts, each recorded step is a file in the run's state; a finished r
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +134,24 @@ class StepRecords:
 
     def write(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep the rows of a step in place of what an interrupted attempt may have left of it."""
-        write_records(self._folder / f"step_{step:06d}.parquet", rows)
+        write_records(self._file(step), rows)
 
-    def collect(self, path: str | os.PathLike, report: Callable[[str], None]) -> None:
+    def collect(
+        self, path: str | os.PathLike, report: Callable[[str], None], expected: Collection[int] | None = None
+    ) -> None:
         """Write all of them as one file, by step.
 
-        One that a crash of the machine spoilt is reported and left out: a run of days does not hang on what is only
-        there to be looked at.
+        One that a crash of the machine spoilt or lost is reported and left out: a run of days does not hang on what is
+        only there to be looked at.
+
+        Args:
+            path: of the file.
+            report: takes one line of progress.
+            expected: steps that were recorded; None where that is not known.
         """
+        for step in sorted(expected or ()):
+            if not (file := self._file(step)).exists():
+                report(f"left out of the records: {file}: no such file, though step {step} was recorded")
         tables = [SCHEMA.empty_table(), *self._readable(report)]
         _write(path, pa.concat_tables(tables, promote_options="default"))
 
@@ -151,6 +161,9 @@ class StepRecords:
                 yield read_records(file)
             except UserError as error:
                 report(f"left out of the records: {error}")
+
+    def _file(self, step: int) -> Path:
+        return self._folder / f"step_{step:06d}.parquet"
 
     def drop(self) -> None:
         """Free the space of a finished run's."""

@@ -4,6 +4,7 @@ Takes texts of any length, in linear time: no pattern can look at a stretch of c
 """
 
 import re
+import unicodedata
 from decimal import Decimal
 
 _FONT = r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt)|mbox|boldsymbol|bm|emph)"
@@ -12,6 +13,29 @@ _NUMBER = r"(?:\d++(?:\.\d*+)?|\.\d++)"
 _COMMA = r"(?:,\\!|,|\{,\}|\\,)"
 _POWER = rf"10\s*+\^\s*+(?:\{{\s*+({_SIGN}\d{{1,4}})\s*+\}}|({_SIGN}\d{{1,4}}))"
 
+#: Signs of Unicode as LaTeX has them; math-verify knows others, such as those of Greek letters.
+_SIGNS = {chr(0xFF01 + i): chr(0x21 + i) for i in range(94)}  # full-width letters, digits and signs
+_SIGNS |= dict.fromkeys("\N{DOT OPERATOR}\N{MIDDLE DOT}\N{BULLET}", r"\cdot ")
+_SIGNS |= {"\N{UNION}": r"\cup ", "\N{INTERSECTION}": r"\cap ", "\N{ELEMENT OF}": r"\in ", "\N{INFINITY}": r"\infty "}
+_SIGNS |= {"\N{MINUS SIGN}": "-", "\N{FRACTION SLASH}": "/", "\N{MASCULINE ORDINAL INDICATOR}": "\N{DEGREE SIGN}"}
+_TO_LATEX = str.maketrans(_SIGNS)
+_RAISED, _LOWERED = "[\xb2\xb3\xb9\u2070\u2074-\u207e]++", "[\u2080-\u208e]++"
+_SMALL = re.compile(
+    rf"(?P<fraction>[\xbc-\xbe\u2150-\u215e\u2189]|{_RAISED}\u2044{_LOWERED})|(?P<raised>{_RAISED})|(?P<lowered>{_LOWERED})"
+)
+_ROOT = re.compile("[\u221a-\u221c]")
+_DEGREE = {"\u221a": "", "\u221b": "[3]", "\u221c": "[4]"}
+_RADICAND = re.compile(
+    r"[+-]?(?:[0-9]++(?:\.[0-9]++)?|\\[dt]?frac\{[^{}]{0,99}+\}\{[^{}]{0,99}+\}|\\[a-zA-Z]++|[^\W\d_])"
+)
+_MOST_ROOTS, _LONGEST_RADICAND = 50, 200
+_COLOUR = re.compile(
+    r"\\(?:text)?color(?![a-zA-Z])\s*+(?:\[[^\[\]{}]{0,40}+\]\s*+)?\{[^{}]{0,40}+\}"
+    r"|\\f?colorbox(?![a-zA-Z])(?:\s*+\{[^{}]{0,40}+\}){1,2}(?=\s*+\{)"
+)
+_CURRENCY = r"(?:[\xa3\xa5\u20a0-\u20c0]|\\(?:euro|EUR|pounds|yen|text(?:euro|sterling|yen))(?![a-zA-Z])(?:\{\})?)"
+_CURRENCY = rf"(?:{_CURRENCY}|{_FONT}\s*+\{{\s*+{_CURRENCY}\s*+\}})"
+_PRICED = re.compile(rf"(?P<sign>^[+-]?\s*+){_CURRENCY}\s*+(?=\S)|(?<=\S)\s?{_CURRENCY}$")
 _UNSEEN = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
 _SPACE = re.compile(r"(?<!\\)\\[ ;:]|(?<!\\)~|\\q?quad(?![a-zA-Z])")
 _TAG = re.compile(r"\\tag\*?\{[^{}]{0,40}\}$")
@@ -39,6 +63,8 @@ _GAP = re.compile(r"(?<!\d) | (?!\d)", re.ASCII)
 _BASED = re.compile(r"([0-9A-Z]{1,200})_(?:\{(\d{1,2})\}|(\d))", re.ASCII)
 #: math-verify takes these for units (of time, length, mass, ...) where they follow a number.
 _WITH_LETTER = re.compile(rf"{_SIGN}{_NUMBER}([cdghlmstCDGHLMST])", re.ASCII)
+#: Of these it takes more for units than anybody does: the letter belongs to the answer. (m, s and g may be units.)
+_LETTER_OF_ANSWER = re.compile(r"(?<=[\d}])(?:\s?([cd])|([hlt]))(?=[.,;]|$)|(?<![a-zA-Z\\])([cd])$", re.ASCII)
 _COMMAND = re.compile(r"\\[a-zA-Z]++")
 _COMMAND_OR_TEXT = re.compile(rf"{_TEXT.pattern}|{_COMMAND.pattern}")
 _WORDS = re.compile(r"[^\W\d_]{2,}+(?:[ '-][^\W\d_]++)*+")
@@ -55,11 +81,56 @@ _SPARE_LETTERS = "qwuvzkyxnprjab"
 
 def cleaned(text: str) -> str:
     """An answer without what stands round it: white space, Markdown, dollar signs, a tag, one full stop or comma."""
-    text = _SPACE.sub(" ", _UNSEEN.sub("", text).replace("\N{MINUS SIGN}", "-"))
+    text = _SPACE.sub(" ", _without_colours(_in_latex(_UNSEEN.sub("", text))))
     text = _trimmed(_TAG.sub("", text.strip()))
+    text = _trimmed(_PRICED.sub(lambda found: found["sign"] or "", text)) or text
     if text.endswith((".", ",")) and not text.endswith(("..", "\\right.", "\\left.")):
         text = _trimmed(text[:-1]) or text
     return "-" + text[1:] if text.startswith("\N{EN DASH}") else text
+
+
+def _in_latex(text: str) -> str:
+    """A text with signs, small digits and roots of Unicode as LaTeX: the half sign as a fraction, √2 as a root."""
+    text = _SMALL.sub(_small, text).translate(_TO_LATEX)
+    roots = [found.start() for found in _ROOT.finditer(text)]
+    for at in reversed(roots if len(roots) <= _MOST_ROOTS else []):
+        rest = text[at + 1 :].lstrip()
+        if (end := _closing(rest)) is not None:
+            inner, rest = rest[1:end], rest[end + 1 :]
+        elif found := _RADICAND.match(rest):
+            inner, rest = found[0], rest[found.end() :]
+        else:
+            continue
+        text = rf"{text[:at]}\sqrt{_DEGREE[text[at]]}{{{inner}}}{rest}"
+    return text
+
+
+def _small(found: re.Match[str]) -> str:
+    digits = unicodedata.normalize("NFKC", found[0]).replace("\N{MINUS SIGN}", "-")
+    if found["fraction"]:
+        above, below = digits.split("\N{FRACTION SLASH}")
+        fraction = rf"\frac{{{above}}}{{{below}}}"
+        return f"{{{fraction}}}" if found.string[: found.start()].endswith("^") else fraction
+    return f"^{{{digits}}}" if found["raised"] else f"_{{{digits}}}"
+
+
+def _without_colours(text: str) -> str:
+    r"""A text without what colours it; of \textcolor{red}{5} the second group stays, without braces if it is all."""
+    bare, count = _COLOUR.subn("", text)
+    bare = bare.strip()
+    while count and bare.startswith("{") and _closing(bare, len(bare)) == len(bare) - 1:
+        bare = bare[1:-1].strip()
+    return bare if count else text
+
+
+def _closing(text: str, most: int = _LONGEST_RADICAND) -> int | None:
+    """Where the bracket is closed that a text begins with, if it does, within that many characters."""
+    depth = 0
+    for at, sign in enumerate(text[:most]):
+        depth += (sign in "({") - (sign in ")}")
+        if not depth:
+            return at if at else None
+    return None
 
 
 def decided(answer: str, reference: str) -> bool | None:
@@ -70,6 +141,8 @@ def decided(answer: str, reference: str) -> bool | None:
     """
     if plain(answer) == plain(reference):
         return True
+    if any(letter not in _COMMAND.sub("", reference).lower() for letter in _own_letters(answer)):
+        return False
     ours, theirs = number(answer), number(reference)
     our_list, their_list = listed(answer), listed(reference)
     if our_list or their_list:
@@ -91,6 +164,11 @@ def decided(answer: str, reference: str) -> bool | None:
     if lettered and lettered[1].lower() not in _COMMAND.sub("", answer).lower():
         return False  # of "2d" math-verify takes the d for a unit, and off
     return None
+
+
+def _own_letters(answer: str) -> set[str]:
+    found = _LETTER_OF_ANSWER.finditer(answer)
+    return {each[1] or each[2] or each[3] for each in found if answer[: each.start()].strip()}
 
 
 def plain(text: str) -> str:

@@ -7,6 +7,7 @@ A role that belongs to no claim, and words such as "or" and "if", make an answer
 import functools
 import re
 import unicodedata
+from collections.abc import Iterable
 
 KNIGHT, KNAVE = "knight", "knave"
 #: Longer answers name nobody: a dozen people with all their markup take a tenth of it.
@@ -19,7 +20,8 @@ _CODES = {
     "S": "knights knaves",
     "a": "a an",
     # Fillers, which may stand between the words of a claim:
-    "f": "the all both each must also indeed therefore thus hence so clearly definitely certainly really truly "
+    "e": "all both each",  # fillers too, and by themselves everybody
+    "f": "the must also indeed therefore thus hence so clearly definitely certainly really truly "
     "actually surely necessarily only",
     "i": "is was",
     "b": "be being",
@@ -41,26 +43,31 @@ _CODES = {
     "alternatively probability % maybe perhaps might could can cannot can't possibly probably "
     "likely false untrue incorrect wrong impossible doubt no suppose assume assuming say says said claim claims "
     "claimed think thinks cancel bcancel xcancel sout phantom lor vee oplus neg lnot otherwise unknown except instead "
-    "? \u00ac \u2228 \u2295",
+    "? \u00ac \u2228 \u2295 "
+    "falsehood falsehoods untruth untruths untrue fiction fictional fake joke joking kidding bluff nonsense bogus "
+    "fabricated misleading erroneous inaccurate mistaken mistake mistakes invalid refuted disproved retracted inverted "
+    "reversed swapped negated",
     **{sign: sign for sign in "(),;.\n"},
     "d": "0",  # numbers
 }
 _CODE = {word: code for code, words in _CODES.items() for word in words.split(" ")}
 
-_PEOPLE = r"N(?:(?:,\n?A?|A|c)f{0,3}N){0,30}"
-_PEOPLE_BELOW = r"[(\ncd]{0,3}N(?:[,;A\ncd]{1,4}f{0,3}N){0,30}(?![)\n]{0,2}(?:[i=rmMub(a]|cR(?!=)))"
-_LINK = r"[()]{0,2}f{0,3}(?:\n?c?[i=rmMub]{1,2}c?\n?|\n?c(?![RS]=))"
-_BEFORE_ROLE = r"[fa]{0,3}n?[fa]{0,3}\n?"
+_PEOPLE = r"N(?:(?:,\n?A?|A|c)[fe]{0,3}N){0,30}"
+_PEOPLE_BELOW = r"[(\ncd]{0,3}N(?:[,;A\ncd]{1,4}[fe]{0,3}N){0,30}(?![)\n]{0,2}(?:[i=rmMub(a]|cR(?!=)))"
+_LINK = r"[()]{0,2}[fe]{0,3}(?:\n?c?[i=rmMub]{1,2}c?\n?|\n?c(?![RS]=))"
+_BEFORE_ROLE = r"[fea]{0,3}n?[fea]{0,3}\n?"
 _CLAIM = re.compile(
-    rf"{_PEOPLE}f{{0,3}}\n?(?:[rM]{_BEFORE_ROLE}[RS]|=[fa]{{0,3}}S)"  # Ann and Ben are knights
+    rf"{_PEOPLE}[fe]{{0,3}}\n?(?:[rM]{_BEFORE_ROLE}[RS]|=[fea]{{0,3}}S)"  # Ann and Ben are knights
     rf"|N{_LINK}{_BEFORE_ROLE}[RS]"  # Ann is not a knave; Ann: knight; Ann & knight
     rf"|N\({_BEFORE_ROLE}[RS]"  # Ann (knight)
     rf"|\(N,{_BEFORE_ROLE}[RS](?=\))"  # (Ann, knight)
     r"|N,a[RS](?=[;.]|$)"  # Ann, a knight; Ben, a knave
     r"|Na[RS]"  # Ann is a knight and Ben a knave
     rf"|[RS][=ir](?:{_PEOPLE_BELOW}|o)"  # Knights: Ann, Ben; the knave is Zoey; knaves: none
-    rf"|(?P<denied>[nmM][ifa]{{0,3}}[RS])"  # (Ann is a knight,) not a knave
-    rf"|(?P<counted>[kd]f{{0,2}}[RS])"  # one knight and two knaves
+    rf"|(?P<everybody>[eo][fek]{{0,3}}(?:[=irbmM]{{1,2}}{_BEFORE_ROLE}[RS](?![=ir])"  # all are knaves
+    r"|n?[RS](?=[.,;)\n]|$)))"
+    rf"|(?P<denied>[nmM][ifea]{{0,3}}[RS])"  # (Ann is a knight,) not a knave
+    rf"|(?P<counted>[kd][fe]{{0,2}}(?:[RS]|[irb]{{1,2}}[fea]{{0,3}}[RS](?![=ir])))"  # one knight and two knaves
     r"|(?P<heading>SAS)"  # knights and knaves: ...
     r"|(?P<alone>[RSnmMu])"
 )
@@ -104,10 +111,20 @@ _WORD = re.compile(
     r"|[^\s_]"
 )
 _PARTS = re.compile(r"[-_]++")
-_NAMED_LIKE_A_WORD = re.compile(r"a(?!\n?R(?!=)|[Nfxky])|y(?!b)")  # people called A, An and May
+_NAMED_LIKE_A_WORD = re.compile(r"a(?!\n?R(?!=)|[Nfexky])|y(?!b)")  # people called A, An and May
 _NEGATION = re.compile("[nmMu]")
 _HEDGE = re.compile("[hy]")
 _ROLE = re.compile("[RS]")
+_COUNTS = {word: count for count, word in enumerate(_CODES["k"].split(" "), 1)}
+#: In the words of an answer: it is called a lie, whoever stands in the same clause; a clause with a lie in it, which
+#: calls the answer one unless it speaks of somebody ("Ben is lying", "knaves lie").
+_CALLED_A_LIE = re.compile(
+    r"\b(?:(?:it|this|that|following|above|knights?|knaves?) (?:is|are|was|were) (?:\w+ ){0,2}?lies?|lies? that)\b"
+)
+_LIE = re.compile(r"\b(?:lies?|lied|lying)\b(?<!\ball lie)(?<!\bthree lie)")
+_CLAUSE_END = re.compile(r" ?[.,;=\n()-] ?")
+_SOMEBODY = {"he", "she", "they", "him", "her", "his", "their", "them", "who", "one", "two", "someone", "somebody"}
+_SOMEBODY |= {"other", "others", "both", "each", "liar", "liars", *_ROLES}
 
 
 def grade(answer: str, reference: str, *, first_role_counts: bool = False) -> bool:
@@ -154,15 +171,24 @@ def parse_roles(text: str, *, first_role_counts: bool = False) -> dict[str, str]
     roles: dict[str, str] = {}
     told: str | None = None  # the role of the last claim
     beside: list[str] = []  # words next to a role that belongs to no claim
+    of_all: list[str] = []  # roles that are claimed of everybody
+    counts: list[tuple[int, str]] = []  # how many are said to have a role
     for found in _CLAIM.finditer(code):
         at = _ROLE.search(found[0])
         role = _ROLES[words[found.start() + at.start()]] if at else None
         people = [words[found.start() + i] for i, letter in enumerate(found[0]) if letter == "N"]
-        negations = len(_NEGATION.findall(found[0]))
+        negations = len(_NEGATION.findall(found[0])) + found[0].startswith("o")
         if found["denied"]:  # says nothing new
             commits &= role != told is not None
+        elif found["everybody"]:
+            of_all.append(_opposite(role) if negations else role)
+            commits &= told is not None and negations < 2
+            if words[found.start()] == "both":  # of those that were named last, where there are others
+                commits &= of_all[-1] == told
+                counts.append((2, of_all.pop()))
         elif found["counted"]:
             commits &= told in (None, role)
+            counts.append((_COUNTS.get(words[found.start()], 0), role))
         elif found["heading"]:
             commits &= told is None
         elif found["alone"]:  # as in "Ann is a knight because knights tell the truth", but not in "Ann knight"
@@ -174,7 +200,18 @@ def parse_roles(text: str, *, first_role_counts: bool = False) -> dict[str, str]
             for name in people:
                 commits &= roles.setdefault(name, told) == told
     commits &= roles.keys().isdisjoint(beside)
+    commits &= not _disowned(words, roles)
+    of_all += [role for count, role in counts if count == len(roles)]
+    commits &= set(roles.values()) <= set(of_all) or not of_all
     return roles if commits or first_role_counts else None
+
+
+def _disowned(words: list[str], people: Iterable[str]) -> bool:
+    """Whether an answer is said to be a lie."""
+    text, somebody = " ".join(words), _SOMEBODY.union(people)
+    if _CALLED_A_LIE.search(text):
+        return True
+    return any(_LIE.search(clause) and somebody.isdisjoint(clause.split(" ")) for clause in _CLAUSE_END.split(text))
 
 
 def _letter(word: str) -> str:
