@@ -1,7 +1,7 @@
 import pytest
 
 from selfdistill.reporting.tables import claims
-from selfdistill.study.hint_settings import CONTRASTS, HINT_SETTINGS, has_contrast
+from selfdistill.study.hint_settings import CONTRASTS, HINT_SETTINGS, PLUGINS, has_contrast
 from selfdistill.study.matrix import Run
 
 
@@ -11,7 +11,12 @@ def runs(*variants, model="tiny"):
 
 @pytest.mark.parametrize(
     "variants",
-    [("opsd", "opsd_ectr"), ("rlsd-own_rollout", "rlsd_ectr"), ("rlcsd-one_sided_solution", "grpo", "rlcsd")],
+    [
+        ("opsd", "opsd_ectr"),
+        ("rlsd-own_rollout", "rlsd_ectr"),
+        ("rlcsd-one_sided_solution", "grpo", "rlcsd"),
+        ("rlcsd-v2", "rlcsd-v2-one_sided"),
+    ],
 )
 def test_both_sides_of_one_method_make_a_contrast(variants):
     assert has_contrast(runs(*variants))
@@ -32,6 +37,6 @@ def test_one_sided_variants_come_first():
 
 
 def test_contrasts_are_the_hint_settings():
-    assert [(*contrast.one_sided, contrast.contrastive) for contrast in CONTRASTS] == list(HINT_SETTINGS.values())
-    assert [contrast.metrics[0] for contrast in CONTRASTS] == ["actor/entropy", *["response/length_mean"] * 2]
+    assert [(*contrast.one_sided, contrast.contrastive) for contrast in CONTRASTS] == [each for _, each in PLUGINS]
+    assert [contrast.metrics[0] for contrast in CONTRASTS] == ["actor/entropy", *["response/length_mean"] * 2] * 2
     assert claims.HINT_SETTINGS is HINT_SETTINGS

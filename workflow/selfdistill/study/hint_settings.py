@@ -27,6 +27,15 @@ HINT_SETTINGS = {
     "rlsd": ("rlsd", "rlsd-own_rollout", "rlsd_ectr"),
     "rlcsd": ("rlcsd-one_sided_solution", "rlcsd-one_sided_own_rollout", "rlcsd"),
 }
+#: Method -> its variants in the plug-in study of the paper's second version: there all read the dataset's solution, so
+#: one-sided has one setting.
+SECOND_VERSION = {
+    "opsd": ("opsd", "opsd_ectr-v2"),
+    "rlsd": ("rlsd-v2", "rlsd_ectr-v2"),
+    "rlcsd": ("rlcsd-v2-one_sided", "rlcsd-v2"),
+}
+#: Both: a method, its one-sided variants and, last, its contrastive one.
+PLUGINS = (*HINT_SETTINGS.items(), *SECOND_VERSION.items())
 #: The paper's figure of the contrast: entropy and reward of opsd, length of rlsd and of rlcsd.
 _METRICS = {
     "opsd": ("actor/entropy", "reward/mean"),
@@ -34,8 +43,7 @@ _METRICS = {
     "rlcsd": ("response/length_mean",),
 }
 CONTRASTS = tuple(
-    Contrast(tuple(one_sided), contrastive, _METRICS[method])
-    for method, (*one_sided, contrastive) in HINT_SETTINGS.items()
+    Contrast(tuple(one_sided), contrastive, _METRICS[method]) for method, (*one_sided, contrastive) in PLUGINS
 )
 
 
