@@ -273,14 +273,19 @@ def with_passage(page: str, name: str, text: str) -> str:
     return re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n{text}\n{end}", page, flags=re.DOTALL)
 
 
-def pages() -> dict[Path, str]:
-    """Returns every page that is made, or holds a passage that is, by its path."""
-    made = {
+def whole_pages() -> dict[Path, str]:
+    """Returns the pages that are made as a whole; Snakemake, which draws its rules, reads some of them."""
+    return {
         DOCS / "metrics.md": metrics_page(),
         SCHEMAS / "objectives.schema.yaml": objectives_schema(),
         SCHEMAS / "run.schema.yaml": run_schema(),
         ROOT / "config" / "defaults.yaml": defaults_file(),
     }
+
+
+def pages() -> dict[Path, str]:
+    """Returns every page that is made, or holds a passage that is, by its path."""
+    made = whole_pages()
     passages = {
         DOCS / "architecture.md": {"rooms": drawing_of_rooms, "rules": drawing_of_rules},
         DOCS / "claims.md": {"claims": table_of_claims},
@@ -300,5 +305,6 @@ def pages() -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    for path, text in pages().items():
-        path.write_text(text, encoding="utf-8")
+    for make in (whole_pages, pages):
+        for path, text in make().items():
+            path.write_text(text, encoding="utf-8")

@@ -117,16 +117,17 @@ def test_links_lead_somewhere(name):
 
 def test_every_method_is_on_the_page_with_what_it_needs():
     table = PAGE.partition("## What each needs")[2].partition("\n\nEach also")[0]
-    words = {"initial": "initial", "ema": "moving average", "snapshot": "snapshot"}
+    words = {"initial": "initial", "ema": "moving average", "snapshot": "snapshot", "external": "another model"}
     found = set()
     for cells in rows(table):
         for name in cells[0].split(", "):
             entry, needs = shipped_entries()[name], METHODS[name]().needs
             forwards = {(False, False): "0", (True, False): "1", (True, True): "2" if "ectr" in name else "1 + K"}
-            asked = forwards[needs.correct_hint, needs.wrong_hints] + " for a wrong one" * needs.wrong_only
+            asked = forwards[needs.teacher, needs.wrong_hints] + " for a wrong one" * needs.wrong_only
             assert cells[3] == asked, name
-            if needs.correct_hint:
+            if needs.teacher:
                 assert cells[1].startswith(words[entry["teacher"]["kind"]]), name
+            if needs.correct_hint:
                 assert cells[2].startswith({"gt_cot": "solution", "self_rollout": "siblings"}[entry["hints"]["source"]])
             chooses = needs.support is not None and needs.support.chooser == "student"
             assert ("choose ids" in cells[4]) == chooses, name

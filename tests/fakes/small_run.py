@@ -118,6 +118,8 @@ def make(small_run, config):
         for key, value in changes.items():
             changed[key] = {**changed[key], **value} if isinstance(value, dict) else value
         model, tokenizer = load_model(small_run["base_model"], torch.device("cpu"))
+        kind = changed["teacher"].get("kind")
+        external = {"teacher": another(model)} if kind == "external" else None
         validation = {"chain-1": [p for p in read_problems(small_run["val_file"]) if p.data_source == "chain-1"]}
         return LocalTrainer(
             TrainingSettings.from_config(changed),
@@ -126,9 +128,19 @@ def make(small_run, config):
             read_problems(small_run["train_file"]),
             validation,
             grade or (lambda response, problem: grade_response(response, problem, "maths")),
+            external,
         )
 
     return build
+
+
+@torch.no_grad()
+def another(model, scale=0.02):
+    """A model that says nearly the same: the weights of this one, and noise."""
+    other, made = copy.deepcopy(model), torch.Generator().manual_seed(7)
+    for weights in other.parameters():
+        weights.add_(torch.randn(weights.shape, generator=made), alpha=scale)
+    return other
 
 
 def outputs_in(folder):

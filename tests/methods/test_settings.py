@@ -86,7 +86,7 @@ def test_a_later_setting_is_no_part_of_a_run_at_its_default():
 
 def test_settings_from_a_mapping_have_their_defaults_elsewhere():
     taken = from_mapping(Outer, {"needed": "x", "inner": {"bound": 2}, "count": 4.0})
-    assert taken == Outer(Inner(0.5, 2.0), 4, ["a"], needed="x")
+    assert taken == Outer(Inner(0.5, 2.0, 2.0), 4, ["a"], needed="x")
     assert defaults(Outer) == {
         "inner": {"share": 0.5, "bound": None, "later": 2.0},
         "count": 3,

@@ -8,6 +8,7 @@ from selfdistill.objectives.methods import METHODS
 
 from . import (
     test_grpo,
+    test_opd,
     test_opsd,
     test_opsd_ectr,
     test_rlcsd,
@@ -28,10 +29,12 @@ LOOPS = [
     (test_opsd_ectr.slow_opsd_ectr, test_opsd_ectr.SWITCHES),
     (test_rlsd_ectr.slow_rlsd_ectr, test_rlsd_ectr.SWITCHES),
     (test_tc_rlsd.slow_loss, test_tc_rlsd.SWITCHES),
+    (test_opd.slow_opd, test_opd.SWITCHES),
+    (test_opd.slow_divergence, test_opd.DIVERGENCES),
 ]
 CASES = [pytest.param(method, loops, id=str(method)) for loops, switches in LOOPS for method in switches]
 #: Distil only: what the student learns is the teacher, whatever the rewards.
-DISTILLED = test_opsd.SWITCHES + test_sdpo.SWITCHES
+DISTILLED = test_opsd.SWITCHES + test_sdpo.SWITCHES + test_opd.DIVERGENCES
 
 
 def test_every_method_is_there():

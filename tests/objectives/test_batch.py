@@ -116,7 +116,7 @@ def test_mean_over_ignores_what_is_masked_even_nan():
 
 def test_nothing_can_be_asked_of_a_teacher_without_a_hint():
     for asked in ({"current_logprobs": True}, {"mixed_groups": True}, {"support": Support("teacher", 3)}):
-        with pytest.raises(UserError, match=rf"{next(iter(asked))} without correct_hint; set correct_hint=True"):
+        with pytest.raises(UserError, match=rf"{next(iter(asked))} without correct_hint or plain; set one of them"):
             Needs(**asked)
         Needs(correct_hint=True, **asked)
 

@@ -44,10 +44,12 @@ FAMILY = {
     ],
     "rlsd_ectr": [{}],
     "rlsd_add": [{}],
+    "opd": [{}, {"extrapolation": 1.25}, {"task_weight": 0.5, "advantage_clip": 0.3}, {"advantage_clip": None}],
+    "opd_divergence": [{}, {"beta": 0.0, "chooser": "student"}, {"beta": 0.5, "tail": False}, {"top_k": 0}],
     "rlsd_hybrid": [{}],
 }
 EVERY_METHOD = [(name, switches) for name, every in FAMILY.items() for switches in every]
-DISTILLED = [case for case in EVERY_METHOD if case[0] in ("opsd", "sdpo", "opsd_ectr")]
+DISTILLED = [case for case in EVERY_METHOD if case[0] in ("opsd", "sdpo", "opsd_ectr", "opd_divergence")]
 KL = 0.1
 
 
@@ -197,7 +199,8 @@ def test_it_reads_no_more_than_it_says_it_needs(random_case, agree, name, switch
     method = built(name, switches)
     needs = method.needs
     unasked = {"importance": False, "reference_logprobs": False, "current_logprobs": needs.current_logprobs}
-    unasked |= {"correct_logprobs": needs.correct_hint, "hinted": needs.correct_hint or needs.wrong_hints}
+    unasked |= {"correct_logprobs": needs.teacher, "hinted": needs.teacher}
+    unasked |= {"teacher_reference_logprobs": needs.reference}
     unasked |= {"wrong_logprobs": needs.wrong_hints, "wrong_mask": needs.wrong_hints}
     unasked |= {"correct_support": needs.support, "wrong_support": needs.support and needs.wrong_hints}
     unasked |= {"teacher_entropy": needs.teacher_entropy}

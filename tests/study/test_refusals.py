@@ -47,6 +47,18 @@ def test_a_method_must_name_all_its_objective_keys():
     ("text", "said"),
     [
         (
+            "matrix: {variants: [opd]}",
+            "run arithmetic/tiny_qwen3/opd: teacher.kind is 'external' and teacher.model '': the kind external needs",
+        ),
+        (
+            "{matrix: {variants: [opd]}, overrides: {all: {teacher: {model: tiny_qwen2}}}}",
+            "teacher.model: unknown model 'tiny_qwen2'; the nearest known one is 'tiny_qwen3'",
+        ),
+        (
+            "overrides: {all: {rollout: {group_size: 1}}}",
+            "rollout.group_size is 1, but method grpo compares the rollouts of a group: expected 2 or more; raise it",
+        ),
+        (
             "matrix: {tasks: [arithmetik]}",
             "matrix.tasks: unknown task 'arithmetik'; the nearest known one is 'arithmetic'",
         ),

@@ -127,6 +127,15 @@ def base_model(wildcards):
     return STUDY.base_model_folder(wildcards.model, wildcards.task)
 
 
+# Of another model that a run reads beside its own; of most runs there is none.
+def external_model(role):
+    def folder(wildcards):
+        named = STUDY.external_models(wildcards.task, wildcards.model, wildcards.variant)
+        return STUDY.base_model_folder(named[role], wildcards.task) if role in named else []
+
+    return folder
+
+
 def base_model_settings(wildcards):
     return STUDY.base_model(wildcards.model, wildcards.task)
 

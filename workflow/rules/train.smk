@@ -6,6 +6,8 @@ rule train:
         train=train_file,
         val=val_file,
         base_model=base_model,
+        teacher=external_model("teacher"),
+        reference=external_model("reference"),
     output:
         **{name: f"{RUN_FOLDER}/{file}" for name, file in RUN_FILES.items()},
         model=directory(f"{RUN_FOLDER}/{MODEL}"),

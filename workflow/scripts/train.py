@@ -23,6 +23,7 @@ with job(snakemake.log[0], snakemake.params.state) as report:
             train_file=data.train,
             val_file=data.val,
             base_model=data.base_model,
+            external={role: data[role] for role in ("teacher", "reference") if data.get(role)},
             state_dir=snakemake.params.state,
             outputs=dict(snakemake.output.items()),
             threads=snakemake.threads,

@@ -4,6 +4,7 @@ from selfdistill.objectives.methods import METHODS as OBJECTIVES
 from selfdistill.reporting.figures.style import METHODS, UNLISTED, family, styles
 
 FAMILY = {"opsd_ectr": "opsd", "rlsd_ectr": "rlsd", "rlsd_add": "rlsd", "rlsd_hybrid": "rlsd"}
+FAMILY |= {"opd_divergence": "opd"}
 SEVEN = [f"v{number}" for number in range(7)]
 
 

@@ -36,6 +36,7 @@ PROMPTS = [9, 4, 13, 1, 6, 6, 11, 2]
 RESPONSES = [7, 12, 1, 5, 9, 3, 12, 8]
 #: Method and changes to its published values.
 CASES = [(name, {}) for name in METHODS] + [("opsd", {"top_k": 0}), ("sdpo", {"top_k": 0})]
+CASES += [("opd", {"extrapolation": 1.25, "task_weight": 0.5}), ("opd_divergence", {"beta": 0.0, "top_k": 9})]
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,9 @@ def global_batch(model, sequences, needs):
         reference_logprobs=near(whole.logprobs, 0.2),
         kept=torch.arange(rows) != 5,
     )
-    if needs.correct_hint:
+    if needs.reference:
+        batch = batch.extended(teacher_reference_logprobs=near(whole.logprobs, 0.2))
+    if needs.teacher:
         batch = batch.extended(
             current_logprobs=near(whole.logprobs, 0.01),
             correct_logprobs=near(whole.logprobs, 0.5),

@@ -40,6 +40,11 @@ class MethodSettings(Settings):
     look: ClassVar[Look | None] = None
     costs_like: ClassVar[str] = ""
 
+    @property
+    def compares_rollouts(self) -> bool:
+        """Whether the loss of a rollout depends on the others of its group; if not, a group may have one."""
+        return True
+
     @classmethod
     def origin(cls) -> str:
         """Return the first words of a message about these settings."""

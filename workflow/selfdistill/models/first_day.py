@@ -21,13 +21,14 @@ from selfdistill.scoring.manner import (
 _KEPT, _MORE, _MOST = 7, 5, 600
 
 
-def check_lengths(config: PreTrainedConfig, longest: int, remedy: str) -> None:
+def check_lengths(config: PreTrainedConfig, longest: int, remedy: str, whose: str = "the model") -> None:
     """Compare the longest row that the settings allow with what the model has.
 
     Args:
         config: of the model.
         longest: tokens of prompt, hint and response together.
         remedy: what to lower, for the message.
+        whose: which model, for the message.
 
     Raises:
         UserError: where there are fewer positions, and where rotary frequencies would depend on lengths.
@@ -35,14 +36,14 @@ def check_lengths(config: PreTrainedConfig, longest: int, remedy: str) -> None:
     positions = position_count(config)
     if positions is not None and longest > positions:
         raise UserError(
-            f"run config: the model has {positions} positions, but prompts, hints and responses can reach {longest} "
+            f"run config: {whose} has {positions} positions, but prompts, hints and responses can reach {longest} "
             f"tokens; lower {remedy}"
         )
     check_rotation(config, longest)
     dense = length_of_dense_attention(config)
     if dense is not None and longest > dense:
         raise UserError(
-            f"run config: prompts, hints and responses can reach {longest} tokens, but behind {dense} the model "
+            f"run config: prompts, hints and responses can reach {longest} tokens, but behind {dense} {whose} "
             f"({config.get_text_config().model_type}) chooses or compresses its keys, which padding and caches here do "
             "not follow; take a model that attends to all tokens"
         )

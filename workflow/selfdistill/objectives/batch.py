@@ -33,16 +33,18 @@ class Batch:
         correct: (B,) bool, the verifier's verdict.
         importance: (B, T) rollout-correction weights, or None for 1.
         reference_logprobs: (B, T) of the initial policy, where a KL term wants them.
+        teacher_reference_logprobs: (B, T) of the model that the teacher is compared with (`teacher.reference`).
         current_logprobs: (B, T) of the student before this step, where a signal is relative to the student; of hinted
             rows only, as are all the teacher's.
-        correct_logprobs: (B, T) of the teacher under the correct hint.
+        correct_logprobs: (B, T) of the teacher under the correct hint; of a plain one, after the student's own prompt,
+            and so are the next ones.
         wrong_logprobs: (B, K, T) of the teacher under wrong hints.
         wrong_mask: (B, K) bool, True on real hints; rows are ragged.
         support_ids: (B, T, k) int64, the ids at which distributions are read; None for the full vocabulary.
         correct_support: (B, T, S) of the teacher under the correct hint at these ids.
         wrong_support: (B, T, S) of the teacher under the first wrong hint at these ids.
         teacher_entropy: (B, T) nats of the teacher under the correct hint, over the full vocabulary.
-        hinted: (B,) bool, True where the row has every hint that the method asks for.
+        hinted: (B,) bool, True where the row has every hint that the method asks for, and the teacher was asked.
         kept: (B,) bool, False for rows that left the batch altogether (they count in no denominator).
     """
 
@@ -53,6 +55,7 @@ class Batch:
     correct: Tensor | None = None
     importance: Tensor | None = None
     reference_logprobs: Tensor | None = None
+    teacher_reference_logprobs: Tensor | None = None
     current_logprobs: Tensor | None = None
     correct_logprobs: Tensor | None = None
     wrong_logprobs: Tensor | None = None
@@ -175,9 +178,11 @@ class Support:
 class Needs:
     """What a method wants scored for each rollout before its update.
 
-    `mixed_groups`: groups of one outcome leave the batch (they have no contrast, and zero advantages).
-    `wrong_only`: the method asks the teacher about wrong rollouts only. Without `correct_hint` there is no teacher, and
-    nothing else can be asked for (UserError).
+    `plain`: the teacher reads the student's own prompt, and no hint. `mixed_groups`: groups of one outcome leave the
+    batch (they have no contrast, and zero advantages). `wrong_only`: the method asks the teacher about wrong rollouts
+    only. `reference`: the rollouts are also scored by the model that the teacher is compared with. Without
+    `correct_hint` or `plain` there is no teacher, and nothing else can be asked for; a plain teacher has neither hints
+    nor what depends on them (UserError).
     """
 
     correct_hint: bool = False
@@ -187,11 +192,21 @@ class Needs:
     current_logprobs: bool = False
     support: Support | None = None
     teacher_entropy: bool = False
+    plain: bool = False
+    reference: bool = False
 
     def __post_init__(self) -> None:
-        asked = [each.name for each in fields(self) if getattr(self, each.name) and each.name != "correct_hint"]
-        if asked and not self.correct_hint:
-            raise UserError(f"Needs: {', '.join(asked)} without correct_hint; set correct_hint=True")
+        asked = [each.name for each in fields(self) if getattr(self, each.name)]
+        if asked and not self.teacher:
+            raise UserError(f"Needs: {', '.join(asked)} without correct_hint or plain; set one of them to True")
+        hinted = [name for name in ("correct_hint", "wrong_hints", "mixed_groups", "wrong_only") if name in asked]
+        if self.plain and hinted:
+            raise UserError(f"Needs: plain with {', '.join(hinted)}: a plain teacher reads no hint; choose one")
+
+    @property
+    def teacher(self) -> bool:
+        """Whether there is a teacher."""
+        return self.correct_hint or self.plain
 
 
 def mean_over(values: Tensor, mask: Tensor) -> float:

@@ -42,6 +42,12 @@ def stale_ratio(student: Student, batch: Batch, bound: float) -> Tensor:
     return log_ratio(student.logprobs, batch.old_logprobs).exp().clamp(max=bound).detach()
 
 
+def kl_watched(kl: Tensor, mask: Tensor) -> Watched:
+    """Mean KL(student, teacher) of a token, and of a response's first one, from (B, T) nats, as TokenLoss.watched."""
+    first = mask & (torch.arange(mask.shape[1], device=mask.device) == 0)
+    return {"teacher/kl": (kl, mask), "teacher/kl_first": (kl, first)}
+
+
 def gap_watched(student: Student, batch: Batch) -> Watched:
     """Mean |teacher - student| of the sampled tokens' log-probs, nats, as TokenLoss.watched."""
     gap = (batch.correct_logprobs - student.logprobs.detach()).abs()

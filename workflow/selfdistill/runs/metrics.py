@@ -34,8 +34,8 @@ class Metric:
 
 
 _VARYING = re.compile(r"(<[^>]+>)")
-_TEACHER = "methods with a teacher"
-_DISTILLING = "opsd, opsd_ectr, sdpo, srpo"
+_TEACHER, _HINTED = "methods with a teacher", "methods with a hinted teacher"
+_DISTILLING = "opsd, opsd_ectr, sdpo, srpo, opd_divergence"
 _MODULATING = "rlsd, rlsd_ectr, rlsd_add, rlsd_hybrid, rlcsd"
 
 METRICS = (
@@ -85,56 +85,75 @@ METRICS = (
         "runs with `rollout.old_logprobs: recompute` and a threshold",
     ),
     # Hints.
-    Metric("hints/hinted_share", "share", "Share of rollouts whose teacher reads a hint.", _TEACHER),
-    Metric("hints/dropped_share", "share", "Share of rollouts that leave the batch for want of a hint.", _TEACHER),
-    Metric("hints/wrong_mean", "hints", "Mean number of wrong hints of a hinted rollout.", _TEACHER),
+    Metric("hints/hinted_share", "share", "Share of rollouts whose teacher reads a hint.", _HINTED),
+    Metric("hints/dropped_share", "share", "Share of rollouts that leave the batch for want of a hint.", _HINTED),
+    Metric("hints/wrong_mean", "hints", "Mean number of wrong hints of a hinted rollout.", _HINTED),
     Metric(
         "hints/truncated_share",
         "share",
         "Share of hinted prompts that lost text to a limit.",
-        _TEACHER,
+        _HINTED,
     ),
     Metric(
         "hints/all_correct_share",
         "share",
         "Share of rollouts without hints because their group is all right.",
-        _TEACHER,
+        _HINTED,
     ),
     Metric(
-        "hints/all_wrong_share", "share", "Share of rollouts without hints because their group is all wrong.", _TEACHER
+        "hints/all_wrong_share", "share", "Share of rollouts without hints because their group is all wrong.", _HINTED
     ),
     Metric(
         "hints/no_usable_wrong_share",
         "share",
         "Share of rollouts without hints because no wrong rollout of their group boxed an answer.",
-        _TEACHER,
+        _HINTED,
     ),
     Metric(
         "hints/lone_correct_share",
         "share",
         "Share of rollouts without hints because they are the only right one of their group.",
-        _TEACHER,
+        _HINTED,
     ),
     Metric(
         "hints/lone_wrong_share",
         "share",
         "Share of rollouts without hints because they are the only usable wrong one of their group.",
-        _TEACHER,
+        _HINTED,
     ),
     Metric(
         "hints/not_needed_share",
         "share",
         "Share of rollouts whose hints were not shown because the loss would not read the teacher.",
-        _TEACHER,
+        _HINTED,
     ),
     # The teacher and its signal.
-    Metric("teacher/logprob_mean", "nats", "Mean log-prob of the hinted rollouts' tokens under the teacher.", _TEACHER),
+    Metric(
+        "teacher/logprob_mean",
+        "nats",
+        "Mean log-prob of scored tokens under the teacher.",
+        _TEACHER,
+    ),
     Metric(
         "teacher/gap_abs_mean",
         "nats",
         "Mean absolute difference of a drawn token's log-prob under the teacher and under the rollout policy.",
         _TEACHER,
     ),
+    Metric(
+        "teacher/kl",
+        "nats per token",
+        "Mean KL(student, teacher): exact where the whole vocabulary is read, else from the drawn tokens (k3).",
+        "opd, opd_divergence",
+    ),
+    Metric("teacher/kl_first", "nats", "The same at the first token of a response.", "opd, opd_divergence"),
+    Metric(
+        "teacher/top_k_mass",
+        "share",
+        "Mean probability that the teacher gives to the ids that are compared.",
+        "opd_divergence with `top_k`",
+    ),
+    Metric("actor/top_k_mass", "share", "The same of the student, before the update.", "opd_divergence with `top_k`"),
     Metric("teacher/entropy", "nats per token", "Mean entropy of the teacher at the distilled tokens.", "srpo"),
     Metric("signal/evidence_mean", "nats", "Mean evidence of a token, with its sign.", _MODULATING),
     Metric("signal/evidence_abs_mean", "nats", "Mean size of a token's evidence.", _MODULATING),
@@ -179,6 +198,10 @@ METRICS = (
     Metric("signal/distilled_share", "share", "Share of tokens that go to the distillation branch.", "srpo"),
     Metric("signal/entropy_weight_max", "factor", "Largest confidence weight of a distilled token.", "srpo"),
     Metric("signal/contrast_weight_mean", "factor", "Mean weight of a token by the contrast of hints.", "opsd_ectr"),
+    Metric("signal/advantage_mean", "nats", "Mean clipped log-ratio of teacher and rollout policy.", "opd"),
+    Metric(
+        "signal/advantage_clipped_share", "share", "Share of tokens whose log-ratio `advantage_clip` changed.", "opd"
+    ),
     # Guards.
     Metric(
         "guard/null_contrast_abs_mean",

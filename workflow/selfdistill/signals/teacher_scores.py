@@ -24,7 +24,7 @@ class TeacherContexts:
     """Teacher prompts as token ids.
 
     Attributes:
-        correct: one a rollout, None where it has no hints.
+        correct: one a rollout, None where it has no hints; the student's own prompt of a plain teacher.
         wrong: ragged, up to K a rollout.
         truncated_share: share of hinted prompts, over both kinds, that lost something to a limit.
         read: whether any loss reads what the teacher says of a rollout; None: of each that has hints.
@@ -67,6 +67,15 @@ class TeacherContexts:
         """Return the contexts of the given rollouts."""
         read = None if self.read is None else [self.read[i] for i in index]
         return replace(self, correct=[self.correct[i] for i in index], wrong=[self.wrong[i] for i in index], read=read)
+
+
+def plain_contexts(prompts: Sequence[Sequence[int]]) -> TeacherContexts:
+    """Return contexts of a teacher that reads what the student read: its own prompts, and no hint.
+
+    Args:
+        prompts: token ids of each rollout's.
+    """
+    return TeacherContexts([list(prompt) for prompt in prompts], [[] for _ in prompts], 0.0)
 
 
 @dataclass(frozen=True)

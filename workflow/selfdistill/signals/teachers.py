@@ -1,4 +1,7 @@
-"""Whose weights the teacher has: initial, live, a snapshot every so often, a moving average, or a trust region."""
+"""Whose weights the teacher has.
+
+Initial or live ones, a snapshot every so often, a moving average, a trust region, or those of another model.
+"""
 
 import copy
 from types import SimpleNamespace
@@ -9,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from selfdistill.models.loading import cast_weights
-from selfdistill.study.run_settings import TeacherSettings
+from selfdistill.study.run_settings import EXTERNAL, TeacherSettings
 
 
 class TeacherSchedule:
@@ -62,13 +65,26 @@ class MixedLogits:
 class Teacher:
     """A teacher's weights over the course of a run. Its state belongs into checkpoints."""
 
-    def __init__(self, settings: TeacherSettings, student: PreTrainedModel, dtype: torch.dtype = torch.float32):
-        """`student` must hold the initial weights now; it stays the live source of later ticks.
+    def __init__(
+        self,
+        settings: TeacherSettings,
+        student: PreTrainedModel,
+        dtype: torch.dtype = torch.float32,
+        external: PreTrainedModel | None = None,
+    ):
+        """Make a teacher of the initial weights, or of another model.
 
-        dtype: of the teacher's own weights. Moving averages in bfloat16 barely move (docs/departures.md D5).
+        Args:
+            settings: of the teacher.
+            student: must hold the initial weights now; it stays the live source of later ticks.
+            dtype: of the teacher's own weights. Moving averages in bfloat16 barely move (docs/departures.md D5).
+            external: the other model, of the kind `external`; it is frozen here, and is in no state.
         """
         self._settings, self._student, self._schedule = settings, student, TeacherSchedule(settings)
-        self._own = None if settings.kind in ("none", "live") else frozen_copy(student, dtype)
+        if settings.kind == EXTERNAL:
+            self._own = external.requires_grad_(False).eval()
+        else:
+            self._own = None if settings.kind in ("none", "live") else frozen_copy(student, dtype)
 
     @property
     def model(self) -> PreTrainedModel | MixedLogits:

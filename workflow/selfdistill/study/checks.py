@@ -64,7 +64,12 @@ def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: st
         )
     if kind := shipped().get(settings["implementation"]):
         with _told(where):
-            kind(**settings["objective"])
+            loss = kind(**settings["objective"])
+        if settings["rollout"]["group_size"] == 1 and loss.compares_rollouts:
+            raise UserError(
+                f"{where}: rollout.group_size is 1, but method {settings['implementation']} compares the rollouts of a "
+                "group: expected 2 or more; raise it"
+            )
     if settings["trainer"] == "verl":
         files = dict.fromkeys(("train_file", "val_file", "model", "state"), "anywhere")
         with _told(where):

@@ -4,10 +4,10 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from selfdistill.errors import UserError
+from selfdistill.errors import UserError, shown
 from selfdistill.methods.catalogue import shipped
-from selfdistill.methods.setting import without_added
-from selfdistill.schemas import KeyPath, canonical, schema
+from selfdistill.methods.setting import from_mapping, without_added
+from selfdistill.schemas import KeyPath, canonical, nearest, schema
 from selfdistill.study.checks import check_run
 from selfdistill.study.config_files import merged, value_at
 from selfdistill.study.data import DataSets
@@ -19,6 +19,7 @@ from selfdistill.study.objective_keys import ObjectiveKeys
 from selfdistill.study.own_prompts import resolved_prompt
 from selfdistill.study.own_source import source_sha256
 from selfdistill.study.run_settings import RunSettings as Settings
+from selfdistill.study.run_settings import TeacherSettings
 
 #: Keys of a run's `verl` section that are about the machine: no part of its settings, so a change retrains nothing.
 _MACHINE = ("nodes", "gpus_per_node")
@@ -99,6 +100,7 @@ class RunSettings:
                 "allow_overlap": entry["data"].get("allow_overlap", False),
             },
             "base_model": {"digest": self._models.digest(model, task)},
+            **self._external(settings["teacher"], task, where),
             "grader": entry["grader"],
             **({"grading": dict(entry["grading"])} if "grading" in entry else {}),
             **resolved_prompt(entry),
@@ -107,6 +109,22 @@ class RunSettings:
         }
         check_run(resolved, _machine(layered), where)
         return resolved
+
+    def _external(self, teacher: Mapping[str, Any], task: str, where: str) -> dict[str, Any]:
+        """What decides the weights of other models that a run reads: their entries and digests, if there are any."""
+        settings = from_mapping(TeacherSettings, teacher, where)
+        settings.check_model(where)
+        named = settings.models
+        for role, model in named.items():
+            if model not in self._config["models"]:
+                known = self._config["models"]
+                key = "model" if role == "teacher" else role
+                raise UserError(
+                    f"{where}: teacher.{key}: unknown model {shown(model)}; the nearest known one is "
+                    f"{nearest(model, known)!r} (known: {', '.join(known)})"
+                )
+        found = {role: {"model": model, "digest": self._models.digest(model, task)} for role, model in named.items()}
+        return {"external_models": found} if found else {}
 
     def _properties(self, method: str, trainer: str) -> dict[str, Any]:
         """The schema of a run's settings: with its method's objective, and with a section of verl where verl trains."""

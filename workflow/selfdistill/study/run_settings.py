@@ -11,7 +11,10 @@ from typing import Any, ClassVar
 from selfdistill.errors import UserError
 from selfdistill.methods.setting import Settings, setting
 
-KINDS = ("none", "initial", "live", "snapshot", "ema", "trust_region")
+KINDS = ("none", "initial", "live", "snapshot", "ema", "trust_region", "external")
+EXTERNAL = "external"
+#: Of `teacher.reference`, beside names of models: nothing, and the student's first weights.
+NO_REFERENCE, INITIAL = "none", "initial"
 CLOCKS = ("training_steps", "optimizer_steps")
 SOURCES = ("none", "self_rollout", "gt_cot")
 TRUNCATIONS = ("hint_body", "left")
@@ -27,7 +30,11 @@ class RolloutSettings(Settings):
 
     prompts_per_step: int = setting(64, "Asked in one step.", unit="prompts", minimum=1)
     group_size: int = setting(
-        8, "Responses to each prompt; advantages and hints come from this group.", unit="rollouts", minimum=2
+        8,
+        "Responses to each prompt; advantages and hints come from this group. 1 is for methods that compare none "
+        "(opd, opd_divergence).",
+        unit="rollouts",
+        minimum=1,
     )
     max_prompt_tokens: int = setting(2048, "A longer prompt is refused.", unit="tokens", minimum=1)
     max_response_tokens: int = setting(16384, "A longer response is cut off.", unit="tokens", minimum=1)
@@ -192,15 +199,41 @@ class CheckpointSettings(Settings):
 
 @dataclass(frozen=True)
 class TeacherSettings(Settings):
-    """Which weights score the hinted contexts. What the kinds are: config/README.md, Teachers."""
+    """Which weights score a teacher's contexts. What the kinds are: config/README.md, Teachers."""
 
     at: ClassVar = ("teacher",)
 
-    kind: str = setting("none", "Whose weights read the hints; see below.", choices=KINDS)
+    kind: str = setting("none", "Whose weights the teacher has; see below.", choices=KINDS)
     sync_interval: int = setting(10, "Between snapshots.", unit="ticks", minimum=1)
     ema_decay: float = setting(0.95, "Of the moving average.", minimum=0, below=1)
     student_share: float = setting(0.05, "Of the student's logits in the trust region's.", minimum=0, maximum=1)
     clock: str = setting("training_steps", "What ticks, for snapshots and the moving average (D4).", choices=CLOCKS)
+    model: str = setting(
+        "", "Of the kind `external`: an entry of `models`, whose weights are read and never change.", added=True
+    )
+    reference: str = setting(
+        NO_REFERENCE,
+        "What an extrapolation past the teacher starts from: `initial`, the student's first weights, or an entry of "
+        "`models`, the one that the teacher was trained from.",
+        added=True,
+    )
+
+    def check_model(self, where: str = "run config") -> None:
+        """Raise UserError where kind and model contradict each other; a method's published values may lack a model."""
+        if (self.kind == EXTERNAL) != bool(self.model):
+            raise UserError(
+                f"{where}: teacher.kind is {self.kind!r} and teacher.model {self.model!r}: the kind external needs "
+                "an entry of models, and no other kind reads one; change one of them"
+            )
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Models that are read beside the student: "teacher" and "reference" -> the entry, of those that there are."""
+        found = {
+            "teacher": self.model,
+            "reference": "" if self.reference in (NO_REFERENCE, INITIAL) else self.reference,
+        }
+        return {role: model for role, model in found.items() if model}
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,11 @@ class Study:
         """Return the sha256 of the shipped weights, or the hash of what they come from."""
         return self.base_models.digest(model, task)
 
+    def external_models(self, task: str, model: str, variant: str) -> dict[str, str]:
+        """Return role -> entry of `models`, of the models that a run reads beside its own."""
+        named = self.resolve(task, model, variant, 0).get("external_models", {})
+        return {role: facts["model"] for role, facts in named.items()}
+
     def hub_files(self) -> dict[str, dict[str, list[str]]]:
         """Return what the matrix takes from the hub.
 
@@ -234,8 +239,10 @@ class Study:
                     files = found[DATASETS].setdefault(entry_name(data[HUB]), [])
                     if (file := f"{self.dataset(task, split, run.model)}/{split}.parquet") not in files:
                         files.append(file)
-            if model.get("source") == HUB:
-                found[MODELS].setdefault(entry_name(model[HUB]), [])
+            beside = [] if run.variant == BASE else self.external_models(run.task, run.model, run.variant).values()
+            for each in (model, *(self.config["models"][name] for name in beside)):
+                if each.get("source") == HUB:
+                    found[MODELS].setdefault(entry_name(each[HUB]), [])
         return found
 
 

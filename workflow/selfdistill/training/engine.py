@@ -9,8 +9,9 @@ from selfdistill.objectives.batch import Batch, Targets
 from selfdistill.scoring.scores import Scorer, Sequences
 from selfdistill.training.update import Sums
 
-#: Whose scores can be asked for: the model in training, the method's teacher, the run's initial weights.
-WHO = ("student", "teacher", "initial")
+#: Whose scores can be asked for: the model in training, the method's teacher, the run's initial weights, and what the
+#: teacher is compared with (`teacher.reference`).
+WHO = ("student", "teacher", "initial", "reference")
 
 
 class Engine(Protocol):

@@ -24,7 +24,14 @@ from selfdistill.scoring.query import Query
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.guards import over_uniform, teacher_guards
 from selfdistill.signals.hints import Assignment, Candidate, assign_hints, hint_metrics, without_unread
-from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, TeacherScores, score_contexts
+from selfdistill.signals.teacher_scores import (
+    ContextBuilder,
+    TeacherContexts,
+    TeacherScores,
+    plain_contexts,
+    score_contexts,
+)
+from selfdistill.study.run_settings import EXTERNAL, NO_REFERENCE
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.prompts import Hint, student_prompt
 from selfdistill.tasks.schema import Problem
@@ -89,6 +96,11 @@ class TrainingStep:
         """What the last step that was run adds to the run's records; None where none were due."""
         return None if self._recorded is None else [row for row in self._recorded.values() if "weights" in row]
 
+    def longest_scored_row(self) -> int:
+        """Count the tokens of the longest context and response that a teacher is asked about."""
+        rollout = self.settings.rollout
+        return self.longest_hinted_row() or rollout.max_prompt_tokens + rollout.max_response_tokens
+
     def longest_hinted_row(self) -> int | None:
         """Count the tokens of the longest hinted prompt and response; None without a hinted teacher."""
         if not self.method.needs.correct_hint:
@@ -111,16 +123,24 @@ class TrainingStep:
             with self.timed("reference"):
                 scores = engine.scorer("initial")(rollouts.sequences, batch.response_mask.shape[1])
             batch = batch.extended(reference_logprobs=scores.logprobs)
+        if self.method.needs.reference:
+            with self.timed("reference"):
+                scores = engine.scorer("reference")(rollouts.sequences, batch.response_mask.shape[1])
+            batch = batch.extended(teacher_reference_logprobs=scores.logprobs)
         contexts = None
-        if self.method.needs.correct_hint:
-            assignments = self._hints(rollouts, rewards, number)
-            contexts = self.contexts.build([p.problem for p in rollouts.problems], assignments, rollouts.lengths)
-            contexts = replace(contexts, read=rows_read(self.method, batch.advantages, number).tolist())
-            assignments = without_unread(assignments, contexts.read)
-            metrics |= hint_metrics(assignments) | {"hints/truncated_share": contexts.truncated_share}
-            batch = batch.extended(kept=torch.tensor([a.kept for a in assignments], device=engine.device))
+        if self.method.needs.teacher:
+            read = rows_read(self.method, batch.advantages, number).tolist()
+            if self.method.needs.plain:
+                assignments, contexts = [Assignment()] * len(read), plain_contexts(rollouts.prompts)
+            else:
+                assignments = self._hints(rollouts, rewards, number)
+                contexts = self.contexts.build([p.problem for p in rollouts.problems], assignments, rollouts.lengths)
+                assignments = without_unread(assignments, read)
+                metrics |= hint_metrics(assignments) | {"hints/truncated_share": contexts.truncated_share}
+                batch = batch.extended(kept=torch.tensor([a.kept for a in assignments], device=engine.device))
+            contexts = replace(contexts, read=read)
             if self.settings.records.due(number):
-                self._begin_records(number, rollouts, rewards, assignments)
+                self._begin_records(number, rollouts, rewards, assignments, contexts.hinted)
         metrics |= self._update(rollouts.sequences, batch, contexts, number)
         engine.tick("training_steps")
         return metrics | {f"timing_s/{name}": seconds for name, seconds in self._timings.items()}
@@ -253,12 +273,18 @@ class TrainingStep:
         return batch.extended(current_logprobs=current), ids
 
     def _begin_records(
-        self, number: int, rollouts: StepRollouts, rewards: Tensor, assignments: Sequence[Assignment]
+        self,
+        number: int,
+        rollouts: StepRollouts,
+        rewards: Tensor,
+        assignments: Sequence[Assignment],
+        scored: Sequence[bool],
     ) -> None:
         """Choose what is recorded of this step, and note what is known of it before any update."""
         settings = self.settings
-        chosen = chosen_rows([a.hinted for a in assignments], settings.records.rollouts, settings.seed, number)
+        chosen = chosen_rows(scored, settings.records.rollouts, settings.seed, number)
         shown = self.contexts.shown
+        hints = {i: (shown(a.correct) if a.hinted else Hint("", "")) for i, a in enumerate(assignments) if i in chosen}
         with self.timed("records"):
             self._recorded = {
                 i: rollout_facts(
@@ -270,7 +296,7 @@ class TrainingStep:
                     score=None if rollouts.scores is None else rollouts.scores[i],
                     feedback=None if rollouts.feedback is None else rollouts.feedback[i],
                     reward=float(rewards[i]),
-                    hints=(shown(assignments[i].correct), [shown(hint) for hint in assignments[i].wrong]),
+                    hints=(hints[i], [shown(hint) for hint in assignments[i].wrong]),
                     tokenizer=self._tokenizer,
                 )
                 for i in chosen
@@ -291,7 +317,30 @@ class TrainingStep:
                 f"method {settings.implementation} needs a hinted teacher: set hints.source and teacher.kind "
                 f"(they are {settings.hints.source!r} and {settings.teacher.kind!r})"
             )
+        if needs.plain and settings.teacher.kind == "none":
+            raise UserError(
+                f"method {settings.implementation} needs a teacher, but teacher.kind is 'none': set it, to external "
+                "for another model (teacher.model)"
+            )
+        if needs.reference and settings.teacher.reference == NO_REFERENCE:
+            raise UserError(
+                f"method {settings.implementation} compares the teacher with another model, but teacher.reference is "
+                "'none': set it to initial or to an entry of models"
+            )
+        if settings.rollout.group_size == 1 and getattr(self.method, "compares_rollouts", True):
+            raise UserError(
+                f"rollout.group_size is 1, but method {settings.implementation} compares the rollouts of a group: "
+                "expected 2 or more; raise it"
+            )
         vocabulary = self._engine.scorer("student").vocabulary
+        if needs.support is not None and settings.teacher.kind == EXTERNAL:
+            others = self._engine.scorer("teacher").vocabulary
+            if others != vocabulary:
+                raise UserError(
+                    f"teacher.model {settings.teacher.model}: its output layer has {others} rows, the student's "
+                    f"{vocabulary}, so their distributions cannot be compared id by id; take method opd, which reads "
+                    "the sampled token alone"
+                )
         if needs.support is not None and needs.support.top_k > vocabulary:
             raise UserError(
                 f"run config: objective.top_k is {needs.support.top_k}, but the model's vocabulary has {vocabulary} "

@@ -1,5 +1,7 @@
 """The engine of the local trainer: model, teacher and initial weights in this process."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -27,12 +29,24 @@ class LocalEngine:
         micro_batch_tokens: int,
         temperature: float,
         keep_initial: bool,
+        external: Mapping[str, PreTrainedModel] | None = None,
     ):
-        """`model` holds the initial weights now; `keep_initial`: whether anyone will ask for their scores."""
+        """Make an engine of a model that holds the initial weights now.
+
+        Args:
+            model: what is trained.
+            method: whose loss it is.
+            teacher, optimizer: their settings.
+            micro_batch_tokens, temperature: as of `scoring.scorer.ModelScorer`.
+            keep_initial: whether anyone will ask for scores of the initial weights.
+            external: "teacher" and "reference" -> another model, as `teacher.models` names them; in no state.
+        """
+        external = dict(external or {})
         self.model, self._method = model, method
         self._budget, self._temperature, self._max_grad_norm = micro_batch_tokens, temperature, optimizer.max_grad_norm
-        self._teacher = Teacher(teacher, model, model.dtype)
+        self._teacher = Teacher(teacher, model, model.dtype, external.get("teacher"))
         self._initial = frozen_copy(model, model.dtype) if keep_initial else None
+        self._reference = external.get("reference", self._initial)
         self._optimizer = torch.optim.AdamW(
             model.parameters(), lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, betas=(0.9, 0.999)
         )
@@ -43,7 +57,12 @@ class LocalEngine:
 
     def scorer(self, who: str) -> ModelScorer:
         """See Engine."""
-        models = {"student": self.model, "teacher": self._teacher.model, "initial": self._initial}
+        models = {
+            "student": self.model,
+            "teacher": self._teacher.model,
+            "initial": self._initial,
+            "reference": self._reference,
+        }
         return ModelScorer(models[who], self._budget, self._temperature)
 
     def update(

@@ -2,16 +2,18 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from selfdistill.errors import UserError
 from selfdistill.evaluation.evaluate import problems_by_benchmark
 from selfdistill.files import write_json
 from selfdistill.models.first_day import try_model
-from selfdistill.models.loading import cast_weights, load_model, pick_device
+from selfdistill.models.loading import cast_weights, load_model, load_weights, pick_device
 from selfdistill.models.template_check import check_prompts
 from selfdistill.runs.lifecycle import run_lifecycle, write_run_files
 from selfdistill.runs.metrics_log import MetricsLog
@@ -24,6 +26,7 @@ from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.graders import Graded, grade_response
 from selfdistill.tasks.schema import Problem, read_problems
+from selfdistill.training.external_models import check_tokens, noted_models
 from selfdistill.training.local.trainer import LocalTrainer
 from selfdistill.training.progress import progress_line
 from selfdistill.training.updates import UpdateWatch
@@ -43,6 +46,7 @@ def train(
     outputs: dict[str, Path],
     threads: int,
     report: Report,
+    external: Mapping[str, Path] | None = None,
 ) -> None:
     """Train one run, or go on with it, or publish it again if it is complete.
 
@@ -54,6 +58,7 @@ def train(
         outputs: where to publish: config, metrics, provenance, records (files) and model (folder).
         threads: CPU threads; results are bit-exact for equal numbers of threads.
         report: takes one line of progress.
+        external: "teacher" and "reference" -> folder of another model, as the config's `teacher` asks for them.
 
     Raises:
         UserError: for a config, data or model that cannot be trained on, and for a run whose updates are not finite
@@ -61,7 +66,8 @@ def train(
     """
     with run_lifecycle(state_dir, outputs, report) as state:
         if state is not None:
-            _finish(config, Path(train_file), Path(val_file), Path(base_model), state, threads, report)
+            others = {role: Path(folder) for role, folder in (external or {}).items()}
+            _finish(config, Path(train_file), Path(val_file), Path(base_model), others, state, threads, report)
 
 
 def _finish(
@@ -69,6 +75,7 @@ def _finish(
     train_file: Path,
     val_file: Path,
     base_model: Path,
+    external: Mapping[str, Path],
     state: StateFolder,
     threads: int,
     report: Report,
@@ -78,7 +85,8 @@ def _finish(
     torch.utils.deterministic.fill_uninitialized_memory = False  # a twentieth of a rollout's time; nothing reads it
     settings = TrainingSettings.from_config(config)
     write_attempt(state.path, config, TRAINING, steps=settings.steps)
-    trainer = _build(settings, config, train_file, val_file, base_model, report)
+    noted = noted_models(state.path, external)
+    trainer = _build(settings, config, train_file, val_file, base_model, external, report)
     saved = state.load_checkpoint(report)
     log, records = MetricsLog(state.path, saved[1].get("log", "") if saved else ""), StepRecords(state.path)
     done, before, started = 0, 0.0, time.time()
@@ -111,10 +119,8 @@ def _finish(
         write_run_files(folder, config, state, report)
         files = RunInputs(train_file, val_file, base_model, folder / MODEL)
         clock = Clock(started, time.time(), before + time.monotonic() - began)
-        write_json(
-            folder / RUN_FILES["provenance"],
-            build_provenance(config, files, clock, sys.argv, gpus=torch.cuda.is_available()),
-        )
+        facts = build_provenance(config, files, clock, sys.argv, gpus=torch.cuda.is_available())
+        write_json(folder / RUN_FILES["provenance"], facts | ({"external_models": noted} if noted else {}))
 
 
 def _build(
@@ -123,6 +129,7 @@ def _build(
     train_file: Path,
     val_file: Path,
     base_model: Path,
+    external: Mapping[str, Path],
     report: Report,
 ) -> LocalTrainer:
     own = own_prompts(config)
@@ -130,15 +137,39 @@ def _build(
     model, tokenizer = load_model(base_model, pick_device())
     check_prompts(tokenizer, settings.chat, model.generation_config, report)
     try_model(model, report)  # before any cast: half precision would hide what it is tried on
+    others = _external(settings, external, tokenizer, model.device, report)
     if settings.optimizer.master_dtype == "bfloat16":
         if model.device.type == "cpu":
             report("optimizer.master_dtype bfloat16 applies on a GPU only: this run keeps float32")
         else:
-            cast_weights(model, torch.bfloat16)
+            for each in (model, *others.values()):
+                cast_weights(each, torch.bfloat16)
     grader, lenient = config["grader"], settings.reward.first_role_counts
 
     def grade(response: str, problem: Problem) -> Graded:
         return grade_response(response, problem, grader, first_role_counts=lenient, grading=config.get("grading"))
 
     validation = problems_by_benchmark(val_file, config["benchmarks"], own_prompts=own)
-    return LocalTrainer(settings, model, tokenizer, problems, validation, grade)
+    return LocalTrainer(settings, model, tokenizer, problems, validation, grade, others)
+
+
+def _external(
+    settings: TrainingSettings,
+    folders: Mapping[str, Path],
+    tokenizer: PreTrainedTokenizerBase,
+    device: torch.device,
+    report: Report,
+) -> dict[str, PreTrainedModel]:
+    """Other models beside the student, frozen. Raises UserError where one is missing, or has other tokens."""
+    settings.teacher.check_model()
+    if missing := sorted(settings.teacher.models.keys() - folders.keys()):
+        raise UserError(
+            f"run config: teacher names a model as {missing[0]} ({settings.teacher.models[missing[0]]}), but no folder "
+            "of it was given"
+        )
+    found = {}
+    for role in settings.teacher.models:
+        check_tokens(role, folders[role], tokenizer)
+        found[role] = load_weights(folders[role], device).requires_grad_(False)
+        try_model(found[role], report)
+    return found

@@ -1,7 +1,7 @@
 """The local trainer: rollouts, training steps and validation of one model in this process."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Rollout, Sampler, SamplingSettings
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.sampling.trial import check_sampler
+from selfdistill.study.run_settings import INITIAL
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.graders import Graded
 from selfdistill.tasks.prompts import student_messages
@@ -39,11 +40,21 @@ class LocalTrainer:
         train_problems: Sequence[Problem],
         validation_problems: dict[str, Sequence[Problem]],
         grade: Grade,
+        external: Mapping[str, PreTrainedModel] | None = None,
     ):
-        """`model` holds the initial weights, in float32; `validation_problems` maps benchmarks to problems.
+        """Make a trainer of a model that holds the initial weights, in float32.
 
-        Raises UserError where a prompt is over the limit, hinted contexts could outgrow the model's positions, or the
-        model fails what it is tried on (models.first_day, models.saving, sampling.trial).
+        Args:
+            settings: of the run.
+            model, tokenizer: what is trained.
+            train_problems: in the order in which they are asked.
+            validation_problems: benchmark -> problems.
+            grade: the verifier.
+            external: other models beside it, as of `LocalEngine`.
+
+        Raises:
+            UserError: where a prompt is over the limit, contexts could outgrow a model's positions, or the model fails
+                what it is tried on (models.first_day, models.saving, sampling.trial).
         """
         self.settings, self._grade, self._tokenizer = settings, grade, tokenizer
         self.model = model
@@ -56,7 +67,8 @@ class LocalTrainer:
             settings.optimizer,
             micro_batch_tokens=settings.update.micro_batch_tokens,
             temperature=settings.rollout.temperature,
-            keep_initial=settings.update.kl_coef > 0,
+            keep_initial=settings.update.kl_coef > 0 or settings.teacher.reference == INITIAL,
+            external=external,
         )
         self._step = TrainingStep(settings, tokenizer, self._engine)
         self._sampler = _sampler(settings.rollout.engine, model, tokenizer, settings.chat)
@@ -65,7 +77,7 @@ class LocalTrainer:
             name: [(p, self._encode(p, training=False)) for p in problems[: settings.validation.problems]]
             for name, problems in validation_problems.items()
         }
-        self._check_positions()
+        self._check_positions(external or {})
         check_sampler(self._sampler, model, settings.rollout.engine)
 
     def step(self, number: int) -> dict[str, float]:
@@ -145,11 +157,14 @@ class LocalTrainer:
             )
         return ids
 
-    def _check_positions(self) -> None:
+    def _check_positions(self, external: Mapping[str, PreTrainedModel]) -> None:
         rollout, validation = self.settings.rollout, self.settings.validation
         longest = rollout.max_prompt_tokens + max(rollout.max_response_tokens, validation.max_response_tokens)
         longest = max(longest, self._step.longest_hinted_row() or 0)
         check_lengths(self.model.config, longest, "hints.max_tokens, rollout.max_response_tokens or max_prompt_tokens")
+        for role, other in external.items():
+            remedy = "rollout.max_response_tokens or max_prompt_tokens, or take another one"
+            check_lengths(other.config, self._step.longest_scored_row(), remedy, f"the {role} ({other.name_or_path})")
 
     def _text(self, rollout: Rollout) -> str:
         return self._tokenizer.decode(rollout.response_ids, skip_special_tokens=True)
