@@ -272,12 +272,18 @@ class Slow:
     exp, log = staticmethod(cmath.exp), staticmethod(cmath.log)
 
     @staticmethod
+    def distilled(case, aggregation):
+        """The rollouts that a distillation is a mean over."""
+        rows = case.batch.kept if aggregation == "all_rollouts" else case.batch.hinted & case.batch.kept
+        return int(rows.sum())
+
+    @staticmethod
     def shares(places, aggregation, rollouts):
         """Place -> weight in the mean over these places. In float32, as token_weights has them by contract."""
         lengths = {row: sum(i == row for i, _ in places) for row, _ in places}
         one, shares = np.float32(1), {}
         for i, t in places:
-            of_row = one / np.float32(lengths[i] if aggregation == "rollouts" else 1) / np.float32(rollouts)
+            of_row = one / np.float32(lengths[i] if "rollouts" in aggregation else 1) / np.float32(rollouts)
             shares[i, t] = float(one / np.float32(len(places)) if aggregation == "tokens" else of_row)
         return shares
 

@@ -13,7 +13,7 @@ def slow_mean(losses, mask, aggregation, rollouts):
     means = []
     for row, flags in zip(losses, mask, strict=True):
         kept = [x for x, m in zip(row, flags, strict=True) if m]
-        divisor = max(len(kept), 1) if aggregation == "rollouts" else 1
+        divisor = max(len(kept), 1) if "rollouts" in aggregation else 1
         means.append(sum(kept) / divisor)
     return sum(means) / rollouts
 

@@ -22,7 +22,10 @@ def batch(**fields):
     return Batch(MASK, torch.ones(4), zeros, correct_logprobs=zeros - 1.0, hinted=hinted).extended(**fields)
 
 
-@pytest.mark.parametrize(("aggregation", "first", "third"), [("tokens", 1 / 3, 1 / 3), ("rollouts", 1 / 6, 1 / 3)])
+@pytest.mark.parametrize(
+    ("aggregation", "first", "third"),
+    [("tokens", 1 / 3, 1 / 3), ("rollouts", 1 / 6, 1 / 3), ("all_rollouts", 1 / 8, 1 / 4)],
+)
 def test_the_mean_is_over_hinted_rows_the_empty_one_among_them(aggregation, first, third):
     targets = distillation_targets(batch(), aggregation)
     expected = [[first, first, 0.0], [0.0] * 3, [third, 0.0, 0.0], [0.0] * 3]
@@ -35,7 +38,7 @@ def test_the_mean_is_over_hinted_rows_the_empty_one_among_them(aggregation, firs
 def test_rows_that_left_are_in_no_mean(aggregation):
     kept = torch.tensor([True, True, False, False])
     targets = distillation_targets(batch(kept=kept), aggregation)
-    share = 1.0 if aggregation == "sums" else 0.5
+    share = {"sums": 1.0, "all_rollouts": 0.25}.get(aggregation, 0.5)
     torch.testing.assert_close(targets.weights, torch.tensor([[share, share, 0.0], *[[0.0] * 3] * 3]))
 
 

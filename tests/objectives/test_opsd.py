@@ -24,7 +24,7 @@ SWITCHES = [
 def slow_opsd(slow, method, case, aggregation):
     """Spec 2: D_beta(S, T), each id's share clipped; or (lp_T - lp_S)^2, each token's. A mean over hinted rows."""
     places = case.places(hinted=True)
-    rows = int((case.batch.hinted & case.batch.kept).sum())
+    rows = slow.distilled(case, aggregation)
 
     def free(at, student):
         if method.full_distribution:
@@ -59,7 +59,7 @@ def test_the_mean_is_over_hinted_rows_alone(random_case, measured, agree):
     for seed in range(5):
         case = random_case(seed, OPSD(top_k=3).needs)
         alone = (case.batch.hinted & case.batch.kept).nonzero()[:, 0]
-        for aggregation in AGGREGATIONS:
+        for aggregation in set(AGGREGATIONS) - {"all_rollouts"}:
             loss, gradient, logged = measured(OPSD(top_k=3), case, aggregation)
             assert not gradient[~case.batch.hinted].any()
             agree((loss, gradient[alone], logged), measured(OPSD(top_k=3), case.part(alone), aggregation))

@@ -27,7 +27,7 @@ SWITCHES = [
 def slow_opsd_ectr(slow, method, case, aggregation):
     """D_beta(S, q) g with q ~ p_c (p_c / max(p_w, e^floor))^a, g = KL / (KL + cw_tau), KL(p_c || p_w) or the other."""
     places = case.places(hinted=True)
-    rows = int((case.batch.hinted & case.batch.kept).sum())
+    rows = slow.distilled(case, aggregation)
     a = method.ectr_alpha
     least = 0.0 if method.log_w_floor is None else math.exp(method.log_w_floor)
 

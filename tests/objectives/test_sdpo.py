@@ -26,7 +26,7 @@ def slow_ratio(at, student, bound):
 def slow_sdpo(slow, method, case, aggregation):
     """Spec 3: D_alpha(S, T) min(rho, 2), rho detached; or sg(lp_S - lp_T) lp_S min(rho, 2). Over hinted rows."""
     places = case.places(hinted=True)
-    rows = int((case.batch.hinted & case.batch.kept).sum())
+    rows = slow.distilled(case, aggregation)
 
     def bare(at, student):
         if method.full_distribution:

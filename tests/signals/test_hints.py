@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill.objectives.batch import Needs, Support
-from selfdistill.signals.hints import REASONS, Assignment, Candidate, assign_hints, hint_metrics, without_unread
+from selfdistill.signals.hints import (
+    REASONS,
+    Assignment,
+    Candidate,
+    assign_hints,
+    group_metrics,
+    hint_metrics,
+    shuffled_feedback,
+    without_unread,
+)
 from selfdistill.study.run_settings import HintSettings
 from selfdistill.tasks.prompts import Hint
 
@@ -306,3 +315,102 @@ def test_metrics_know_every_reason_and_of_nothing_are_zero():
     empty = hint_metrics([])
     assert set(empty.values()) == {0}
     assert {f"hints/{reason}_share" for reason in REASONS} <= set(empty)
+
+
+# ------------------------------------------------------------------------------------------- feedback and successes
+
+
+def said_of(outcomes, **options):
+    """Groups whose wrong rollouts (and "!", a right one) have feedback; "x" a blank one."""
+    candidates = [
+        Candidate(float(o in "+!"), f"text {i}", "7", feedback={"-": f"said {i}", "!": "kept", "x": " \n"}.get(o, ""))
+        for i, o in enumerate(outcomes)
+    ]
+    needs = Needs(correct_hint=True)
+    return assign_hints(candidates, REFERENCE, HintSettings(**{"source": "self_rollout", **options}), needs, (0,))
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "options", "feedback", "reasons_"),
+    [
+        # wrong with a sibling, lone right, blank feedback
+        ("+-x", {"feedback": "always"}, [None, "said 1", None], ["lone_correct", None, None]),
+        ("+-x", {"feedback": "only_without_solution"}, [None] * 3, ["lone_correct", None, None]),
+        ("+-x", {}, [None] * 3, ["lone_correct", None, None]),
+        # no success at all
+        ("--x", {"feedback": "only_without_solution"}, ["said 0", "said 1", None], [None, None, "all_wrong"]),
+        ("--x", {}, [None] * 3, ["all_wrong"] * 3),
+        # no siblings wanted: feedback alone
+        ("+-x", {"source": "none", "feedback": "always"}, [None, "said 1", None], ["no_feedback", None, "no_feedback"]),
+        # a right rollout of which something is said
+        ("!--", {"feedback": "only_without_solution"}, ["kept", None, None], [None] * 3),
+        ("!+-", {"feedback": "always"}, ["kept", None, "said 2"], [None] * 3),
+    ],
+)
+def test_when_feedback_is_read(outcomes, options, feedback, reasons_):
+    found = said_of(outcomes, **options)
+    assert reasons(found) == reasons_
+    assert [None if a.correct is None else a.correct.feedback for a in found] == feedback
+    for i, a in enumerate(found):
+        others = {j for j, o in enumerate(outcomes) if o in "+!" and j != i}
+        lent = a.correct.solution if a.correct else None
+        assert (lent is not None) == (bool(others) and options.get("source") != "none")
+        assert lent is None or lent in {f"text {j}" for j in others}
+        assert (a.correct is None) == (a.reason is not None)
+
+
+def test_the_first_success_lends_to_all_and_reads_the_next_one():
+    found = assign("-++-+", HintSettings("self_rollout", sibling="first"), ONE_SIDED)
+    assert [correct_from(a) for a in found] == [1, 2, 1, 1, 1]
+
+
+def test_a_success_is_a_right_rollout_or_one_over_the_threshold():
+    scores = [None, 0.4, 0.5, 1.0, 0.0]
+    candidates = [Candidate(float(i == 0), f"text {i}", "7", score) for i, score in enumerate(scores)]
+    for threshold, lenders in ((1.0, {0, 3}), (0.5, {0, 2, 3}), (0.1, {0, 1, 2, 3})):
+        how = HintSettings("self_rollout", success_threshold=threshold)
+        drawn = set()
+        for seed in range(40):
+            found = assign_hints(candidates, REFERENCE, how, Needs(correct_hint=True), (seed,))
+            drawn |= {correct_from(a) for a in found}
+            assert all(correct_from(a) != i for i, a in enumerate(found))
+        assert drawn == lenders
+
+
+def test_a_success_with_nothing_to_show_lends_nothing():
+    candidates = [Candidate(1.0, " ", "7"), Candidate(0.0, "wrong", "6"), Candidate(1.0, "right", "7")]
+    found = assign_hints(candidates, REFERENCE, SELF, ONE_SIDED, (0,))
+    assert [a.correct and a.correct.solution for a in found] == ["right", "right", None]
+
+
+def test_shuffled_feedback_is_another_text_of_the_same_step():
+    feedback = ["a", "b", "", "a", "c", " "]
+    for seed in range(20):
+        found = shuffled_feedback(feedback, (seed,))
+        assert found == shuffled_feedback(feedback, (seed,))
+        assert [bool(text) for text in found] == [True, True, False, True, True, False]
+        assert all(new != old for new, old in zip(found, feedback, strict=True) if new)
+        assert set(found) <= {"a", "b", "c", ""}
+    assert len({tuple(shuffled_feedback(feedback, (seed,))) for seed in range(20)}) > 5
+    assert shuffled_feedback(["a", "a"], (0,)) == ["", ""]
+
+
+def test_metrics_count_solutions_feedback_and_groups():
+    how = HintSettings("self_rollout", feedback="only_without_solution")
+    groups = [
+        [Candidate(float(o == "+"), "t", "7", feedback="said" if o == "-" else " ") for o in outcomes]
+        for outcomes in ("+---", "----", "xxxx")
+    ]
+    assignments = [a for g in groups for a in assign_hints(g, REFERENCE, how, Needs(correct_hint=True), (0,))]
+    found = hint_metrics(assignments) | group_metrics(groups, how)
+    expected = {
+        "solution": 3,
+        "feedback_used": 4,
+        "feedback_available": 7,
+        "hinted": 7,
+        "lone_correct": 1,
+        "all_wrong": 4,
+    }
+    assert {name: found[f"hints/{name}_share"] * 12 for name in expected} == expected
+    assert found["hints/success_groups_share"] == 1 / 3
+    assert group_metrics(groups, SELF)["hints/feedback_available_share"] == 0

@@ -6,15 +6,18 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from selfdistill.errors import UserError
 from selfdistill.models.chat import encode_chat
 from selfdistill.models.tiny_model import build_tokenizer
 from selfdistill.objectives.batch import Support
 from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Assignment
-from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, score_contexts
+from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, fair_shares, score_contexts
 from selfdistill.study.run_settings import HintSettings
-from selfdistill.tasks.prompts import FRAMINGS, Hint, teacher_prompt
+from selfdistill.tasks.contexts import SECTIONS
+from selfdistill.tasks.prompts import FRAMINGS, Hint, student_prompt, teacher_prompt
+from selfdistill.tasks.schema import Problem
 
 PROBLEM = "Start with 3, then add 4. What is the result modulo 10?"
 
@@ -24,8 +27,9 @@ def hinted(correct, *wrong):
 
 
 def build(tokenizer, assignments, problems=None, lengths=None, limit=10**6, **options):
-    builder = ContextBuilder(tokenizer, HintSettings("self_rollout", **options), limit)
-    return builder.build(problems or [PROBLEM] * len(assignments), assignments, lengths or [0] * len(assignments))
+    builder = ContextBuilder(tokenizer, HintSettings(**{"source": "self_rollout", **options}), limit)
+    asked = [Problem(text, "", text, "", "", "", 0, "") for text in problems or [PROBLEM] * len(assignments)]
+    return builder.build(asked, assignments, lengths or [0] * len(assignments))
 
 
 # ---------------------------------------------------------------------------------------------------------- contexts
@@ -179,6 +183,64 @@ def test_a_hint_opens_and_closes_no_turn(spelt, normalizer, added):
 def test_the_template_alone(tokenizer, truncation):
     ids = ContextBuilder(tokenizer, HintSettings(truncation=truncation), 9).template_ids()
     assert ids == encode_chat(tokenizer, teacher_prompt("", Hint("", "")))
+
+
+def test_the_budget_cuts_the_bodies_of_parts_and_nothing_of_the_template(tokenizer):
+    """A solution loses its beginning, feedback its end; each has half, and what the other does not need."""
+    prompt = student_prompt(PROBLEM, training=True)
+    for budget, solution, feedback in (
+        (6, "123456", "987654"),
+        (12, "123456", "987654"),
+        (7, "12", "987654321"),
+        (1, "1", "9"),
+    ):
+        halves = budget // 2, budget - budget // 2
+        kept = [len(solution), len(feedback)]
+        if sum(kept) > budget:
+            short = min(kept) if min(kept) < halves[0] else halves[0]
+            kept = [short, budget - short]
+        hint = Hint(solution=solution, answer="no answer is shown", feedback=feedback)
+        options = {"template": "sections", "mode": "solution", "feedback": "always", "max_tokens": budget}
+        found = build(tokenizer, [hinted(hint)], **options)
+        shown = Hint(solution[len(solution) - kept[0] :], feedback=feedback[: kept[1]])
+        assert found.correct[0] == encode_chat(tokenizer, SECTIONS.prompt(prompt, PROBLEM, shown))
+        assert found.truncated_share == (sum(kept) < len(solution) + len(feedback))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "room"), [([3, 9, 5], 12), ([3, 9], 100), ([4, 4, 4], 10), ([7], 3), ([], 5), ([2, 8], 0)]
+)
+def test_fair_shares(lengths, room):
+    """Equivalent to handing out one token at a time, to each that wants one more."""
+    shares, left = [0] * len(lengths), room
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    while left and shares != lengths:
+        for i in reversed(order):
+            if left and shares[i] < lengths[i]:
+                shares[i], left = shares[i] + 1, left - 1
+    found = fair_shares(lengths, room)
+    assert sorted(found) == sorted(shares)
+    assert sum(found) == min(room, sum(lengths))
+    assert all(share <= length for share, length in zip(found, lengths, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"feedback": "always"}, Hint("", "", "")),
+        ({"feedback": "always", "mode": "solution"}, Hint("", None, "")),
+        ({"source": "none", "feedback": "always"}, Hint(feedback="")),
+    ],
+)
+def test_the_template_alone_has_every_section_that_may_be_there(tokenizer, options, parts):
+    builder = ContextBuilder(
+        tokenizer, HintSettings(**{"source": "self_rollout", "template": "sections", **options}), 9
+    )
+    assert builder.template_ids() == encode_chat(
+        tokenizer, SECTIONS.prompt(student_prompt("", training=True), "", parts)
+    )
+    with pytest.raises(UserError, match=r"template reference: has no section for feedback"):
+        ContextBuilder(tokenizer, HintSettings("self_rollout", feedback="always"), 9)
 
 
 # ------------------------------------------------------------------------------------------- truncation from the left

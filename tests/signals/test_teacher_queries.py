@@ -10,6 +10,7 @@ from selfdistill.signals.teacher_queries import Use, distinct_queries, plain_tok
 from selfdistill.signals.teacher_scores import ContextBuilder, score_contexts
 from selfdistill.study.run_settings import HintSettings
 from selfdistill.tasks.prompts import Hint
+from selfdistill.tasks.schema import Problem
 
 
 def test_equal_pairs_are_one_and_every_use_finds_its_own():
@@ -70,7 +71,8 @@ def test_scores_of_distinct_queries_are_those_of_the_plain_scheme(model, tokeniz
     for number in range(3):
         size = rng.randint(2, 8)
         group = random_group(rng, size, rng.randint(0, size), text=30)
-        problem = f"Start with {rng.randrange(10)}, then add {number}. What is the result modulo 10?"
+        text = f"Start with {rng.randrange(10)}, then add {number}. What is the result modulo 10?"
+        problem = Problem(str(number), "", text, "", "", "", 0, "")
         found = assign_hints(group, Hint("1", "1"), settings, needs, (seed, number))
         problems += [problem] * size
         assignments += found

@@ -252,6 +252,18 @@ def test_the_readme_lists_the_layers_in_their_order():
     assert listed == [".".join(layer.path(names)) for layer in LAYERS]
 
 
+def test_an_edited_template_of_ones_own_is_another_run(tmp_path):
+    (path := tmp_path / "own.yaml").write_text("body: '{prompt}'")
+    own, hashes = f"overrides: {{all: {{hints: {{template: '{path}'}}}}}}", set()
+    for text in ("body: '{prompt}'", "body: '{prompt} '"):
+        path.write_text(text)
+        hashes.add(resolved(own)["hint_template_sha256"])
+    assert len(hashes) == 2
+    assert "hint_template_sha256" not in resolved()
+    path.unlink()
+    assert "own.yaml: no such file; expected reference, sections or a YAML file" in refusal(own)
+
+
 def test_settings_of_a_grader_reach_evaluation_and_run_and_change_nothing_where_there_are_none():
     grading = "tasks: {arithmetic: {grader: code, grading: {feedback: case, memory_mb: 256, allow_unisolated: true}}}"
     expected = {"feedback": "case", "memory_mb": 256, "allow_unisolated": True}

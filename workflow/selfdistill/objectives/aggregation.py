@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-AGGREGATIONS = ("tokens", "rollouts", "sums")
+AGGREGATIONS = ("tokens", "rollouts", "sums", "all_rollouts")
 
 
 def token_weights(mask: Tensor, aggregation: str, rollouts: int) -> Tensor:
@@ -13,8 +13,9 @@ def token_weights(mask: Tensor, aggregation: str, rollouts: int) -> Tensor:
         aggregation: "tokens" weighs all tokens alike (corrected preset); "rollouts" takes the mean inside each
             rollout, then over rollouts (RLCSD paper Eq. 15; also what the released code's per-micro-batch means
             amount to with one row a micro-batch, docs/departures.md D8); "sums" takes the sum over each rollout's
-            tokens, then the mean over rollouts, as a printed sum over t without divisor says.
-        rollouts: rollouts in the global batch, the divisor of "rollouts" and "sums"; a rollout without tokens on this
+            tokens, then the mean over rollouts, as a printed sum over t without divisor says; "all_rollouts" is
+            "rollouts", where a method that distils some rollouts counts the others among them (distillation_targets).
+        rollouts: rollouts in the global batch, the divisor of all but "tokens"; a rollout without tokens on this
             path contributes zero but is counted.
 
     Returns:
@@ -23,7 +24,7 @@ def token_weights(mask: Tensor, aggregation: str, rollouts: int) -> Tensor:
     ones = mask.float()
     if aggregation == "tokens":
         return ones / ones.sum().clamp(min=1)
-    if aggregation == "rollouts":
+    if aggregation in ("rollouts", "all_rollouts"):
         return ones / ones.sum(dim=1, keepdim=True).clamp(min=1) / max(rollouts, 1)
     if aggregation == "sums":
         return ones / max(rollouts, 1)

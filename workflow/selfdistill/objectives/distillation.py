@@ -12,11 +12,13 @@ from selfdistill.objectives.policy_gradient import log_ratio
 def distillation_targets(batch: Batch, aggregation: str) -> Targets:
     """Weights of a mean over the tokens of hinted rows: the others have nothing to learn from.
 
-    The advantages, which no pure distillation reads, are zero.
+    With "all_rollouts" they count all the same, as rows whose loss is zero: the fewer rows are hinted, the smaller is
+    the step (arXiv 2601.20802, as released). The advantages, which no pure distillation reads, are zero.
     """
     mask = batch.hinted_mask
     present = batch.hinted if batch.kept is None else batch.hinted & batch.kept
-    weights = token_weights(mask, aggregation, int(present.sum()))
+    counted = batch.rollouts if aggregation == "all_rollouts" else int(present.sum())
+    weights = token_weights(mask, aggregation, counted)
     return Targets(torch.zeros_like(weights), weights, {}, distilled=present)
 
 

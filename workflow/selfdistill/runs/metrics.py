@@ -86,6 +86,15 @@ METRICS = (
     ),
     # Hints.
     Metric("hints/hinted_share", "share", "Share of rollouts whose teacher reads a hint.", _HINTED),
+    Metric("hints/solution_share", "share", "Share of rollouts whose teacher reads a solution.", _HINTED),
+    Metric("hints/feedback_used_share", "share", "Share of rollouts whose teacher reads feedback.", _HINTED),
+    Metric(
+        "hints/feedback_available_share",
+        "share",
+        "Share of rollouts of which the grader said something; 0 where `hints.feedback` is never.",
+        _HINTED,
+    ),
+    Metric("hints/success_groups_share", "share", "Share of groups with a response that may be shown.", _HINTED),
     Metric("hints/dropped_share", "share", "Share of rollouts that leave the batch for want of a hint.", _HINTED),
     Metric("hints/wrong_mean", "hints", "Mean number of wrong hints of a hinted rollout.", _HINTED),
     Metric(
@@ -119,6 +128,12 @@ METRICS = (
         "hints/lone_wrong_share",
         "share",
         "Share of rollouts without hints because they are the only usable wrong one of their group.",
+        _HINTED,
+    ),
+    Metric(
+        "hints/no_feedback_share",
+        "share",
+        "Share of rollouts without hints because nothing was said of them, and nothing else is to be read.",
         _HINTED,
     ),
     Metric(

@@ -46,8 +46,13 @@ SCHEMA = pa.schema(
         "wrong_answers": pa.list_(pa.string()),
     }
 )
-#: Columns of graders that know more than right and wrong; where nothing was said by them a file lacks them.
-OPTIONAL = (pa.field("score", pa.float32()), pa.field("feedback", pa.string()))
+#: Columns of graders that know more than right and wrong, and what the teacher read of their feedback; a file lacks
+#: them where nothing was said.
+OPTIONAL = (
+    pa.field("score", pa.float32()),
+    pa.field("feedback", pa.string()),
+    pa.field("correct_feedback", pa.string()),
+)
 
 #: Columns that may have no value in a row, columns with as many entries a row as it has tokens, and finite numbers.
 _NULLABLE = ("advantages_after", "divergences", "marked")

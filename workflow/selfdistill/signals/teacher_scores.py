@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from selfdistill.models.chat import DEFAULT, ChatSettings, control_tokens, encode_chat, turn_marks
+from selfdistill.models.chat import DEFAULT, ChatSettings, control_tokens, encode_messages, turn_marks
 from selfdistill.models.tokenizer_check import encoded
 from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.scores import Scorer, Scores
 from selfdistill.signals.hints import Assignment, HintSettings
 from selfdistill.signals.teacher_queries import Use, distinct_queries, plain_tokens
-from selfdistill.tasks.prompts import Hint, teacher_prompt
+from selfdistill.tasks.contexts import Hint
+from selfdistill.tasks.prompts import context_template, student_messages
+from selfdistill.tasks.schema import Problem
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,10 @@ class TeacherScores:
         return {each.name: getattr(self, each.name) for each in fields(self) if not each.name.startswith("tokens_")}
 
 
+#: Nothing is asked: a problem whose prompt is the template's own words.
+_NO_PROBLEM = Problem("", "", "", "", "", "", 0, "")
+
+
 class ContextBuilder:
     """Makes teacher prompts. One hint serves many rollouts: texts are encoded once a problem and hint."""
 
@@ -136,18 +142,22 @@ class ContextBuilder:
         controls = {**control_tokens(tokenizer), **turn_marks(tokenizer, chat)}
         self._chat, self._spellings = chat, _spellings(controls.values())
         self._controls = controls.keys() - {tokenizer.unk_token_id}
+        names = settings.template, settings.framing
+        self._template, self._of_own = (context_template(*names, own_prompts=own) for own in (False, True))
+        for part in self._possible.parts:
+            self._template.check(part)
 
     def build(
-        self, problems: Sequence[str], assignments: Sequence[Assignment], response_lengths: Sequence[int]
+        self, problems: Sequence[Problem], assignments: Sequence[Assignment], response_lengths: Sequence[int]
     ) -> TeacherContexts:
-        """Contexts of rollouts (problem text, assignment and tokens of the response, row by row)."""
+        """Contexts of rollouts (problem, assignment and tokens of the response, row by row)."""
         known: dict[tuple[str, Hint], tuple[list[int], bool]] = {}
         truncated: list[bool] = []
 
-        def context(problem: str, hint: Hint, response_length: int) -> list[int]:
-            if (problem, hint) not in known:
-                known[problem, hint] = self._encode(problem, hint)
-            ids, cut = known[problem, hint]
+        def context(problem: Problem, hint: Hint, response_length: int) -> list[int]:
+            if (problem.id, hint) not in known:
+                known[problem.id, hint] = self._encode(problem, hint)
+            ids, cut = known[problem.id, hint]
             if self._settings.truncation == "left":
                 room = max(self._max_sequence_tokens - response_length, 1)
                 ids, cut = ids[-room:], len(ids) > room
@@ -161,38 +171,49 @@ class ContextBuilder:
 
     def shown(self, hint: Hint) -> Hint:
         """What a teacher reads of a hint, where the prompt as a whole is not cut."""
-        within, _ = self._within_budget(hint)
-        return Hint("", within.answer) if self._settings.mode == "answer_only" else within
+        return self._within_budget(hint)[0]
 
     def template_ids(self) -> list[int]:
-        """The context of an empty problem and hint: what the template alone takes."""
-        return self._encode("", Hint("", ""))[0]
+        """The context of an empty problem and hint: what the template alone takes, at most."""
+        return self._encode(_NO_PROBLEM, self._possible)[0]
 
-    def _encode(self, problem: str, hint: Hint) -> tuple[list[int], bool]:
+    @property
+    def _possible(self) -> Hint:
+        """Every part that a hint of these settings may have, and no text in it."""
+        feedback = None if self._settings.feedback == "never" else ""
+        if self._settings.source == "none" and feedback is not None:
+            return Hint(feedback=feedback)
+        return Hint("", "", feedback=feedback).shown(self._settings.mode)
+
+    def _encode(self, problem: Problem, hint: Hint) -> tuple[list[int], bool]:
         shown, cut = self._within_budget(hint)
-        text = teacher_prompt(problem, shown, mode=self._settings.mode, framing=self._settings.framing)
-        return encode_chat(self._tokenizer, text, self._chat), cut
+        asked = student_messages(problem, training=True)
+        template = self._of_own if problem.messages else self._template
+        messages = template.messages(asked, problem.problem, shown)
+        return encode_messages(self._tokenizer, messages, self._chat), cut
 
     def _within_budget(self, hint: Hint) -> tuple[Hint, bool]:
-        """The hint in at most max_tokens, answer included, and whether that cost it anything that would be shown.
+        """What is shown of a hint in at most max_tokens, answer included, and whether that cost it anything.
 
-        An overlong answer (a wrong one may be a whole rollout) loses its end. Then a solution loses its beginning: its
-        end leads to the answer.
+        An overlong answer (a wrong one may be a whole rollout) loses its end. The other parts share what it leaves:
+        each has an equal share, and what others do not need. A solution loses its beginning, for its end leads to the
+        answer; feedback and critique lose their end.
         """
-        solution, answer = self._plain(hint.solution), self._plain(hint.answer)
+        parts = {name: self._plain(text) for name, text in hint.shown(self._settings.mode).parts.items()}
         if self._settings.truncation == "left":
-            return Hint(solution, answer), False
-        budget = self._settings.max_tokens
-        ends = self._token_ends(answer)
-        cut = len(ends) > budget
-        if cut:
-            answer = answer[: ends[budget - 1]]
-        if self._settings.mode == "answer_only":
-            return Hint("", answer), cut
-        surplus = len(self._token_ends(solution)) - max(budget - len(ends), 0)
-        if surplus > 0:
-            solution, cut = solution[self._token_ends(solution)[surplus - 1] :], True
-        return Hint(solution, answer), cut
+            return Hint(**parts), False
+        ends = {name: self._token_ends(text) for name, text in parts.items()}
+        budget, cut = self._settings.max_tokens, False
+        shares = {"answer": min(len(ends.get("answer", ())), budget)}
+        others = [name for name in parts if name != "answer"]
+        shares |= dict(zip(others, fair_shares([len(ends[n]) for n in others], budget - shares["answer"]), strict=True))
+        for name, text in parts.items():
+            surplus = len(ends[name]) - shares[name]
+            if surplus > 0:
+                cut = True
+                last = ends[name][shares[name] - 1] if shares[name] else 0
+                parts[name] = text[ends[name][surplus - 1] :] if name == "solution" else text[:last]
+        return Hint(**parts), cut
 
     def _plain(self, text: str) -> str:
         """Without the spelling of control tokens, which the chat template would take for its own."""
@@ -215,6 +236,16 @@ class ContextBuilder:
 
     def _token_ends(self, text: str) -> list[int]:
         return [end for _, end in encoded(self._tokenizer, text, offsets=True).offset_mapping]
+
+
+def fair_shares(lengths: Sequence[int], room: int) -> list[int]:
+    """Return how many tokens each of some parts keeps, all together in the room: short ones all of theirs."""
+    shares, left = [0] * len(lengths), room
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    for place, i in enumerate(order):
+        shares[i] = min(lengths[i], left // (len(order) - place))
+        left -= shares[i]
+    return shares
 
 
 def _spellings(controls: Iterable[str]) -> re.Pattern[str] | None:

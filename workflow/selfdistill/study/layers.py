@@ -1,10 +1,12 @@
 """How the settings of a run are resolved: the layers of the configuration that say something of it, in their order."""
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from selfdistill.errors import UserError, shown
+from selfdistill.files import known_sha256
 from selfdistill.methods.catalogue import shipped
 from selfdistill.methods.setting import from_mapping, without_added
 from selfdistill.schemas import KeyPath, canonical, nearest, schema
@@ -18,8 +20,8 @@ from selfdistill.study.models import BaseModels
 from selfdistill.study.objective_keys import ObjectiveKeys
 from selfdistill.study.own_prompts import resolved_prompt
 from selfdistill.study.own_source import source_sha256
+from selfdistill.study.run_settings import TEMPLATES, TeacherSettings
 from selfdistill.study.run_settings import RunSettings as Settings
-from selfdistill.study.run_settings import TeacherSettings
 
 #: Keys of a run's `verl` section that are about the machine: no part of its settings, so a change retrains nothing.
 _MACHINE = ("nodes", "gpus_per_node")
@@ -104,6 +106,7 @@ class RunSettings:
             "grader": entry["grader"],
             **({"grading": dict(entry["grading"])} if "grading" in entry else {}),
             **resolved_prompt(entry),
+            **_own_template(settings["hints"], where),
             "benchmarks": list(entry["benchmarks"]),
             **settings,
         }
@@ -157,6 +160,17 @@ class RunSettings:
     def _values(self, at: KeyPath) -> dict[str, Any]:
         """What stands in one layer. A method's entry is a layer but for its `implementation`."""
         return {key: value for key, value in (value_at(self._config, at) or {}).items() if key != "implementation"}
+
+
+def _own_template(hints: Mapping[str, Any], where: str) -> dict[str, str]:
+    """The digest of a template of one's own, so that an edit retrains its runs. Raises UserError without a file."""
+    path = hints.get("template", TEMPLATES[0])
+    if path in TEMPLATES:
+        return {}
+    if not os.path.isfile(path):
+        known = ", ".join(TEMPLATES)
+        raise UserError(f"{where}: hints.template: {path}: no such file; expected {known} or a YAML file")
+    return {"hint_template_sha256": known_sha256(path)}
 
 
 def _machine(settings: Mapping[str, Any]) -> dict[str, int]:

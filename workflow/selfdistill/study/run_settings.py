@@ -19,6 +19,11 @@ CLOCKS = ("training_steps", "optimizer_steps")
 SOURCES = ("none", "self_rollout", "gt_cot")
 TRUNCATIONS = ("hint_body", "left")
 DEVIATIONS = ("sample", "population", "none")
+HINT_MODES = ("solution_answer", "answer_only", "solution")
+#: Templates of teachers' prompts by name; another name is a file of the user's own.
+TEMPLATES = ("reference", "sections")
+FEEDBACK = ("never", "only_without_solution", "always")
+THINKING = ("keep", "remove_closed", "remove")
 _WORD = r"""^(\+{0,2}|~)[A-Za-z_]\w*(\.\w+)*=[^\s"'\\]*$(?!\n)"""
 
 
@@ -165,8 +170,9 @@ class UpdateSettings(Settings):
     aggregation: str = setting(
         "tokens",
         "Mean of the loss over all tokens of the batch, or within rollouts first, then over rollouts (D8); `sums`: the "
-        "sum over a rollout's tokens, then the mean over rollouts.",
-        choices=("tokens", "rollouts", "sums"),
+        "sum over a rollout's tokens, then the mean over rollouts. A distillation's rollouts are the hinted ones; with "
+        "`all_rollouts`, otherwise as `rollouts`, unhinted ones count too.",
+        choices=("tokens", "rollouts", "sums", "all_rollouts"),
     )
     kl_coef: float = setting(0.0, "Weight of the k3 KL to the initial model; 0 is off.", minimum=0)
 
@@ -205,7 +211,7 @@ class TeacherSettings(Settings):
 
     kind: str = setting("none", "Whose weights the teacher has; see below.", choices=KINDS)
     sync_interval: int = setting(10, "Between snapshots.", unit="ticks", minimum=1)
-    ema_decay: float = setting(0.95, "Of the moving average.", minimum=0, below=1)
+    ema_decay: float = setting(0.95, "Of the moving average; 1 is frozen.", minimum=0, maximum=1)
     student_share: float = setting(0.05, "Of the student's logits in the trust region's.", minimum=0, maximum=1)
     clock: str = setting("training_steps", "What ticks, for snapshots and the moving average (D4).", choices=CLOCKS)
     model: str = setting(
@@ -245,7 +251,7 @@ class HintSettings(Settings):
     source: str = setting(
         "none", "Correct hint: a correct response of the same group, or the dataset's solution.", choices=SOURCES
     )
-    mode: str = setting("solution_answer", "What a hint shows.", choices=("solution_answer", "answer_only"))
+    mode: str = setting("solution_answer", "What of a hint is shown, beside feedback.", choices=HINT_MODES)
     framing: str = setting("neutral", "The template's framing sentence.", choices=("neutral", "verbose", "terse"))
     k_max: int = setting(
         4, "Most wrong hints of a rollout; methods that compare distributions read one.", unit="hints", minimum=1
@@ -268,6 +274,47 @@ class HintSettings(Settings):
         choices=("keep", "drop"),
     )
     allow_self: bool = setting(False, "A rollout may be its own hint (ablation).")
+    template: str = setting(
+        "reference",
+        "Words around a hint: `reference` is a reference solution between marks, `sections` SDPO's headings behind the "
+        "student's own prompt; or a YAML file with `body` and a section a part (docs/methods.md, Contexts).",
+        pattern=("reference, sections, or the path of a .yaml file", r"^(reference|sections|.+\.ya?ml)$(?!\n)"),
+        added=True,
+    )
+    feedback: str = setting(
+        "never",
+        "When the teacher reads what the grader said of the rollout: never, where there is no solution to show, or "
+        "always; blank feedback is none.",
+        choices=FEEDBACK,
+        added=True,
+    )
+    shuffle_feedback: bool = setting(
+        False,
+        "Feedback is another rollout's of the same step, of another text: a negative control.",
+        added=True,
+    )
+    sibling: str = setting(
+        "keyed",
+        "Which response of the group is the correct hint: one drawn for each rollout by the run's seed, or the first "
+        "one in the batch's order.",
+        choices=("keyed", "first"),
+        added=True,
+    )
+    success_threshold: float = setting(
+        1.0,
+        "A response whose score is as high may be shown as correct too; scores are 1 for right answers, and between 0 "
+        "and 1 only where a grader knows of halves.",
+        above=0,
+        maximum=1,
+        added=True,
+    )
+    thinking: str = setting(
+        "keep",
+        "Thinking in a response that is shown: kept, taken out where it is closed (as SDPO was released), or also "
+        "where a `<think>` or `</think>` stands alone.",
+        choices=THINKING,
+        added=True,
+    )
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class TrainingSettings(RunSettings):
     @property
     def needs_solutions(self) -> bool:
         """Whether every training problem must have a solution to show."""
-        return self.hints.source == "gt_cot" and self.hints.mode == "solution_answer"
+        return self.hints.source == "gt_cot" and self.hints.mode != "answer_only"
 
     @property
     def needs_initial(self) -> bool:

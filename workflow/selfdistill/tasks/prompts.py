@@ -6,8 +6,9 @@ template byte for byte, "correct final answer" label included: only the solution
 template and style cancel in the contrast of the two.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from selfdistill.tasks.contexts import SECTIONS, ContextTemplate, Hint, Message, read_template
 
 if TYPE_CHECKING:
     from selfdistill.tasks.schema import Problem
@@ -24,30 +25,9 @@ FRAMINGS = {
     "verbose": "Here is a reference solution by an eminent expert, whose thorough and elegant style you should adopt.",
     "terse": "Here is a reference solution. It uses as little prose as possible.",
 }
-HINT_MODES = ("solution_answer", "answer_only")
 
 #: Text pieces that a word-level tokenizer should keep whole.
 PHRASES = [PROBLEM_PREFIX, INSTRUCTION, _BEGIN, _END, _ANSWER_LABEL, _UNDERSTAND, *FRAMINGS.values(), "\n\n", "\n"]
-
-
-class Message(NamedTuple):
-    """One turn of a chat: its role (system, user or assistant) and its text."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True)
-class Hint:
-    """Privileged text of a teacher: a solution and its final answer, right or wrong."""
-
-    solution: str
-    answer: str
-
-
-def student_messages(problem: "Problem", *, training: bool) -> list[Message]:
-    """The chat that a student reads: the problem's own as it stands, or else one message (`student_prompt`)."""
-    return list(problem.messages) or [Message("user", student_prompt(problem.problem, training=training))]
 
 
 def student_prompt(problem: str, *, training: bool) -> str:
@@ -59,12 +39,55 @@ def student_prompt(problem: str, *, training: bool) -> str:
     return text if text.endswith(INSTRUCTION) else f"{text}\n\n{INSTRUCTION}"
 
 
+def student_messages(problem: "Problem", *, training: bool) -> list[Message]:
+    """The chat that a student reads: the problem's own as it stands, or else one message (`student_prompt`)."""
+    return list(problem.messages) or [Message("user", student_prompt(problem.problem, training=training))]
+
+
+def context_template(name: str, framing: str = "neutral", *, own_prompts: bool = False) -> ContextTemplate:
+    """The template of teachers' prompts that a run names as `hints.template`.
+
+    Args:
+        name: "reference", "sections", or a file of one's own.
+        framing: of "reference": a key of FRAMINGS.
+        own_prompts: of "reference": whether problems have chats of their own, which say how to answer.
+
+    Raises:
+        UserError: as `read_template`.
+    """
+    if name == "reference":
+        return (_REFERENCE_OF_OWN if own_prompts else _REFERENCE)[framing]
+    return SECTIONS if name == "sections" else read_template(name)
+
+
 def teacher_prompt(problem: str, hint: Hint, *, mode: str = "solution_answer", framing: str = "neutral") -> str:
-    """The user message for a hinted teacher: problem, framing, hint between markers, request, instruction."""
-    if mode not in HINT_MODES:
-        raise ValueError(f"hint mode {mode!r} is not one of {', '.join(HINT_MODES)}")
-    label = _ANSWER_LABEL + hint.answer
-    privileged = f"{hint.solution}\n\n{label}" if mode == "solution_answer" else label
-    return "\n".join(
-        [PROBLEM_PREFIX + problem.rstrip(), FRAMINGS[framing], _BEGIN, privileged, _END, "", _UNDERSTAND, INSTRUCTION]
+    """The user message of the template "reference": problem, framing, hint between markers, request, instruction."""
+    return _REFERENCE[framing].prompt("", problem, hint.shown(mode))
+
+
+def _reference(asked: str, framing: str, *instruction: str) -> ContextTemplate:
+    return ContextTemplate(
+        "\n".join([asked, framing, _BEGIN, "{solution}{answer}", _END, "", _UNDERSTAND, *instruction]),
+        {"solution": "{solution}\n\n", "answer": _ANSWER_LABEL + "{answer}"},
+        "template reference",
     )
+
+
+_INSTRUCTION = INSTRUCTION.replace("{", "{{").replace("}", "}}")
+_REFERENCE = {
+    name: _reference(PROBLEM_PREFIX + "{problem}", sentence, _INSTRUCTION) for name, sentence in FRAMINGS.items()
+}
+_REFERENCE_OF_OWN = {name: _reference("{prompt}", sentence) for name, sentence in FRAMINGS.items()}
+
+__all__ = [
+    "FRAMINGS",
+    "INSTRUCTION",
+    "PHRASES",
+    "PROBLEM_PREFIX",
+    "Hint",
+    "Message",
+    "context_template",
+    "student_messages",
+    "student_prompt",
+    "teacher_prompt",
+]

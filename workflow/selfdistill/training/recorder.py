@@ -12,8 +12,8 @@ from selfdistill.objectives.batch import Batch, Student, Targets, TokenLoss
 from selfdistill.objectives.methods import Method
 from selfdistill.randomness import generator
 from selfdistill.scoring.scores import Scorer, Sequences
+from selfdistill.tasks.contexts import Hint
 from selfdistill.tasks.messages import as_text
-from selfdistill.tasks.prompts import Hint
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.token_texts import token_texts
 from selfdistill.training.update import read_by_loss
@@ -59,10 +59,11 @@ def rollout_facts(
         "reward": reward,
         "tokens": token_texts(tokenizer, response),
         "token_ids": list(response),
-        "correct_solution": right.solution,
-        "correct_answer": right.answer,
-        "wrong_solutions": [hint.solution for hint in wrong],
-        "wrong_answers": [hint.answer for hint in wrong],
+        "correct_solution": right.solution or "",
+        "correct_answer": right.answer or "",
+        **({"correct_feedback": right.feedback} if right.feedback is not None else {}),
+        "wrong_solutions": [hint.solution or "" for hint in wrong],
+        "wrong_answers": [hint.answer or "" for hint in wrong],
     }
 
 

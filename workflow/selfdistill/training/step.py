@@ -23,7 +23,15 @@ from selfdistill.runs.metrics import NONFINITE, SKIPPED
 from selfdistill.scoring.query import Query
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.guards import over_uniform, teacher_guards
-from selfdistill.signals.hints import Assignment, Candidate, assign_hints, hint_metrics, without_unread
+from selfdistill.signals.hints import (
+    Assignment,
+    Candidate,
+    assign_hints,
+    group_metrics,
+    hint_metrics,
+    shuffled_feedback,
+    without_unread,
+)
 from selfdistill.signals.teacher_scores import (
     ContextBuilder,
     TeacherContexts,
@@ -33,8 +41,10 @@ from selfdistill.signals.teacher_scores import (
 )
 from selfdistill.study.run_settings import EXTERNAL, NO_REFERENCE
 from selfdistill.study.training_settings import TrainingSettings
-from selfdistill.tasks.prompts import Hint, student_prompt
+from selfdistill.tasks.contexts import Hint
+from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem
+from selfdistill.tasks.thinking import without_thinking
 from selfdistill.training.engine import Engine
 from selfdistill.training.recorder import chosen_rows, rollout_facts, token_facts
 from selfdistill.training.update import update_metrics
@@ -133,10 +143,12 @@ class TrainingStep:
             if self.method.needs.plain:
                 assignments, contexts = [Assignment()] * len(read), plain_contexts(rollouts.prompts)
             else:
-                assignments = self._hints(rollouts, rewards, number)
-                contexts = self.contexts.build([p.problem for p in rollouts.problems], assignments, rollouts.lengths)
+                groups = self._candidates(rollouts, rewards, number)
+                assignments = self._hints(rollouts, groups, number)
+                contexts = self.contexts.build(rollouts.problems, assignments, rollouts.lengths)
                 assignments = without_unread(assignments, read)
-                metrics |= hint_metrics(assignments) | {"hints/truncated_share": contexts.truncated_share}
+                metrics |= group_metrics(groups, self.settings.hints) | hint_metrics(assignments)
+                metrics["hints/truncated_share"] = contexts.truncated_share
                 batch = batch.extended(kept=torch.tensor([a.kept for a in assignments], device=engine.device))
             contexts = replace(contexts, read=read)
             if self.settings.records.due(number):
@@ -172,12 +184,25 @@ class TrainingStep:
         weights = None if threshold is None else importance_weights(scores.logprobs, sampled, threshold)
         return batch.extended(old_logprobs=scores.logprobs, importance=weights), measured
 
-    def _hints(self, rollouts: StepRollouts, rewards: Tensor, number: int) -> list[Assignment]:
-        size, assignments = self.settings.rollout.group_size, []
-        for prompt in range(len(rollouts.responses) // size):
-            rows = range(prompt * size, (prompt + 1) * size)
-            group = [Candidate(float(rewards[i]), rollouts.texts[i], rollouts.answers[i]) for i in rows]
-            problem = rollouts.problems[rows[0]]
+    def _candidates(self, rollouts: StepRollouts, rewards: Tensor, number: int) -> list[list[Candidate]]:
+        """What the rollouts of each group may lend to one another, and what was said of each."""
+        settings, count = self.settings, len(rollouts.responses)
+        scores = [None] * count if rollouts.scores is None else list(rollouts.scores)
+        feedback = [""] * count if rollouts.feedback is None else list(rollouts.feedback)
+        if settings.reward.shuffle:  # a permuted reward is all that is known of a rollout
+            scores = [None] * count
+        if settings.hints.shuffle_feedback:
+            feedback = shuffled_feedback(feedback, (settings.seed, number))
+        texts = [without_thinking(text, settings.hints.thinking) for text in rollouts.texts]
+        columns = ([float(reward) for reward in rewards], texts, rollouts.answers, scores, feedback)
+        rows = [Candidate(*row) for row in zip(*columns, strict=True)]
+        size = settings.rollout.group_size
+        return [rows[begin : begin + size] for begin in range(0, count, size)]
+
+    def _hints(self, rollouts: StepRollouts, groups: Sequence[Sequence[Candidate]], number: int) -> list[Assignment]:
+        assignments: list[Assignment] = []
+        for prompt, group in enumerate(groups):
+            problem = rollouts.problems[len(assignments)]
             reference = Hint(problem.solution, problem.answer)
             key = (self.settings.seed, number, prompt)
             assignments += assign_hints(group, reference, self.settings.hints, self.method.needs, key)
@@ -312,10 +337,16 @@ class TrainingStep:
 
     def _check_method(self) -> None:
         needs, settings = self.method.needs, self.settings
-        if needs.correct_hint and (settings.hints.source == "none" or settings.teacher.kind == "none"):
+        nothing_read = settings.hints.source == "none" and settings.hints.feedback == "never"
+        if needs.correct_hint and (nothing_read or settings.teacher.kind == "none"):
             raise UserError(
-                f"method {settings.implementation} needs a hinted teacher: set hints.source and teacher.kind "
-                f"(they are {settings.hints.source!r} and {settings.teacher.kind!r})"
+                f"method {settings.implementation} needs a hinted teacher: set hints.source (or hints.feedback) and "
+                f"teacher.kind (they are {settings.hints.source!r} and {settings.teacher.kind!r})"
+            )
+        if needs.wrong_hints and settings.hints.feedback != "never":
+            raise UserError(
+                f"method {settings.implementation} contrasts right and wrong hints, which must not differ by feedback: "
+                f"set hints.feedback to never (it is {settings.hints.feedback!r})"
             )
         if needs.plain and settings.teacher.kind == "none":
             raise UserError(

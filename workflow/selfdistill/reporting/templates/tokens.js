@@ -63,7 +63,8 @@
       (r.marked ? `; ${r.marked.size} tokens marked` : "") + ".";
     const feedback = r.feedback ? `\n\nFeedback: ${r.feedback}` : "";
     $("problem").textContent = shown(`${r.problem}\n\nAnswer: ${r.answer}${feedback}`);
-    const hint = ([solution, answer]) => shown((solution ? `${solution}\n\n` : "") + `The correct final answer is: ${answer}`);
+    const hint = ([solution, answer, feedback]) => shown(
+      [solution, answer && `The correct final answer is: ${answer}`, feedback && `Feedback: ${feedback}`].filter(Boolean).join("\n\n"));
     $("hint").textContent = hint(r.hint);
     $("wrong").textContent = r.wrongHints.map((each, k) => `--- ${k + 1} of ${r.wrongHints.length} ---\n${hint(each)}`).join("\n\n");
     $("wrong-hints").hidden = !r.wrongHints.length;

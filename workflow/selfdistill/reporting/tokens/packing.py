@@ -77,7 +77,9 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str]:
 
 def _hints(row: Mapping[str, Any]) -> dict[str, list]:
     return {
-        "hint": [_shortened(row["correct_solution"]), _shortened(row["correct_answer"])],
+        "hint": [
+            _shortened(row.get(name) or "") for name in ("correct_solution", "correct_answer", "correct_feedback")
+        ],
         "wrongHints": [
             [_shortened(solution), _shortened(answer)]
             for solution, answer in zip(row["wrong_solutions"], row["wrong_answers"], strict=True)
