@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,10 +13,10 @@ from selfdistill.evaluation import evaluate as module
 from selfdistill.evaluation.draws import SCHEMA, read_draws
 from selfdistill.evaluation.evaluate import evaluate_run
 from selfdistill.models.chat import encode_chat, encode_messages
-from selfdistill.models.loading import pick_device
+from selfdistill.models.loading import load_tokenizer, pick_device
 from selfdistill.models.tiny_model import TinyModel, build_model
 from selfdistill.sampling.decode import DecodeLoop
-from selfdistill.sampling.interface import SamplingSettings
+from selfdistill.sampling.interface import Rollout, SamplingSettings
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import Message, student_prompt
 from selfdistill.tasks.schema import Problem, write_problems
@@ -197,3 +198,27 @@ def test_a_grader_with_feedback_says_it_in_the_draws(run, tmp_path):
     frame = read_draws(tmp_path / "c.parquet")
     assert list(frame.columns) == [*SCHEMA.names, "feedback"]
     assert all("<answer>" in told for told in frame["feedback"])
+
+
+def test_a_second_grader_is_noted_beside_the_first_without_its_level_of_feedback(run, tmp_path, monkeypatch):
+    """Of a bare letter the two graders of multiple choice differ."""
+    problems = [Problem("c/0", "c", "Which?\n\nA: 1\nB: 2", "A", "", "mcq", 0, "val")]
+    write_problems(tmp_path / "val.parquet", problems)
+
+    class Sampler:
+        def sample(self, prompts, *_):
+            return [Rollout([0], np.zeros(1), np.zeros(1), "stop") for _ in prompts]
+
+    monkeypatch.setattr(module, "_sampler", lambda *_: (Sampler(), "a stand-in"))
+    monkeypatch.setattr(type(load_tokenizer(run / "model")), "decode", lambda *_, **__: "A")
+    task = {"grader": "choice", "grading": {"feedback": "format"}, "draws": 2, "evaluation": dict(GREEDY)}
+    told, lines = {}, []
+    for second in (None, "choice_as_published"):
+        beside = {} if second is None else {"second_grader": second}
+        evaluate_run(run / "model", tmp_path / "val.parquet", task | beside, 0, {"c": tmp_path / "c"}, lines.append)
+        told[second] = read_draws(tmp_path / "c")
+    assert list(told["choice_as_published"].columns) == [*SCHEMA.names, "feedback", "second_correct"]
+    assert told["choice_as_published"]["second_correct"].tolist() == [True, True]
+    assert told["choice_as_published"]["correct"].tolist() == [False, False]
+    assert "second_correct" not in told[None]
+    assert "0.0 % correct (100.0 % by choice_as_published)" in lines[-1]

@@ -29,7 +29,7 @@ def test_data_of_a_folder_are_digested_by_content_not_by_place(tmp_path):
         text = f"tasks: {{arithmetic: {{data: {{source: {tmp_path / place}, dataset: mine}}}}}}"
         study = load_study(merged(text))
         assert study.data("arithmetic")["train"] == {"sha256": hashlib.sha256(content).hexdigest()}
-        assert study.source_file("arithmetic", "train") == str(tmp_path / place / "mine" / "train.parquet")
+        assert study.source_files("arithmetic", "train") == [str(tmp_path / place / "mine" / "train.parquet")]
         digests.append(study.data_digest("arithmetic"))
     assert digests[0] == digests[1] != digests[2]
 

@@ -331,8 +331,8 @@ def handed_over(config, files, folder, monkeypatch, report=lambda line: None):
     monkeypatch.setattr(run, "LocalTrainer", catch)
     with pytest.raises(StoppedError):
         go(config, files, folder, report)
-    _, model, *_, grade = caught[0]
-    return SimpleNamespace(model=model, grade=grade)
+    _, model, *_, grade, _, grade_cut = caught[0]
+    return SimpleNamespace(model=model, grade=grade, grade_cut=grade_cut)
 
 
 @pytest.mark.parametrize("lenient", [True, False])
@@ -344,6 +344,15 @@ def test_whether_the_first_role_counts_is_the_configs_choice(small_run, config, 
     assert grade(twice, puzzle).correct is lenient
     assert grade(r"\boxed{Oliver is a knave, Zoey is a knight}", puzzle).correct
     assert not grade(r"\boxed{Zoey is a knave, Oliver is a knave, Zoey is a knight}", puzzle).correct
+
+
+def test_feedback_speaks_of_a_response_that_was_cut(small_run, config, tmp_path, monkeypatch):
+    config["grader"], config["prompt"] = "code", "boxed"
+    trained = handed_over(config, small_run, tmp_path, monkeypatch)
+    tests = json.dumps({"inputs": ["1"], "outputs": ["1"], "testtype": "stdin"})
+    question = Problem("p", "q", "?", tests, "", "code", 0, "train")
+    assert "too long" in trained.grade_cut("Well,", question).feedback
+    assert trained.grade("Well,", question).feedback not in ("", trained.grade_cut("Well,", question).feedback)
 
 
 @pytest.mark.parametrize(

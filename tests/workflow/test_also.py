@@ -141,6 +141,6 @@ def test_of_a_folder_only_the_evaluation_file_is_needed(tmp_path):
     for content in ("first", "second"):
         file.write_text(content)
         study = a_study(ALSO, f"tasks: {{math: {{data: {{source: {folder}}}}}}}")
-        assert study.source_file("math", "val") == str(file)
+        assert study.source_files("math", "val") == [str(file)]
         digests.append(study.evaluation("arithmetic")["also"]["math"]["data"]["digest"])
     assert digests[0] != digests[1]

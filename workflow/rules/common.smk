@@ -89,10 +89,18 @@ def final_outputs():
     ]
 
 
-def data_source(wildcards):
+def data_sources(wildcards):
     task, model = DATASETS[wildcards.dataset, wildcards.split]
-    source = STUDY.source_file(task, wildcards.split, model)
-    return STUDY.given(source) if source else []
+    return [STUDY.given(file) for file in STUDY.source_files(task, wildcards.split, model)]
+
+
+# A file that the configuration knows by its hash may be put there later: planned without it, its job is refused.
+def data_source(wildcards):
+    return [file for file in data_sources(wildcards) if os.path.isfile(file)]
+
+
+def data_missing(wildcards):
+    return [file for file in data_sources(wildcards) if not os.path.isfile(file)]
 
 
 def data_recipe(wildcards):

@@ -15,6 +15,7 @@ rule data:
         recipe=data_recipe,
         grader=data_grader,
         own_prompts=data_own_prompts,
+        missing=data_missing,
     script:
         "../scripts/data.py"
 

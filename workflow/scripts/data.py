@@ -3,14 +3,17 @@
 from job import job
 
 with job(snakemake.log[0]) as report:
-    from selfdistill.tasks.datasets import import_file, import_from_hub, write_generated
+    from selfdistill.tasks.sources import make_data
 
-    output, recipe, grader = snakemake.output[0], snakemake.params.recipe, snakemake.params.grader
-    own = snakemake.params.own_prompts
-    if snakemake.input:
-        problems = import_file(snakemake.input[0], output, grader, report, own_prompts=own)
-    elif "hub" in recipe:
-        problems = import_from_hub(recipe, output, report, grader, own_prompts=own)
-    else:
-        problems = write_generated(recipe, snakemake.wildcards.split, output)
+    params, output = snakemake.params, snakemake.output[0]
+    problems = make_data(
+        params.recipe,
+        output,
+        split=snakemake.wildcards.split,
+        files=list(snakemake.input),
+        missing=params.missing,
+        grader=params.grader,
+        own_prompts=params.own_prompts,
+        report=report,
+    )
     report(f"{output}: {len(problems)} problems")

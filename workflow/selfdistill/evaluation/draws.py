@@ -26,8 +26,12 @@ SCHEMA = pa.schema(
         "correct": pa.bool_(),
     }
 )
-#: Columns of graders that know more than right and wrong; other files lack them.
-OPTIONAL = (pa.field("score", pa.float32()), pa.field("feedback", pa.string()))
+#: Columns of graders that know more than right and wrong, and of a second one; other files lack them.
+OPTIONAL = (
+    pa.field("score", pa.float32()),
+    pa.field("feedback", pa.string()),
+    pa.field("second_correct", pa.bool_()),
+)
 _NULLABLE = {"answer"}
 #: Columns that no number is made of, and nearly all of a file.
 _TEXTS = ("response", "answer")
@@ -41,7 +45,8 @@ class Draw:
     problem_id: "<benchmark>/<index>"; draw: 0 to D - 1; response: decoded text without the end-of-text token;
     n_tokens: generated tokens, the end-of-text token included; finish_reason: "stop", or "length" when truncated;
     answer: what was extracted and graded (None: no boxed answer); correct: the grader's verdict; score, feedback: of
-    graders that have any (see `tasks.graded.Graded`), else None.
+    graders that have any (see `tasks.graded.Graded`), else None; second_correct: the verdict of the task's second
+    grader, None where it has none.
     """
 
     problem_id: str
@@ -53,6 +58,7 @@ class Draw:
     correct: bool
     score: float | None = None
     feedback: str | None = None
+    second_correct: bool | None = None
 
 
 @dataclass(frozen=True)

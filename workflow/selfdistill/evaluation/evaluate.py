@@ -33,6 +33,7 @@ class _Benchmark:
     grader: str
     first_role_counts: bool
     grading: Mapping[str, Any] | None = None
+    second_grader: str | None = None
 
 
 def problems_by_benchmark(
@@ -81,7 +82,8 @@ def evaluate_run(
             is there, how prompts are rendered. Under `also`, if it is there, other tasks -> benchmarks, problems (of
             each the first so many; all where it is missing), and their own grader, first_role_counts, grading and
             prompt; all else is as for the task's own benchmarks. grading: of a grader that has settings; prompt:
-            "own" or "boxed", else as the grader reads (config/README.md).
+            "own" or "boxed", else as the grader reads (config/README.md). Under `second_grader`, if it is there, the
+            grader whose verdict is noted beside, as of the other task's problems under `also`.
         seed: of the run; draws are keyed by it, the problem and the draw's number.
         outputs: benchmark -> file to write.
         report: takes one line of progress.
@@ -108,8 +110,14 @@ def evaluate_run(
         rollouts = sampler.sample(prompts, settings, [(seed, "evaluation", p.id, draw) for p, draw in rows])
         responses = [tokenizer.decode(rollout.response_ids, skip_special_tokens=True) for rollout in rollouts]
         draws = []
-        verdicts = graded_each(benchmark.grader, _grade(benchmark), responses, [p for p, _ in rows], rollouts)
-        for (problem, number), rollout, response, graded in zip(rows, rollouts, responses, verdicts, strict=True):
+        given = (responses, [p for p, _ in rows], rollouts)
+        verdicts = graded_each(benchmark.grader, _grade(benchmark, benchmark.grader), *given)
+        second: list[bool | None] = [None] * len(rows)
+        if other := benchmark.second_grader:
+            second = [graded.correct for graded in graded_each(other, _grade(benchmark, other), *given)]
+        for (problem, number), rollout, response, graded, beside in zip(
+            rows, rollouts, responses, verdicts, second, strict=True
+        ):
             draws.append(
                 Draw(
                     problem_id=problem.id,
@@ -121,26 +129,31 @@ def evaluate_run(
                     correct=graded.correct,
                     score=graded.score if benchmark.grader in SCORED else None,
                     feedback=graded.feedback if gives_feedback(benchmark.grader) else None,
+                    second_correct=beside,
                 )
             )
         write_draws(outputs[name], draws)
         seconds, tokens = time.monotonic() - began, sum(d.n_tokens for d in draws)
         share = sum(d.correct for d in draws) / len(draws)
+        beside = f" ({100 * sum(map(bool, second)) / len(draws):.1f} % by {other})" if other else ""
         report(
-            f"{name}: {len(benchmark.problems)} problems x {task['draws']} draws, {100 * share:.1f} % correct, "
+            f"{name}: {len(benchmark.problems)} problems x {task['draws']} draws, {100 * share:.1f} % correct{beside}, "
             f"{tokens} tokens in {seconds:.1f} s ({tokens / seconds:.0f} tokens/s)"
         )
 
 
-def _grade(benchmark: _Benchmark) -> Callable[[str, Problem, Rollout], Graded]:
+def _grade(benchmark: _Benchmark, name: str) -> Callable[[str, Problem, Rollout], Graded]:
+    # A level of feedback is one of the first grader's.
+    grading = {k: v for k, v in (benchmark.grading or {}).items() if name == benchmark.grader or k != "feedback"}
+
     def grade(response: str, problem: Problem, rollout: Rollout) -> Graded:
         return grade_response(
             response,
             problem,
-            benchmark.grader,
+            name,
             first_role_counts=benchmark.first_role_counts,
             truncated=rollout.finish_reason == "length",
-            grading=benchmark.grading,
+            grading=grading,
         )
 
     return grade
@@ -163,7 +176,7 @@ def _benchmarks(
         for name, problems in asked.items():
             first = problems[: about.get("problems")]
             lenient = about.get("first_role_counts", False)
-            found[name] = _Benchmark(first, about["grader"], lenient, about.get("grading"))
+            found[name] = _Benchmark(first, about["grader"], lenient, about.get("grading"), about.get("second_grader"))
     return {name: found[name] for name in names}
 
 

@@ -96,10 +96,10 @@ def fault(path: str | os.PathLike, expected: Mapping[str, Any]) -> str | None:
 
     Args:
         path: the file.
-        expected: size in bytes, and sha256 or git_sha1.
+        expected: sha256 or git_sha1, and the size in bytes where it is known.
     """
     size = os.stat(path).st_size
-    if size != expected["size"]:
+    if size != expected.get("size", size):
         return f"{size} bytes, the lock has {expected['size']}"
     kind = "sha256" if "sha256" in expected else "git_sha1"
     found = sha256_file(path) if kind == "sha256" else _git_sha1(path, size)

@@ -175,10 +175,14 @@ def _fetched(study: Study, jobs: Iterable[Job]) -> tuple[float, list[str]]:
             task, model = datasets[dataset, split]
             if study.config["tasks"][task]["data"]["source"] == GENERATED:
                 continue
-            recipe, source = study.split(task, split, model), study.source_file(task, split, model)
-            size = Path(source).stat().st_size if source else recipe.get("size")  # of the hub: once it is locked
-            total += size or 0.0
-            unsized += [] if size or HUB not in recipe else [f"{dataset}/{split}.parquet"]
+            recipe, sources = study.split(task, split, model), study.source_files(task, split, model)
+            files = recipe.get("files", [recipe])
+            if sources:
+                sizes = [Path(file).stat().st_size for file in sources if Path(file).is_file()]
+            else:
+                sizes = [file["size"] for file in files if "size" in file]  # of the hub: once it is locked
+            total += sum(sizes)
+            unsized += [] if sizes or HUB not in files[0] else [f"{dataset}/{split}.parquet"]
     return total, unsized
 
 

@@ -14,6 +14,7 @@ from selfdistill.study.config_files import value_at
 from selfdistill.study.data import GENERATED, HUB
 from selfdistill.study.matrix import AXES, BASE
 from selfdistill.study.models import PACKAGE
+from selfdistill.study.raw_data import check_raw
 from selfdistill.study.verl_words import hydra_overrides
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def _check_task(study: "Study", task: str) -> None:
     if int(k) > entry["draws"] or (kind == "mean" and int(k) != entry["draws"]):
         raise UserError(f"{place}: metric {entry['metric']} does not fit draws {entry['draws']}; change one of them")
     _check_also(study, task, place)
+    check_raw(place, entry)
     source = entry["data"]["source"]
     if source == HUB and HUB not in entry["data"]:
         raise UserError(

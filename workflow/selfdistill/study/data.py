@@ -8,6 +8,7 @@ from selfdistill.errors import UserError
 from selfdistill.files import known_sha256, sha256_json
 from selfdistill.hub.lock import Lock, locked_file
 from selfdistill.study import paths
+from selfdistill.study.raw_data import PARQUET, format_of, raw_files, raw_recipe
 
 #: What data may come from, beside a folder; a model too may come from the hub.
 GENERATED = "generated"
@@ -48,10 +49,16 @@ class DataSets:
             found.setdefault((dataset, split), (task, model))
         return found
 
-    def source_file(self, task: str, split: str, model: str | None = None) -> str | None:
-        """Return the parquet of the user's folder that a split comes from; None where it is generated or of the hub."""
-        source = self._tasks[task]["data"]["source"]
-        return None if source in (GENERATED, HUB) else f"{source}/{self.name(task, split, model)}/{split}.parquet"
+    def source_files(self, task: str, split: str, model: str | None = None) -> list[str]:
+        """Return the files of the user's folder that a split comes from; none where it is generated or of the hub."""
+        data = self._tasks[task]["data"]
+        if data["source"] in (GENERATED, HUB):
+            return []
+        return [f"{data['source']}/{file}" for file in self._files(task, split, model)]
+
+    def hub_files(self, task: str, split: str, model: str | None = None) -> list[str]:
+        """Return the files of the task's repository on the hub that a split comes from."""
+        return self._files(task, split, model) if self._tasks[task]["data"]["source"] == HUB else []
 
     def recipe(self, task: str, split: str, model: str | None = None) -> dict[str, Any]:
         """Return what the content of one split depends on.
@@ -60,10 +67,11 @@ class DataSets:
         hash where the lock has them. Raises UserError where the source file is not there.
         """
         entry, dataset = self._tasks[task], self.name(task, split, model)
+        if format_of(entry["data"]) != PARQUET:
+            return raw_recipe(task, entry, dataset, split, self._lock)
         if entry["data"]["source"] == HUB:
             return locked_file(self._lock, entry["data"][HUB], f"{dataset}/{split}.parquet")
-        source = self.source_file(task, split, model)
-        if source is not None:
+        for source in self.source_files(task, split, model):
             if not os.path.isfile(source):
                 raise UserError(
                     f"{source}: no such file; tasks.{task}.data.source must be {GENERATED!r}, {HUB!r} or a folder that "
@@ -94,7 +102,7 @@ class DataSets:
         """Raise UserError where two tasks give different data one name; they may share a dataset."""
         seen: dict[str, tuple[str, Any]] = {}
         for _, split, task, model in self._named():
-            content = self.source_file(task, split, model) or self.recipe(task, split, model)
+            content = self.source_files(task, split, model) or self.recipe(task, split, model)
             file = self.file(task, split, model)
             other, known = seen.setdefault(file, (task, content))
             if known != content:
@@ -102,6 +110,12 @@ class DataSets:
                     f"tasks.{other} and tasks.{task} give different data for {file}; name the dataset or the "
                     "benchmarks of one of them differently"
                 )
+
+    def _files(self, task: str, split: str, model: str | None) -> list[str]:
+        data = self._tasks[task]["data"]
+        if format_of(data) != PARQUET:
+            return raw_files(data, split)
+        return [f"{self.name(task, split, model)}/{split}.parquet"]
 
     def _training_set(self, task: str, model: str | None) -> str | None:
         own = self._models[model].get("datasets", {}) if model else {}

@@ -26,7 +26,7 @@ class Evaluations:
             "task": task,
             "grader": own["grader"],
             "first_role_counts": own["first_role_counts"],
-            **{key: own[key] for key in ("grading", "prompt") if key in own},
+            **{key: own[key] for key in ("second_grader", "grading", "prompt") if key in own},
             "draws": entry["draws"],
             "benchmarks": own["benchmarks"],
             "evaluation": canonical(
@@ -61,6 +61,7 @@ class Evaluations:
         entry = self._tasks[task]
         return {
             "grader": entry["grader"],
+            **({"second_grader": entry["second_grader"]} if "second_grader" in entry else {}),
             "first_role_counts": entry.get("first_role_counts", False),
             **({"grading": dict(entry["grading"])} if "grading" in entry else {}),
             **resolved_prompt(entry),

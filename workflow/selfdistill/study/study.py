@@ -178,9 +178,9 @@ class Study:
         """Return where the rules put a task's data: results/data/<dataset>/<split>.parquet."""
         return self.data_sets.file(task, split, model)
 
-    def source_file(self, task: str, split: str, model: str | None = None) -> str | None:
-        """Return the parquet of the user's folder that a split comes from; None where it is generated or of the hub."""
-        return self.data_sets.source_file(task, split, model)
+    def source_files(self, task: str, split: str, model: str | None = None) -> list[str]:
+        """Return the files of the user's folder that a split comes from; none where it is generated or of the hub."""
+        return self.data_sets.source_files(task, split, model)
 
     def split(self, task: str, split: str, model: str | None = None) -> dict[str, Any]:
         """Return what the content of one split depends on. Raises UserError where the user's file is not there."""
@@ -237,8 +237,7 @@ class Study:
                 data = self.config["tasks"][task]["data"]
                 if data["source"] == HUB:
                     files = found[DATASETS].setdefault(entry_name(data[HUB]), [])
-                    if (file := f"{self.dataset(task, split, run.model)}/{split}.parquet") not in files:
-                        files.append(file)
+                    files += [file for file in self.data_sets.hub_files(task, split, run.model) if file not in files]
             beside = [] if run.variant == BASE else self.external_models(run.task, run.model, run.variant).values()
             for each in (model, *(self.config["models"][name] for name in beside)):
                 if each.get("source") == HUB:

@@ -76,13 +76,16 @@ def data_report(files: Sequence[DataFile], pairs: Iterable[tuple[str, str]]) -> 
 
 def origin(recipe: Mapping[str, Any]) -> str:
     """Where a file's content comes from, in words."""
+    if "format" in recipe:
+        made = f"{recipe['format']}, {recipe['domain']}" if "domain" in recipe else recipe["format"]
+        return f"{made}, {recipe['split']}, made from " + "; ".join(map(origin, recipe["files"]))
     if "hub" in recipe:
         hub = recipe["hub"]
         kind = "sha256" if "sha256" in recipe else "git_sha1"
         held = f"commit {hub['commit']}, {kind} {recipe[kind]}" if "commit" in hub else "not locked"
         return f"hub: {recipe['file']} of {hub['id']}@{hub['revision']}, {held}"
-    if "sha256" in recipe:
-        return f"a folder's file, sha256 {recipe['sha256']}"
+    if kind := next((kind for kind in ("sha256", "git_sha1") if kind in recipe), None):
+        return f"a folder's file, {kind} {recipe[kind]}"
     return f"generated: {recipe['exercise']}, seed {recipe['seed']}"
 
 

@@ -29,6 +29,8 @@ from selfdistill.tasks import choice, code, tool_use
 #: What a release calls a data set -> whether a reference of its can be read.
 _DATASETS = {"sciknoweval": choice.readable, "tooluse": tool_use.readable, "livecodebench": code.readable}
 _SPLITS = {"train": "train", "test": "val"}
+#: Split here -> what the release calls it.
+SPLITS = {ours: theirs for theirs, ours in _SPLITS.items()}
 _TEXT = pa.large_string()  # tests of a few hundred problems are more than 32-bit offsets reach
 SCHEMA = pa.schema(
     [
@@ -122,6 +124,11 @@ def write_records(path: str | os.PathLike, records: Sequence[Record], name: str,
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd", row_group_size=_ROWS)
 
 
+def domain_name(domain: str | os.PathLike) -> str:
+    """What a domain is called here: its path in the release with _ for /."""
+    return "_".join(Path(domain).parts)
+
+
 def messages(record: Record) -> list[dict[str, str]]:
     """The chat that a model reads: the system message where there is one, then the user's."""
     chat = [{"role": "system", "content": record.system}] if record.system else []
@@ -143,7 +150,7 @@ def import_folder(folder: str | os.PathLike, out: str | os.PathLike) -> dict[str
     written: dict[str, int] = {}
     by_domain: dict[Path, list[Record]] = {}
     for path in found:
-        name = "_".join(path.parent.relative_to(folder).parts) or Path(folder).name
+        name = domain_name(path.parent.relative_to(folder)) or Path(folder).name
         records = read_release(path)
         by_domain.setdefault(path.parent, []).extend(records)
         target = Path(out) / name / f"{_SPLITS[path.stem]}.parquet"

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +147,12 @@ def _build(
                 cast_weights(each, torch.bfloat16)
     grader, lenient = config["grader"], settings.reward.first_role_counts
 
-    def grade(response: str, problem: Problem) -> Graded:
-        return grade_response(response, problem, grader, first_role_counts=lenient, grading=config.get("grading"))
+    def grade(response: str, problem: Problem, truncated: bool = False) -> Graded:
+        how = {"first_role_counts": lenient, "truncated": truncated, "grading": config.get("grading")}
+        return grade_response(response, problem, grader, **how)
 
     validation = problems_by_benchmark(val_file, config["benchmarks"], own_prompts=own)
-    return LocalTrainer(settings, model, tokenizer, problems, validation, grade, others)
+    return LocalTrainer(settings, model, tokenizer, problems, validation, grade, others, partial(grade, truncated=True))
 
 
 def _external(

@@ -41,6 +41,7 @@ class LocalTrainer:
         validation_problems: dict[str, Sequence[Problem]],
         grade: Grade,
         external: Mapping[str, PreTrainedModel] | None = None,
+        grade_cut: Grade | None = None,
     ):
         """Make a trainer of a model that holds the initial weights, in float32.
 
@@ -51,12 +52,15 @@ class LocalTrainer:
             validation_problems: benchmark -> problems.
             grade: the verifier.
             external: other models beside it, as of `LocalEngine`.
+            grade_cut: the verifier of responses that were cut at the limit of tokens (None: `grade`), of which some
+                feedback speaks.
 
         Raises:
             UserError: where a prompt is over the limit, contexts could outgrow a model's positions, or the model fails
                 what it is tried on (models.first_day, models.saving, sampling.trial).
         """
-        self.settings, self._grade, self._tokenizer = settings, grade, tokenizer
+        self.settings, self._tokenizer = settings, tokenizer
+        self._grade, self._grade_cut = grade, grade_cut or grade
         self.model = model
         check_model(model)
         check_savable(model, tokenizer)
@@ -106,7 +110,7 @@ class LocalTrainer:
         ]
         rollouts = self._sampler.sample(prompts, SamplingSettings.of(rollout), keys)
         texts = [self._text(r) for r in rollouts]
-        graded = [self._grade(text, problem) for text, problem in zip(texts, problems, strict=True)]
+        graded = list(map(self._graded, rollouts, problems))
         return StepRollouts(
             problems=problems,
             prompts=prompts,
@@ -131,7 +135,7 @@ class LocalTrainer:
             rows = [(p, ids, draw) for p, ids in problems for draw in range(validation.draws)]
             keys = [(self.settings.seed, "validation", p.id, draw) for p, _, draw in rows]
             rollouts = self._sampler.sample([ids for _, ids, _ in rows], SamplingSettings.of(validation), keys)
-            right = [self._grade(self._text(r), p).correct for r, (p, _, _) in zip(rollouts, rows, strict=True)]
+            right = [self._graded(r, p).correct for r, (p, _, _) in zip(rollouts, rows, strict=True)]
             metrics[f"val/{benchmark}/mean@{validation.draws}"] = float(np.mean(right))
         return metrics | {"timing_s/validation": time.monotonic() - began}
 
@@ -165,6 +169,9 @@ class LocalTrainer:
         for role, other in external.items():
             remedy = "rollout.max_response_tokens or max_prompt_tokens, or take another one"
             check_lengths(other.config, self._step.longest_scored_row(), remedy, f"the {role} ({other.name_or_path})")
+
+    def _graded(self, rollout: Rollout, problem: Problem) -> Graded:
+        return (self._grade_cut if rollout.finish_reason == "length" else self._grade)(self._text(rollout), problem)
 
     def _text(self, rollout: Rollout) -> str:
         return self._tokenizer.decode(rollout.response_ids, skip_special_tokens=True)
