@@ -1,7 +1,7 @@
 """Draws that hit the percentages which the RLCSD paper published: a stand-in for its runs, from its tables alone.
 
-Each cell of resources/published/main_results.csv, in its latest version, becomes a file of draws with the count of
-right ones that is nearest to the percentage. 0.6 of the variance of a draw lies between problems. Methods of one block
+Each cell of resources/published/main_results.csv, in the latest tables of the paper's first version, becomes a file of
+draws with the count of right ones that is nearest to the percentage. 0.6 of the variance of a draw lies between problems. Methods of one block
 find the same problems hard, but for a part of their own, so that a paired difference of two methods on the mathematics
 average has the standard error that is known of such runs, 1.8 points.
 """
@@ -67,7 +67,7 @@ def cells() -> list[Cell]:
     latest: dict[tuple[str, str, str], tuple[str, float]] = {}
     with open(TABLES, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            if row["benchmark"] not in BENCHMARKS:
+            if row["benchmark"] not in BENCHMARKS or row["source"] == "paper-v2":
                 continue
             variant = row["method"] + ("-gt_cot" if row["hint_source"] == "gt_cot" else "")
             key, date = (row["model"], variant, row["benchmark"]), re.search(r"\d{4}-\d\d-\d\d", row["source"])[0]

@@ -20,7 +20,10 @@ rule scores:
 rule tables:
     input:
         "results/scores.parquet",
-        published=[shipped(f"resources/published/{name}.csv") for name in ("main_results", "plugin_study", "ablations")],
+        published=[
+            shipped(f"resources/published/{name}.csv")
+            for name in ("main_results", "plugin_study", "ablations", "contrast")
+        ],
     output:
         report(
             "results/tables/{table}.csv",
@@ -38,6 +41,7 @@ rule tables:
         caption=caption_of_table,
         methods={run.variant: run.method for run in IN_REPORT},
         tasks=TASKS,
+        version=STUDY.published,
     script:
         "../scripts/tables.py"
 
@@ -61,7 +65,10 @@ rule behaviour:
 
 rule audit:
     input:
-        [shipped(f"resources/published/{name}.csv") for name in ("main_results", "plugin_study", "benchmark_problems")],
+        [
+            shipped(f"resources/published/{name}.csv")
+            for name in ("main_results", "plugin_study", "ablations", "contrast", "benchmark_problems")
+        ],
     output:
         table_csv("audit"),
     log:
@@ -72,6 +79,21 @@ rule audit:
         caption=TEXTS["audit"].caption,
     script:
         "../scripts/audit.py"
+
+
+rule drift:
+    input:
+        shipped("resources/published/main_results.csv"),
+    output:
+        table_csv("drift"),
+    log:
+        "results/logs/tables/drift.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        caption=TEXTS["drift"].caption,
+    script:
+        "../scripts/drift.py"
 
 
 rule costs:

@@ -17,6 +17,7 @@ rule dynamics:
     params:
         runs=cells_shown,
         tasks=tasks_shown,
+        version=STUDY.published,
     script:
         "../scripts/dynamics.py"
 
@@ -39,6 +40,7 @@ rule dynamics_of_model:
     params:
         runs=cells_shown,
         tasks=tasks_shown,
+        version=STUDY.published,
     script:
         "../scripts/dynamics.py"
 
@@ -81,6 +83,7 @@ rule contrast:
         "../../envs/local.yaml"
     params:
         runs=cells_shown,
+        version=STUDY.published,
     script:
         "../scripts/contrast.py"
 

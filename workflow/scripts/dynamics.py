@@ -10,6 +10,6 @@ with job(snakemake.log[0]) as report:
     tasks = snakemake.params.tasks
     runs = run_files(snakemake.params.runs)
     blocks = dict.fromkeys((run.model, run.task) for run in runs)
-    published = [point for block in blocks for point in landmarks(*block)]
+    published = [point for block in blocks for point in landmarks(*block, snakemake.params.version)]
     write_figure(dynamics_figure(runs, tasks, published), *snakemake.output)
     report(f"{len(runs)} runs, {len(published)} published points")

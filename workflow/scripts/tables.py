@@ -12,11 +12,11 @@ with job(snakemake.log[0]) as report:
     params = snakemake.params
     scores = read_scores(snakemake.input[0], params.tasks)
     makers = {
-        "main": main_table,
+        "main": lambda scores, tasks: main_table(scores, tasks, params.version),
         "gains": gains_table,
-        "plugin": plugin_table,
+        "plugin": lambda scores, tasks: plugin_table(scores, tasks, params.version),
         "hints": hints_table,
-        "ablations": lambda scores, tasks: ablations_table(scores, tasks, params.methods),
+        "ablations": lambda scores, tasks: ablations_table(scores, tasks, params.methods, params.version),
         "power": power_table,
     }
     table = makers[snakemake.wildcards.table](scores, params.tasks)

@@ -9,6 +9,7 @@ from selfdistill.reporting.read import landmarks as module
 from selfdistill.reporting.read.landmarks import landmarks
 
 ROOT = Path(__file__).parents[3]
+HEADER = "version,claim,model,task,method,metric,step,value,note\n"
 
 
 def test_points_of_one_model_and_task():
@@ -17,6 +18,14 @@ def test_points_of_one_model_and_task():
     shrunk = [p for p in points if p["method"] == "rlsd" and p["step"] == 480]
     assert [(p["metric"], p["value"]) for p in shrunk] == [("response/length_mean", 7200.0)]
     assert landmarks("tiny_qwen3", "arithmetic") == landmarks("qwen3_8b", "math") == landmarks("", "math") == []
+
+
+def test_points_are_those_of_one_version():
+    assert landmarks("qwen3_4b", "math", "v2") == []
+    points = landmarks("qwen3_8b", "math", "v2")
+    entropies = [(p["step"], p["value"]) for p in points if p["metric"] == "actor/entropy"]
+    assert entropies == [(25, 0.321), (225, 0.201), (375, 0.183)]
+    assert {p["method"] for p in points} == {"rlcsd-v2"}
 
 
 def test_a_point_may_have_no_step():
@@ -41,7 +50,11 @@ def test_names_are_those_of_the_registries():
         name: yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()) for name in ("methods", "models", "tasks")
     }
     variants = {*shipped(), *registry["methods"]["methods"], *registry["methods"]["variants"]}
-    for point in (*landmarks("qwen3_4b", "math"), *landmarks("qwen3_4b", "logic")):
+    for point in (
+        *landmarks("qwen3_4b", "math"),
+        *landmarks("qwen3_4b", "logic"),
+        *landmarks("qwen3_8b", "math", "v2"),
+    ):
         assert point["method"] in variants
         assert point["model"] in registry["models"]["models"]
         assert point["task"] in registry["tasks"]["tasks"]
@@ -50,9 +63,15 @@ def test_names_are_those_of_the_registries():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("claim,value\n", "column 'model' is missing"),
-        ("claim,model,task,method,metric,step,value,note\nC4,m,t,opsd,actor/entropy,x,1,\n", "line 2: step is 'x'"),
-        ("claim,model,task,method,metric,step,value,note\nC4,m,t,opsd,actor/entropy,1,,\n", "line 2: value is ''"),
+        ("version,claim,value\n", "column 'model' is missing"),
+        (
+            "version,claim,model,task,method,metric,step,value,note\nv1,C4,m,t,opsd,actor/entropy,x,1,\n",
+            "line 2: step is 'x'",
+        ),
+        (
+            "version,claim,model,task,method,metric,step,value,note\nv1,C4,m,t,opsd,actor/entropy,1,,\n",
+            "line 2: value is ''",
+        ),
     ],
 )
 def test_bad_files_are_refused(tmp_path, monkeypatch, text, message):

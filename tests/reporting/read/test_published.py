@@ -9,21 +9,34 @@ from selfdistill.reporting.read.published import (
     published_ablation,
     published_gain,
     published_rows,
+    study_rows,
 )
 
 MODELS = ("qwen3_1_7b", "qwen3_4b", "qwen3_8b", "olmo3_7b_think")
+TASKS = ("math", "logic")
 METHODS = ("base", "grpo", "opsd", "sdpo", "srpo", "rlsd", "rlcsd", "rlcsd-gt_cot")
 
 
-def value(model: str, variant: str, task: str, benchmark: str, version: str | None = None) -> float | None:
-    found = {(p.task, p.benchmark): p.value for p in published_rows(model, variant, version)}
+def contrast():
+    return study_rows(published.CONTRAST)
+
+
+def value(model, variant, task, benchmark, source=None, version="v1"):
+    found = {(p.task, p.benchmark): p.value for p in published_rows(model, variant, version, source)}
     return found.get((task, benchmark))
 
 
-def test_every_cell_of_the_last_version_has_a_place_here():
-    cells = [cell for model in MODELS for variant in METHODS for cell in published_rows(model, variant)]
-    last = [row for row in main_results() if row["source"].endswith("2026-08-17")]
-    assert len(cells) == len(set(cells)) == len(last) == 288
+SECOND = ("base", "grpo-v2", "opsd", "sdpo", "srpo-v2", "rlsd-v2", "rlcsd-v2")
+
+
+@pytest.mark.parametrize(
+    ("version", "variants", "source", "count"),
+    [("v1", METHODS, "upstream-readme-2026-08-17", 288), ("v2", SECOND, "paper-v2", 252)],
+)
+def test_every_cell_of_a_versions_last_tables_has_a_place_here(version, variants, source, count):
+    cells = [cell for model in MODELS for variant in variants for cell in published_rows(model, variant, version)]
+    last = [row for row in main_results() if row["source"] == source]
+    assert len(cells) == len(set(cells)) == len(last) == count
     assert sorted(cell.value for cell in cells) == sorted(float(row["percent"]) for row in last)
 
 
@@ -31,6 +44,14 @@ def test_the_latest_version_that_has_a_cell_counts():
     assert value("qwen3_4b", "grpo", "logic", "kk_11") == 45.0
     assert value("qwen3_4b", "grpo", "logic", "kk_11", "seed-readme-2026-06-10") == 42.0
     assert {cell.version for cell in published_rows("qwen3_4b", "grpo")} == {"upstream-readme-2026-08-17"}
+
+
+def test_a_variant_stands_beside_the_version_that_runs_it():
+    assert value("qwen3_8b", "rlcsd-v2", "logic", "average", version="v2") == 69.3
+    assert value("qwen3_8b", "opsd", "logic", "average", version="v2") == 59.0
+    assert value("qwen3_8b", "opsd", "logic", "average", version="v1") == 64.8
+    for version, variants in (("v1", ("rlcsd-v2", "grpo-v2")), ("v2", ("rlcsd", "grpo", "rlcsd-gt_cot"))):
+        assert not [cell for variant in variants for cell in published_rows("qwen3_8b", variant, version)]
 
 
 def test_a_cell_that_left_the_tables_keeps_its_latest_version(monkeypatch):
@@ -77,6 +98,13 @@ def test_the_studies():
     assert published_gain("math", "qwen3_8b", "rlcsd") is None
     assert published_ablation("logic", "qwen3_4b", "rlcsd-no_anchor").value == 62.4
     assert published_ablation("logic", "qwen3_4b", "rlcsd-lr5e6") is None
+    second = [published_gain(task, "qwen3_4b", m, "v2").value for m in ("opsd", "rlsd", "rlcsd") for task in TASKS]
+    assert second == [1.0, 0.9, 1.4, 0.1, 3.6, 6.7]
+    assert published_gain("math", "qwen3_8b", "opsd", "v2") is None
+    assert published_ablation("logic", "qwen3_4b", "rlcsd-v2-no_anchor", version="v2").value == 62.4
+    assert published_ablation("math", "qwen3_4b", "rlcsd-v2-no_anchor", "aime25", "v2").value == 66.3
+    assert published_ablation("math", "qwen3_4b", "rlcsd-v2-no_anchor") is None
+    assert published_ablation("math", "qwen3_4b", "rlcsd", "aime25") is None  # of the first version averages only
 
 
 def test_the_plugin_gain_is_that_of_the_latest_version(monkeypatch):
@@ -104,6 +132,7 @@ def test_a_file_that_is_not_as_shipped_is_refused(monkeypatch, tmp_path):
     [
         ("MAIN", main_results, "a,b,c,,kk_9,7O.1", r"line 3: percent is '7O.1': expected a number"),
         ("MAIN", main_results, "a,b,c,,kk_9,", r"line 3: percent is '': expected a number"),
+        ("CONTRAST", contrast, "a,b,c,kk_12,70.1", r"line 3: benchmark is 'kk_12': expected one of amc23, aime24, "),
         ("MAIN", main_results, "a,b,c,,kk_12,70.1", r"line 3: benchmark is 'kk_12': expected one of amc23, aime24, "),
         ("PLUGIN", plugin_study, "a,b,c,math,nan,same", r"line 3: delta_percent_points is 'nan': expected a number"),
         ("PROBLEMS", problems, "kk_9,a hundred", r"line 3: problems is 'a hundred': expected a whole number from 1 on"),

@@ -7,7 +7,7 @@ import pytest
 from selfdistill.reporting.read.published import dated, main_results
 from selfdistill.reporting.tables.audit import audit_line, audit_table, audit_views
 
-FIRST, LAST = "seed-readme-2026-06-10", "upstream-readme-2026-08-17"
+FIRST, LAST, SECOND = "seed-readme-2026-06-10", "upstream-readme-2026-08-17", "paper-v2"
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,19 @@ def test_known_averages(audit):
     assert set(audit.loc[audit["finding"] == "average", "versions"]) == {FIRST}
 
 
+def of_version(audit, second: bool):
+    return audit[(audit["versions"] == SECOND) == second]
+
+
 def test_cells_that_no_count_gives(audit):
-    assert cells(audit, "no count") == {
+    assert cells(of_version(audit, False), "no count") == {
         ("Qwen3-4B", "rlsd", "aime24", 71.2),
         ("Qwen3-8B", "opsd", "aime25", 68.7),
         ("Olmo-3-7B", "sdpo", "aime25", 67.4),
         ("Olmo-3-7B", "rlcsd", "aime25", 67.3),
     }
-    august = audit[(audit["finding"] == "no count") & (audit["hint_source"] == "gt_cot")]
+    first = of_version(audit, False)
+    august = first[(first["finding"] == "no count") & (first["hint_source"] == "gt_cot")]
     assert list(august["versions"]) == [LAST]
     row = audit[(audit["finding"] == "no count") & (audit["percent"] == 71.2)].iloc[0]
     assert row["note"] == "256 and 257 of 360 are 71.11 and 71.39 %"
@@ -45,11 +50,61 @@ def test_cells_that_no_count_gives(audit):
 
 
 def test_cells_that_are_cut_off(audit):
-    assert {cell[3] for cell in cells(audit, "truncated")} == {51.6, 37.7, 76.6, 75.5}
+    assert {cell[3] for cell in cells(of_version(audit, False), "truncated")} == {51.6, 37.7, 76.6, 75.5}
+
+
+def test_the_second_version_is_audited_alike(audit):
+    second = of_version(audit, True)
+    assert cells(second, "no count") == {
+        ("Olmo-3-7B", "opsd", "aime24", 75.4),
+        ("Olmo-3-7B", "opsd", "aime25", 67.1),
+        ("Olmo-3-7B", "sdpo", "aime24", 74.3),
+        ("Olmo-3-7B", "rlsd", "aime24", 74.9),
+        ("Olmo-3-7B", "rlsd", "aime25", 66.8),
+        ("Qwen3-4B", "rlcsd-v2-one_wrong_hint", "aime24", 73.2),
+        ("Qwen3-4B", "rlcsd-v2-self_hint", "aime24", 73.4),
+        ("Qwen3-4B", "rlcsd-v2-no_anchor", "aime24", 72.1),
+    }
+    assert {cell[3] for cell in cells(second, "truncated")} == {75.2, 68.0, 66.3}
+    assert cells(audit, "contradiction") == set()
+
+
+def test_ablations_that_stayed_while_rlcsd_moved(audit):
+    stayed = audit[audit["finding"] == "stayed"]
+    ablated = ("one_wrong_hint", "self_hint", "no_anchor", "single_path")
+    assert set(stayed["method"]) == {f"rlcsd-{name}" for name in ablated}
+    assert len(stayed) == 8
+    row = stayed[(stayed["method"] == "rlcsd-no_anchor") & (stayed["benchmark"] == "logic_avg")].iloc[0]
+    assert (row["percent"], row["versions"]) == (62.4, "arXiv-2606.11709; paper-v2")
+    assert row["note"] == "as in the first version, where rlcsd has 66.9; now 68.2"
+
+
+def study(source: str, **percents: str) -> list[dict[str, str]]:
+    return [
+        {"source": source, "model": "M", "variant": v, "benchmark": "logic_avg", "percent": p}
+        for v, p in percents.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("whole", "part", "found"),
+    [("68.2", "62.4", ["stayed"]), ("66.9", "62.4", []), ("68.2", "62.5", [])],
+)
+def test_a_row_has_stayed_only_where_it_did_and_the_other_moved(whole, part, found):
+    first = study("a-2026-01-01", **{"rlcsd": "66.9", "rlcsd-x": "62.4"})
+    second = study("paper-v2", **{"rlcsd-v2": whole, "rlcsd-v2-x": part})
+    assert list(audit_table(studies=[*first, *second])["finding"]) == found
+
+
+def test_one_run_with_two_numbers_is_a_contradiction():
+    main = [{**row, "source": "paper-v2", "method": "rlcsd"} for row in made(logic_avg="68.0")]
+    (row,) = audit_table(main, studies=study("paper-v2", **{"rlcsd-v2": "68.2"})).to_dict("records")
+    assert (row["finding"], row["percent"], row["against"]) == ("contradiction", 68.2, 68.0)
+    assert audit_table(main, studies=study("paper-v2", **{"rlcsd-v2": "68.0"})).empty
 
 
 def test_changes_are_those_of_a_plain_comparison(audit):
-    versions = sorted({row["source"] for row in main_results()}, key=dated)
+    versions = sorted({row["source"] for row in main_results()} - {SECOND}, key=dated)
     value = {
         (*(row[k] for k in ("model", "method", "hint_source", "benchmark")), row["source"]): row["percent"]
         for row in main_results()

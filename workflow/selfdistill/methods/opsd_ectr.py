@@ -35,8 +35,8 @@ class OPSDECTRSettings(DivergenceSettings):
     )
     cw_from: str = setting(
         "correct",
-        "Which teacher that KL is taken from: KL(p_correct || p_wrong) as in the released code, or from `wrong`, "
-        "KL(p_wrong || p_correct), as in the paper's second version.",
+        "Which teacher that KL is taken from: KL(correct, wrong) as in the released code, or KL(wrong, correct) as in "
+        "the paper's second version.",
         choices=("correct", "wrong"),
         added=True,
     )

@@ -141,6 +141,11 @@ class Study:
             return base_chat(self.config, task, model)
         return self.resolve(task, model, variant, 0)["chat"]
 
+    @property
+    def published(self) -> str:
+        """Return which version of the paper stands beside the results: v1 or v2."""
+        return self.config.get("published", "v1")
+
     def also(self, task: str) -> Mapping[str, Mapping[str, int]]:
         """Return other tasks on whose benchmarks a task's models are evaluated too -> `problems`, where not all."""
         return self.evaluations.also(task)

@@ -16,6 +16,7 @@ from selfdistill.reporting.tables.audit import audit_line, audit_views
 from selfdistill.reporting.tables.behaviour import behaviour_views
 from selfdistill.reporting.tables.claims import claims_views
 from selfdistill.reporting.tables.costs import cost_views, total_line
+from selfdistill.reporting.tables.drift import drift_line, drift_views
 from selfdistill.reporting.tables.power import power_views
 
 #: Table -> what makes its views of the CSV, of the runs that are missing, and of the tasks.
@@ -28,6 +29,7 @@ VIEWS = {
     "beside": behaviour_views,
     "power": power_views,
     "audit": lambda table, missing, tasks: audit_views(table),
+    "drift": lambda table, missing, tasks: drift_views(table),
     "costs": lambda table, missing, tasks: cost_views(table),
     "claims": lambda table, missing, tasks: claims_views(table),
 }
@@ -35,6 +37,7 @@ VIEWS = {
 _LEADS = {
     "main": main_lead,
     "audit": lambda table: f"{audit_line(table)} {TABLES['audit'].lead}",
+    "drift": lambda table: f"{drift_line(table)} {TABLES['drift'].lead}",
     "costs": lambda table: f"{total_line(table)} {TABLES['costs'].lead}",
 }
 

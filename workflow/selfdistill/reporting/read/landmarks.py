@@ -2,22 +2,22 @@
 
 from typing import Any
 
-from selfdistill.reporting.read.published import FOLDER, read_published
+from selfdistill.reporting.read.published import FIRST, FOLDER, read_published
 
 FILE = FOLDER / "landmarks.csv"
 
-_COLUMNS = ("claim", "model", "task", "method", "metric", "step", "value", "note")
+_COLUMNS = ("version", "claim", "model", "task", "method", "metric", "step", "value", "note")
 
 
-def landmarks(model: str, task: str) -> list[dict[str, Any]]:
+def landmarks(model: str, task: str, version: str = FIRST) -> list[dict[str, Any]]:
     """The published points of one model and task, in the order of the file; empty for any that the paper does not have.
 
-    Each is a dict of `claim` ("C4"), `model`, `task`, `method` (a variant of ours), `metric` (a key of metrics.jsonl),
-    `step` (int; None where it is not said), `value` (in the metric's unit) and `note` (what kind of point it is).
+    version: of the paper. Each point is a dict of `version`, `claim` ("C4"), `model`, `task`, `method` (a variant of
+    ours), `metric` (a key of metrics.jsonl), `step` (int; None where it is not said), `value` (in the metric's unit) and `note` (what kind of point it is).
     Points of which the paper does not say the model, those of C11, belong to no figure of one.
     """
     return [
         {**row, "step": int(row["step"]) if row["step"] else None, "value": float(row["value"])}
         for row in read_published(FILE, *_COLUMNS)
-        if (row["model"], row["task"]) == (model, task)
+        if (row["model"], row["task"], row["version"]) == (model, task, version)
     ]

@@ -1,6 +1,7 @@
 """The paper's published numbers (resources/published), by this project's names of models, variants and benchmarks.
 
-The tables were published in three versions. Where none is asked for, the latest that has the cell counts.
+The paper has two versions, v1 and v2: other settings, other numbers. A configuration says which of them stands beside
+its results (`published`). The tables of the first were published three times: the latest that has a cell counts.
 """
 
 import csv
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfdistill.errors import UserError
+from selfdistill.study.hint_settings import SECOND_VERSION
 
 FOLDER = Path(__file__).parents[4] / "resources/published"
 MAIN, PLUGIN, ABLATIONS = FOLDER / "main_results.csv", FOLDER / "plugin_study.csv", FOLDER / "ablations.csv"
+CONTRAST, WINDOWS = FOLDER / "contrast.csv", FOLDER / "windows.csv"
 PROBLEMS = FOLDER / "benchmark_problems.csv"
 
 #: Here -> in the paper.
@@ -35,12 +38,24 @@ BENCHMARKS = {
     "kk_11": ("logic", "kk_11"),
     "logic_avg": ("logic", "average"),
 }
-#: Variant here -> method and source of its hints in the paper, where the two names differ.
+#: Version of the paper -> variant here -> method and source of its hints in the tables.
 _VARIANTS = {
-    "rlcsd": ("rlcsd", "self_rollout"),
-    "rlcsd-gt_cot": ("rlcsd", "gt_cot"),
-    "rlcsd-lr5e6": ("rlcsd", "self_rollout"),
+    "v1": {
+        **{name: (name, "") for name in ("base", "grpo", "opsd", "sdpo", "srpo", "rlsd")},
+        "rlcsd": ("rlcsd", "self_rollout"),
+        "rlcsd-gt_cot": ("rlcsd", "gt_cot"),
+        "rlcsd-lr5e6": ("rlcsd", "self_rollout"),
+    },
+    "v2": {
+        "base": ("base", ""),
+        "grpo-v2": ("grpo", ""),
+        **{name: (name.removesuffix("-v2"), "gt_cot") for name in ("opsd", "sdpo", "srpo-v2", "rlsd-v2", "rlcsd-v2")},
+    },
 }
+#: Versions of the paper.
+VERSIONS = tuple(_VARIANTS)
+#: Version that a configuration stands beside unless it says otherwise.
+FIRST = VERSIONS[0]
 #: Variant here -> the one task on which it stands for the paper's: there the paper trained rlcsd with this rate.
 _ONLY = {"rlcsd-lr5e6": "logic"}
 
@@ -57,7 +72,7 @@ _NUMBERS = (
 
 @dataclass(frozen=True)
 class Published:
-    """One published number, in percent (points in the plug-in study), and the version of the tables it is from."""
+    """One published number, in percent (points in the plug-in study), and what it is from: a version of the tables."""
 
     task: str
     model: str
@@ -67,17 +82,24 @@ class Published:
     version: str
 
 
-def published_rows(model: str, variant: str, version: str | None = None) -> list[Published]:
-    """The main results of a model and variant: each cell's latest version, or those of the one asked for.
+def published_rows(model: str, variant: str, version: str = FIRST, source: str | None = None) -> list[Published]:
+    """The main results of a model and variant in one version of the paper, the latest publication of each cell.
 
-    None but for the paper's models and variants. Averages have the benchmark "average". On logic, where the paper
-    trained rlcsd with five times the rate of the others, its cells are those of rlcsd and of rlcsd-lr5e6.
+    None but for the paper's models and variants. Averages have the benchmark "average". On logic, where the first
+    version trained rlcsd with five times the rate of the others, its cells are those of rlcsd and of rlcsd-lr5e6.
+
+    Args:
+        model, variant: by our names.
+        version: one of VERSIONS.
+        source: the publication that is asked for; None is the latest of the version.
     """
     cells: dict[str, Published] = {}
+    if variant not in _VARIANTS[version]:
+        return []
     for row in sorted(main_results(), key=lambda row: dated(row["source"])):
-        method, source = _VARIANTS.get(variant, (variant, ""))
-        asked = (MODELS.get(model), method, source, version or row["source"])
-        if (row["model"], row["method"], row["hint_source"], row["source"]) == asked:
+        asked = (version, MODELS.get(model), *_VARIANTS[version][variant], source or row["source"])
+        found = (version_of(row["source"]), row["model"], row["method"], row["hint_source"], row["source"])
+        if found == asked:
             task, benchmark = BENCHMARKS[row["benchmark"]]
             if _ONLY.get(variant, task) != task:
                 continue
@@ -85,11 +107,19 @@ def published_rows(model: str, variant: str, version: str | None = None) -> list
     return list(cells.values())
 
 
-def published_gain(task: str, model: str, method: str) -> Published | None:
+def published_gain(task: str, model: str, method: str, version: str = FIRST) -> Published | None:
     """The plug-in study: what contrast adds to a method over the better of its one-sided settings, in points.
 
-    From the latest version that has it.
+    The first version prints the gain, the second both sides (one one-sided setting). From the latest publication.
     """
+    if version != FIRST:
+        one_sided, contrastive = (
+            published_study(CONTRAST, task, model, variant, version) for variant in SECOND_VERSION[method]
+        )
+        if one_sided is None or contrastive is None:
+            return None
+        gain = round(contrastive.value - one_sided.value, 1)
+        return Published(task, model, method, "average", gain, contrastive.version)
     asked = (task, MODELS.get(model), method)
     rows = [row for row in plugin_study() if (row["family"], row["model"], row["method"]) == asked]
     latest = max(rows, key=lambda row: dated(row["source"]), default=None)
@@ -98,11 +128,21 @@ def published_gain(task: str, model: str, method: str) -> Published | None:
     return Published(task, model, method, "average", float(latest["delta_percent_points"]), latest["source"])
 
 
-def published_ablation(task: str, model: str, variant: str) -> Published | None:
-    """The average of an ablation of rlcsd, or of rlcsd itself as it stands beside them."""
-    for row in read_published(ABLATIONS, "source", "model", "variant", "task", "percent"):
-        if (row["task"], row["model"], row["variant"]) == (task, MODELS.get(model), variant):
-            return Published(task, model, variant, "average", float(row["percent"]), row["source"])
+def published_ablation(
+    task: str, model: str, variant: str, benchmark: str = "average", version: str = FIRST
+) -> Published | None:
+    """A cell of an ablation of rlcsd, or of rlcsd itself as it stands beside them; the first version has averages."""
+    return published_study(ABLATIONS, task, model, variant, version, benchmark)
+
+
+def published_study(
+    path: Path, task: str, model: str, variant: str, version: str, benchmark: str = "average"
+) -> Published | None:
+    """A cell of the table of a study, ABLATIONS or CONTRAST, by our names."""
+    for row in study_rows(path):
+        place = (*BENCHMARKS[row["benchmark"]], row["model"], row["variant"], version_of(row["source"]))
+        if place == (task, benchmark, MODELS.get(model), variant, version):
+            return Published(task, model, variant, benchmark, float(row["percent"]), row["source"])
     return None
 
 
@@ -117,6 +157,17 @@ def plugin_study() -> tuple[dict[str, str], ...]:
     return read_published(PLUGIN, "source", "model", "method", "family", "delta_percent_points")
 
 
+def study_rows(path: Path) -> tuple[dict[str, str], ...]:
+    """All rows of ABLATIONS or CONTRAST, as texts: source, model (the paper's), variant (ours), benchmark, percent."""
+    return read_published(path, "source", "model", "variant", "benchmark", "percent")
+
+
+def windows() -> tuple[dict[str, str], ...]:
+    """All rows of the tables of dynamics and sensitivity, as texts; models by the paper's names, all else by ours."""
+    measures = ("selected_percent", "response_length", "reward", "entropy", "aime25_percent")
+    return read_published(WINDOWS, "source", "table", "model", "task", "variant", "window", *measures)
+
+
 def problems() -> dict[str, int]:
     """Benchmark (here) -> how many problems the paper's has. Raises UserError where one is missing."""
     counts = {row["benchmark"]: int(row["problems"]) for row in read_published(PROBLEMS, "benchmark", "problems")}
@@ -127,8 +178,13 @@ def problems() -> dict[str, int]:
 
 
 def dated(source: str) -> str:
-    """The date at the end of a version's name, which puts versions in order."""
+    """The date at the end of a publication's name, which puts publications in order; the second version is the last."""
     return source[-len("2026-06-10") :]
+
+
+def version_of(source: str) -> str:
+    """The version of the paper that a publication belongs to."""
+    return "v2" if source == "paper-v2" else "v1"
 
 
 @functools.cache
@@ -156,6 +212,6 @@ def _check(row: Mapping[str, str], path: Path, line: int) -> None:
     for column, shape, expected in _NUMBERS:
         if column in row and not shape.fullmatch(row[column]):
             raise UserError(f"{path}, line {line}: {column} is {row[column]!r}: expected {expected}; correct this row")
-    if path == MAIN and row["benchmark"] not in BENCHMARKS:
+    if path in (MAIN, ABLATIONS, CONTRAST) and row["benchmark"] not in BENCHMARKS:
         known = ", ".join(BENCHMARKS)
         raise UserError(f"{path}, line {line}: benchmark is {row['benchmark']!r}: expected one of {known}; correct it")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from selfdistill.evaluation.comparisons import holm
 from selfdistill.reporting.read.accuracy import Tasks, VariantScores, by_block, counted_benchmarks
-from selfdistill.reporting.read.published import Published, published_ablation, published_gain
+from selfdistill.reporting.read.published import FIRST, Published, published_ablation, published_gain
 from selfdistill.reporting.read.runs import MissingRun
 from selfdistill.reporting.render.cells import bounds, gain_cell, p_text, status_of, view_of
 from selfdistill.reporting.render.csv_tables import columns
@@ -23,7 +23,7 @@ from selfdistill.reporting.tables.accuracy import (
     main_table,
     set_against,
 )
-from selfdistill.study.hint_settings import HINT_SETTINGS
+from selfdistill.study.hint_settings import HINT_SETTINGS, PLUGINS
 
 SETTINGS = ("dataset solution, one-sided", "own rollout, one-sided", "own rollouts, contrastive")
 AVERAGE = "average"
@@ -42,8 +42,10 @@ HINTS_COLUMNS = columns(
 ABLATIONS_COLUMNS = GAINS_COLUMNS + PUBLISHED_COLUMNS
 
 
-def plugin_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
+def plugin_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = FIRST) -> pd.DataFrame:
     """The long table of plugin.csv: a row for each method that was run with contrast and one-sided.
+
+    version: of the paper, whose gains stand beside those of its own variants (of the second: `-v2`).
 
     value, low, high, low_fixed, high_fixed: the average of `contrastive` minus that of `one_sided`, the better of the
     method's one-sided variants that were run (one_sided_run, 1 or 2), in points; n_seeds: the fewer of the two; p_holm:
@@ -54,12 +56,14 @@ def plugin_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
     for members in by_block(scores).values():
         run = {variant.variant: variant for variant in members}
         family = []
-        for method, (*one_sided, contrastive) in HINT_SETTINGS.items():
+        for method, (*one_sided, contrastive) in PLUGINS:
             others = [run[variant] for variant in one_sided if variant in run]
             if others and contrastive in run:
                 better = max(others, key=lambda variant: _average(variant, tasks))
+                whose = FIRST if contrastive == HINT_SETTINGS[method][-1] else "v2"
                 for row in _on_average(run[contrastive], better, tasks):
-                    published = published_gain(row["task"], row["model"], method)
+                    published = published_gain(row["task"], row["model"], method, version)
+                    published = published if whose == version else None
                     names = {"method": method, "contrastive": contrastive, "one_sided": better.variant}
                     family.append({**row, **names, "one_sided_run": len(others), **set_against(row, published)})
         rows += _corrected(family)
@@ -88,19 +92,38 @@ def hints_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=HINTS_COLUMNS).round(P_DIGITS).astype({"gain_seeds": "Int64"})
 
 
-def ablations_table(scores: Sequence[VariantScores], tasks: Tasks, methods: Mapping[str, str]) -> pd.DataFrame:
-    """The long table of ablations.csv: each variant minus the method that it changes, where that was run as it is.
+def ablations_table(
+    scores: Sequence[VariantScores], tasks: Tasks, methods: Mapping[str, str], version: str = FIRST
+) -> pd.DataFrame:
+    """The long table of ablations.csv: each variant minus the one that it changes, where that was run (`changed_from`).
 
-    methods: variant -> its method. Columns as in `tables.gains_table`, and on the averages of rlcsd's ablations the
-    paper's difference, as in `tables.main_table`.
+    methods: variant -> its method. version: of the paper, whose differences stand beside those of rlcsd's ablations,
+    as in `tables.main_table`. Columns as in `tables.gains_table`.
     """
     rows = []
     for members in by_block(scores).values():
-        for reference in (variant for variant in members if methods[variant.variant] == variant.variant):
-            changed = [v for v in members if v is not reference and methods[v.variant] == reference.variant]
+        of = changed_from([variant.variant for variant in members], methods)
+        for reference in (variant for variant in members if variant.variant in of.values()):
+            changed = [variant for variant in members if of.get(variant.variant) == reference.variant]
             for row in difference_rows(changed, reference, tasks):
-                rows.append({**row, **set_against(row, _published_difference(row))})
+                rows.append({**row, **set_against(row, _published_difference(row, version))})
     return pd.DataFrame(rows, columns=ABLATIONS_COLUMNS).round(P_DIGITS)
+
+
+def changed_from(variants: Sequence[str], methods: Mapping[str, str]) -> dict[str, str]:
+    """Variant -> the one that it changes: with the longest name that its own begins with ("rlcsd-v2" of "rlcsd-v2-x"),
+    among those that were run; without one, its method as it is. One that changes none of these is left out.
+
+    variants: of one block, in order; methods: variant -> its method.
+    """
+    found = {}
+    for variant in variants:
+        shorter = [
+            other for other in variants if variant.startswith(f"{other}-") and methods[other] == methods[variant]
+        ]
+        if whole := max(shorter, key=len, default=methods[variant]):
+            found[variant] = whole
+    return {variant: whole for variant, whole in found.items() if whole in variants and whole != variant}
 
 
 def plugin_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
@@ -111,13 +134,13 @@ def plugin_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Task
             Row(
                 row["method"],
                 [Cell(row["contrastive"]), Cell(row["one_sided"]), gain_cell(row)],
-                "" if row["one_sided_run"] == 2 else "one one-sided setting only",
+                "" if row["one_sided_run"] == _settings(row["contrastive"]) else "one one-sided setting only",
             )
             for row in part.to_dict("records")
         ]
-        for method in HINT_SETTINGS:
-            lost = [v for v in HINT_SETTINGS[method] if status_of(missing, task, model, v) != DASH]
-            if method not in set(part["method"]) and lost:
+        for method, variants in PLUGINS:
+            lost = [v for v in variants if status_of(missing, task, model, v) != DASH]
+            if variants[-1] not in set(part["contrastive"]) and lost:
                 rows.append(Row(method, absent=f"{status_of(missing, task, model, lost[0])}: {lost[0]}"))
         views.append(View(f"{task}, {model}", "Method", ["Contrastive", "Better one-sided", "Gain"], rows))
     return views
@@ -182,12 +205,20 @@ def _corrected(family: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "p_holm": float(p)} for row, p in zip(family, adjusted, strict=True)]
 
 
-def _published_difference(row: Mapping[str, Any]) -> Published | None:
-    changed, plain = (published_ablation(row["task"], row["model"], row[name]) for name in ("variant", "reference"))
-    if changed is None or plain is None or row["benchmark"] != AVERAGE:
+def _published_difference(row: Mapping[str, Any], version: str) -> Published | None:
+    place = row["task"], row["model"]
+    changed, plain = (
+        published_ablation(*place, row[name], row["benchmark"], version) for name in ("variant", "reference")
+    )
+    if changed is None or plain is None:
         return None
     difference = round(changed.value - plain.value, 1)
-    return Published(row["task"], row["model"], row["variant"], AVERAGE, difference, changed.version)
+    return Published(*place, row["variant"], row["benchmark"], difference, changed.version)
+
+
+def _settings(contrastive: str) -> int:
+    """How many one-sided settings a contrastive variant stands beside."""
+    return next(len(variants) - 1 for _, variants in PLUGINS if variants[-1] == contrastive)
 
 
 def _setting_cell(row: Mapping[str, Any]) -> Cell:

@@ -10,7 +10,7 @@ import pandas as pd
 from selfdistill.evaluation.comparisons import holm, mcnemar, wilson
 from selfdistill.evaluation.estimators import Difference, Estimate, interval, paired_difference
 from selfdistill.reporting.read.accuracy import REFERENCES, Result, Tasks, VariantScores, benchmark_rows, by_block
-from selfdistill.reporting.read.published import Published, published_rows
+from selfdistill.reporting.read.published import FIRST, Published, published_rows, version_of
 from selfdistill.reporting.render.csv_tables import columns
 from selfdistill.reporting.render.texts import PAPER, RATE, TABLES
 from selfdistill.study.matrix import BASE
@@ -38,8 +38,10 @@ GAINS_COLUMNS = columns(
 _ROUNDING = 0.05 + 1e-9
 
 
-def main_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
+def main_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = FIRST) -> pd.DataFrame:
     """The long table of main.csv: a row for each variant and benchmark, then its averages.
+
+    version: of the paper, whose values stand beside ours.
 
     value, low, high in percent (95 % interval, other problems of the same kind; from two seeds on also other seeds);
     low_fixed, high_fixed: the same for just these problems; wilson_low, wilson_high: Wilson's, for one draw a problem
@@ -48,8 +50,8 @@ def main_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
     response_length in tokens and truncated in percent, means over all draws (in an average: of its benchmarks' means);
     best: "best" for the highest value of a task, model and benchmark, "tied" for those that a paired comparison with it
     (Holm over the variants, FAMILY_WISE) does not tell from it, and nothing where all are alike, as one alone is;
-    published, published_version: the paper's value, from the latest version of its tables that has it, and that
-    version; published_difference: value minus it; published_within: whether another run like ours may give it (see
+    published, published_version: the paper's value, from the latest publication that has it, and that publication;
+    published_difference: value minus it; published_within: whether another run like ours may give it (see
     `set_against`).
     """
     marks: dict[tuple[str, str, str, str], str] = {}
@@ -57,7 +59,8 @@ def main_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
         marks |= _marks(members, tasks[members[0].task])
     rows = []
     for variant in scores:
-        published = {p.benchmark: p for p in published_rows(variant.model, variant.variant) if p.task == variant.task}
+        known = published_rows(variant.model, variant.variant, version)
+        published = {p.benchmark: p for p in known if p.task == variant.task}
         for benchmark, members, about in benchmark_rows(tasks[variant.task]):
             results = [variant.results[m] for m in members]
             scores, variances = [r.scores for r in results], [r.variances for r in results]
@@ -109,7 +112,8 @@ def main_lead(table: pd.DataFrame) -> str:
     compared = table[table["published"].notna()]
     texts = [TABLES["main"].lead]
     texts += [] if compared.empty else [PAPER]
-    texts += [RATE] if (compared["task"] == "logic").any() else []
+    at_other_rates = compared[compared["published_version"].map(version_of, na_action="ignore") == FIRST]
+    texts += [RATE] if (at_other_rates["task"] == "logic").any() else []
     return " ".join(texts)
 
 

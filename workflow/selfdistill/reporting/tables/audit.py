@@ -1,4 +1,4 @@
-"""What does not fit together in the paper's published tables, found from their numbers alone.
+"""What does not fit together in the paper's published tables, of both its versions, found from their numbers alone.
 
 A cell of D draws on each of P problems is a count of correct draws over P x D, rounded to a tenth of a percent. All
 arithmetic is exact (fractions); where a value lies half way, both roundings are allowed.
@@ -11,7 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from selfdistill.reporting.read.published import BENCHMARKS, dated, main_results, plugin_study, problems
+from selfdistill.reporting.read.published import (
+    ABLATIONS,
+    BENCHMARKS,
+    CONTRAST,
+    dated,
+    main_results,
+    plugin_study,
+    problems,
+    study_rows,
+    version_of,
+)
 from selfdistill.reporting.render.cells import number_cell
 from selfdistill.reporting.render.csv_tables import with_texts
 from selfdistill.reporting.render.table import Cell, Row, View
@@ -20,9 +30,13 @@ from selfdistill.reporting.render.table import Cell, Row, View
 FINDINGS = {
     "average": "averages that do not follow from their parts",
     "changed": "cells that changed between versions",
+    "stayed": "rows that stayed while the one that they are compared with moved",
+    "contradiction": "cells that one run has in one table and not in another",
     "no count": "cells that no count of correct draws can give",
     "truncated": "cells that a count gives only if it is cut off in place of rounded",
 }
+#: Rows of the studies that are the same run as one of the main results -> its method there.
+SAME_RUNS = {"opsd": "opsd", "rlsd-v2": "rlsd", "rlcsd-v2": "rlcsd"}
 COLUMNS = ("finding", "model", "method", "hint_source", "benchmark", "percent", "versions", "against", "note")
 #: Draws a problem of the paper's evaluations: mean@12, pass@1.
 DRAWS = {"math": 12, "logic": 1}
@@ -32,24 +46,34 @@ _HALF = Fraction(1, 20)
 _Version = Mapping[tuple[str, str, str], Mapping[str, Fraction]]
 
 
-def audit_table(
-    rows: Sequence[Mapping[str, str]] | None = None, gains: Sequence[Mapping[str, str]] | None = None
-) -> pd.DataFrame:
-    """All findings, in the paper's names: one row for a cell and kind, with the versions of the tables that have it.
+#: Rows of a published file, as texts.
+Rows = Sequence[Mapping[str, str]]
 
-    rows, gains: of main_results.csv and plugin_study.csv (without both: the shipped ones); of gains, differences of
-    what was not published itself, only changes can be found. percent: the published value; against: what it should be
-    (an average), what it was before (a change) or the nearest that a count gives; note: in words.
+
+def audit_table(rows: Rows | None = None, gains: Rows | None = None, studies: Rows | None = None) -> pd.DataFrame:
+    """All findings, in the paper's names: one row for a cell and kind, with the publications that have it.
+
+    percent: the published value; against: what it should be (an average), what it was before (a change), what it is in
+    the main results (a contradiction) or the nearest that a count gives; note: in words.
+
+    Args:
+        rows: of main_results.csv.
+        gains: of plugin_study.csv: differences of what was not published itself, so only changes can be found.
+        studies: of ablations.csv and contrast.csv, whose variants have our names. Without all three: the shipped files.
     """
-    if rows is None and gains is None:
-        rows, gains = main_results(), plugin_study()
-    versions = _by_version(rows or ())
+    if rows is None and gains is None and studies is None:
+        rows, gains, studies = main_results(), plugin_study(), (*study_rows(ABLATIONS), *study_rows(CONTRAST))
+    main, studied = _by_version(rows or ()), _by_version([_study_cell(row) for row in studies or ()])
+    contradictions = list(_contradictions(main, studied))
+    versions = _joined(main, studied)
     versions_of: dict[tuple, list[str]] = {}
     for version, cells in versions.items():
         for finding in [*_averages(cells), *_counts(cells)]:
             versions_of.setdefault(finding, []).append(version)
     table = [{**dict(finding), "versions": "; ".join(where)} for finding, where in versions_of.items()]
-    table += _changes(versions)
+    table += contradictions
+    table += _changes(main)
+    table += _stayed(studied)
     table += _changes(_by_version([_gain_cell(row) for row in gains or ()]))
     made = pd.DataFrame(table, columns=list(COLUMNS))
     order = {finding: place for place, finding in enumerate(FINDINGS)}
@@ -86,6 +110,55 @@ def _by_version(rows: Sequence[Mapping[str, str]]) -> dict[str, _Version]:
         key = (row["model"], row["method"], row["hint_source"])
         versions.setdefault(row["source"], {}).setdefault(key, {})[row["benchmark"]] = Fraction(row["percent"])
     return versions
+
+
+def _study_cell(row: Mapping[str, str]) -> dict[str, str]:
+    """A row of a study in the columns of the main results."""
+    return {**row, "method": row["variant"], "hint_source": ""}
+
+
+def _joined(main: Mapping[str, _Version], studied: Mapping[str, _Version]) -> dict[str, _Version]:
+    """Publication -> the cells of all its tables; those of runs that the main results have too count once."""
+    found = {}
+    for source in sorted({*main, *studied}, key=dated):
+        more = {key: row for key, row in studied.get(source, {}).items() if key[1] not in SAME_RUNS}
+        found[source] = {**main.get(source, {}), **more}
+    return found
+
+
+def _contradictions(main: Mapping[str, _Version], studied: Mapping[str, _Version]) -> Iterator[dict[str, Any]]:
+    """Cells of a study whose run stands in the main results of the same publication with another number."""
+    for source, cells in studied.items():
+        for (model, variant, _), row in cells.items():
+            of_run = [of for key, of in main.get(source, {}).items() if key[:2] == (model, SAME_RUNS.get(variant))]
+            for name, percent in row.items():
+                for there in (of[name] for of in of_run if of.get(name, percent) != percent):
+                    note = f"{float(there):.1f} in the main results"
+                    finding = dict(_finding("contradiction", (model, variant, ""), name, percent, there, note))
+                    yield {**finding, "versions": source}
+
+
+def _stayed(studied: Mapping[str, _Version]) -> Iterator[dict[str, Any]]:
+    """Ablations whose every shared cell is the same in both versions of the paper, though that of rlcsd is another."""
+    by_version: dict[str, dict[tuple[str, str], tuple[str, Mapping[str, Fraction]]]] = {"v1": {}, "v2": {}}
+    for source, cells in studied.items():
+        for (model, variant, _), row in cells.items():
+            by_version[version_of(source)][model, variant.replace("rlcsd-v2", "rlcsd")] = (source, row)
+    for (model, variant), (source, row) in by_version["v2"].items():
+        before = by_version["v1"].get((model, variant))
+        whole = [by_version[version].get((model, "rlcsd")) for version in ("v1", "v2")]
+        if variant == "rlcsd" or before is None or None in whole:
+            continue
+        (_, first), (_, second) = whole
+        shared = [name for name in row if name in before[1]]
+        moved = [name for name in shared if first.get(name) != second.get(name)]
+        if shared and moved and all(row[name] == before[1][name] for name in shared):
+            for name in moved:
+                note = (
+                    f"as in the first version, where rlcsd has {float(first[name]):.1f}; now {float(second[name]):.1f}"
+                )
+                finding = dict(_finding("stayed", (model, variant, ""), name, row[name], before[1][name], note))
+                yield {**finding, "versions": f"{before[0]}; {source}"}
 
 
 def _gain_cell(row: Mapping[str, str]) -> dict[str, str]:
@@ -128,7 +201,8 @@ def _counts(cells: _Version) -> Iterator[tuple]:
 
 
 def _changes(versions: Mapping[str, _Version]) -> Iterator[dict[str, Any]]:
-    names = list(versions)
+    # Between the paper's two versions all may change: that is tables.drift's to tell.
+    names = [name for name in versions if version_of(name) == "v1"]
     for earlier, later in itertools.pairwise(names):
         for key, row in versions[later].items():
             for name, percent in row.items():
