@@ -1,9 +1,9 @@
 """Draws that hit the percentages which the RLCSD paper published: a stand-in for its runs, from its tables alone.
 
 Each cell of resources/published/main_results.csv, in the latest tables of the paper's first version, becomes a file of
-draws with the count of right ones that is nearest to the percentage. 0.6 of the variance of a draw lies between problems. Methods of one block
-find the same problems hard, but for a part of their own, so that a paired difference of two methods on the mathematics
-average has the standard error that is known of such runs, 1.8 points.
+draws with the count of right ones that is nearest to the percentage. 0.6 of the variance of a draw lies between
+problems. Methods of one block find the same problems hard, but for a part of their own, so that a paired difference of
+two methods on the mathematics average has the standard error that is known of such runs, 1.8 points.
 """
 
 import csv

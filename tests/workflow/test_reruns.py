@@ -12,7 +12,7 @@ TRAINED = [variant for variant in DEMO["variants"] if variant != "base"]
 ALL = Counter({"all": 1})
 #: What follows from any draws: everything that compares.
 TABLES = [f"tables {name}" for name in ("main", "gains", "plugin", "hints", "ablations", "power")]
-FORMATS = [f"table_formats {name.split()[-1]}" for name in (*TABLES, "beside", "audit", "costs", "claims")]
+FORMATS = [f"table_formats {name.split()[-1]}" for name in (*TABLES, "beside", "audit", "drift", "costs", "claims")]
 TABLES_ON = Counter(["scores", *TABLES, *FORMATS, "behaviour", "claims", "costs", "page", "overview", "site"])
 TABLES_ON += Counter(["benchmarks arithmetic", "benchmarks knights", "benchmarks_of_model"])
 #: What follows from the metrics of one task, and from the records of one.
@@ -48,7 +48,7 @@ def test_a_fresh_clone_plans_every_job_once(furnished):
     runs = 2 * len(TRAINED)
     assert runs == 16
     # Base models, data and their report, trained, evaluated, and what follows; the audit needs no run.
-    following = curves_of("arithmetic") | curves_of("knights") | TABLES_ON | ALL | Counter(["audit"])
+    following = curves_of("arithmetic") | curves_of("knights") | TABLES_ON | ALL | Counter(["audit", "drift"])
     following |= tokens_of("arithmetic", *TRAINED) | tokens_of("knights", *TRAINED)
     assert sum(jobs.values()) == 2 + 4 + 1 + runs + (runs + 2) + sum(following.values())
     assert following <= jobs
@@ -158,7 +158,9 @@ def test_data_that_nothing_needs_any_more_stay_deleted(changed):
 
 
 def test_forcing_the_tables_redoes_them_and_what_follows(finished):
-    others = Counter(["scores", "costs", "claims", *(f"table_formats {name}" for name in ("audit", "costs", "claims"))])
+    others = Counter(
+        ["scores", "costs", "claims", *(f"table_formats {name}" for name in ("audit", "drift", "costs", "claims"))]
+    )
     assert finished.planned("--forcerun", "tables") == TABLES_ON + ALL - others
 
 

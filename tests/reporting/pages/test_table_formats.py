@@ -16,6 +16,7 @@ from selfdistill.reporting.tables.behaviour import behaviour_table
 from selfdistill.reporting.tables.claim_statistics import gather
 from selfdistill.reporting.tables.claims import claims_table
 from selfdistill.reporting.tables.costs import costs_table
+from selfdistill.reporting.tables.drift import drift_table
 from selfdistill.reporting.tables.power import power_table
 
 MISSING = [
@@ -38,6 +39,7 @@ def tables(seeded_study):
         "beside": behaviour_table(main, runs),
         "power": power_table(scores, tasks),
         "audit": audit_table(),
+        "drift": drift_table(),
         "costs": costs_table(runs),
         "claims": claims_table(gather(scores, runs, tasks, dict.fromkeys(tasks, "knights"), MISSING)),
     }

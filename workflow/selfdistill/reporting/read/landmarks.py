@@ -13,8 +13,9 @@ def landmarks(model: str, task: str, version: str = FIRST) -> list[dict[str, Any
     """The published points of one model and task, in the order of the file; empty for any that the paper does not have.
 
     version: of the paper. Each point is a dict of `version`, `claim` ("C4"), `model`, `task`, `method` (a variant of
-    ours), `metric` (a key of metrics.jsonl), `step` (int; None where it is not said), `value` (in the metric's unit) and `note` (what kind of point it is).
-    Points of which the paper does not say the model, those of C11, belong to no figure of one.
+    ours), `metric` (a key of metrics.jsonl), `step` (int; None where it is not said), `value` (in the metric's unit)
+    and `note` (what kind of point it is). Points of which the paper does not say the model, those of C11, belong to no
+    figure of one.
     """
     return [
         {**row, "step": int(row["step"]) if row["step"] else None, "value": float(row["value"])}
