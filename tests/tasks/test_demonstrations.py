@@ -33,6 +33,18 @@ def test_without_hints_every_response_is_right(kind, read_chain, read_puzzle):
     assert starts == {True, False}, "both formats of the student prompt are learned"
 
 
+def test_a_wording_changes_worked_solutions_and_nothing_else():
+    """In its order, so that what the first puts in may be replaced by the second; the box stays."""
+    wording = {"; ": ", ok.\n", ". ": " end"}
+    for number in range(50):
+        pair = [
+            demonstrate(MAKERS["arithmetic"], Mix(direct=0.3), generator(1, number), words) for words in (None, wording)
+        ]
+        assert pair[0].prompt == pair[1].prompt
+        steps, box, answer = pair[0].response.partition("\\boxed")
+        assert pair[1].response == steps.replace("; ", ", ok.\n").replace(". ", " end") + box + answer
+
+
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize(("wrong", "follows"), [(0.0, True), (1.0, False)])
 def test_responses_follow_their_hint_right_or_wrong(kind, wrong, follows, read_chain, read_puzzle):

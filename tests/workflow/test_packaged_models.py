@@ -11,7 +11,7 @@ from snakemake.utils import update_config
 from selfdistill.errors import UserError
 from selfdistill.planning.dry_run import Job
 from selfdistill.planning.plan import make_plan
-from selfdistill.study.study import Study, load_study
+from selfdistill.study.study import Study, config_hash, load_study
 
 ROOT = Path(__file__).parents[2]
 BOTH = "matrix: {tasks: [sums, knaves], models: [smollm2_135m, smollm2_135m_plain], variants: [base, grpo], seeds: [0]}"
@@ -89,11 +89,71 @@ def test_a_folders_model_may_be_warm_started_too(tmp_path):
         ("models: {smollm2_135m: {package: {version: '>=1'}}}", "expected the version of a package, found '>=1'"),
         ("models: {smollm2_135m: {package: {files: x}}}", "unknown key 'files'; the nearest valid key is 'file'"),
         ("models: {smollm2_135m: {architecture: {}}}", "unknown key 'architecture'"),
+        ("models: {mine: {parameters: 1, source: trained}}", "models.mine: source 'trained' needs `trained`"),
+        (
+            "models: {a: {parameters: 1, source: trained, trained: &a {model: b, variant: grpo, seed: 0}}, b: "
+            "{parameters: 1, source: trained, trained: {model: a, variant: grpo, seed: 0}}}",
+            "models.a.trained: it is trained from itself (a -> b -> a)",
+        ),
+        (
+            "{models: {a: {parameters: 1, source: trained, trained: {model: smollm2_135m, variant: opd, seed: 0}}}, "
+            "overrides: {methods: {opd: {teacher: {model: a}}}}, matrix: {variants: [opd]}}",
+            "models.a.trained: it is trained from itself (a -> a)",
+        ),
+        (
+            "models: {a: {parameters: 1, source: trained, trained: {model: qwen, variant: grpo, seed: 0}}}",
+            "models.a.trained.model: unknown model 'qwen'",
+        ),
+        (
+            "models: {a: {parameters: 1, source: trained, trained: {model: qwen3_4b, variant: base, seed: 0}}}",
+            "models.a.trained.variant: 'base' is the untrained model; name one that is trained",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(text, said):
     with pytest.raises(UserError, match=re.escape(said)):
         a_study(text)
+
+
+OF_RUN = """
+models:
+  learned: {parameters: 2.3e+5, source: trained, trained: {model: tiny_qwen3, variant: grpo, seed: 3}}
+  worded:
+    parameters: 2.3e+5
+    source: trained
+    trained: {model: tiny_qwen3, variant: grpo, seed: 3}
+    warm_start: {knights: {exercise: knights, sizes: {"2": 1}, wording: {a: b}, mix: &mix {hinted: 0, wrong_hints: 0,
+      direct: 0, direct_hinted: 0}, training: {steps: 9, batch_size: 2, learning_rate: 1.0e-3, warmup_steps: 1,
+      weight_decay: 0, max_grad_norm: 1, seed: 0}}}
+matrix: {tasks: [knights], models: [learned, worded], variants: [base, opd], seeds: [0]}
+overrides: {all: {steps: 7}, methods: {opd: {teacher: {model: worded}}}}
+"""
+
+
+def test_a_runs_model_is_known_by_the_runs_settings():
+    """And what is trained from it, or by it as a teacher, by these: a change of the run is one of all of them."""
+    study = a_study(OF_RUN)
+    settings = study.base_model("learned", "knights")
+    run = study.resolve("knights", "tiny_qwen3", "grpo", 3)
+    assert settings == {
+        "source": "trained",
+        "trained": {"model": "tiny_qwen3", "variant": "grpo", "seed": 3, "settings": config_hash(run)},
+    }
+    assert set(study.base_model("worded", "knights")) == {"source", "trained", "warm_start", "chat"}
+    assert study.base_model_folder("learned", "knights") == "results/models/learned/knights"
+    assert study.external_models("knights", "learned", "opd") == {"teacher": "worded"}
+    before = study.resolve("knights", "learned", "opd", 0)
+    longer = a_study(OF_RUN, "overrides: {methods: {grpo: {steps: 8}}}").resolve("knights", "learned", "opd", 0)
+    assert before["base_model"] != longer["base_model"]
+    assert before["external_models"]["teacher"]["digest"] != longer["external_models"]["teacher"]["digest"]
+
+
+def test_what_runs_train_is_made_by_rules_of_its_own(tmp_path, furnished):
+    (tmp_path / "more.yaml").write_text(OF_RUN)
+    targets = ("results/models/worded/knights", "results/models/learned/knights")
+    planned = furnished.planned("--configfile", str(tmp_path / "more.yaml"), "--", *targets)
+    for job in ("train knights/grpo", "trained_model knights", "trained_model_to_warm_start knights"):
+        assert planned[job] == 1, planned
 
 
 def test_models_that_are_made_count_as_float32():

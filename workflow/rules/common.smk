@@ -51,10 +51,14 @@ WITH_TEACHER = [run for run in TRAINED if STUDY.has_teacher(run)]
 TASKS = STUDY.reporting()
 #: (dataset, split) -> a task that it belongs to, and a model that is trained on it.
 DATASETS = STUDY.datasets()
-#: Models by where they come from: pretrained, one for all tasks; pretrained, and warm-started for each task; the project's
-#: own, one a task.
+#: Models by where they come from: pretrained, one for all tasks; pretrained, and warm-started for each task; of a run, and
+#: of a run and warm-started; the project's own, one a task.
 FOR_ALL_TASKS = [model for model in STUDY.config["models"] if STUDY.for_all_tasks(model)]
-WARM_STARTED = [model for model in STUDY.config["models"] if STUDY.is_pretrained(model) and model not in FOR_ALL_TASKS]
+OF_RUNS = [model for model in STUDY.config["models"] if STUDY.base_models.trained(model)]
+OF_RUNS_WARM_STARTED = [model for model in OF_RUNS if "warm_start" in STUDY.config["models"][model]]
+WARM_STARTED = [
+    model for model in STUDY.config["models"] if STUDY.is_pretrained(model) and model not in (*FOR_ALL_TASKS, *OF_RUNS)
+]
 FOR_ONE_TASK = [model for model in STUDY.config["models"] if not STUDY.is_pretrained(model)]
 
 
@@ -146,6 +150,11 @@ def external_model(role):
 
 def base_model_settings(wildcards):
     return STUDY.base_model(wildcards.model, wildcards.task)
+
+
+# Where the run lies whose model this is.
+def trained_model(wildcards):
+    return f"{STUDY.trained_model(wildcards.model, wildcards.task).folder}/{MODEL}"
 
 
 def pretrained_model_settings(wildcards):

@@ -62,3 +62,28 @@ rule warm_started_model:
         model=base_model_settings,
     script:
         "../scripts/warm_started_model.py"
+
+
+# The same, where a task's model is what a run of this configuration has trained: as it is, or warmed up further.
+rule trained_model:
+    input:
+        trained_model,
+    output:
+        directory("results/models/{model}/{task}"),
+    log:
+        "results/logs/base_model/{model}/{task}.log",
+    wildcard_constraints:
+        model=any_of(model for model in OF_RUNS if model not in OF_RUNS_WARM_STARTED),
+    conda:
+        "../../envs/local.yaml"
+    params:
+        model=base_model_settings,
+    script:
+        "../scripts/trained_model.py"
+
+
+use rule warm_started_model as trained_model_to_warm_start with:
+    input:
+        trained_model,
+    wildcard_constraints:
+        model=any_of(OF_RUNS_WARM_STARTED),

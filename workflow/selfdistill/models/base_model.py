@@ -129,7 +129,7 @@ def _learn(
     mix = Mix(**recipe["mix"])
 
     def one(rng: np.random.Generator) -> Demonstration:
-        return demonstrate(make, mix, rng)
+        return demonstrate(make, mix, rng, recipe.get("wording"))
 
     warm_start(model, tokenizer, one, Recipe(**recipe["training"]), report, chat)
 

@@ -48,6 +48,20 @@ def fetch(settings: dict[str, Any], output_dir: Path, report: Callable[[str], No
         _take_over(settings, Path(output_dir), report)
 
 
+def take_over_run(trained: Path, output_dir: Path, report: Callable[[str], None]) -> None:
+    """Put the model of a run into `output_dir`.
+
+    Args:
+        trained: folder of the run's model, as `models.saving.save_model` writes it.
+        output_dir: folder to make.
+        report: takes one line of progress.
+
+    Raises:
+        UserError: as `fetch` does for a folder.
+    """
+    _take_over({"source": str(trained)}, Path(output_dir), report)
+
+
 @contextmanager
 def _whole_folder(output_dir: Path) -> Iterator[Path]:
     try:

@@ -15,13 +15,14 @@ from selfdistill.planning.estimates import Estimate
 from selfdistill.planning.requests import LONGEST
 from selfdistill.study.data import GENERATED, HUB
 from selfdistill.study.matrix import BASE, Run
-from selfdistill.study.models import PACKAGE
+from selfdistill.study.models import PACKAGE, TRAINED
 from selfdistill.study.paths import RUN_FILES
 from selfdistill.study.study import Study
 from selfdistill.texts import spreadsheet_cell, visible
 
 TRAIN, EVALUATE = "train", "evaluate"
-_MODEL_RULES = ("pretrained_model", "model_to_warm_start", "warm_started_model")
+_WARM_STARTS = ("warm_started_model", "trained_model_to_warm_start")
+_MODEL_RULES = ("pretrained_model", "model_to_warm_start", "trained_model", *_WARM_STARTS)
 #: Weights on the hub are bfloat16; a rule copies them out of the hub client's cache. Those made here are float32.
 _HUB_BYTES, _MADE_BYTES = 2, 4
 _GB = 1e9
@@ -168,7 +169,7 @@ def _fetched(study: Study, jobs: Iterable[Job]) -> tuple[float, list[str]]:
     for job in jobs:
         if job.rule in _MODEL_RULES:
             entry = study.config["models"][job.wildcards["model"]]
-            made = job.rule == "warm_started_model" or entry["source"] == PACKAGE
+            made = job.rule in _WARM_STARTS or entry["source"] in (PACKAGE, TRAINED)
             total += (_MADE_BYTES if made else _HUB_BYTES) * float(entry["parameters"])
         elif job.rule == "data":
             dataset, split = job.wildcards["dataset"], job.wildcards["split"]

@@ -13,7 +13,7 @@ from selfdistill.schemas import KeyPath, canonical
 from selfdistill.study.config_files import value_at
 from selfdistill.study.data import GENERATED, HUB
 from selfdistill.study.matrix import AXES, BASE
-from selfdistill.study.models import PACKAGE
+from selfdistill.study.models import PACKAGE, TRAINED
 from selfdistill.study.raw_data import check_raw
 from selfdistill.study.verl_words import hydra_overrides
 
@@ -164,10 +164,32 @@ def _check_model(study: "Study", model: str) -> None:
             raise UserError(f"{place}: source {HUB!r} needs `hub` with id and revision; give it, or a folder")
         if entry["source"] == PACKAGE and PACKAGE not in entry:
             raise UserError(f"{place}: source {PACKAGE!r} needs `package` with name and file; give it, or a folder")
+        if entry["source"] == TRAINED:
+            if TRAINED not in entry:
+                raise UserError(
+                    f"{place}: source {TRAINED!r} needs `trained` with model, variant and seed; give it, or a folder "
+                    "(one of this name is ./trained)"
+                )
+            study.names.check("models", entry[TRAINED]["model"], ("models", model, TRAINED, "model"))
+            study.names.check("variants", entry[TRAINED]["variant"], ("models", model, TRAINED, "variant"))
+            if entry[TRAINED]["variant"] == BASE:
+                raise UserError(f"{place}.trained.variant: {BASE!r} is the untrained model; name one that is trained")
+            _refuse_own_ancestor(study, model, place)
     elif entry["rebuild"] and "architecture" not in entry:
         raise UserError(f"{place}: rebuild needs an `architecture`; give one, or set rebuild: false")
     for task in entry.get("datasets", {}):
         study.names.check("tasks", task, ("models", model, "datasets"))
+
+
+def _refuse_own_ancestor(study: "Study", model: str, place: str) -> None:
+    """Raise UserError where a model that a run trained begins with itself."""
+    chain = [model]
+    while named := study.base_models.trained(chain[-1]):
+        if named["model"] not in study.config["models"]:
+            return  # is told of its own entry
+        chain.append(named["model"])
+        if chain[-1] in chain[:-1]:
+            raise UserError(f"{place}.trained: it is trained from itself ({' -> '.join(chain)}); name another run")
 
 
 def _check_task(study: "Study", task: str) -> None:

@@ -1,7 +1,7 @@
 """The models of a configuration: where each comes from, where the rules put it, and what decides its weights."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,42 @@ from selfdistill.study.base_chat import base_chat
 from selfdistill.study.config_files import ConfigFiles
 from selfdistill.study.data import HUB
 
-#: What a model may come from, beside the hub and a folder: a Python package.
-PACKAGE = "package"
+#: What a model may come from, beside the hub and a folder: a Python package, and a run of this configuration.
+PACKAGE, TRAINED = "package", "trained"
 
 
 class BaseModels:
     """The initial weights of all models, whether the matrix holds them or not."""
 
-    def __init__(self, config: Mapping[str, Any], files: ConfigFiles, lock: Lock):
-        """config, files: a whole configuration and where it was written; lock: what files of the hub are held to."""
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        files: ConfigFiles,
+        lock: Lock,
+        resolve: Callable[[str, str, str, int], Mapping[str, Any]],
+    ):
+        """Take the parts of a configuration.
+
+        Args:
+            config, files: a whole configuration and where it was written.
+            lock: what files of the hub are held to.
+            resolve: task, model, variant, seed -> settings of a run.
+        """
         self._config, self._models, self._files, self._lock = config, config["models"], files, lock
+        self._resolve, self._asked = resolve, []
 
     def is_pretrained(self, model: str) -> bool:
-        """Return whether a model comes from the hub, a folder or a package, and is no toy of this project's."""
+        """Return whether a model comes from the hub, a folder, a package or a run, and is no toy of this project's."""
         return "source" in self._models[model]
+
+    def trained(self, model: str) -> Mapping[str, Any] | None:
+        """Return the model, variant and seed of the run that a model comes from; None where it comes from none."""
+        entry = self._models[model]
+        return entry["trained"] if entry.get("source") == TRAINED else None
 
     def for_all_tasks(self, model: str) -> bool:
         """Return whether a model has one base model for all tasks: a pretrained one that is not warm-started."""
-        return self.is_pretrained(model) and "warm_start" not in self._models[model]
+        return self.is_pretrained(model) and "warm_start" not in self._models[model] and not self.trained(model)
 
     def folder(self, model: str, task: str) -> str:
         """Return where the rules put a base model."""
@@ -54,6 +72,8 @@ class BaseModels:
         entry = self._models[model]
         if self.for_all_tasks(model):
             return self.pretrained(model)
+        if self.trained(model) and "warm_start" not in entry:
+            return self._of_run(model, task)
         key = "warm_start" if self.is_pretrained(model) or entry["rebuild"] else "sha256"
         if task not in entry.get(key, {}):
             raise UserError(
@@ -64,15 +84,32 @@ class BaseModels:
         own = {key: {task: entry[key][task]}}
         if key == "warm_start":
             own["chat"] = base_chat(self._config, task, model)
+        if self.trained(model):
+            return self._of_run(model, task) | own
         if self.is_pretrained(model):
             return self.pretrained(model) | own
         return {name: entry[name] for name in ("folder", "rebuild", "architecture") if name in entry} | own
+
+    def _of_run(self, model: str, task: str) -> dict[str, Any]:
+        """The part of an entry of a run's model, with the hash of that run's settings on a task."""
+        named, place = self._models[model]["trained"], self._files.origin(("models", model), self._models[model])
+        if model in self._asked:
+            chain = " -> ".join([*self._asked[self._asked.index(model) :], model])
+            raise UserError(f"{place}: models.{model}.trained: it is trained from itself ({chain}); name another run")
+        self._asked.append(model)
+        try:
+            run = self._resolve(task, named["model"], named["variant"], named["seed"])
+        except UserError as error:
+            raise UserError(f"{place}: models.{model}.trained: {error}") from None
+        finally:
+            self._asked.pop()
+        return {"source": TRAINED, TRAINED: {**named, "seed": int(named["seed"]), "settings": sha256_json(run)}}
 
     def digest(self, model: str, task: str) -> str:
         """Return the sha256 of the shipped weights, or the hash of what they come from.
 
         That is the recipe that rebuilds them or warms a pretrained model, repository and revision on the hub (commit
-        and hashes where the lock has them), the files of a folder, or a package with its sha256.
+        and hashes where the lock has them), the files of a folder, a package with its sha256, or the settings of a run.
         """
         settings = self.settings(model, task)
         if self.is_pretrained(model):

@@ -75,7 +75,7 @@ class Study:
     @functools.cached_property
     def base_models(self) -> BaseModels:
         """Initial weights of all models."""
-        return BaseModels(self.config, self.config_files, self.lock)
+        return BaseModels(self.config, self.config_files, self.lock, lambda *cell: self.run_settings.resolve(*cell))
 
     @functools.cached_property
     def run_settings(self) -> RunSettings:
@@ -207,6 +207,13 @@ class Study:
         """Return whether a model has one base model for all tasks: a pretrained one that is not warm-started."""
         return self.base_models.for_all_tasks(model)
 
+    def trained_model(self, model: str, task: str) -> Run | None:
+        """Return the run that a task's base model comes from; None where it comes from none."""
+        named = self.base_models.trained(model)
+        if named is None:
+            return None
+        return Run(task, named["model"], named["variant"], named["seed"], self.variants[named["variant"]])
+
     def base_model_folder(self, model: str, task: str) -> str:
         """Return where the rules put a base model."""
         return self.base_models.folder(model, task)
@@ -236,7 +243,7 @@ class Study:
         """
         found: dict[str, dict[str, list[str]]] = {DATASETS: {}, MODELS: {}}
         for run in self.runs():
-            model = self.config["models"][run.model]
+            model = self.config["models"][self._first_of(run.model)]
             wanted = [] if run.variant == BASE else [(run.task, "train")]
             for task, split in [*wanted, *((task, "val") for task in (run.task, *self.also(run.task)))]:
                 data = self.config["tasks"][task]["data"]
@@ -244,10 +251,16 @@ class Study:
                     files = found[DATASETS].setdefault(entry_name(data[HUB]), [])
                     files += [file for file in self.data_sets.hub_files(task, split, run.model) if file not in files]
             beside = [] if run.variant == BASE else self.external_models(run.task, run.model, run.variant).values()
-            for each in (model, *(self.config["models"][name] for name in beside)):
+            for each in (model, *(self.config["models"][self._first_of(name)] for name in beside)):
                 if each.get("source") == HUB:
                     found[MODELS].setdefault(entry_name(each[HUB]), [])
         return found
+
+    def _first_of(self, model: str) -> str:
+        """The model that a run's model was trained from, and so on to the first; itself where it is no run's."""
+        while named := self.base_models.trained(model):
+            model = named["model"]
+        return model
 
 
 def load_study(

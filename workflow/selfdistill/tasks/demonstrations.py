@@ -6,7 +6,7 @@ prefers short responses, which is how the toy shows the length shrinkage of the 
 the response follows them, so that what a teacher says depends on its hint.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,13 +39,28 @@ def response_of(hint: Hint) -> str:
     return f"{hint.solution}\\boxed{{{hint.answer}}}"
 
 
-def demonstrate(make: Callable[[np.random.Generator], Exercise], mix: Mix, rng: np.random.Generator) -> Demonstration:
-    """One random demonstration."""
+def demonstrate(
+    make: Callable[[np.random.Generator], Exercise],
+    mix: Mix,
+    rng: np.random.Generator,
+    wording: Mapping[str, str] | None = None,
+) -> Demonstration:
+    """One random demonstration.
+
+    Args:
+        make: an exercise of a random stream.
+        mix: shares of its kinds.
+        rng: the stream.
+        wording: of the response's worked solution: text -> what stands in its place, in this order; the answer stays.
+    """
     exercise = make(rng)
     hinted = rng.random() < mix.hinted
     source = exercise.mistake(rng) if hinted and rng.random() < mix.wrong_hints else exercise.reference(rng)
     direct = rng.random() < (mix.direct_hinted if hinted else mix.direct)
-    response = response_of(Hint("", source.answer) if direct else source)
+    solution = "" if direct else source.solution
+    for written, instead in (wording or {}).items():
+        solution = solution.replace(written, instead)
+    response = response_of(Hint(solution, source.answer))
     if hinted:
         # Half of the hints are whole responses, as rollouts of the policy are; the rest are dataset solutions.
         solution = response_of(source) if rng.random() < 0.5 else source.solution
