@@ -123,7 +123,14 @@ def pages():
 
 # Tables of the draws alone, and all that have a page.
 TABLES_OF_SCORES = ["main", "gains", "plugin", "hints", "ablations", "power"]
-TABLES = [name for name in TEXTS if name != "tokens"]
+# Task -> its grader and its second one; what belongs to these tasks alone is left out where there are none.
+SECOND_GRADERS = {
+    task: [about["grader"], about["second_grader"]]
+    for task in TASKS
+    if "second_grader" in (about := STUDY.config["tasks"][task])
+}
+OF_SECOND_GRADERS = ["within", "graders", "sdpo_audit"]
+TABLES = [name for name in TEXTS if name != "tokens" and (SECOND_GRADERS or name not in OF_SECOND_GRADERS)]
 
 
 def table_csv(table):

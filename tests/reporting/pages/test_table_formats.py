@@ -17,7 +17,10 @@ from selfdistill.reporting.tables.claim_statistics import gather
 from selfdistill.reporting.tables.claims import claims_table
 from selfdistill.reporting.tables.costs import costs_table
 from selfdistill.reporting.tables.drift import drift_table
+from selfdistill.reporting.tables.graders import graders_table
 from selfdistill.reporting.tables.power import power_table
+from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_table
+from selfdistill.reporting.tables.within import within_table
 
 MISSING = [
     MissingRun("knights", "tiny-a", "rlsd", 0, "rlsd", "failed", "=out of memory"),
@@ -42,6 +45,9 @@ def tables(seeded_study):
         "drift": drift_table(),
         "costs": costs_table(runs),
         "claims": claims_table(gather(scores, runs, tasks, dict.fromkeys(tasks, "knights"), MISSING)),
+        "within": within_table(runs),
+        "graders": graders_table(runs, {}),
+        "sdpo_audit": sdpo_audit_table(),
     }
 
 

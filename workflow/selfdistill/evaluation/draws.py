@@ -120,6 +120,24 @@ def read_draws(path: str | os.PathLike, *, texts: bool = True) -> pd.DataFrame:
     return frame
 
 
+def read_second(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray] | None:
+    """The verdicts of a file of draws by its grader and by the second one, draw by draw; None without a second.
+
+    Raises UserError for a file that cannot be read.
+    """
+    try:
+        file = pq.ParquetFile(path)
+        if "second_correct" not in file.schema_arrow.names:
+            return None
+        table = file.read(["correct", "second_correct"])
+        found = [table[name].cast(pa.bool_()).to_numpy() for name in ("correct", "second_correct")]
+        return found[0].astype(bool), found[1].astype(bool)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise UserError(
+            f"{path}: cannot be read as a parquet file of draws ({error}); evaluate this run again"
+        ) from None
+
+
 def read_matrix(path: str | os.PathLike) -> DrawMatrix:
     """The matrix of a file of draws: `to_matrix(read_draws(path))`, with its errors, in a tenth of the time.
 

@@ -17,7 +17,10 @@ from selfdistill.reporting.tables.behaviour import behaviour_views
 from selfdistill.reporting.tables.claims import claims_views
 from selfdistill.reporting.tables.costs import cost_views, total_line
 from selfdistill.reporting.tables.drift import drift_line, drift_views
+from selfdistill.reporting.tables.graders import graders_views
 from selfdistill.reporting.tables.power import power_views
+from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_line, sdpo_audit_views
+from selfdistill.reporting.tables.within import within_views
 
 #: Table -> what makes its views of the CSV, of the runs that are missing, and of the tasks.
 VIEWS = {
@@ -32,6 +35,9 @@ VIEWS = {
     "drift": lambda table, missing, tasks: drift_views(table),
     "costs": lambda table, missing, tasks: cost_views(table),
     "claims": lambda table, missing, tasks: claims_views(table),
+    "within": lambda table, missing, tasks: within_views(table),
+    "graders": lambda table, missing, tasks: graders_views(table),
+    "sdpo_audit": lambda table, missing, tasks: sdpo_audit_views(table),
 }
 #: Tables above which something is said that depends on what they hold.
 _LEADS = {
@@ -39,6 +45,7 @@ _LEADS = {
     "audit": lambda table: f"{audit_line(table)} {TABLES['audit'].lead}",
     "drift": lambda table: f"{drift_line(table)} {TABLES['drift'].lead}",
     "costs": lambda table: f"{total_line(table)} {TABLES['costs'].lead}",
+    "sdpo_audit": lambda table: f"{sdpo_audit_line(table)} {TABLES['sdpo_audit'].lead}",
 }
 
 
