@@ -57,6 +57,15 @@ def test_the_initial_model_is_loaded_where_it_is_read(paper, kl_coef, kind, need
     assert words(paper)["actor_rollout_ref.actor.use_kl_loss"] == needed
 
 
+def test_other_models_are_named_by_their_folders(paper):
+    """And the student's first weights are loaded where the teacher is compared with them."""
+    paper["teacher"] |= {"kind": "external", "model": "qwen3_8b", "reference": "initial"}
+    said = words(paper, external={"teacher": "/models/x"})
+    assert "kind:external" in said["+selfdistill.teacher"]
+    assert "model:/models/x,reference:initial" in said["+selfdistill.teacher"]
+    assert said["actor_rollout_ref.actor.use_kl_loss"] == "true"
+
+
 @pytest.mark.parametrize(("master", "expected"), [("float32", "fp32"), ("bfloat16", "bf16")])
 def test_master_weights_are_the_runs_and_a_cpus_are_float32(paper, cpu, master, expected):
     for config in (paper, cpu):

@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from selfdistill.signals.teachers import TeacherSchedule
 from selfdistill.training.update import Sums
 from selfdistill.training.verl import head_engine
 from selfdistill.training.verl.loss import Loss
+from selfdistill.training.verl.ray_engine import scored_as
 from selfdistill.training.verl.wire import pack_scores_request, pack_update, sums_of, unpack_scores
 from selfdistill.training.verl.worker import Models
 
@@ -108,9 +109,18 @@ def build_worker(folder: Path, options: Options, *, frozen: bool = False) -> Tra
 class InProcess(Models):
     """SelfDistillWorker's operations on TensorDicts, by one rank in this process."""
 
-    def __init__(self, options: Options = Options(), folder: Path = TINY, *, with_initial: bool = False):
+    def __init__(
+        self,
+        options: Options = Options(),
+        folder: Path = TINY,
+        *,
+        with_initial: bool = False,
+        external: Mapping[str, Path] | None = None,
+    ):
         self.student = build_worker(folder, options)
         super().__init__(self.student, build_worker(folder, options, frozen=True) if with_initial else None)
+        for role, other in (external or {}).items():
+            self.add_external(role, build_worker(other, options, frozen=True))
 
     def set_loss(self, loss: Loss) -> None:
         self.student.set_loss_fn(loss)
@@ -134,11 +144,11 @@ class InProcessEngine:
     def __init__(self, models: InProcess, loss: Loss, teacher: TeacherSettings, temperature: float = 1.0):
         models.set_loss(loss)
         models.create_teacher(teacher.kind)
-        self._models, self._kind, self._schedule = models, teacher.kind, TeacherSchedule(teacher)
+        self._models, self._names, self._schedule = models, scored_as(teacher), TeacherSchedule(teacher)
         self.request = {"temperature": temperature, "head_rows": 7}
 
     def scorer(self, who: str) -> "InProcessScorer":
-        return InProcessScorer(self, "initial" if (who, self._kind) == ("teacher", "initial") else who)
+        return InProcessScorer(self, self._names.get(who, who))
 
     def update(
         self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor, learning_rate: float

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from selfdistill.errors import UserError
-from selfdistill.training.verl.checks import check_gpus, check_model
+from selfdistill.study.run_settings import TeacherSettings
+from selfdistill.training.verl.checks import check_external_models, check_gpus, check_model
 
 BASE = Path(__file__).parents[3] / "resources" / "base_models" / "tiny_qwen3" / "arithmetic"
 LONGROPE = {
@@ -71,6 +72,29 @@ def test_an_unreadable_tokenizer(model):
     (model / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match="the tokenizer cannot be loaded"):
         check_model(str(model))
+
+
+@pytest.mark.parametrize(
+    ("folder", "longest", "said"),
+    [
+        ("nowhere", 10, "no such model folder \\(the teacher\\)"),
+        ("other", 10_000, "positions"),
+        ("foreign", 10, "differ"),
+    ],
+)
+def test_another_models_folder_tokens_and_positions(model, tmp_path, folder, longest, said):
+    shutil.copytree(model, tmp_path / "other")
+    shutil.copytree(model, tmp_path / "foreign")
+    file = tmp_path / "foreign" / "tokenizer.json"
+    text = json.loads(file.read_text())
+    one, two = [token for token in text["model"]["vocab"] if token.isdigit()][:2]
+    words = text["model"]["vocab"]
+    words[one], words[two] = words[two], words[one]
+    file.write_text(json.dumps(text))
+    check_external_models(TeacherSettings("external", model=str(tmp_path / "other")), str(model), 10)
+    teacher = TeacherSettings("external", model=str(tmp_path / folder))
+    with pytest.raises(UserError, match=said):
+        check_external_models(teacher, str(model), longest)
 
 
 def test_fewer_gpus_than_asked_for(monkeypatch):

@@ -90,6 +90,8 @@ def test_the_training_limit_may_be_below_that_of_validation():
         ("data.truncation=left", "data.truncation must be error"),
         ("+selfdistill.update.kl_coef=0.01", "use_kl_loss must be True"),
         ("selfdistill.teacher.kind=initial", "use_kl_loss must be True"),
+        ("+selfdistill.teacher.reference=initial", "use_kl_loss must be True"),
+        ("selfdistill.teacher.kind=external", "selfdistill: teacher.kind is 'external' and teacher.model ''"),
         ("actor_rollout_ref.actor.ppo_mini_batch_size=3", "no multiple of"),
         ("selfdistill.hints.source=elsewhere", "hints.source: expected one of .*found 'elsewhere'"),
     ],
@@ -144,12 +146,17 @@ def test_the_command_of_the_documentation_is_taken():
 def test_a_method_alone_on_the_command_line_is_the_published_run(name, preset):
     """Field by field the workflow's, but for what only files and machines decide."""
     words = [f"+selfdistill.implementation={name}", f"+selfdistill.preset={preset}"]
+    teacher = shipped()[name].published.get("teacher", {})
+    if teacher.get("kind") == "external":  # which one is nobody's published value
+        teacher = {**teacher, "model": "/a/folder"}
+        words.append("+selfdistill.teacher.model=/a/folder")
     with initialize_config_module("verl.trainer.config", version_base=None):
         config = compose("ppo_trainer", overrides=words)
     fill_in(config, words)
     settings = wire_up(config)
     verl = {"engine": "vllm", "old_logprobs": "recompute"}
-    assert settings.run == published_run(name, preset, trainer="verl", rollout=verl)
+    changes = {"teacher": teacher} if "model" in teacher else {}
+    assert settings.run == published_run(name, preset, trainer="verl", rollout=verl, **changes)
     assert VerlSettings.from_hydra(config) == settings  # as Ray's processes read it again
 
 

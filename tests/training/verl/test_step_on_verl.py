@@ -8,8 +8,10 @@ import torch
 
 verl = pytest.importorskip("verl")
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
 
 from in_process import TINY, InProcess, InProcessEngine, Options, process_group
+from small_run import another
 
 from selfdistill.methods.catalogue import shipped_entries
 from selfdistill.models.chat import encode_chat, end_ids
@@ -89,10 +91,30 @@ def settings(method, **changes):
     return published_run(entry["implementation"], **merged(sections, changes))
 
 
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """A teacher and what it is compared with: the toy, moved at random."""
+    folder = tmp_path_factory.mktemp("others")
+    for role, scale in (("teacher", 0.02), ("reference", 0.01)):
+        model, tokenizer = load_model(TINY, torch.device("cpu"))
+        another(model, scale).save_pretrained(folder / role)
+        tokenizer.save_pretrained(folder / role)
+    return {role: folder / role for role in ("teacher", "reference")}
+
+
+EXTERNAL = {"teacher": {"model": "a teacher", "reference": "its base"}, "rollout": {"group_size": 1}}
+#: Beside what is published: two methods with all that an external teacher may bring along, at one rollout a prompt.
+CHANGES = {
+    "opd": EXTERNAL | {"rollout": {}, "objective": {"extrapolation": 1.25, "task_weight": 0.3}},
+    "opd_divergence": EXTERNAL | {"rollout": {"prompts_per_step": PROMPTS * GROUP, "group_size": 1}},
+}
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_three_steps_of_both_trainers_are_the_same(group, drawn, method):
+def test_three_steps_of_both_trainers_are_the_same(group, drawn, others, method):
     every, tokenizer = drawn
-    chosen = settings(method)
+    chosen = settings(method, **CHANGES.get(method, {}))
+    external = others if method in CHANGES else {}
     optimizer = OptimizerSettings(RATE, 0.01, 1, METHODS[method]["optimizer"]["max_grad_norm"], "float32")
     model, _ = load_model(TINY, torch.device("cpu"))
     local = LocalEngine(
@@ -103,9 +125,10 @@ def test_three_steps_of_both_trainers_are_the_same(group, drawn, method):
         micro_batch_tokens=2048,
         temperature=1.0,
         keep_initial=True,
+        external={role: load_model(folder, torch.device("cpu"))[0] for role, folder in external.items()},
     )
     options = Options(learning_rate=RATE, weight_decay=0.01, max_grad_norm=optimizer.max_grad_norm, budget=900)
-    models = InProcess(options, with_initial=True)
+    models = InProcess(options, with_initial=not external, external=external)
     remote = InProcessEngine(models, Loss(chosen.implementation, chosen.objective), chosen.teacher)
     steps = [TrainingStep(chosen, tokenizer, engine) for engine in (local, remote)]
     initial = [p.detach().clone() for p in model.parameters()]

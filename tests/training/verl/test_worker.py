@@ -10,16 +10,20 @@ import torch
 
 verl = pytest.importorskip("verl")
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "fakes"))
 
 from hydra import compose, initialize_config_module
 from in_process import TINY, InProcess, InProcessEngine, Options, asking, process_group, toy_update, weights_of
 from safetensors.torch import load_file
+from small_run import another
 from two_ranks import two_updates
 from verl.single_controller.base.decorator import MAGIC_ATTR, Dispatch
 from verl.utils import tensordict_utils
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from selfdistill.errors import UserError
+from selfdistill.models.loading import load_model
+from selfdistill.scoring.scorer import score
 from selfdistill.study.run_settings import TeacherSettings
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.wire import pack_scores_request, pack_update, sums_of, unpack_scores
@@ -182,6 +186,7 @@ def real_worker(group):
                 "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=60",
                 "actor_rollout_ref.actor.fsdp_config.use_torch_compile=False",
                 "+actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=fp32",
+                "+actor_rollout_ref.ref.fsdp_config.mixed_precision.param_dtype=fp32",
                 "actor_rollout_ref.rollout.name=vllm",
                 "actor_rollout_ref.rollout.log_prob_use_dynamic_bsz=True",
                 "actor_rollout_ref.rollout.log_prob_max_token_len_per_gpu=60",
@@ -215,6 +220,25 @@ def test_verls_own_worker_does_the_same(real_worker, tmp_path):
     torch.testing.assert_close(scores("teacher"), first, rtol=0, atol=1e-6)
 
 
+def test_another_model_is_held_beside_the_student(real_worker, tmp_path):
+    """From its own folder, forward only, and in no checkpoint."""
+    model, tokenizer = load_model(TINY, torch.device("cpu"))
+    other = another(model)
+    other.save_pretrained(tmp_path / "other")
+    tokenizer.save_pretrained(tmp_path / "other")
+    real_worker.create_teacher("external")
+    for role in ("teacher", "reference"):
+        assert real_worker.add_external(role, str(tmp_path / "other")) == 103
+        data = asking(pack_scores_request(SEQUENCES), temperature=1.0, head_rows=7)
+        found = unpack_scores(getattr(real_worker, f"score_external_{role}")(data), MASK.shape[1]).logprobs
+        expected = score(other, SEQUENCES, MASK.shape[1], 10_000).logprobs
+        torch.testing.assert_close(found[MASK], expected[MASK], rtol=0, atol=1e-5)
+    student = score(model, SEQUENCES, MASK.shape[1], 10_000).logprobs
+    assert (expected - student)[MASK].abs().max() > 0.05
+    real_worker.save_checkpoint(str(tmp_path / "checkpoint"), None, 1, None)
+    assert not list((tmp_path / "checkpoint").glob("teacher*"))
+
+
 @pytest.mark.parametrize(
     ("name", "mesh"),
     [
@@ -222,6 +246,9 @@ def test_verls_own_worker_does_the_same(real_worker, tmp_path):
         ("score_teacher", "actor"),
         ("update", "actor"),
         ("score_initial", "ref"),
+        ("score_external_teacher", "external_teacher"),
+        ("score_external_reference", "external_reference"),
+        ("add_external", None),
         ("init_model", None),
         ("create_teacher", None),
         ("blend_teacher", None),

@@ -13,6 +13,7 @@ from typing import Any
 from selfdistill.errors import UserError
 from selfdistill.methods.setting import defaults
 from selfdistill.study.config_files import value_at
+from selfdistill.study.run_settings import INITIAL as _INITIAL
 from selfdistill.study.run_settings import RunSettings
 
 _MODEL = "actor_rollout_ref.model"
@@ -58,6 +59,7 @@ def hydra_overrides(
     gpus: int,
     nodes: int,
     attention: str,
+    external: Mapping[str, str | os.PathLike] | None = None,
 ) -> list[str]:
     """The words of a run, those of the user's own last.
 
@@ -70,6 +72,7 @@ def hydra_overrides(
         gpus: of one node; on a CPU, processes that pose as GPUs (0 is one).
         nodes: machines.
         attention: "flash_attention_2" or "sdpa": what `verl.attention: auto` came to.
+        external: "teacher" and "reference" -> folder of another model, which takes the place of its name.
 
     Raises:
         UserError: for settings that verl or this plug-in cannot run, and for words of the user's own that are
@@ -87,7 +90,7 @@ def hydra_overrides(
         **_trainer(config, state, gpus, nodes),
         **(_cpu() if cpu else {}),
         **(_own_ray(gpus if cpu else None) if nodes == 1 else {}),
-        **_own(config, state),
+        **_own(config, state, external or {}),
     }
     own = config["verl"]["overrides"]
     _check_words(own, [key.lstrip("+") for key in words])
@@ -143,7 +146,7 @@ def _workers(config: Mapping[str, Any]) -> dict[str, Any]:
         f"{actor}.strategy": "fsdp2",
         f"{actor}.grad_clip": optimizer["max_grad_norm"],  # the one that verl's documentation names, beside clip_grad
         f"{actor}.use_dynamic_bsz": True,
-        f"{actor}.use_kl_loss": update["kl_coef"] > 0 or config["teacher"]["kind"] == "initial",
+        f"{actor}.use_kl_loss": update["kl_coef"] > 0 or _INITIAL in map(config["teacher"].get, ("kind", "reference")),
         f"{actor}.use_torch_compile": False,
         f"{actor}.fsdp_config.model_dtype": master,
         f"{actor}.fsdp_config.param_offload": verl["offload_parameters"],
@@ -234,9 +237,13 @@ def _own_ray(workers: int | None) -> dict[str, Any]:
     return {f"+{at}.include_dashboard": False, **(posing if workers else {})}
 
 
-def _own(config: Mapping[str, Any], state: str | os.PathLike) -> dict[str, Any]:
+def _own(
+    config: Mapping[str, Any], state: str | os.PathLike, external: Mapping[str, str | os.PathLike]
+) -> dict[str, Any]:
     """The `selfdistill` tree: the sections of the run, but for what verl has a key for."""
     sections = {name: without_native(name, config[name]) for name in config if name in _SECTIONS}
+    keys = {"teacher": "model", "reference": "reference"}
+    sections["teacher"] |= {keys[role]: os.path.abspath(folder) for role, folder in external.items()}
     values = {
         "implementation": config["implementation"],
         "preset": config["preset"],

@@ -19,7 +19,7 @@ from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import validate_config
 
 from selfdistill.errors import UserError
-from selfdistill.training.verl.checks import check_gpus, check_model, check_prompts_of
+from selfdistill.training.verl.checks import check_external_models, check_gpus, check_model, check_prompts_of
 from selfdistill.training.verl.published import fill_in
 from selfdistill.training.verl.watchdog import leave_reason
 from selfdistill.training.verl.wiring import wire_up
@@ -43,6 +43,7 @@ def main(words: Sequence[str]) -> int:
         settings = wire_up(config)
         longest = config.data.max_prompt_length + config.data.max_response_length
         check_model(config.actor_rollout_ref.model.path, longest)
+        check_external_models(settings.run.teacher, config.actor_rollout_ref.model.path, longest)
         check_prompts_of(config.actor_rollout_ref.model.path, settings.run.chat)
         if config.trainer.device == "cuda":
             check_gpus(config.trainer.n_gpus_per_node, config.trainer.nnodes)

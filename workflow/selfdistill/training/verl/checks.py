@@ -10,6 +10,8 @@ from selfdistill.models.chat import ChatSettings
 from selfdistill.models.loading import load_generation_config
 from selfdistill.models.template_check import check_prompts
 from selfdistill.models.tokenizer_check import read_tokenizer
+from selfdistill.study.run_settings import TeacherSettings
+from selfdistill.training.external_models import check_tokens
 
 
 def check_model(path: str, longest: int = 0) -> None:
@@ -56,6 +58,28 @@ def check_prompts_of(path: str, chat: ChatSettings) -> None:
         check_prompts(
             read_tokenizer(folder, as_others_load_it=True), chat, load_generation_config(folder), report=print
         )
+
+
+def check_external_models(teacher: TeacherSettings, student: str, longest: int) -> None:
+    """Check the models that a run reads beside the student's, before anything starts.
+
+    Args:
+        teacher: its settings; here they name folders.
+        student: folder of the student's model, or its name on the hub, whose tokens are then not known yet.
+        longest: tokens of the longest prompt and response.
+
+    Raises:
+        UserError: where a folder is none, has other tokens than the student, or too few positions.
+    """
+    own = Path(os.path.expanduser(student))
+    for role, path in teacher.models.items():
+        if not Path(path).is_dir():
+            raise UserError(
+                f"selfdistill.teacher: {path}: no such model folder (the {role}); expected one as transformers saves it"
+            )
+        check_model(path, longest)
+        if own.is_dir():
+            check_tokens(role, Path(path), read_tokenizer(own, as_others_load_it=True))
 
 
 def check_gpus(per_node: int, nodes: int) -> None:

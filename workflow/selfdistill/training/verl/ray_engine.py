@@ -1,7 +1,7 @@
 """The engine of verl's trainer: model, teacher and initial weights in a group of Ray workers."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,8 @@ from verl.utils.seqlen_balancing import calculate_workload, get_seqlen_balanced_
 from selfdistill.objectives.batch import Batch, Targets
 from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.scores import Scores, Sequences
-from selfdistill.signals.teachers import TeacherSchedule, TeacherSettings
+from selfdistill.signals.teachers import TeacherSchedule
+from selfdistill.study.run_settings import EXTERNAL, INITIAL, TeacherSettings
 from selfdistill.training.step import rows_of
 from selfdistill.training.update import Sums
 from selfdistill.training.verl.wire import (
@@ -43,14 +44,22 @@ class RayEngine:
         workers: RayWorkerGroup,
         teacher: TeacherSettings,
         schedule: TeacherSchedule,
-        vocabulary: int,
+        vocabularies: Mapping[str, int],
         *,
         temperature: float,
         head_rows: int,
     ):
-        """`schedule` belongs to `teacher`; its ticks are the caller's to save."""
-        self.vocabulary, self._workers, self._schedule = vocabulary, workers, schedule
-        self._teacher_is_initial = teacher.kind == "initial"
+        """Make an engine of workers that have their models.
+
+        Args:
+            workers: SelfDistillWorkers.
+            teacher, schedule: the teacher's settings, and its clock, whose ticks are the caller's to save.
+            vocabularies: rows of the output layer of the "student", and of external models by role.
+            temperature: divides the logits.
+            head_rows: as of `scoring.head.read`.
+        """
+        self.vocabularies, self._workers, self._schedule = dict(vocabularies), workers, schedule
+        self._names = scored_as(teacher)
         self._request = {"temperature": temperature, "head_rows": head_rows, "compute_loss": False}
         self._ranks = max(workers._query_dispatch_info("actor")) + 1
         self._numbers = itertools.count()
@@ -62,7 +71,7 @@ class RayEngine:
 
     def scorer(self, who: str) -> "RayScorer":
         """See Engine."""
-        return RayScorer(self, "initial" if who == "teacher" and self._teacher_is_initial else who)
+        return RayScorer(self, self._names.get(who, who), self.vocabularies.get(who, self.vocabularies["student"]))
 
     def update(
         self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor, learning_rate: float
@@ -92,7 +101,7 @@ class RayEngine:
             self._workers.blend_teacher(kept)
 
     def score(self, who: str, sequences: Sequences, width: int, query: Query, *, alone: bool = False) -> Scores:
-        """Score sequences under "student", "teacher" or "initial" weights; otherwise as of scoring.scores.Scorer."""
+        """Score sequences under the weights of a worker's `score_<who>`; otherwise as of scoring.scores.Scorer."""
         order, real = shared_out(sequences.lengths, self._ranks)
         options: dict[str, Any] = {}
         if alone:
@@ -133,12 +142,8 @@ class RayEngine:
 class RayScorer:
     """Implements scoring.scores.Scorer."""
 
-    def __init__(self, engine: RayEngine, who: str):
-        self._engine, self._who = engine, who
-
-    @property
-    def vocabulary(self) -> int:
-        return self._engine.vocabulary
+    def __init__(self, engine: RayEngine, who: str, vocabulary: int):
+        self._engine, self._who, self.vocabulary = engine, who, vocabulary
 
     @property
     def device(self) -> torch.device:
@@ -154,6 +159,13 @@ class RayScorer:
     ) -> Scores:
         """See Scorer."""
         return self._engine.score(self._who, sequences, width, query, alone=alone)
+
+
+def scored_as(teacher: TeacherSettings) -> dict[str, str]:
+    """Return who is asked for (training.engine.WHO) -> who of a worker's models answers, where the names differ."""
+    names = {"initial": "initial", EXTERNAL: "external_teacher"}
+    found = {"teacher": names[teacher.kind]} if teacher.kind in names else {}
+    return found | {"reference": "initial" if teacher.reference == INITIAL else "external_reference"}
 
 
 def shared_out(lengths: Sequence[int], ranks: int) -> tuple[list[int], list[bool]]:

@@ -20,6 +20,7 @@ from selfdistill.runs.run_file import TRAINING, write_attempt
 from selfdistill.runs.state_folder import StateFolder
 from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.study.verl_words import hydra_overrides
+from selfdistill.training.external_models import noted_models
 from selfdistill.training.verl.process_group import end_guarded, start_guarded
 from selfdistill.training.verl.ray_cluster import ray_cluster, ray_of_one_node
 
@@ -42,6 +43,7 @@ def train(
     gpus: int,
     nodes: int,
     report: Report,
+    external: Mapping[str, Path] | None = None,
 ) -> None:
     """Train one run, or go on with it, or publish it again if it is complete.
 
@@ -54,13 +56,16 @@ def train(
         threads: CPU threads of each worker.
         gpus, nodes: GPUs a node, and nodes.
         report: takes one line of progress.
+        external: "teacher" and "reference" -> folder of another model, as the config's `teacher` asks for them.
 
     Raises:
         UserError: for whatever ended the run, with the reason that verl's processes left.
     """
     with run_lifecycle(state_dir, outputs, report, leftovers=["export"]) as state:
         if state is not None:
-            _finish(config, Path(train_file), Path(val_file), Path(base_model), state, threads, gpus, nodes, report)
+            others = {role: Path(folder) for role, folder in (external or {}).items()}
+            inputs = Path(train_file), Path(val_file), Path(base_model), others
+            _finish(config, *inputs, state, threads, gpus, nodes, report)
 
 
 def _device_peak_gib(metrics: Path) -> float | None:
@@ -82,6 +87,7 @@ def _finish(
     train_file: Path,
     val_file: Path,
     base_model: Path,
+    external: Mapping[str, Path],
     state: StateFolder,
     threads: int,
     gpus: int,
@@ -99,6 +105,7 @@ def _finish(
         gpus=gpus,
         nodes=nodes,
         attention=chosen,
+        external=external,
     )
     clock = _ClockFile(state.path / "clock.json")
     command, environment = [sys.executable, "-m", "selfdistill.training.verl", *words], _environment(config, threads)
@@ -118,7 +125,8 @@ def _finish(
         used = gpus * nodes if config["verl"]["device"] == "cuda" else 0
         peak = _device_peak_gib(folder / RUN_FILES["metrics"]) if used else None
         facts = build_provenance(config, files, times, sys.argv, gpus=used, device_peak_gib=peak)
-        write_json(folder / RUN_FILES["provenance"], facts | {"attention": chosen})
+        noted = {"external_models": noted_models(state.path, external)} if external else {}
+        write_json(folder / RUN_FILES["provenance"], facts | {"attention": chosen} | noted)
     report(f"trained in {clock.seconds:.0f} s")
 
 

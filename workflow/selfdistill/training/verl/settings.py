@@ -130,6 +130,7 @@ def _native(config: DictConfig, tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse(config: DictConfig, run: TrainingSettings) -> None:
     """Raises UserError for settings of verl that would silently do nothing, or the wrong thing, in this trainer."""
+    run.teacher.check_model("selfdistill")
     actor, rollout, model = (
         config.actor_rollout_ref.actor,
         config.actor_rollout_ref.rollout,
@@ -190,6 +191,7 @@ def _refuse(config: DictConfig, run: TrainingSettings) -> None:
     if (needed := run.needs_initial) != actor.use_kl_loss:
         raise UserError(
             f"actor_rollout_ref.actor.use_kl_loss must be {needed}: it starts verl's reference worker, which "
-            "selfdistill.update.kl_coef and teacher.kind initial need and nothing else; the coefficient is "
+            "selfdistill.update.kl_coef, teacher.kind initial and teacher.reference initial need and nothing else; the "
+            "coefficient is "
             "selfdistill.update.kl_coef"
         )

@@ -32,6 +32,7 @@ from selfdistill.signals.teachers import TeacherSchedule
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.prompts import Message
 from selfdistill.tasks.schema import Problem
+from selfdistill.training.external_models import noted_models
 from selfdistill.training.progress import progress_line
 from selfdistill.training.step import StepRollouts, TrainingStep
 from selfdistill.training.updates import UpdateWatch
@@ -69,6 +70,7 @@ class SelfDistillTrainer(PPOTrainerSync):
 
     def _load_checkpoint(self) -> None:
         self.actor_rollout_wg.create_teacher(self._settings.run.teacher.kind)
+        self._add_external_models()
         super()._load_checkpoint()
         ticks = 0
         if self.global_steps:
@@ -86,12 +88,19 @@ class SelfDistillTrainer(PPOTrainerSync):
             self.actor_rollout_wg,
             run.teacher,
             self._schedule,
-            vocabulary_size(self._model),
+            {"student": vocabulary_size(self._model), **self._external_vocabularies},
             temperature=run.rollout.temperature,
             head_rows=run.verl.head_rows,
         )
         self._step = TrainingStep(run, self.tokenizer, self._engine)
         self._check_lengths()
+
+    def _add_external_models(self) -> None:
+        """Load other models beside the student's. Raises UserError where a run that goes on began with other ones."""
+        named = self._settings.run.teacher.models
+        noted_models(self._settings.state, {role: Path(path) for role, path in named.items()})
+        rows = {role: self.actor_rollout_wg.add_external(role, path) for role, path in named.items()}
+        self._external_vocabularies = {role: each[0] for role, each in rows.items()}
 
     def _save_checkpoint(self) -> None:
         folder = self._checkpoint_folder()

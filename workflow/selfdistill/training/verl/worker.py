@@ -1,20 +1,25 @@
-"""What a worker of verl does for self-distillation: scores under three sets of weights, and updates."""
+"""What a worker of verl does here: scores under the weights of student, teacher and others, and updates."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+from omegaconf import DictConfig, OmegaConf
 from tensordict import TensorDict
 from verl.single_controller.base.decorator import Dispatch, make_nd_compute_dataproto_dispatch_fn, register
 from verl.utils import tensordict_utils
+from verl.utils.config import omega_conf_to_dataclass
+from verl.workers.config import TrainingWorkerConfig
 from verl.workers.engine_workers import ActorRolloutRefWorker, TrainingWorker
 
 from selfdistill.errors import UserError
+from selfdistill.scoring.lengths import vocabulary_size
 from selfdistill.training.verl import head_engine
 from selfdistill.training.verl.export import export
 from selfdistill.training.verl.teacher_weights import TeacherWeights
 
 _OWN_WEIGHTS = ("snapshot", "ema")
-_WITHOUT_OWN_WEIGHTS = ("none", "initial", "live")
+_WITHOUT_OWN_WEIGHTS = ("none", "initial", "live", "external")
 
 
 class Models:
@@ -26,6 +31,7 @@ class Models:
     def __init__(self, student: TrainingWorker | None, initial: TrainingWorker | None):
         self._student, self._initial = student, initial
         self._kind, self._teacher = "none", None
+        self._external: dict[str, TrainingWorker] = {}
 
     def create_teacher(self, kind: str) -> None:
         """The teacher begins with the student's weights of now, if it has any of its own (signals.teachers.KINDS)."""
@@ -36,6 +42,11 @@ class Models:
             )
         self._kind = kind
         self._teacher = TeacherWeights(self._student.engine.module) if kind in _OWN_WEIGHTS else None
+
+    def add_external(self, role: str, model: TrainingWorker) -> int:
+        """Hold another model, forward only, as "teacher" or "reference"; returns the rows of its output layer."""
+        self._external[role] = model
+        return vocabulary_size(model.model_config.hf_config)
 
     def blend_teacher(self, decay: float) -> None:
         """Let the teacher's own weights follow the student's; it keeps the share `decay` of its own."""
@@ -59,6 +70,14 @@ class Models:
     def score_initial(self, data: TensorDict) -> TensorDict:
         """Scores under the run's initial weights."""
         return _scores(self._initial, data)
+
+    def score_external_teacher(self, data: TensorDict) -> TensorDict:
+        """Scores under the weights of another model, the teacher."""
+        return _scores(self._external["teacher"], data)
+
+    def score_external_reference(self, data: TensorDict) -> TensorDict:
+        """Scores under the weights of the model that the teacher is compared with."""
+        return _scores(self._external["reference"], data)
 
     def update(self, data: TensorDict) -> TensorDict:
         """One step of the optimizer at the data's learning_rate; metrics for `wire.sums_of`.
@@ -96,6 +115,13 @@ class SelfDistillWorker(ActorRolloutRefWorker):
         self._models.create_teacher(kind)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def add_external(self, role: str, path: str) -> int:
+        """Load another model beside the student's; returns the rows of its output layer."""
+        model = forward_only_worker(self.config, path)
+        self.set_dispatch_collect(mesh_name=f"external_{role}", **model.get_dispatch_collect())
+        return self._models.add_external(role, model)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def blend_teacher(self, decay: float) -> None:
         self._models.blend_teacher(decay)
 
@@ -110,6 +136,14 @@ class SelfDistillWorker(ActorRolloutRefWorker):
     @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="ref"))
     def score_initial(self, data: TensorDict) -> TensorDict:
         return self._models.score_initial(data)
+
+    @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="external_teacher"))
+    def score_external_teacher(self, data: TensorDict) -> TensorDict:
+        return self._models.score_external_teacher(data)
+
+    @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="external_reference"))
+    def score_external_reference(self, data: TensorDict) -> TensorDict:
+        return self._models.score_external_reference(data)
 
     @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
     def update(self, data: TensorDict) -> TensorDict:
@@ -133,6 +167,39 @@ class SelfDistillWorker(ActorRolloutRefWorker):
     ) -> None:
         self._models.load_teacher(Path(local_path))  # first: it refuses before anything has changed
         super().load_checkpoint(local_path, hdfs_path, del_local_after_load)
+
+
+def forward_only_worker(config: DictConfig, path: str) -> TrainingWorker:
+    """Return verl's worker around our engine with the weights of another model, sharded over the ranks as the student.
+
+    verl's own reference worker cannot be one: its model config is a copy of the actor's. The engine is that of the
+    reference, so the weights rest in the host's memory and are brought to the GPU layer by layer for each forward.
+
+    Args:
+        config: actor_rollout_ref.
+        path: folder of the model.
+    """
+    model = OmegaConf.create(OmegaConf.to_container(config.model, resolve=True))
+    model.path, model.enable_gradient_checkpointing = path, False
+    for name in ("local_path", "hf_config_path", "tokenizer_path", "local_hf_config_path", "local_tokenizer_path"):
+        model[name] = None
+    actor = omega_conf_to_dataclass(config.actor)
+    engine = omega_conf_to_dataclass(config.ref.fsdp_config)
+    engine = replace(engine, strategy=config.actor.strategy, forward_only=True)
+    engine.use_dynamic_bsz = True
+    engine.infer_max_token_len_per_gpu = config.rollout.log_prob_max_token_len_per_gpu
+    engine.use_remove_padding = model.use_remove_padding
+    worker = TrainingWorker(
+        TrainingWorkerConfig(
+            model_type="language_model",
+            model_config=omega_conf_to_dataclass(model),
+            engine_config=engine,
+            optimizer_config=actor.optim,
+            checkpoint_config=actor.checkpoint,
+        )
+    )
+    worker.reset()
+    return worker
 
 
 def _scores(model: TrainingWorker, data: TensorDict) -> TensorDict:
