@@ -69,8 +69,8 @@ def _beyond(variant: str, other: str, **about) -> Part:
     return Part(other, statement, GainsBeyond(variant, other), LOGIC, figures=_SCORES, **about)
 
 
-def _curve(variant: str, metric: str, word: Word, statement: str, **about) -> Part:
-    return Part(_WORDS[metric], statement, Curve(variant, metric, word), **about)
+def _curve(variant: str, metric: str, word: Word, statement: str, name: str = "", **about) -> Part:
+    return Part(name or _WORDS[metric], statement, Curve(variant, metric, word), **about)
 
 
 def _explodes(method: str) -> tuple[Part, ...]:
@@ -99,8 +99,8 @@ def _contrast(method: str) -> Part:
 
 
 def _ablated(variant: str, what: str) -> Part:
-    statement = f"rlcsd scores higher than {what}"
-    return Part(variant.partition("-")[2], statement, Gap("rlcsd", variant, 0), planned=True, figures=_SCORES)
+    statement = f"rlcsd {what} scores lower than rlcsd"
+    return Part(variant.partition("-")[2], statement, Gap(variant, "rlcsd", below=0), planned=True, figures=_SCORES)
 
 
 _OPSD_EXPLODES = Curve("opsd", ENTROPY, EXPLODES)
@@ -156,7 +156,7 @@ CLAIMS: tuple[Claim, ...] = (
             _curve(SECOND, LENGTH, LENGTHENS, f"the responses of {SECOND} grow longer", families=LOGIC, planned=True)],
            v2="8B, maths: length 9.4k, 9.3k, 9.6k; entropy 0.32, 0.20, 0.18, as grpo's"),
     _claim("C7", "Contrast keeps the entropy of opsd bounded",
-           [_curve("opsd_ectr", ENTROPY, IS_BOUNDED, "contrast keeps the entropy of opsd bounded", families=LOGIC,
+           [_curve("opsd_ectr", ENTROPY, IS_BOUNDED, "contrast keeps the entropy of opsd bounded", "bounded", families=LOGIC,
                    premise=_OPSD_EXPLODES, figures=_CURVES),
             Part("contrast", "with contrast the entropy of opsd rises less",
                  Against("opsd_ectr", "opsd", ENTROPY, "highest", below=1), LOGIC, _OPSD_EXPLODES, figures=_CURVES)],
@@ -183,7 +183,7 @@ CLAIMS: tuple[Claim, ...] = (
            v1="0.263 on style, 0.083 on task tokens (one-sided)", v2="0.263 and 0.083; the gap is much reduced"),
     _claim("C12", "Each part of rlcsd helps",
            [_ablated("rlcsd-one_wrong_hint", "with one wrong hint"),
-            _ablated("rlcsd-self_hint", "with itself as a hint"),
+            _ablated("rlcsd-self_hint", "with a rollout as its own hint"),
             _ablated("rlcsd-no_anchor", "without the anchor"), _ablated("rlcsd-single_path", "with a single path")],
            v1="4B, maths / logic: +1.2 / +2.5, +1.2 / +3.2, +2.3 / +4.5, +1.6 / +3.5",
            v2="4B, maths / logic: +1.6 / +3.8, +1.6 / +4.5, +2.7 / +5.8, +2.0 / +4.8"),

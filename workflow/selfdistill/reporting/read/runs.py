@@ -116,11 +116,13 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 def series(metrics: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
     """Step -> value of one metric, where it was logged as a finite number."""
-    return {
-        record["step"]: float(value)
-        for record in metrics
-        if isinstance(value := record.get(key), (int, float)) and math.isfinite(value)
-    }
+    found = {record["step"]: number(record.get(key)) for record in metrics}
+    return {step: value for step, value in found.items() if value is not None}
+
+
+def number(value: Any) -> float | None:
+    """A metric's value where it is a finite number, else None."""
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _metric(name: str, value: Any, where: str) -> float | None:

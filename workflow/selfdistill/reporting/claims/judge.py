@@ -1,0 +1,103 @@
+"""The verdict on any part of a claim, on one block."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from selfdistill.reporting.claims.curves import judge_against, judge_curve
+from selfdistill.reporting.claims.inputs import ClaimInputs, NotRunError
+from selfdistill.reporting.claims.intervals import over_seeds
+from selfdistill.reporting.claims.measures import log, seeds_for, spread_of
+from selfdistill.reporting.claims.predicates import Against, Claim, Curve, Part, Style
+from selfdistill.reporting.claims.scores import judge_scores
+from selfdistill.reporting.claims.soundness import named
+from selfdistill.reporting.claims.verdicts import (
+    FACTOR,
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    NOT_RUN,
+    REPRODUCED,
+    Judged,
+    of_one_run,
+)
+
+
+def judge(part: Part, claim: Claim, block: ClaimInputs) -> Judged:
+    """The verdict; NOT_RUN with the reason where what the part needs is not there."""
+    predicate, steps = part.predicate, max(block.steps, claim.steps.get(block.task, 0))
+    try:
+        if isinstance(predicate, Curve):
+            found = judge_curve(predicate, block, steps, part.premise)
+        elif isinstance(predicate, Against):
+            found = judge_against(predicate, block, steps, part.premise)
+        elif isinstance(predicate, Style):
+            found = judge_style(predicate, block)
+        else:
+            return judge_scores(predicate, block)
+    except NotRunError as absence:
+        of_kind = NOT_RUN if predicate.accuracy else ""
+        return Judged(NOT_RUN, "", "", math.nan, math.nan, math.nan, 0, [str(absence)], of_kind=of_kind)
+    found.why += block.incomplete(*part.needs)
+    return found
+
+
+def judge_style(style: Style, block: ClaimInputs) -> Judged:
+    """The verdict on where a signal sits, seeds paired: signals are of the same tokens. Raises NotRunError."""
+    block.need(style.variant)
+    rows = block.tokens[block.tokens["variant"] == style.variant]
+    if not len(rows):
+        raise NotRunError(f"needs recorded tokens of {style.variant}: there are none")
+    signals = [style.signal, style.other] if style.other else [style.signal]
+    sizes = {seed: [_sizes(part, name) for name in signals] for seed, part in rows.groupby("seed")}
+    there = {seed: pair for seed, pair in sizes.items() if not np.isnan(pair).any()}
+    needed = f"{' and '.join(signals)} on style and task tokens"
+    if not there:
+        raise NotRunError(f"needs {needed} of {style.variant}: not recorded")
+    logs = [_style_log(*pair[0]) - (_style_log(*pair[1]) if style.other else 0.0) for pair in there.values()]
+    family, above, below = over_seeds(logs), log(style.above), log(style.below)
+    name = f"{style.signal}, style / task tokens"
+    statistic = f"({name}) / ({style.other}, the same)" if style.other else name
+    numbers = [math.exp(number) for number in (family.value, *family.bounds())]
+    found = Judged(INCONCLUSIVE, statistic, FACTOR, *numbers, len(logs), [])
+    found.inside = f"{sum(above < value < below for value in logs)} of {len(logs)}"
+    found.needs = seeds_for(family.value, spread_of(logs), above, below)
+    wanted = f"above {style.above:g}" if math.isinf(below) else f"below {style.below:g}"
+    if math.isnan(family.value):
+        found.why.append("a mean is not positive, so there is no ratio")
+    elif len(logs) == 1:
+        found.verdict = REPRODUCED if above < family.value < below else NOT_REPRODUCED
+        found.why.append(f"it {'lies' if found.verdict == REPRODUCED else 'does not lie'} {wanted}")
+    else:
+        for word, lies, said in (
+            (REPRODUCED, family.inside, "the whole interval lies"),
+            (NOT_REPRODUCED, family.outside, "no part of the interval lies"),
+        ):
+            if lies(above, below):
+                found.verdict, found.p_value = word, family.p_value(lambda level, f=lies: f(above, below, level))
+                found.why.append(f"{said} {wanted}")
+        if found.verdict == INCONCLUSIVE:
+            found.why.append(f"the interval lies partly {wanted}")
+    if lost := [seed for seed in sizes if seed not in there]:
+        found.why.append(f"{style.variant} without {named(lost)}, which has not {needed}")
+    found.why += _few(rows)
+    return of_one_run(found)
+
+
+def _sizes(rows: Mapping, signal: str) -> tuple[float, float]:
+    """Mean size on style and on task tokens; nan where it was not recorded."""
+    sizes = [rows.loc[rows["token_class"] == kind, signal].astype(float) for kind in ("style", "task")]
+    style, task = (float(size.iloc[0]) if len(size) else math.nan for size in sizes)
+    return style, task
+
+
+def _few(rows: Mapping) -> list[str]:
+    """How many tokens it rests on, where they are few."""
+    if "tokens" not in rows:
+        return []
+    counts = {kind: int(rows.loc[rows["token_class"] == kind, "tokens"].sum()) for kind in ("style", "task")}
+    return [f"it rests on {count} {kind} tokens" for kind, count in counts.items() if count < 1000]
+
+
+def _style_log(style: float, task: float) -> float:
+    return math.log(style / task) if style > 0 and task > 0 else math.nan

@@ -1,0 +1,116 @@
+"""What is measured of a training curve: how far it went from its beginning, and how far a share fell from its best.
+
+The beginning of a curve is the mean of its first steps (a fortieth of them, 1 to 10); its end, highest and lowest are
+means over a tenth of the steps: the last tenth, and the ones that lie furthest up and down, wherever they begin. So an
+excursion that comes back is seen, and a fast one is not hidden in its own beginning. The unit of every interval is the
+seed; a factor of 0 (responses of no token) is one.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from selfdistill.evaluation.estimators import LEVEL
+from selfdistill.reporting.claims.inputs import Trace
+from selfdistill.reporting.claims.intervals import Family, alike, over_seeds
+from selfdistill.reporting.claims.predicates import FALL, FALL_SHARE, Word
+from selfdistill.reporting.read.curves import ends, falls
+
+#: Seeds that anything said of curves needs at least, and more than are looked for.
+LEAST_SEEDS, MOST_SEEDS = 3, 100
+
+NAMES = {
+    "end": "last tenth of the steps / beginning",
+    "highest": "highest tenth / beginning",
+    "lowest": "lowest tenth / beginning",
+    "fall": "last tenth - best tenth before",
+}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One value a seed (a logarithm, or a difference of shares), and the range that it is held against, alike."""
+
+    of: str
+    values: Sequence[float]
+    above: float
+    below: float
+
+    @property
+    def family(self) -> Family:
+        """Their mean, with its interval."""
+        return over_seeds(self.values)
+
+    def holds(self, value: float) -> bool:
+        """Whether one seed's value lies in the range."""
+        return self.above < value < self.below
+
+    @property
+    def beyond(self) -> bool:
+        """Whether all seeds lie outside the range, on one side."""
+        return all(v <= self.above for v in self.values) or all(v >= self.below for v in self.values)
+
+
+def bounds_of(word: Word, traces: Sequence[Trace]) -> list[Bound]:
+    """A word's measures of the seeds' traces, each with its range; all of them have to hold."""
+    if word.of == "fall":
+        fallen = falls_and_bests(traces)
+        best = float(np.mean([best for _, best in fallen]))
+        return [Bound("fall", [fall for fall, _ in fallen], -math.inf, -least_fall(best))]
+    ranges = {word.of: (word.above, word.below)}
+    if word.of == "both":
+        ranges = {"highest": (0.0, word.below), "lowest": (word.above, math.inf)}
+    return [Bound(of, [measure(t, of) for t in traces], log(low), log(high)) for of, (low, high) in ranges.items()]
+
+
+def measure(trace: Trace, of: str) -> float:
+    """Natural logarithm of a measure over the curve's beginning: -inf for a measure of 0, nan for a beginning of 0."""
+    values = trace.values
+    begin = values[: max(1, min(10, round(len(values) / 40)))].mean()
+    if not begin > 0:
+        return math.nan
+    width = max(1, round(len(values) / 10))
+    tenths = np.convolve(values, np.full(width, 1 / width), mode="valid")
+    found = {"end": tenths[-1], "highest": tenths.max(), "lowest": tenths.min()}[of]
+    return math.log(found / begin) if found > 1e-9 * begin else -math.inf  # a sum of zeros may be some 1e-17
+
+
+def falls_and_bests(traces: Sequence[Trace]) -> list[tuple[float, float]]:
+    """For each seed its last tenth minus its best tenth before (`curves.falls`), and that best."""
+    curves = [trace.curve for trace in traces]
+    return [(fall, ends(curve)[1] - fall) for curve, fall in zip(curves, falls(curves), strict=True)]
+
+
+def least_fall(best: float) -> float:
+    """The share that a curve with this best has to lose to have fallen."""
+    return min(FALL / 100, FALL_SHARE * max(best, 0.0))
+
+
+def seeds_for(mean: float, spread: float, above: float, below: float) -> float:
+    """Seeds with which an interval would lie on one side of the nearest bound; inf: more than are looked for.
+
+    mean, spread: of one value a seed, spread nan where it is not known: then the least number that tells anything.
+    """
+    if math.isnan(mean) or math.isinf(mean):
+        return math.nan
+    if math.isnan(spread):
+        return LEAST_SEEDS
+    distance = min(abs(mean - side) for side in (above, below) if math.isfinite(side))
+    counts = np.arange(LEAST_SEEDS, MOST_SEEDS + 1)
+    enough = stdtrit(counts - 1, (1 + LEVEL) / 2) * spread / np.sqrt(counts) < distance
+    return float(counts[enough.argmax()]) if enough.any() else math.inf
+
+
+def spread_of(*sides: Sequence[float]) -> float:
+    """Standard deviation of one value a seed, or of the difference of two sides'; nan where a side does not tell."""
+    if any(len(side) < 2 or alike(side) or not all(map(math.isfinite, side)) for side in sides):
+        return math.nan
+    return math.sqrt(sum(np.var(side, ddof=1) for side in sides))
+
+
+def log(factor: float) -> float:
+    """The logarithm, with -inf and inf for the ends of an open range."""
+    return -math.inf if factor <= 0 else math.log(factor)

@@ -1,0 +1,236 @@
+"""Judging what is said of accuracies: on these very problems, and on other problems of their kind.
+
+The paper's claims are about its benchmarks, so the first is the verdict; where there is no interval for these problems
+(one draw of one seed), the second stands for it. Both speak of other training runs from two seeds on.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from selfdistill.evaluation.comparisons import holm
+from selfdistill.evaluation.estimators import PROBLEMS, paired_difference
+from selfdistill.evaluation.power import Design, Variances, estimate, needed
+from selfdistill.reporting.claims.inputs import ClaimInputs, NotRunError
+from selfdistill.reporting.claims.intervals import TAIL, Family
+from selfdistill.reporting.claims.predicates import GainsBeyond, Gap, Highest
+from selfdistill.reporting.claims.soundness import named
+from selfdistill.reporting.claims.verdicts import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    POINTS,
+    REPRODUCED,
+    UNINFORMATIVE,
+    Judged,
+    of_one_run,
+)
+from selfdistill.reporting.read.accuracy import counted_benchmarks
+from selfdistill.study.matrix import BASE
+
+Accuracy = Gap | Highest | GainsBeyond
+
+SAMPLED, FIXED = PROBLEMS
+#: A benchmark on which both methods are right, or wrong, on so large a share cannot tell them apart.
+END = 0.95
+#: Standard deviation of a run's average around its method's, as a share, where seeds do not tell it: an assumption.
+ASSUMED_SEED_SD = 0.01
+#: More seeds than these are not worth naming.
+MOST_SEEDS = 50
+
+#: Scores and their variances over draws, [S, P] for each benchmark.
+Side = tuple[list[np.ndarray], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A variant against one other: its gap in points, with problems sampled and fixed."""
+
+    other: str
+    kinds: Mapping[str, Family]
+
+    @property
+    def value(self) -> float:
+        """The gap."""
+        return self.kinds[SAMPLED].value
+
+
+def judge_scores(predicate: Accuracy, block: ClaimInputs) -> Judged:
+    """The verdict on a statement about accuracies. Raises NotRunError where what it needs is not there."""
+    variant = predicate.variant
+    there = [other for other in predicate.others if other in block.variants]
+    block.need(variant, *([] if there else predicate.others))
+    compared = [_compared(predicate, block, other) for other in there]
+    judged = {kind: _verdict(predicate, compared, kind) for kind in PROBLEMS}
+    # A refutation needs no complete set of others: who is behind one of them is not the highest.
+    if there != list(predicate.others) and NOT_REPRODUCED not in [verdict for verdict, *_ in judged.values()]:
+        block.need(*predicate.others)
+    bounded = not math.isnan(judged[FIXED][1].kinds[FIXED].bounds()[0])
+    verdict, shown, p_value = judged[FIXED if bounded else SAMPLED]
+    of_kind, *_ = judged[SAMPLED]
+    these, kind = (shown.kinds[name].bounds() for name in (FIXED, SAMPLED))
+    seeds = min(block.variants[name].seeds for name in (variant, *there) if name != BASE)
+    found = Judged(verdict, _statistic(predicate), POINTS, shown.value, *these, seeds, [], "", p_value, of_kind, *kind)
+    found.needs = _needs(predicate, block, shown)
+    found.why.append(_reason(predicate, found, bounded))
+    if len(there) > 1:
+        found.why.append(_others(compared, shown))
+    if absent := [other for other in predicate.others if other not in there]:
+        found.why.append(f"without {', '.join(absent)}, which it takes no more to refute it")
+    found = _ends(found, predicate, block, shown.other)
+    if failed := block.failed(variant):
+        found.why.append(f"{named(failed)} of {variant} failed, so this is of those that did not")
+        for name in ("verdict", "of_kind"):
+            if getattr(found, name) == REPRODUCED:
+                setattr(found, name, INCONCLUSIVE)
+    found.why += block.incomplete(variant, *there)
+    return of_one_run(found)
+
+
+def saturated(block: ClaimInputs, variant: str, other: str) -> dict[str, str]:
+    """Counted benchmark -> why it cannot tell two variants apart: both at one end, or right on the same problems."""
+    found = {}
+    for name in counted_benchmarks(block.settings):
+        ours, theirs = (block.variants[each].results[name].scores.mean(axis=0) for each in (variant, other))
+        shares = ours.mean(), theirs.mean()
+        if min(shares) >= END:
+            found[name] = "at the ceiling"
+        elif max(shares) <= 1 - END:
+            found[name] = "at the floor"
+        elif np.array_equal(ours, theirs):
+            found[name] = "without any difference"
+    return found
+
+
+def _compared(predicate: Accuracy, block: ClaimInputs, other: str) -> Comparison:
+    ours, theirs = (_side(predicate, block, name) for name in (predicate.variant, other))
+    trained = tuple(name != BASE for name in (predicate.variant, other))
+    scale = 100 * (_weights(block)[2] if isinstance(predicate, GainsBeyond) else 1)
+    value = 0.0
+
+    def at(kind: str) -> Callable[[float], tuple[float, float]]:
+        def bounds(level: float) -> tuple[float, float]:
+            gap = paired_difference(
+                ours[0], theirs[0], problems=kind, level=level, variances=(ours[1], theirs[1]), trained=trained
+            )
+            return scale * gap.low, scale * gap.high
+
+        return bounds
+
+    value = scale * paired_difference(ours[0], theirs[0], trained=trained).value
+    return Comparison(other, {kind: Family(value, at(kind)) for kind in PROBLEMS})
+
+
+def _side(predicate: Accuracy, block: ClaimInputs, variant: str) -> Side:
+    results = block.variants[variant].results
+    if not isinstance(predicate, GainsBeyond):
+        names = counted_benchmarks(block.settings)
+        return [results[name].scores for name in names], [results[name].variances for name in names]
+    # A weighted sum as the macro average it is a multiple of; 1 - score turns a gain round and stays a score.
+    inside, outside, _ = _weights(block)
+    scores = [results[name].scores / len(outside) for name in outside]
+    scores += [(1 - results[name].scores) / len(inside) for name in inside]
+    variances = [results[name].variances / len(outside) ** 2 for name in outside]
+    return scores, variances + [results[name].variances / len(inside) ** 2 for name in inside]
+
+
+def _weights(block: ClaimInputs) -> tuple[list[str], list[str], int]:
+    """Benchmarks in and out of distribution, and their number. Raises NotRunError unless there are both."""
+    inside, outside = (counted_benchmarks(block.settings, (where,)) for where in ("in", "out"))
+    if not inside or not outside:
+        raise NotRunError("needs benchmarks in and out of distribution: the task has one kind only")
+    return inside, outside, len(inside) + len(outside)
+
+
+def _verdict(predicate: Accuracy, compared: Sequence[Comparison], kind: str) -> tuple[str, Comparison, float]:
+    """Verdict, the comparison that decides, and its p-value.
+
+    All comparisons must hold, so each at its own level is enough (intersection-union); one that fails is enough to
+    refute them all, by Holm's correction over them.
+    """
+    above, below = predicate.above, predicate.below
+    families = [each.kinds[kind] for each in compared]
+    ahead = [n for n, family in enumerate(families) if not above < family.value < below]
+    tails = [f.p_value(lambda level, f=f: f.outside(above, below, level)) for f in families] if ahead else [0.5]
+    adjusted = holm(tails)
+    if ahead:
+        first = min(ahead, key=lambda n: (adjusted[n], tails[n], families[n].value))
+        refuted = adjusted[first] <= TAIL
+        return NOT_REPRODUCED if refuted else INCONCLUSIVE, compared[first], float(adjusted[first])
+    closest = min(compared, key=lambda each: min(each.value - above, below - each.value))
+    if not all(family.inside(above, below) for family in families):
+        return INCONCLUSIVE, closest, math.nan
+    p_values = [f.p_value(lambda level, f=f: f.inside(above, below, level)) for f in families]
+    return REPRODUCED, closest, max(p_values)
+
+
+def _statistic(predicate: Accuracy) -> str:
+    if isinstance(predicate, GainsBeyond):
+        return f"gain over {predicate.other} out of distribution - in distribution"
+    best = "best of " if len(predicate.others) > 1 else ""
+    return f"average, {predicate.variant} - {best}{', '.join(predicate.others)}"
+
+
+def _reason(predicate: Accuracy, found: Judged, bounded: bool) -> str:
+    above, below = predicate.above, predicate.below
+    wanted = f"above {above:g}" if math.isinf(below) else f"between {above:g} and {below:g}"
+    where = {
+        REPRODUCED: f"the whole interval lies {wanted}",
+        NOT_REPRODUCED: f"no part of the interval lies {wanted}",
+        INCONCLUSIVE: f"the interval lies partly {wanted}",
+    }[found.verdict]
+    low, high = (found.low, found.high) if bounded else (found.low_kind, found.high_kind)
+    if found.verdict == INCONCLUSIVE and ((low > above and high < below) or high <= above or low >= below):
+        where = f"no other is told apart from it after Holm's correction (p = {2 * found.p_value:.2g})"
+    return where if bounded else f"{where}; one draw of one run has no interval for these problems"
+
+
+def _others(compared: Sequence[Comparison], shown: Comparison) -> str:
+    best = min(compared, key=lambda each: each.value)
+    if best is shown:
+        return f"the best of them is {best.other}"
+    told = f"shown is the gap to {shown.other}, which is the most certainly ahead"
+    return f"the best of them is {best.other} ({best.value:+.1f}); {told}"
+
+
+def _ends(found: Judged, predicate: Accuracy, block: ClaimInputs, other: str) -> Judged:
+    """Name benchmarks that cannot tell the two apart; where they are most, what no difference would satisfy is open."""
+    dull = saturated(block, predicate.variant, other)
+    if not dull:
+        return found
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in dull.items():
+        by_reason.setdefault(reason, []).append(name)
+    found.why.append("; ".join(f"{', '.join(names)} {reason}" for reason, names in by_reason.items()))
+    names = counted_benchmarks(block.settings)
+    groups = _weights(block)[:2] if isinstance(predicate, GainsBeyond) else (names,)
+    mostly = any(2 * sum(name in dull for name in group) >= len(group) for group in groups)
+    if isinstance(predicate, GainsBeyond):
+        spoilt = {REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE} if mostly else set()
+    elif predicate.tolerant:
+        spoilt = {REPRODUCED, INCONCLUSIVE} if mostly else set()
+    else:
+        spoilt = {NOT_REPRODUCED, INCONCLUSIVE} if len(dull) == len(names) else set()
+    for name in ("verdict", "of_kind"):
+        if getattr(found, name) in spoilt:
+            setattr(found, name, UNINFORMATIVE)
+            found.needs = math.nan
+    return found
+
+
+def _needs(predicate: Accuracy, block: ClaimInputs, shown: Comparison) -> float:
+    """Seeds with which these problems would decide it, if the true gap is the one that was found."""
+    if isinstance(predicate, GainsBeyond):
+        return math.nan
+    names = counted_benchmarks(block.settings)
+    pair = (predicate.variant, shown.other)
+    ours, theirs = ([block.variants[each].results[name].draws.correct for name in names] for each in pair)
+    found = estimate(ours, theirs, block.settings["metric"])
+    if math.isnan(found.seed) or found.seed <= 0:
+        trained = sum(each != BASE for each in pair)
+        found = Variances(found.problem, found.run, found.draw, trained * ASSUMED_SEED_SD**2)
+    distance = min(abs(shown.value - bound) for bound in (predicate.above, predicate.below) if math.isfinite(bound))
+    design = Design(tuple(array.shape[-2] for array in ours), ours[0].shape[-1], 1)
+    seeds = needed(distance / 100, found, design, problems=FIXED).seeds
+    return seeds if seeds <= MOST_SEEDS else math.inf
