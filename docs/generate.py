@@ -12,7 +12,8 @@ import yaml
 
 from selfdistill.methods.catalogue import shipped
 from selfdistill.methods.setting import defaults, fields, json_schema
-from selfdistill.reporting.tables.claims import CLAIMS, PARTS
+from selfdistill.reporting.claims.catalogue import CLAIMS
+from selfdistill.reporting.claims.predicates import Curve, Part
 from selfdistill.runs.metrics import METRICS
 from selfdistill.study.presets import SWITCHES, presets
 from selfdistill.study.run_settings import RunSettings
@@ -255,14 +256,22 @@ def drawing_of_rules() -> str:
 
 
 def table_of_claims() -> str:
-    """Returns the parts of the paper's claims, with the range of each and the tasks that it is asked on."""
+    """Returns the parts of all claims, with the range of each and the tasks that it is asked on."""
     tasks = {(): "all", ("maths",): "maths", ("knights",): "logic"}
-    lines, named = ["| Claim | Part | Of | Range | Tasks |", "|---|---|---|---|---|"], set()
-    for part in PARTS:
-        claim = "" if part.claim in named else f"**{part.claim}** {CLAIMS[part.claim]}"
-        named.add(part.claim)
-        lines.append(f"| {claim} | {part.statement} | {part.variant} | {part.range} | {tasks[part.families]} |")
+    lines = ["| Claim | Version | Part | Of | Range | Tasks |", "|---|---|---|---|---|---|"]
+    for claim in CLAIMS:
+        heads = [f"**{claim.name}** {claim.sentence}", ", ".join(claim.versions)]
+        for part in claim.parts:
+            asked = tasks.get(part.families, ", ".join(part.families)) + (", where planned" if part.planned else "")
+            lines.append(f"| {' | '.join(heads)} | {part.statement} | {part.variant} | {_range_of(part)} | {asked} |")
+            heads = ["", ""]
     return "\n".join(lines)
+
+
+def _range_of(part: Part) -> str:
+    control = ", beyond grpo's" if isinstance(part.predicate, Curve) and part.predicate.word.fault else ""
+    premise = f", where {part.premise.variant} shows the fault" if part.premise else ""
+    return f"{part.range}{control}{premise}"
 
 
 def with_passage(page: str, name: str, text: str) -> str:

@@ -1,7 +1,6 @@
 import pytest
 
-from selfdistill.reporting.tables import claims
-from selfdistill.study.hint_settings import CONTRASTS, HINT_SETTINGS, PLUGINS, has_contrast
+from selfdistill.study.hint_settings import CONTRASTS, PLUGINS, has_contrast
 from selfdistill.study.matrix import Run
 
 
@@ -39,4 +38,3 @@ def test_one_sided_variants_come_first():
 def test_contrasts_are_the_hint_settings():
     assert [(*contrast.one_sided, contrast.contrastive) for contrast in CONTRASTS] == [each for _, each in PLUGINS]
     assert [contrast.metrics[0] for contrast in CONTRASTS] == ["actor/entropy", *["response/length_mean"] * 2] * 2
-    assert claims.HINT_SETTINGS is HINT_SETTINGS

@@ -130,6 +130,7 @@ rule claims:
         missing=MISSING,
         tasks=TASKS,
         graders={task: STUDY.config["tasks"][task]["grader"] for task in TASKS},
+        steps=STUDY.planned_steps(),
         figures=[*figures(), *figures_of_contrast(), *figures_of_tokens()],
     script:
         "../scripts/claims.py"

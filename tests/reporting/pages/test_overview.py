@@ -10,13 +10,14 @@ import pytest
 from parsed_page import Page
 
 from selfdistill.errors import UserError
+from selfdistill.reporting.claims.catalogue import CLAIMS
+from selfdistill.reporting.claims.table import COLUMNS
 from selfdistill.reporting.pages.overview import overview_page
 from selfdistill.reporting.read.accuracy import gather_scores
 from selfdistill.reporting.read.runs import MissingRun
 from selfdistill.reporting.render.csv_tables import write_csv
 from selfdistill.reporting.tables.accuracy import main_table
 from selfdistill.reporting.tables.audit import audit_table
-from selfdistill.reporting.tables.claims import CLAIMS, COLUMNS, VERDICTS
 from selfdistill.reporting.tables.costs import costs_table
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="9pt"><text>{}</text></svg>'
@@ -26,14 +27,15 @@ def claim(name="C1", verdict="reproduced", **about):
     row = dict.fromkeys(COLUMNS, "") | {"claim": name, "part": "p", "statement": f"{name} says", "task": "knights"}
     row |= {"model": "tiny-a", "variant": "rlcsd", "statistic": "rlcsd - grpo", "unit": "points", "verdict": verdict}
     row |= {"estimate": 1.25, "low": 0.5, "high": 2.0, "n_seeds": 2, "why": f"why {name}"}
+    row |= {"low_kind": -1.5, "high_kind": 4.0, "needs": 4.0, "corrected": True, "of_kind": verdict}
     return row | about
 
 
 CLAIMED = pd.DataFrame(
     [
         claim(figure="figures/knights/dynamics.svg"),
-        claim("C1", "inconclusive", figure="figures/knights/contrast.svg"),
-        claim("C2", "not reproduced", figure="figures/knights/tokens.svg"),
+        claim("C1", "inconclusive", figure="figures/knights/contrast.svg", why="the interval lies partly above 0"),
+        claim("C2", "not reproduced", figure="figures/knights/tokens.svg", of_kind="inconclusive", corrected=False),
         claim("C2", "not run", estimate=float("nan"), unit="", why="grpo: failed: <no> memory", n_seeds=0),
     ]
 )
@@ -89,20 +91,27 @@ def section(parsed, name):
     return " ".join(parsed.text_of[name].split())
 
 
-def test_verdicts_come_first_counted_over_all_parts_and_by_claim(page):
+def test_claims_come_first_a_row_each_with_the_papers_number(page):
     _, parsed = page
     sections = ("claims", "main", "figures", "missing", "audit", "runs", "data", "costs", "workflow", "limits")
     assert [name for name in parsed.ids if name in sections] == list(sections)
     text = section(parsed, "claims")
-    assert "1 reproduced 1 not reproduced 1 inconclusive 1 not run" in text
-    assert f"C1{CLAIMS['C1']}1 reproduced1 inconclusive" in section(parsed, "claim/C1")
-    assert f"C2{CLAIMS['C2']}1 not reproduced1 not run" in section(parsed, "claim/C2")
+    assert "2 of 2 claims open" in text
+    (c1, c2), rows = (next(c for c in CLAIMS if c.name == name) for name in ("C1", "C2")), text.split("Part by part")[0]
+    for claim in (c1, c2):
+        assert f"{claim.name} {claim.sentence}v1 {claim.published['v1']}" in rows
+    assert "knights: +1.2 [+0.5, +2.0] points" in rows
+    assert "of 2 parts: 1 reproduced, 1 inconclusive (1 interval too wide); 4 seeds would decide it" in rows
+    assert "1 of them by themselves only, not beside the others (Holm)" in rows
+    assert "These are toys" in text
+    assert f"{len(CLAIMS) - 2} claims not run" in text
 
 
 def test_a_judged_part_has_estimate_interval_verdict_and_reason(page):
     _, parsed = page
     text = section(parsed, "claim/C1")
-    assert "C1 saysknights, tiny-a+1.2 [+0.5, +2.0] pointsrlcsd - grpo; 2 seedsreproducedwhy C1below" in text
+    assert "C1 saysknights, tiny-a+1.2 [+0.5, +2.0] pointsrlcsd - grpo; 2 seedsreproducedreproducedwhy C1below" in text
+    assert "not reproducedby itself, not beside the other partsinconclusive" in section(parsed, "claim/C2")
 
 
 def test_parts_that_were_not_run_say_why(page):
@@ -211,12 +220,11 @@ def test_many_parts_runs_and_losses_are_folded(seeded_study, parts):
     """A page of 260 runs opens as short as one of ten."""
     few, _ = page_of(seeded_study, parts, runs=seeded_study.runs[:10])
     assert few.count("<details open>") == 2  # runs, missing
-    assert few.count('" open>') == 2  # both claims
     many = [
         dataclasses.replace(run, seed=run.seed + 10 * number)
         for number, run in itertools.product(range(8), seeded_study.runs)
     ]
-    claims = pd.DataFrame([claim(f"C{n % 11 + 1}", VERDICTS[n % 4]) for n in range(88)])
+    claims = pd.DataFrame([claim(each.name) for each in CLAIMS for _ in range(8)])
     missing = [dataclasses.replace(MISSING[0], variant=f"v{n}") for n in range(21)]
     html, parsed = page_of(seeded_study, parts, runs=many, claims=claims, missing=missing)
     assert " open>" not in html

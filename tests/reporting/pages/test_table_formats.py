@@ -3,6 +3,8 @@ import dataclasses
 import pandas as pd
 import pytest
 
+from selfdistill.reporting.claims.inputs import gather
+from selfdistill.reporting.claims.table import claims_table
 from selfdistill.reporting.pages.table_formats import VIEWS, read_missing, write_formats
 from selfdistill.reporting.read.accuracy import gather_scores
 from selfdistill.reporting.read.runs import MissingRun
@@ -13,8 +15,6 @@ from selfdistill.reporting.tables.ablations import ablations_table, hints_table,
 from selfdistill.reporting.tables.accuracy import gains_table, main_lead, main_table
 from selfdistill.reporting.tables.audit import audit_table
 from selfdistill.reporting.tables.behaviour import behaviour_table
-from selfdistill.reporting.tables.claim_statistics import gather
-from selfdistill.reporting.tables.claims import claims_table
 from selfdistill.reporting.tables.costs import costs_table
 from selfdistill.reporting.tables.drift import drift_table
 from selfdistill.reporting.tables.graders import graders_table

@@ -161,6 +161,14 @@ class Study:
             for task in self.axis("tasks")
         }
 
+    def planned_steps(self) -> dict[str, int]:
+        """Return task -> the most training steps of any of its runs in the matrix; 0 where none is trained."""
+        runs = [run for run in self.runs() if run.variant != BASE]
+        steps = {run: self.resolve(run.task, run.model, run.variant, run.seed)["steps"] for run in runs}
+        return {
+            task: max((n for run, n in steps.items() if run.task == task), default=0) for task in self.axis("tasks")
+        }
+
     @property
     def generated(self) -> list[str]:
         """The toy tasks of the matrix, made by a generator."""

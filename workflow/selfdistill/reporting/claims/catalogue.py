@@ -4,4 +4,3 @@ from selfdistill.reporting.claims import rlcsd
 from selfdistill.reporting.claims.predicates import Claim
 
 CLAIMS: tuple[Claim, ...] = (*rlcsd.CLAIMS,)
-BY_NAME = {claim.name: claim for claim in CLAIMS}

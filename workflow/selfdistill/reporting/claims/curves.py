@@ -9,7 +9,7 @@ import numpy as np
 from selfdistill.reporting.claims.inputs import ClaimInputs, NotRunError, Trace
 from selfdistill.reporting.claims.intervals import UNANIMOUS, alike, apart, gap_over_seeds
 from selfdistill.reporting.claims.measures import NAMES, Bound, bounds_of, log, measure, seeds_for, spread_of
-from selfdistill.reporting.claims.predicates import COLLAPSED, CONTROL, Against, Curve, Word
+from selfdistill.reporting.claims.predicates import COLLAPSED, CONTROLS, Against, Curve, Word
 from selfdistill.reporting.claims.soundness import BLANK, collapse, named, whole
 from selfdistill.reporting.claims.verdicts import (
     FACTOR,
@@ -174,12 +174,12 @@ def _vanished(found: Judged, traces: Mapping[int, Trace]) -> None:
 
 def _controlled(found: Judged, curve: Curve, block: ClaimInputs, ours: Bound) -> None:
     """What the control does too is no fault of the variant, unless the variant goes beyond it by the same bound."""
-    if curve.variant == CONTROL:
+    if curve.variant == block.control:
         return
     try:
-        others = list(block.traces(CONTROL, curve.metric).values())
+        others = list(block.traces(block.control or CONTROLS[0], curve.metric).values())
     except NotRunError:
-        found.why.append(f"there are no curves of {CONTROL} to tell whether it does the same")
+        found.why.append(f"there are no curves of {CONTROLS[0]} to tell whether it does the same")
         return
     word = replace(curve.word, above=0.0) if curve.word.of == "end" else curve.word  # it may shrink further than ours
     (theirs,) = bounds_of(word, others)
@@ -192,7 +192,7 @@ def _controlled(found: Judged, curve: Curve, block: ClaimInputs, ours: Bound) ->
     found.verdict = NOT_REPRODUCED if same or single else INCONCLUSIVE
     found.p_value = gap.p_value(lambda level: gap.outside(theirs.above, theirs.below, level)) if same else math.nan
     amount = f"{100 * alone.value:+.1f} points" if word.of == "fall" else f"{math.exp(alone.value):.2f} x"
-    found.why.append(f"but {CONTROL} {'does' if same or single else 'may do'} the same ({amount})")
+    found.why.append(f"but {block.control} {'does' if same or single else 'may do'} the same ({amount})")
 
 
 def _unmet(premise: Curve | None, block: ClaimInputs, steps: float) -> Judged | None:
@@ -203,7 +203,8 @@ def _unmet(premise: Curve | None, block: ClaimInputs, steps: float) -> Judged | 
     if found.verdict in (REPRODUCED, SEEN):
         return None
     refuted = found.verdict in (NOT_REPRODUCED, UNSEEN)
-    found.why.insert(0, f"{premise.variant} {'does' if refuted else 'may'} not show the fault ({found.statistic})")
+    found.why.insert(0, f"{premise.variant} {'does' if refuted else 'may'} not show the fault")
+    found.statistic = f"{premise.variant}: {found.statistic}"
     found.verdict, found.p_value = (PREMISE if refuted else INCONCLUSIVE), math.nan
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from selfdistill.reporting.claims.predicates import VALIDATION
+from selfdistill.reporting.claims.predicates import CONTROLS, VALIDATION
 from selfdistill.reporting.read.accuracy import Tasks, VariantScores, by_block
 from selfdistill.reporting.read.curves import validation
 from selfdistill.reporting.read.runs import MissingRun, RunFiles, number, read_metrics, series
@@ -69,6 +69,11 @@ class ClaimInputs:
     def planned(self) -> set[str]:
         """The variants of the block's matrix, run or not."""
         return {*self.variants, *self.metrics, *(run.variant for run in self.missing)}
+
+    @property
+    def control(self) -> str:
+        """The method that tells what happens without a teacher too; empty where none was run."""
+        return next((name for name in CONTROLS if name in self.variants and name in self.metrics), "")
 
     def need(self, *variants: str) -> None:
         """Raise NotRunError that names those of the variants of which nothing was run."""

@@ -45,7 +45,7 @@ class Family:
         if not lies(1e-9):
             return 0.5
         low, high = math.log(1e-8), math.log(0.5)
-        for _ in range(16):
+        for _ in range(12):
             middle = (low + high) / 2
             low, high = (low, middle) if lies(1 - 2 * math.exp(middle)) else (middle, high)
         return math.exp(high)

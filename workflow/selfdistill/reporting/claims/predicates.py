@@ -33,8 +33,8 @@ FALL, FALL_SHARE = 5.0, 0.25
 MARGIN = 1.0
 #: Points between two settings that are "little difference": less than most gains of contrast (0.2 to 5.4).
 LITTLE = 2.0
-#: The method whose curves stand for what reinforcement learning does without a teacher.
-CONTROL = "grpo"
+#: Methods whose curves stand for what reinforcement learning does without a teacher: the first that was run.
+CONTROLS = ("grpo", "grpo-v2")
 
 
 @dataclass(frozen=True)

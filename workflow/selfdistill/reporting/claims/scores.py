@@ -67,7 +67,10 @@ def judge_scores(predicate: Accuracy, block: ClaimInputs) -> Judged:
     if there != list(predicate.others) and NOT_REPRODUCED not in [verdict for verdict, *_ in judged.values()]:
         block.need(*predicate.others)
     bounded = not math.isnan(judged[FIXED][1].kinds[FIXED].bounds()[0])
-    verdict, shown, p_value = judged[FIXED if bounded else SAMPLED]
+    main = FIXED if bounded else SAMPLED
+    verdict, shown, p_value = judged[main]
+    if verdict == REPRODUCED:
+        p_value = _least_sure(predicate, compared, main)
     of_kind, *_ = judged[SAMPLED]
     these, kind = (shown.kinds[name].bounds() for name in (FIXED, SAMPLED))
     seeds = min(block.variants[name].seeds for name in (variant, *there) if name != BASE)
@@ -152,17 +155,25 @@ def _verdict(predicate: Accuracy, compared: Sequence[Comparison], kind: str) -> 
     above, below = predicate.above, predicate.below
     families = [each.kinds[kind] for each in compared]
     ahead = [n for n, family in enumerate(families) if not above < family.value < below]
-    tails = [f.p_value(lambda level, f=f: f.outside(above, below, level)) for f in families] if ahead else [0.5]
-    adjusted = holm(tails)
     if ahead:
+        tails = [0.5] * len(families)  # of one that is not ahead: no evidence that it is
+        for n in ahead:
+            tails[n] = families[n].p_value(lambda level, f=families[n]: f.outside(above, below, level))
+        adjusted = holm(tails)
         first = min(ahead, key=lambda n: (adjusted[n], tails[n], families[n].value))
         refuted = adjusted[first] <= TAIL
         return NOT_REPRODUCED if refuted else INCONCLUSIVE, compared[first], float(adjusted[first])
     closest = min(compared, key=lambda each: min(each.value - above, below - each.value))
     if not all(family.inside(above, below) for family in families):
         return INCONCLUSIVE, closest, math.nan
-    p_values = [f.p_value(lambda level, f=f: f.inside(above, below, level)) for f in families]
-    return REPRODUCED, closest, max(p_values)
+    return REPRODUCED, closest, math.nan
+
+
+def _least_sure(predicate: Accuracy, compared: Sequence[Comparison], kind: str) -> float:
+    """The p-value of all comparisons holding: the largest of theirs."""
+    above, below = predicate.above, predicate.below
+    families = [each.kinds[kind] for each in compared]
+    return max(family.p_value(lambda level, f=family: f.inside(above, below, level)) for family in families)
 
 
 def _statistic(predicate: Accuracy) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 from selfdistill.reporting.claims.inputs import ClaimInputs, NotRunError, Trace
 from selfdistill.reporting.claims.measures import falls_and_bests, least_fall, log, measure
-from selfdistill.reporting.claims.predicates import BOUNDED, CONTROL, LENGTH, REWARD
+from selfdistill.reporting.claims.predicates import BOUNDED, LENGTH, REWARD
 from selfdistill.reporting.claims.verdicts import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, Judged
 
 #: Share of the planned steps that a run needs before it can show that something does not happen, and the least number.
@@ -92,7 +92,7 @@ def _falls(traces: Mapping[int, Trace], variant: str, block: ClaimInputs) -> dic
 
 
 def _lengths(traces: Mapping[int, Trace], variant: str, block: ClaimInputs) -> dict[int, str]:
-    control = block.traces(CONTROL, LENGTH) if {CONTROL} <= set(block.metrics) & set(block.variants) else {}
+    control = block.traces(block.control, LENGTH) if block.control not in ("", variant) else {}
     usual = max([0.0, *(measure(trace, "highest") for trace in control.values())])
     found = {}
     for seed, trace in traces.items():

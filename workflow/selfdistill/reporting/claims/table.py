@@ -15,10 +15,12 @@ from selfdistill.reporting.claims.verdicts import (
     NOT_REPRODUCED,
     NOT_RUN,
     OPEN,
+    PREMISE,
     REPRODUCED,
     corrected,
     counted,
     of_claim,
+    open_because,
     would_decide,
 )
 from selfdistill.reporting.render.csv_tables import columns, with_texts
@@ -85,17 +87,17 @@ def _row(claim: Claim, part: Part, block: ClaimInputs, found: Any, figures: Coll
 def summaries(table: pd.DataFrame, claims: Sequence[Claim] = CLAIMS) -> list[dict[str, Any]]:
     """One row a claim, those that are asked of no block included.
 
-    Each is a dict of `name`, `paper`, `sentence`, `published` (version -> the paper's number), `verdict`, `these` and
-    `kind` (verdicts on these problems and on problems of this kind; empty for curves), `ours` (a line for each block of
-    its first judged part), `why`, `parts` (all of its rows of the table).
+    Each is a dict of `name`, `paper`, `sentence`, `published` (version -> the paper's number), `verdict`, `kind` (that
+    on other problems of this kind; empty for curves), `seeds` and `ours` (of its judged parts, a line for each of the
+    first), `why`, `parts` (all of its rows of the table).
     """
     table = with_texts(table, *_TEXTS)
     return [_summary(claim, table[table["claim"] == claim.name].to_dict("records")) for claim in claims]
 
 
 _TEXTS = ("statement", "statistic", "unit", "why", "figure", "inside", "of_kind")
-#: Blocks whose estimates stand in a claim's row.
-_SHOWN = 4
+#: Parts whose estimates stand in a claim's row, at most, and as many more as need no line to say so.
+_SHOWN = 3
 
 
 def _summary(claim: Claim, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -104,23 +106,33 @@ def _summary(claim: Claim, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     scores = [row for row in rows if row["of_kind"]]
     kind = of_claim([row["of_kind"] for row in scores], [True] * len(scores)) if scores else ""
     judged = [row for row in rows if row["verdict"] != NOT_RUN]
+    several = len({row["model"] for row in judged}) > 1
     ours = [
-        f"{row['task']}, {row['model']}: {estimate_text(row)}" for row in judged if row["part"] == judged[0]["part"]
+        f"{row['task']}{', ' + row['model'] if several else ''}: {_subject(claim, row)}{estimate_text(row)}"
+        for row in judged
     ]
-    more = [f"and {len(ours) - _SHOWN} more"] if len(ours) > _SHOWN else []
+    more = [f"and {len(ours) - _SHOWN} more"] if len(ours) > _SHOWN + 1 else []
     return {
         "name": claim.name,
         "paper": claim.paper,
         "sentence": claim.sentence,
         "published": claim.published,
         "verdict": verdict,
-        "these": verdict if scores else "",
         "kind": kind,
         "seeds": sorted({int(row["n_seeds"]) for row in judged}),
-        "ours": ours[:_SHOWN] + more,
+        "ours": ours[: _SHOWN if more else None] + more,
         "why": "; ".join(_reasons(verdict, rows, verdicts, held)),
         "parts": rows,
     }
+
+
+def _subject(claim: Claim, row: Mapping[str, Any]) -> str:
+    """Which part of a claim a number is of, where it has several."""
+    if row["verdict"] == PREMISE:
+        return f"{row['statistic'].partition(':')[0]} "
+    if len(claim.parts) == 1:
+        return ""
+    return f"{row['part']} " if len({part.variant for part in claim.parts}) == 1 else f"{row['variant']} {row['part']} "
 
 
 def _reasons(
@@ -129,29 +141,31 @@ def _reasons(
     if not rows:
         yield "no block of the matrix has what it asks for"
         return
-    if len(rows) == 1:
-        yield rows[0]["why"]
+    whys = {row["why"] for row in rows}
+    if len(whys) == 1:
+        yield whys.pop()
     else:
-        yield f"of {len(rows)} parts: {counted(verdicts)}"
+        because = open_because(rows)
+        yield f"of {len(rows)} parts: {counted(verdicts)}{f' ({because})' if because else ''}"
     alone = sum(v in (REPRODUCED, NOT_REPRODUCED) and not sure for v, sure in zip(verdicts, held, strict=True))
     if alone:
         yield f"{alone} of them by themselves only, not beside the others (Holm)"
     if verdict == OPEN and (decides := would_decide(rows)):
-        yield f"{decides} would decide it"
+        yield decides
 
 
 def claims_views(table: pd.DataFrame, claims: Sequence[Claim] = CLAIMS) -> list[View]:
     """One row a claim, then for each block its judged parts; what was not run comes as remarks."""
     table = with_texts(table, *_TEXTS)
-    heads = ["Claim", "The paper's number", "Ours", "Seeds", "These problems", "Of this kind", "Verdict", "Why"]
+    heads = ["The paper's number", "Ours", "Seeds", "Verdict", "On others of this kind", "Why"]
     rows = []
     for each in summaries(table, claims):
         published = "; ".join(f"{version}: {text}" if version else text for version, text in each["published"].items())
         seeds = ", ".join(map(str, each["seeds"]))
-        cells = [each["sentence"], published, "; ".join(each["ours"]), seeds, each["these"], each["kind"]]
-        rows.append(Row(each["name"], [Cell(text) for text in (*cells, each["verdict"], each["why"])]))
-    views = [View("Claims", "", heads, rows, prose=True)]
-    heads = ["Statement", "Estimate", "Verdict", "Of this kind", "Why"]
+        cells = [published, "; ".join(each["ours"]), seeds, each["verdict"], each["kind"], each["why"]]
+        rows.append(Row(f"{each['name']} {each['sentence']}", list(map(Cell, cells))))
+    views = [View("Claims", "Claim", heads, rows, prose=True)]
+    heads = ["Statement", "Estimate", "Verdict", "On others of this kind", "Why"]
     for (task, model), part in table.groupby(["task", "model"], sort=False):
         is_judged = part["verdict"] != NOT_RUN
         judged, absent = (part[is_judged == side].to_dict("records") for side in (True, False))

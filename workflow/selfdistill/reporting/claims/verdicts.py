@@ -23,7 +23,6 @@ POINTS, FACTOR = "points", "factor"
 
 #: What one run says in place of what several do.
 OF_ONE_RUN = {REPRODUCED: SEEN, NOT_REPRODUCED: UNSEEN}
-_OPEN = (INCONCLUSIVE, UNINFORMATIVE)
 
 
 @dataclass
@@ -113,14 +112,37 @@ def counted(verdicts: Sequence[str]) -> str:
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
 
 
+#: What a reason says of a part that is open -> why it is, in a word or two; the first that is said counts.
+_BECAUSE = {
+    "may not show the fault": "premise open",
+    "collapse in": "some seeds collapsed",
+    "failed": "seeds failed",
+    "ended by step": "run too short",
+    "has no number": "numbers missing",
+    "alike": "seeds all alike",
+    "the same (": "grpo may do the same",
+    "partly": "interval too wide",
+}
+
+
+def open_because(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Why the inconclusive parts are so: `3 interval too wide, 1 run too short`."""
+    whys = [row["why"] for row in rows if row["verdict"] == INCONCLUSIVE]
+    counts = Counter(next((word for text, word in _BECAUSE.items() if text in why), "no interval") for why in whys)
+    return ", ".join(f"{count} {word}" for word, count in counts.most_common())
+
+
 def would_decide(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What an open claim waits for: seeds, or runs; from its parts' rows."""
-    if any(row["verdict"] == NOT_RUN for row in rows) and not any(row["verdict"] in _OPEN for row in rows):
-        return "the runs that are missing"
-    needs = [float(row["needs"]) for row in rows if row["verdict"] in (*_OPEN, SEEN, UNSEEN)]
-    known = [need for need in needs if math.isfinite(need)]
+    """What an open claim waits for, from its parts' rows: the runs that are missing, or a number of seeds."""
+    waiting = [float(row["needs"]) for row in rows if row["verdict"] in (INCONCLUSIVE, SEEN, UNSEEN)]
+    known = [need for need in waiting if math.isfinite(need)]
+    never = sum(map(math.isinf, waiting))
     if not known:
-        return "no number of seeds" if any(math.isinf(need) for need in needs) else ""
+        if any(row["verdict"] == NOT_RUN for row in rows):
+            return "the runs that are missing would decide it"
+        return "no number of seeds would decide it" if never else ""
     least, most = (f"{round(bound):d}" for bound in (min(known), max(known)))
-    never = "" if len(known) == len(needs) else f"; {len(needs) - len(known)} of {len(needs)} parts by no number"
-    return f"{least if least == most else f'{least} to {most}'} seeds{never}"
+    return (
+        f"{least if least == most else f'{least} to {most}'} seeds would decide "
+        f"{f'{len(known)} of its {len(waiting)} open parts, none the others' if never else 'it'}"
+    )

@@ -10,22 +10,20 @@ from typing import Any
 
 import pandas as pd
 
+from selfdistill.reporting.claims.table import estimate_text, summaries
+from selfdistill.reporting.claims.verdicts import CLAIM_VERDICTS, NOT_RUN
 from selfdistill.reporting.pages.limits import limits
 from selfdistill.reporting.read.accuracy import Tasks
 from selfdistill.reporting.read.health import health_remarks
 from selfdistill.reporting.read.provenance import check_same_base, machine, provenance_of
 from selfdistill.reporting.read.runs import MissingRun, RunFiles, check_unique
 from selfdistill.reporting.render.cells import main_views
-from selfdistill.reporting.render.csv_tables import with_texts
 from selfdistill.reporting.render.html import anchor, render
 from selfdistill.reporting.render.table import Row, View, html_table
 from selfdistill.reporting.tables.accuracy import main_lead
 from selfdistill.reporting.tables.audit import audit_line, audit_views
-from selfdistill.reporting.tables.claims import CLAIMS, NOT_RUN, VERDICTS, estimate_text
 from selfdistill.reporting.tables.costs import COLUMNS, cost_cell, cost_text, total_line, totals
 
-#: Judged parts up to which every claim is shown unfolded.
-_FEW_PARTS = 30
 #: Findings on data that are as they should be at zero.
 _SHOULD_BE_ZERO = (
     "columns missing",
@@ -76,16 +74,16 @@ def overview_page(
     check_unique(runs)
     check_same_base(runs)
     shown = [_figure(Path(figure)) for figure in figures]
-    claims = with_texts(claims, "statement", "statistic", "unit", "why", "figure")
-    judged = claims[claims["verdict"] != NOT_RUN]
+    told = _claims(claims, {figure.path for figure in shown})
+    judged = [claim for claim in told if claim["verdict"] != NOT_RUN]
     return render(
         "overview.html",
         title="Overview",
         summary=_summary(runs, missing),
         limits=limits(runs, demonstration=demonstration),
-        verdicts=_counts(claims),
-        claims=_claims(claims, {figure.path for figure in shown}),
-        unfolded=len(judged) <= _FEW_PARTS,
+        verdicts={word: sum(c["verdict"] == word for c in judged) for word in CLAIM_VERDICTS if word != NOT_RUN},
+        claims=judged,
+        not_run=[claim for claim in told if claim["verdict"] == NOT_RUN],
         lead=main_lead(main),
         # Without remarks: which runs are missing, and why, has a section of its own.
         tables=[(view.title, html_table(replace(view, remarks=()))) for view in main_views(main, missing, tasks)],
@@ -115,30 +113,19 @@ def _summary(runs: Sequence[RunFiles], missing: Sequence[MissingRun]) -> dict[st
     }
 
 
-def _counts(claims: pd.DataFrame) -> dict[str, int]:
-    """Verdict -> how many parts have it."""
-    return {verdict: int((claims["verdict"] == verdict).sum()) for verdict in VERDICTS}
-
-
 def _claims(table: pd.DataFrame, shown: set[str]) -> list[dict[str, Any]]:
-    """Each claim with its verdicts counted, its judged parts, and what was not run of it."""
-    claims = []
-    for claim, part in table.groupby("claim", sort=False):
-        rows = part.to_dict("records")
-        judged = [row for row in rows if row["verdict"] != NOT_RUN]
-        claims.append(
-            {
-                "name": claim,
-                "title": CLAIMS.get(claim, ""),
-                "counts": {verdict: n for verdict, n in _counts(part).items() if n},
-                "judged": [
-                    # Why a seed is missing is said once, further down.
-                    row | {"text": estimate_text(row), "why": _SEEDS.sub("", row["why"]), **_link(row, shown)}
-                    for row in judged
-                ],
-                "not_run": [row for row in rows if row["verdict"] == NOT_RUN],
-            }
-        )
+    """Each claim with its one verdict, its judged parts, and what was not run of it, as the page takes them."""
+    claims = summaries(table)
+    for claim in claims:
+        rows = [
+            # Why a seed is missing is said once, further down.
+            row | {"text": estimate_text(row), "why": _SEEDS.sub("", row["why"]), **_link(row, shown)}
+            for row in claim["parts"]
+        ]
+        claim["why"] = _SEEDS.sub("", claim["why"])
+        claim["judged"] = [row for row in rows if row["verdict"] != NOT_RUN]
+        claim["not_run"] = [row for row in rows if row["verdict"] == NOT_RUN]
+        claim["figure"] = next((row for row in claim["judged"] if row["here"]), None) or next(iter(claim["judged"]), {})
     return claims
 
 

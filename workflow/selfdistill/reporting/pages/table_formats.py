@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from selfdistill.files import write_text
+from selfdistill.reporting.claims.table import claims_views
 from selfdistill.reporting.read.accuracy import Tasks
 from selfdistill.reporting.read.runs import MissingRun
 from selfdistill.reporting.render.cells import gains_views, main_views
@@ -14,7 +15,6 @@ from selfdistill.reporting.tables.ablations import ablations_views, hints_views,
 from selfdistill.reporting.tables.accuracy import main_lead
 from selfdistill.reporting.tables.audit import audit_line, audit_views
 from selfdistill.reporting.tables.behaviour import behaviour_views
-from selfdistill.reporting.tables.claims import claims_views
 from selfdistill.reporting.tables.costs import cost_views, total_line
 from selfdistill.reporting.tables.drift import drift_line, drift_views
 from selfdistill.reporting.tables.graders import graders_views
