@@ -83,7 +83,8 @@ def test_draws_depend_on_the_seed(run, tmp_path, engine):
         ({"grader": "choice"}, "own"),
         ({"grader": "choice", "prompt": "boxed"}, "boxed"),
         ({"grader": "maths"}, "boxed"),
-        ({"grader": "maths", "prompt": "own"}, "own"),
+        ({"grader": "maths", "prompt": "own", "chat": {"template": "modulo {problem}"}}, "own"),
+        ({"grader": "maths", "chat": {"template": "modulo {problem}"}}, "template"),
     ],
 )
 def test_problems_are_asked_with_their_own_chats_where_the_grader_or_the_task_says_so(
@@ -102,7 +103,8 @@ def test_problems_are_asked_with_their_own_chats_where_the_grader_or_the_task_sa
     task = {"draws": 1, "evaluation": GREEDY, **about}
     evaluate_run(run / "model", tmp_path / "v.parquet", task, 0, {"q": tmp_path / "q.parquet"}, print)
     boxed = encode_chat(tokenizer, student_prompt("Start with 2", training=False))
-    assert prompts[-1] == {"own": encode_messages(tokenizer, chat), "boxed": boxed}[asked]
+    template = encode_chat(tokenizer, "modulo Start with 2")
+    assert prompts[-1] == {"own": encode_messages(tokenizer, chat), "boxed": boxed, "template": template}[asked]
 
 
 OTHER = ("people-2", "people-3")

@@ -116,7 +116,7 @@ def make(small_run, config):
     def build(grade=None, dtype=torch.float32, **changes):
         changed = copy.deepcopy(config)
         for key, value in changes.items():
-            changed[key] = {**changed[key], **value} if isinstance(value, dict) else value
+            changed[key] = {**changed.get(key, {}), **value} if isinstance(value, dict) else value
         model, tokenizer = load_model(small_run["base_model"], torch.device("cpu"))
         kind = changed["teacher"].get("kind")
         external = {"teacher": another(model)} if kind == "external" else None

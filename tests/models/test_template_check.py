@@ -175,6 +175,13 @@ def test_a_faulty_template_is_refused_in_one_line(name, make):
     assert "chat_template.jinja" in str(caught.value)
 
 
+def test_a_template_of_the_users_own_spells_no_control_token(make):
+    tokenizer = make(next(iter(TEMPLATES.values()))[0])
+    check_prompts(tokenizer, ChatSettings(template="Solve {problem} {{now}}"))
+    with pytest.raises(UserError, match=r"chat.template: spells '<\|eos\|>', a control token of some/folder"):
+        check_prompts(tokenizer, ChatSettings(template="Solve {problem}<|eos|>"))
+
+
 def test_prompts_are_refused_without_the_check_too(make):
     for template in (PARTS, FAULTY["nothing"][0]):
         with pytest.raises(UserError, match="leaves out the user's message"):

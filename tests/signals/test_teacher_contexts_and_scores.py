@@ -57,6 +57,17 @@ def test_a_context_is_the_teacher_prompt_in_the_chat_template(tokenizer, mode):
     assert contexts.truncated_share == 0
 
 
+def test_a_message_of_ones_own_is_the_same_for_every_hint(tokenizer, tmp_path):
+    (path := tmp_path / "own.txt").write_text("{solution}\nmodulo 10 {{}} {problem}{answer}")
+    hints = [Hint("1+1=2. ", "2"), Hint("5+5=0. ", "0")]
+    contexts = build(tokenizer, [hinted(*hints)], template=str(path))
+    texts = [f"{hint.solution}\nmodulo 10 {{}} {PROBLEM}{hint.answer}" for hint in hints]
+    assert [contexts.correct[0], *contexts.wrong[0]] == [encode_chat(tokenizer, text) for text in texts]
+    path.write_text(f"{{problem}} {{solution}} {{answer}} {tokenizer.eos_token}")
+    with pytest.raises(UserError, match=r"hints.template: .*own.txt: .* spells a control token"):
+        build(tokenizer, [hinted(*hints)], template=str(path))
+
+
 def test_rows_without_hints_have_no_context(tokenizer):
     contexts = build(tokenizer, [Assignment(reason="lone_correct"), hinted(Hint("1", "1"), Hint("2", "2"))])
     assert contexts.correct[0] is None

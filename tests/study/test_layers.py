@@ -134,9 +134,9 @@ def test_a_variant_changes_what_its_name_says_and_nothing_else(variant):
 
 
 def test_no_variant_of_the_registry_is_left_out_of_these_tests():
-    assert {name: entry["method"] for name, entry in merged()["variants"].items()} == {
-        name: method for name, (method, _) in VARIANTS.items()
-    }
+    """Those of the paper's second version are held by tests/workflow/test_paper_v2.py."""
+    named = {name: entry["method"] for name, entry in merged()["variants"].items() if "-v2" not in name}
+    assert named == {name: method for name, (method, _) in VARIANTS.items()}
 
 
 def test_the_hint_settings_are_one_sided_on_a_solution_on_an_own_rollout_and_contrastive():
@@ -253,15 +253,15 @@ def test_the_readme_lists_the_layers_in_their_order():
 
 
 def test_an_edited_template_of_ones_own_is_another_run(tmp_path):
-    (path := tmp_path / "own.yaml").write_text("body: '{prompt}'")
+    path = tmp_path / "own.yaml"
     own, hashes = f"overrides: {{all: {{hints: {{template: '{path}'}}}}}}", set()
-    for text in ("body: '{prompt}'", "body: '{prompt} '"):
-        path.write_text(text)
+    for body in ("'{prompt}{solution}{answer}'", "'{prompt} {solution}{answer}'"):
+        path.write_text(f"body: {body}\nsolution: '{{solution}}'\nanswer: '{{answer}}'")
         hashes.add(resolved(own)["hint_template_sha256"])
     assert len(hashes) == 2
     assert "hint_template_sha256" not in resolved()
     path.unlink()
-    assert "own.yaml: no such file; expected reference, sections or a YAML file" in refusal(own)
+    assert "own.yaml: cannot be read (No such file or directory)" in refusal(own)
 
 
 def test_settings_of_a_grader_reach_evaluation_and_run_and_change_nothing_where_there_are_none():

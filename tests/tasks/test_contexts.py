@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfdistill.errors import UserError
-from selfdistill.tasks.contexts import SECTIONS, ContextTemplate, Hint, Message, read_template
+from selfdistill.study.templates import Template
+from selfdistill.tasks.contexts import SECTIONS, ContextTemplate, Hint, Message
 from selfdistill.tasks.prompts import context_template, student_prompt, teacher_prompt
-from selfdistill.tasks.templates import Template
 from selfdistill.tasks.thinking import without_thinking
 
 PROMPT = "Which one?\nA: x\nB: y"
@@ -101,10 +101,10 @@ def test_a_template_of_ones_own(tmp_path):
 def test_what_is_no_template_is_refused(tmp_path, text, said):
     (path := tmp_path / "own.yaml").write_text(text)
     with pytest.raises(UserError, match=said) as error:
-        read_template(str(path))
+        ContextTemplate.read(str(path))
     assert "own.yaml" in str(error.value)
     with pytest.raises(UserError, match="cannot be read"):
-        read_template(str(tmp_path / "absent.yaml"))
+        ContextTemplate.read(str(tmp_path / "absent.yaml"))
 
 
 def test_a_template_tells_its_slots_and_literals():

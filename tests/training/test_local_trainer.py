@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from selfdistill.errors import UserError
+from selfdistill.models.chat import encode_chat
 from selfdistill.sampling.decode import DecodeLoop
+from selfdistill.tasks.schema import Problem
 from selfdistill.training.local import engine as engine_module
 from selfdistill.training.step import _combined
 
@@ -124,6 +126,14 @@ def test_shuffled_rewards_are_the_same_rewards_in_another_order(make):
     plain, control = make(), make(reward={"shuffle": True})
     assert plain.step(1)["reward/mean"] == control.step(1)["reward/mean"]
     assert not torch.equal(weights(plain), weights(control))
+
+
+def test_prompts_are_in_the_words_of_the_runs_own_template(make):
+    trainer, template = make(chat={"template": "modulo {problem} 10"}), "modulo {} 10"
+    problem = Problem("q/0", "q", "Start with 2", "2", "", "math", 0, "train")
+    for training in (True, False):
+        expected = encode_chat(trainer._tokenizer, template.format(problem.problem), trainer.settings.chat)
+        assert trainer._encode(problem, training=training) == expected
 
 
 def test_advantages_are_divided_by_the_deviation_that_the_run_names(make):

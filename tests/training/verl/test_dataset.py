@@ -103,6 +103,13 @@ def test_a_row_has_what_reward_agent_loop_and_trainer_read(make, files):
     }
 
 
+def test_rows_are_asked_in_the_words_of_the_runs_own_template(make):
+    for is_train, number in ((True, 13), (False, 0)):
+        row = make(is_train=is_train, selfdistill={"chat": {"template": "modulo {problem} 10"}})[number]
+        expected = f"modulo {row['extra_info']['problem']} 10"
+        assert [message["content"] for message in row["raw_prompt"]] == [expected]
+
+
 def test_validation_takes_the_first_problems_of_each_benchmark_in_the_order_asked_for(make):
     dataset = make(is_train=False)
     assert ids(dataset) == ["chain-2/0", "chain-2/1", "chain-1/0", "chain-1/1"]

@@ -99,7 +99,8 @@ def evaluate_run(
     check_prompts(tokenizer, chat, load_generation_config(model_dir), report)
     benchmarks = _benchmarks(list(outputs), val_file, task, also or {})
     every = [problem for benchmark in benchmarks.values() for problem in benchmark.problems]
-    encoded = {p.id: encode_messages(tokenizer, student_messages(p, training=False), chat) for p in every}
+    asked = {p.id: student_messages(p, training=False, template=chat.template) for p in every}
+    encoded = {name: encode_messages(tokenizer, messages, chat) for name, messages in asked.items()}
     longest = max(map(len, encoded.values())) + settings.max_response_tokens
     sampler, engine = _sampler(engine, Path(model_dir), tokenizer, longest, chat)
     report(f"engine {engine}")

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path, copy_file, copy_folder, sha256_file, write_json
+from selfdistill.methods.setting import without_added
 from selfdistill.models.chat import DEFAULT, ChatSettings
 from selfdistill.models.first_day import try_model
 from selfdistill.models.loading import load_model, pick_device
@@ -78,7 +79,10 @@ def warm_start_pretrained(
             copy_file(pretrained / LICENCE, temporary / LICENCE)
         known = pretrained / ORIGIN
         origin = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
-        write_json(temporary / ORIGIN, {**origin, "warm_start": {task: recipe}, "chat": asdict(chat)})
+        write_json(
+            temporary / ORIGIN,
+            {**origin, "warm_start": {task: recipe}, "chat": without_added(ChatSettings, asdict(chat))},
+        )
     report(f"sha256 {sha256_file(output_dir / WEIGHTS)}")
 
 
@@ -129,7 +133,7 @@ def _learn(
     mix = Mix(**recipe["mix"])
 
     def one(rng: np.random.Generator) -> Demonstration:
-        return demonstrate(make, mix, rng, recipe.get("wording"))
+        return demonstrate(make, mix, rng, recipe.get("wording"), chat.template)
 
     warm_start(model, tokenizer, one, Recipe(**recipe["training"]), report, chat)
 

@@ -16,11 +16,13 @@ from selfdistill.models.chat import (
     REMEDY,
     ChatSettings,
     configured_ends,
+    control_tokens,
     encode_chat,
     leaves_out,
     render,
     shows,
     turn_end,
+    turn_marks,
 )
 from selfdistill.tasks.prompts import Message
 
@@ -54,9 +56,15 @@ def check_prompts(
 
     Raises:
         UserError: for a template that cannot be rendered within a minute, that leaves out the message, that gives no
-            tokens, or that says something else at another time.
+            tokens, or that says something else at another time; for control tokens in the run's own template.
     """
     place = f"{tokenizer.name_or_path}: the chat template"
+    controls = {**control_tokens(tokenizer), **turn_marks(tokenizer, chat)} if chat.template else {}
+    if spelt := [spelling for spelling in controls.values() if spelling and spelling in chat.template]:
+        raise UserError(
+            f"chat.template: spells {spelt[0]!r}, a control token of {tokenizer.name_or_path}, which would end or "
+            "begin a turn; take it out"
+        )
 
     def rendered(message: str) -> str:
         return render(tokenizer, [Message("user", message)], chat)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from selfdistill.errors import UserError
 from selfdistill.models.chat import DEFAULT, ChatSettings, control_tokens, encode_messages, turn_marks
 from selfdistill.models.tokenizer_check import encoded
 from selfdistill.scoring.query import LOGPROBS_ONLY, Query
@@ -146,6 +147,12 @@ class ContextBuilder:
         self._template, self._of_own = (context_template(*names, own_prompts=own) for own in (False, True))
         for part in self._possible.parts:
             self._template.check(part)
+        for literal in self._template.literals:
+            if self._plain(literal) != literal:
+                raise UserError(
+                    f"hints.template: {settings.template}: {literal.strip()!r} spells a control token of "
+                    f"{tokenizer.name_or_path}, which would end or begin a turn; take it out"
+                )
 
     def build(
         self, problems: Sequence[Problem], assignments: Sequence[Assignment], response_lengths: Sequence[int]
@@ -187,7 +194,7 @@ class ContextBuilder:
 
     def _encode(self, problem: Problem, hint: Hint) -> tuple[list[int], bool]:
         shown, cut = self._within_budget(hint)
-        asked = student_messages(problem, training=True)
+        asked = student_messages(problem, training=True, template=self._chat.template)
         template = self._of_own if problem.messages else self._template
         messages = template.messages(asked, problem.problem, shown)
         return encode_messages(self._tokenizer, messages, self._chat), cut

@@ -4,11 +4,13 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from selfdistill.errors import UserError
 from selfdistill.methods.setting import without_added
 from selfdistill.schemas import canonical, schema
 from selfdistill.study.config_files import merged, value_at
 from selfdistill.study.layer_order import OF_ANY_METHOD
 from selfdistill.study.run_settings import ChatSettings
+from selfdistill.study.templates import question_text
 
 
 def base_chat(config: Mapping[str, Any], task: str, model: str) -> dict[str, Any]:
@@ -23,4 +25,22 @@ def base_chat(config: Mapping[str, Any], task: str, model: str) -> dict[str, Any
     names = {"task": task, "model": model}
     found = (value_at(config, (*layer.path(names), "chat")) or {} for layer in OF_ANY_METHOD)
     chat = canonical(functools.reduce(merged, found), schema("run")["properties"]["chat"], f"chat of {task}/{model}")
-    return without_added(ChatSettings, chat)
+    return with_question(without_added(ChatSettings, chat), f"chat of {task}/{model}")
+
+
+def with_question(chat: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return a section `chat` with the text of its template in place of the file that has it.
+
+    Args:
+        chat: as resolved.
+        where: names the run in messages.
+
+    Raises:
+        UserError: as `question_text`.
+    """
+    if "template" not in chat:
+        return dict(chat)
+    try:
+        return {**chat, "template": question_text(chat["template"])}
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None

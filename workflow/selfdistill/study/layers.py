@@ -1,7 +1,6 @@
 """How the settings of a run are resolved: the layers of the configuration that say something of it, in their order."""
 
 import functools
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from selfdistill.files import known_sha256
 from selfdistill.methods.catalogue import shipped
 from selfdistill.methods.setting import from_mapping, without_added
 from selfdistill.schemas import KeyPath, canonical, nearest, schema
+from selfdistill.study.base_chat import with_question
 from selfdistill.study.checks import check_run
 from selfdistill.study.config_files import merged, value_at
 from selfdistill.study.data import DataSets
@@ -22,6 +22,7 @@ from selfdistill.study.own_prompts import resolved_prompt
 from selfdistill.study.own_source import source_sha256
 from selfdistill.study.run_settings import TEMPLATES, TeacherSettings
 from selfdistill.study.run_settings import RunSettings as Settings
+from selfdistill.study.templates import check_shown, read_wording, shown_parts
 
 #: Keys of a run's `verl` section that are about the machine: no part of its settings, so a change retrains nothing.
 _MACHINE = ("nodes", "gpus_per_node")
@@ -86,6 +87,7 @@ class RunSettings:
         layered = self._merged_layers(task, model, variant)
         settings = canonical(layered, {"properties": self._properties(method, layered["trainer"])}, where)
         settings = without_added(Settings, settings)
+        settings["chat"] = with_question(settings["chat"], where)
         if kind := shipped().get(implementation):
             settings["objective"] = without_added(kind, settings["objective"])
         entry = self._config["tasks"][task]
@@ -167,9 +169,12 @@ def _own_template(hints: Mapping[str, Any], where: str) -> dict[str, str]:
     path = hints.get("template", TEMPLATES[0])
     if path in TEMPLATES:
         return {}
-    if not os.path.isfile(path):
-        known = ", ".join(TEMPLATES)
-        raise UserError(f"{where}: hints.template: {path}: no such file; expected {known} or a YAML file")
+    try:
+        sections = read_wording(path).sections
+        shown = shown_parts(hints["source"], hints["mode"], hints.get("feedback", "never"))
+        check_shown(sections, shown, path)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     return {"hint_template_sha256": known_sha256(path)}
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from selfdistill.errors import UserError
 from selfdistill.methods.setting import Settings, setting
+from selfdistill.study.templates import question_text
 
 KINDS = ("none", "initial", "live", "snapshot", "ema", "trust_region", "external")
 EXTERNAL = "external"
@@ -105,11 +106,20 @@ class ChatSettings(Settings):
         unit="a day",
         pattern=("a day as YYYY-MM-DD", r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$(?!\n)"),
     )
+    template: str | None = setting(
+        None,
+        "The student's message, in training, validation and evaluation alike: a text file with the slot {problem}, or "
+        "such a text, which is what a run's settings hold; null is the library's. Problems that have chats of their "
+        "own keep them.",
+        added=True,
+    )
 
     def __post_init__(self) -> None:
-        """Raise UserError for a date that is none."""
+        """Raise UserError for a date that is none, and for a template that `question_text` refuses."""
         super().__post_init__()
         _ = self._day
+        if self.template is not None:
+            object.__setattr__(self, "template", question_text(self.template))
 
     @property
     def variables(self) -> dict[str, bool | str]:
@@ -277,8 +287,12 @@ class HintSettings(Settings):
     template: str = setting(
         "reference",
         "Words around a hint: `reference` is a reference solution between marks, `sections` SDPO's headings behind the "
-        "student's own prompt; or a YAML file with `body` and a section a part (docs/methods.md, Contexts).",
-        pattern=("reference, sections, or the path of a .yaml file", r"^(reference|sections|.+\.ya?ml)$(?!\n)"),
+        "student's own prompt; or a file of one's own (docs/methods.md, Contexts): a .yaml with `body` and a section a "
+        "part, or a .txt that is the whole message.",
+        pattern=(
+            "reference, sections, or the path of a .yaml or .txt file",
+            r"^(reference|sections|.+\.(ya?ml|txt))$(?!\n)",
+        ),
         added=True,
     )
     feedback: str = setting(

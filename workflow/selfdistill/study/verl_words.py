@@ -328,6 +328,6 @@ def _value(value: Any) -> str:
     if _PLAIN.fullmatch(value):
         return value
     if "${" in value:  # an escaped one would survive one reading, but verl resolves its configuration twice
-        raise UserError(f"{value}: verl takes ${{ in a path for a variable; choose a folder without it")
+        raise UserError(f"{value!r}: verl takes ${{ in a path or a text for a variable; choose one without it")
     # A backslash is itself, but before a quote.
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"

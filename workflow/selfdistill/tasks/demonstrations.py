@@ -44,6 +44,7 @@ def demonstrate(
     mix: Mix,
     rng: np.random.Generator,
     wording: Mapping[str, str] | None = None,
+    template: str | None = None,
 ) -> Demonstration:
     """One random demonstration.
 
@@ -52,6 +53,7 @@ def demonstrate(
         mix: shares of its kinds.
         rng: the stream.
         wording: of the response's worked solution: text -> what stands in its place, in this order; the answer stays.
+        template: the student's message in words of one's own (`chat.template`); None is the library's.
     """
     exercise = make(rng)
     hinted = rng.random() < mix.hinted
@@ -65,4 +67,5 @@ def demonstrate(
         # Half of the hints are whole responses, as rollouts of the policy are; the rest are dataset solutions.
         solution = response_of(source) if rng.random() < 0.5 else source.solution
         return Demonstration(prompts.teacher_prompt(exercise.text(), Hint(solution, source.answer)), response)
-    return Demonstration(prompts.student_prompt(exercise.text(), training=rng.random() < 0.5), response)
+    question = prompts.asked(exercise.text(), training=rng.random() < 0.5, template=template)
+    return Demonstration(question, response)

@@ -8,7 +8,8 @@ template and style cancel in the contrast of the two.
 
 from typing import TYPE_CHECKING
 
-from selfdistill.tasks.contexts import SECTIONS, ContextTemplate, Hint, Message, read_template
+from selfdistill.study.templates import Template
+from selfdistill.tasks.contexts import SECTIONS, ContextTemplate, Hint, Message
 
 if TYPE_CHECKING:
     from selfdistill.tasks.schema import Problem
@@ -39,9 +40,22 @@ def student_prompt(problem: str, *, training: bool) -> str:
     return text if text.endswith(INSTRUCTION) else f"{text}\n\n{INSTRUCTION}"
 
 
-def student_messages(problem: "Problem", *, training: bool) -> list[Message]:
-    """The chat that a student reads: the problem's own as it stands, or else one message (`student_prompt`)."""
-    return list(problem.messages) or [Message("user", student_prompt(problem.problem, training=training))]
+def student_messages(problem: "Problem", *, training: bool, template: str | None = None) -> list[Message]:
+    """The chat that a student reads: the problem's own as it stands, or else one message (`asked`)."""
+    return list(problem.messages) or [Message("user", asked(problem.problem, training=training, template=template))]
+
+
+def asked(problem: str, *, training: bool, template: str | None = None) -> str:
+    """The user message for a problem: in the words of a run's own template (`chat.template`), or `student_prompt`.
+
+    Args:
+        problem: the bare question.
+        training: whether it is a training problem; a template of one's own is the same for all.
+        template: a text with the slot {problem}; None is the library's.
+    """
+    if template is None:
+        return student_prompt(problem, training=training)
+    return Template(template, ("problem",), "chat.template").fill(problem=problem.rstrip())
 
 
 def context_template(name: str, framing: str = "neutral", *, own_prompts: bool = False) -> ContextTemplate:
@@ -53,11 +67,11 @@ def context_template(name: str, framing: str = "neutral", *, own_prompts: bool =
         own_prompts: of "reference": whether problems have chats of their own, which say how to answer.
 
     Raises:
-        UserError: as `read_template`.
+        UserError: as `ContextTemplate.read`.
     """
     if name == "reference":
         return (_REFERENCE_OF_OWN if own_prompts else _REFERENCE)[framing]
-    return SECTIONS if name == "sections" else read_template(name)
+    return SECTIONS if name == "sections" else ContextTemplate.read(name)
 
 
 def teacher_prompt(problem: str, hint: Hint, *, mode: str = "solution_answer", framing: str = "neutral") -> str:
@@ -86,6 +100,7 @@ __all__ = [
     "PROBLEM_PREFIX",
     "Hint",
     "Message",
+    "asked",
     "context_template",
     "student_messages",
     "student_prompt",

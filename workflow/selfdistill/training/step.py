@@ -42,7 +42,7 @@ from selfdistill.signals.teacher_scores import (
 from selfdistill.study.run_settings import EXTERNAL, NO_REFERENCE
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.contexts import Hint
-from selfdistill.tasks.prompts import student_prompt
+from selfdistill.tasks.prompts import asked
 from selfdistill.tasks.schema import Problem
 from selfdistill.tasks.thinking import without_thinking
 from selfdistill.training.engine import Engine
@@ -115,7 +115,8 @@ class TrainingStep:
         """Count the tokens of the longest hinted prompt and response; None without a hinted teacher."""
         if not self.method.needs.correct_hint:
             return None
-        empty = encode_chat(self._tokenizer, student_prompt("", training=True), self.settings.chat)
+        chat = self.settings.chat
+        empty = encode_chat(self._tokenizer, asked("", training=True, template=chat.template), chat)
         template = len(self.contexts.template_ids()) - len(empty)
         return self.settings.max_sequence_tokens + max(template, 0)
 

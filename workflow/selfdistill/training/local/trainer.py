@@ -152,7 +152,9 @@ class LocalTrainer:
         save_model(self.model, self._tokenizer, folder)
 
     def _encode(self, problem: Problem, *, training: bool) -> list[int]:
-        ids = encode_messages(self._tokenizer, student_messages(problem, training=training), self.settings.chat)
+        chat = self.settings.chat
+        messages = student_messages(problem, training=training, template=chat.template)
+        ids = encode_messages(self._tokenizer, messages, chat)
         limit = self.settings.rollout.max_prompt_tokens
         if len(ids) > limit:
             raise UserError(

@@ -26,7 +26,7 @@ class ProblemDataset(RLHFDataset):
     Keys of +data.selfdistill (each may be left out): max_response_tokens, validation_response_tokens (default:
     data.max_response_length), benchmarks (default: every data_source of the file), validation_problems (of each
     benchmark, the first so many; default: all), need_solution (refuse training problems without one; default: no),
-    own_prompts (ask with the column `prompt` as it stands; default: no), chat (as a run's: thinking, date).
+    own_prompts (ask with the column `prompt` as it stands; default: no), chat (as a run's: thinking, date, template).
 
     Rows:
         raw_prompt: the student's chat messages.
@@ -91,7 +91,7 @@ class ProblemDataset(RLHFDataset):
         }
 
     def _messages(self, problem: Problem) -> list[Message]:
-        return student_messages(problem, training=self._training)
+        return student_messages(problem, training=self._training, template=self._chat.template)
 
     def _check_prompts(self) -> None:
         if self.tokenizer.name_or_path and (folder := Path(self.tokenizer.name_or_path)).is_dir():
