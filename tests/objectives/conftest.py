@@ -79,6 +79,7 @@ class Case:
         real = [k for k in range(batch.wrong_mask.shape[1]) if batch.wrong_mask[i, k]]
         ids = range(self.logits.shape[-1]) if batch.support_ids is None else batch.support_ids[i, t].tolist()
         return SimpleNamespace(
+            row=i,
             sampled=int(self.tokens[i, t]),
             ids=list(ids),
             logits=self.logits[i, t].tolist(),

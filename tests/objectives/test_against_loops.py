@@ -15,6 +15,7 @@ from . import (
     test_rlsd,
     test_rlsd_ectr,
     test_sdpo,
+    test_sdpo_official,
     test_srpo,
     test_tc_rlsd,
 )
@@ -23,6 +24,7 @@ LOOPS = [
     (test_grpo.slow_grpo, test_grpo.SWITCHES),
     (test_opsd.slow_opsd, test_opsd.SWITCHES),
     (test_sdpo.slow_sdpo, test_sdpo.SWITCHES),
+    (test_sdpo_official.slow_sdpo_official, test_sdpo_official.SWITCHES),
     (test_srpo.slow_srpo, test_srpo.SWITCHES),
     (test_rlsd.slow_rlsd, test_rlsd.SWITCHES),
     (test_rlcsd.slow_rlcsd, test_rlcsd.SWITCHES),
@@ -35,6 +37,7 @@ LOOPS = [
 CASES = [pytest.param(method, loops, id=str(method)) for loops, switches in LOOPS for method in switches]
 #: Distil only: what the student learns is the teacher, whatever the rewards.
 DISTILLED = test_opsd.SWITCHES + test_sdpo.SWITCHES + test_opd.DIVERGENCES
+DISTILLED += [each for each in test_sdpo_official.SWITCHES if not each.grpo_share]
 
 
 def test_every_method_is_there():

@@ -26,6 +26,13 @@ FAMILY = {
         {"full_distribution": False},
     ],
     "sdpo": [{}, {"alpha": 0.0}, {"tail": False}, {"top_k": 0}, {"full_distribution": False, "alpha": 1.0}],
+    "sdpo_official": [
+        {},
+        {"level": "token", "alpha": 1.0},
+        {"level": "sequence", "alpha": 1.0, "grpo_share": 0.5},
+        {"tail": False, "grpo_share": 0.9},
+        {"top_k": 0},
+    ],
     "srpo": [{}, {"routing": "advantage_sign"}, {"entropy_beta": 0.0}, {"tail": False}, {"top_k": 0}],
     "rlsd": [{}, {"form": "minimum"}, {"lam_decay_steps": 0, "lam": 1.0}],
     "rlcsd": [

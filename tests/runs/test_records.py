@@ -112,7 +112,7 @@ def test_a_record_says_what_the_teacher_said_and_whose_it_is(make, method):
         np.testing.assert_allclose(row["old_logprobs"], plain[0], atol=1e-4)
         # The hints are in the record, so the gap is not that of the student to itself.
         assert np.abs(np.subtract(row["correct_logprobs"], plain[0])).max() > 1e-3
-        distils = REGISTRY[method]["implementation"] in ("opsd", "sdpo", "srpo", "opsd_ectr")
+        distils = REGISTRY[method]["implementation"] in ("opsd", "sdpo", "sdpo_official", "srpo", "opsd_ectr")
         assert (row["advantages_after"] is None) == distils
         assert (row["divergences"] is None) == (not distils)
 

@@ -70,6 +70,12 @@ def test_the_presets_differ_in_the_published_switches_and_in_nothing_else(varian
     assert differing == FOR_ALL | FOR_ONE[variant]
 
 
+def test_the_preset_of_another_release_changes_nothing_of_official_sdpo():
+    corrected, published = (flat(resolved(*texts, variant="sdpo_official")) for texts in ((), (AS_PUBLISHED,)))
+    differing = {key for key in corrected if corrected[key] != published[key]}
+    assert differing == {"preset", "reward.first_role_counts"}
+
+
 @pytest.mark.parametrize("layer", ["tasks: {arithmetic: {run: S}}", "overrides: {all: S}", "variants: {v: {set: S}}"])
 @pytest.mark.parametrize(
     ("method", "switch"),

@@ -102,7 +102,7 @@ def test_the_local_trainer_takes_every_run_of_the_shipped_matrices(name, variant
         assert needs.wrong_hints == (variant not in ONE_SIDED and variant != "grpo")
 
 
-ONE_SIDED = {"sdpo", "srpo", *HINT_SETTINGS[:6]}
+ONE_SIDED = {"sdpo", "sdpo_official", "srpo", *HINT_SETTINGS[:6]}
 
 
 def test_the_matrix_of_the_cpu_goes_alone_and_fits_its_model():

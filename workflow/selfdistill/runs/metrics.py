@@ -35,7 +35,8 @@ class Metric:
 
 _VARYING = re.compile(r"(<[^>]+>)")
 _TEACHER, _HINTED = "methods with a teacher", "methods with a hinted teacher"
-_DISTILLING = "opsd, opsd_ectr, sdpo, srpo, opd_divergence"
+_SDPO = "sdpo, sdpo_official"
+_DISTILLING = f"opsd, opsd_ectr, {_SDPO}, srpo, opd_divergence"
 _MODULATING = "rlsd, rlsd_ectr, rlsd_add, rlsd_hybrid, rlcsd"
 
 METRICS = (
@@ -209,7 +210,7 @@ METRICS = (
         "Mean absolute difference of a drawn token's log-prob under the teacher and under the current student.",
         _DISTILLING,
     ),
-    Metric("signal/is_ratio_mean", "ratio", "Mean bounded policy ratio that scales a divergence.", "sdpo, srpo"),
+    Metric("signal/is_ratio_mean", "ratio", "Mean bounded policy ratio that scales a divergence.", f"{_SDPO}, srpo"),
     Metric("signal/distilled_share", "share", "Share of tokens that go to the distillation branch.", "srpo"),
     Metric("signal/entropy_weight_max", "factor", "Largest confidence weight of a distilled token.", "srpo"),
     Metric("signal/contrast_weight_mean", "factor", "Mean weight of a token by the contrast of hints.", "opsd_ectr"),

@@ -85,7 +85,7 @@ def says(kind: Any) -> dict[str, Any]:
         raise UserError(f"field {missing[0]!r} has no default; give it one, or name all values in the method's entry")
     published = getattr(kind, "published", {})
     if not (isinstance(published, Mapping) and all(isinstance(part, Mapping) for part in published.values())):
-        raise UserError("`published` is no mapping of sections (teacher, hints, optimizer, update) to their values")
+        raise UserError("`published` is no mapping of sections (teacher, hints, optimizer, ...) to their values")
     if "objective" in published:
         raise UserError("`published` has an objective; that is the defaults of its fields")
     return {"objective": values, "schema": json_schema(kind), "published": {k: dict(v) for k, v in published.items()}}
