@@ -72,6 +72,7 @@ def rollouts(sampler, tokenizer, step):
         correct=[each.correct for each in graded],
         logprobs=[each.logprobs for each in found],
         truncated=[each.finish_reason == "length" for each in found],
+        feedback=["" if each.correct else f"{each.answer} is not 3. " for each in graded],
     )
 
 
@@ -106,6 +107,7 @@ EXTERNAL = {"teacher": {"model": "a teacher", "reference": "its base"}, "rollout
 #: Beside what is published: two methods with all that an external teacher may bring along, at one rollout a prompt.
 CHANGES = {
     "opd": EXTERNAL | {"rollout": {}, "objective": {"extrapolation": 1.25, "task_weight": 0.3}},
+    "sdpo_official": {"hints": {"feedback": "always"}},
     "opd_divergence": EXTERNAL | {"rollout": {"prompts_per_step": PROMPTS * GROUP, "group_size": 1}},
 }
 
@@ -114,7 +116,7 @@ CHANGES = {
 def test_three_steps_of_both_trainers_are_the_same(group, drawn, others, method):
     every, tokenizer = drawn
     chosen = settings(method, **CHANGES.get(method, {}))
-    external = others if method in CHANGES else {}
+    external = others if "teacher" in CHANGES.get(method, {}) else {}
     optimizer = OptimizerSettings(RATE, 0.01, 1, METHODS[method]["optimizer"]["max_grad_norm"], "float32")
     model, _ = load_model(TINY, torch.device("cpu"))
     local = LocalEngine(
@@ -141,6 +143,7 @@ def test_three_steps_of_both_trainers_are_the_same(group, drawn, others, method)
             elif not name.startswith("timing_s/"):
                 assert other[name] == pytest.approx(one[name], rel=2e-3, abs=2e-5), (number, name)
         assert one["actor/skipped_updates"] < 2
+        assert (one.get("hints/feedback_used_share", 0) > 0) == (method == "sdpo_official")
         for kept, remote_kept in zip(*(step.recorded or [] for step in steps), strict=True):
             assert kept.keys() == remote_kept.keys()
             for name in ("student_logprobs", "correct_logprobs", "weights"):

@@ -5,6 +5,7 @@ take their settings as these classes.
 """
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -85,6 +86,16 @@ class RewardSettings(Settings):
         choices=DEVIATIONS,
         added=True,
     )
+    feedback_level: str | None = setting(
+        None,
+        "How much the grader says of a failure in training, one of its levels; null is the task's `grading.feedback`.",
+        added=True,
+    )
+
+    def grading(self, of_task: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return a task's settings of its grader as they are in training."""
+        level = {} if self.feedback_level is None else {"feedback": self.feedback_level}
+        return {**(of_task or {}), **level}
 
 
 @dataclass(frozen=True)

@@ -146,9 +146,10 @@ def _build(
             for each in (model, *others.values()):
                 cast_weights(each, torch.bfloat16)
     grader, lenient = config["grader"], settings.reward.first_role_counts
+    grading = settings.reward.grading(config.get("grading"))
 
     def grade(response: str, problem: Problem, truncated: bool = False) -> Graded:
-        how = {"first_role_counts": lenient, "truncated": truncated, "grading": config.get("grading")}
+        how = {"first_role_counts": lenient, "truncated": truncated, "grading": grading}
         return grade_response(response, problem, grader, **how)
 
     validation = problems_by_benchmark(val_file, config["benchmarks"], own_prompts=own)

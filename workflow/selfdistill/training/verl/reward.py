@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from selfdistill.tasks.graders import grade_response
+from selfdistill.tasks.graders import gives_feedback, grade_response
 from selfdistill.tasks.schema import Problem
 
 
@@ -16,7 +16,7 @@ def compute_score(
     grader: str,
     first_role_counts: bool = False,
     grading: Mapping[str, Any] | None = None,
-) -> dict[str, float]:
+) -> dict[str, float | str | None]:
     """Grade one response.
 
     Args:
@@ -24,8 +24,9 @@ def compute_score(
         grader, first_role_counts, grading: of reward_kwargs; see graders.grade_response.
 
     Returns:
-        score and acc (1 for a right answer, else 0) and formatted (1 where there was a boxed answer); verl turns
-        all three into validation metrics.
+        score and acc (1 for a right answer, else 0) and formatted (1 where there was an answer); verl turns all three
+        into validation metrics. Of a grader that reads whole responses also the answer that it found, its share (a
+        score from 0 to 1) and its feedback: they reach the trainer with the response.
 
     Raises:
         UserError: as `grade_response`.
@@ -42,4 +43,7 @@ def compute_score(
         split="",
     )
     graded = grade_response(solution_str, problem, grader, first_role_counts=first_role_counts, grading=grading)
-    return {"score": float(graded.correct), "acc": float(graded.correct), "formatted": float(graded.formatted)}
+    said = {"score": float(graded.correct), "acc": float(graded.correct), "formatted": float(graded.formatted)}
+    if not gives_feedback(grader):
+        return said
+    return said | {"answer": graded.answer, "share": graded.score, "feedback": graded.feedback}

@@ -12,7 +12,6 @@ import numpy as np
 import ray
 import transfer_queue as tq
 from omegaconf import DictConfig, OmegaConf, open_dict
-from tensordict import TensorDict
 from verl.experimental.agent_loop import AgentLoopManager
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 from verl.utils import tensordict_utils as tu
@@ -29,13 +28,11 @@ from selfdistill.runs.metrics_log import MetricsLog
 from selfdistill.runs.records import StepRecords
 from selfdistill.scoring.lengths import vocabulary_size
 from selfdistill.signals.teachers import TeacherSchedule
-from selfdistill.tasks.boxed import last_boxed
-from selfdistill.tasks.prompts import Message
-from selfdistill.tasks.schema import Problem
 from selfdistill.training.external_models import noted_models
 from selfdistill.training.progress import progress_line
 from selfdistill.training.step import StepRollouts, TrainingStep
 from selfdistill.training.updates import UpdateWatch
+from selfdistill.training.verl.drawn import FIELDS, answer_of, problem_of, rollouts_of, rows_of_fields
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.ray_engine import RayEngine
 from selfdistill.training.verl.rollouts import ImpatientBuffer
@@ -44,7 +41,6 @@ from selfdistill.training.verl.watchdog import Watchdog
 from selfdistill.training.verl.worker import SelfDistillWorker
 
 _OURS = "selfdistill.json"  # in each checkpoint's folder
-_FIELDS = ("prompts", "responses", "rollout_log_probs", "rm_scores", "extra_info", "data_source")  # of a drawn response
 
 
 @register_trainer("selfdistill")
@@ -196,24 +192,15 @@ class SelfDistillTrainer(PPOTrainerSync):
                 f"{len(missing)} of {len(expected)} responses could not be drawn (the first: {missing[0]}); the cause "
                 "is in the log above, at 'Error in _run_prompt'"
             )
-        data = tq.kv_batch_get(keys=meta.keys, partition_id=partition, select_fields=list(_FIELDS))
-        drawn = dict(zip(meta.keys, _records(data), strict=True))
+        data = tq.kv_batch_get(keys=meta.keys, partition_id=partition, select_fields=list(FIELDS))
+        drawn = dict(zip(meta.keys, rows_of_fields(data), strict=True))
         tq.kv_clear(keys=meta.keys, partition_id=partition)
         return [drawn[f"{uid}_{draw}_0"] for uid in uids for draw in range(draws)]
 
     def _rollouts(self, drawn: list[dict[str, Any]]) -> StepRollouts:
         texts = [self.tokenizer.decode(each["responses"], skip_special_tokens=True) for each in drawn]
         limit = self._settings.run.rollout.max_response_tokens
-        return StepRollouts(
-            problems=[_problem(each) for each in drawn],
-            prompts=[each["prompts"] for each in drawn],
-            responses=[each["responses"] for each in drawn],
-            texts=texts,
-            answers=[last_boxed(text) for text in texts],
-            correct=[each["rm_scores"] > 0 for each in drawn],
-            logprobs=[each["rollout_log_probs"] for each in drawn],
-            truncated=[self._truncated(each["responses"], limit) for each in drawn],
-        )
+        return rollouts_of(drawn, texts, [self._truncated(each["responses"], limit) for each in drawn])
 
     def _validate(self, recorded: int = -1) -> dict[str, float]:
         """Accuracy on each benchmark, as val/<benchmark>/mean@<draws>; the draws go into the state's folder.
@@ -225,7 +212,7 @@ class SelfDistillTrainer(PPOTrainerSync):
         drawn = self._sample(rows, [f"{self.global_steps:06d}-v{i:06d}" for i in range(len(rows))], "val", count)
         draws: dict[str, list[Draw]] = defaultdict(list)
         for number, each in enumerate(drawn):
-            problem, response = _problem(each), each["responses"]
+            problem, response = problem_of(each), each["responses"]
             text = self.tokenizer.decode(response, skip_special_tokens=True)
             limit = rows[number // count]["max_response_tokens"]
             truncated = self._truncated(response, limit)
@@ -236,7 +223,7 @@ class SelfDistillTrainer(PPOTrainerSync):
                     response=text,
                     n_tokens=len(response),
                     finish_reason="length" if truncated else "stop",
-                    answer=last_boxed(text),
+                    answer=answer_of(each, text),
                     correct=each["rm_scores"] > 0,
                 )
             )
@@ -273,31 +260,6 @@ class SelfDistillTrainer(PPOTrainerSync):
             f"selfdistill.hints.max_tokens ({run.hints.max_tokens}), the response limit "
             f"({run.rollout.max_response_tokens}) or data.max_prompt_length ({run.rollout.max_prompt_tokens})",
         )
-
-
-def _records(data: TensorDict) -> list[dict[str, Any]]:
-    """Rows of fields as plain values."""
-    logprobs = [each.float().numpy() for each in data["rollout_log_probs"].unbind()]
-    scores = [float(each.sum()) for each in data["rm_scores"].unbind()]
-    ids = {name: [each.tolist() for each in data[name].unbind()] for name in ("prompts", "responses")}
-    plain = {name: [getattr(each, "data", each) for each in data[name]] for name in ("extra_info", "data_source")}
-    columns = ids | {"rollout_log_probs": logprobs, "rm_scores": scores} | plain
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _problem(drawn: dict[str, Any]) -> Problem:
-    extra = drawn["extra_info"]
-    return Problem(
-        id=extra["problem_id"],
-        data_source=drawn["data_source"],
-        problem=extra["problem"],
-        answer=extra["answer"],
-        solution=extra["solution"],
-        ability="",
-        index=extra["index"],
-        split="",
-        messages=tuple(Message(each["role"], each["content"]) for each in extra.get("messages", ())),
-    )
 
 
 def _due(step: int, every: int, last: bool) -> bool:

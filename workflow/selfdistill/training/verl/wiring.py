@@ -57,8 +57,8 @@ def wire_up(config: DictConfig) -> VerlSettings:
         if not reward.path:
             reward.path, reward.name = f"{_PACKAGE}.reward", "compute_score"
             reward.reward_kwargs = {"grader": settings.grader, "first_role_counts": run.reward.first_role_counts}
-            if settings.grading:
-                reward.reward_kwargs["grading"] = settings.grading
+            if grading := run.reward.grading(settings.grading):
+                reward.reward_kwargs["grading"] = grading
         inherited = {name: os.environ[name] for name in _FOR_WORKERS if name in os.environ}
         ray_init = config.ray_kwargs.setdefault("ray_init", {})
         runtime = ray_init.setdefault("runtime_env", {})
