@@ -20,7 +20,7 @@ from selfdistill.errors import UserError
 from selfdistill.scoring import head, reading
 from selfdistill.scoring.head import read_logits
 from selfdistill.scoring.query import LOGPROBS_ONLY, Query
-from selfdistill.scoring.reading import read_forward
+from selfdistill.scoring.reading import read_forward, read_in_parts
 
 V = 61
 SIZES = {
@@ -99,6 +99,16 @@ def assert_same(found, expected):
         assert (value is None) == (other is None)
         if value is not None:
             torch.testing.assert_close(other, value, rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_whole_distributions_in_parts_are_those_of_the_models_own_logits(name):
+    model = built(name)
+    reader = read_in_parts(model, INPUTS, PICKED, temperature=0.7)
+    found = torch.cat([reader.logprobs(part) for part in (slice(0, 3), slice(3, 4), slice(4, 99))])
+    expected = (model(**INPUTS).logits.flatten(0, 1)[PICKED] / 0.7).log_softmax(dim=-1)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-6, atol=2e-6)
+    assert reader.vocabulary == found.shape[1]
 
 
 @pytest.mark.parametrize("asked", ASKED)

@@ -193,3 +193,20 @@ def test_the_engine_of_the_evaluation_is_ours_unless_it_is_named():
     assert load_study(merged()).evaluation("knights")["evaluation"]["engine"] == "own"
     assert load_study(merged()).evaluation("logic")["evaluation"]["engine"] == "vllm"
     assert "expected one of own, transformers, vllm" in refusal("tasks: {knights: {evaluation: {engine: vlm}}}")
+
+
+def test_teachers_of_runs_are_diagnosed_and_others_where_they_are_named():
+    other = "models: {other: {parameters: 1, source: hub, hub: {id: a/b, revision: main}}}"
+    teachers = "{matrix: {variants: [base, opd]}, overrides: {methods: {opd: {teacher: {model: tiny_qwen3}}}}}"
+    study = load_study(merged(other, teachers, "diagnosis: {teachers: [other], prompts: 3}"))
+    cells = [(each.task, each.model, each.teacher) for each in study.diagnoses.cells()]
+    assert cells == [
+        (task, "tiny_qwen3", teacher) for task in ("arithmetic", "knights") for teacher in ("other", "tiny_qwen3")
+    ]
+    settings = study.diagnoses.of("arithmetic", "tiny_qwen3", "other")
+    assert (settings["prompts"], settings["rollouts"]) == (3, 2)
+    assert settings["rollout"]["max_response_tokens"] == 80
+    assert settings["student"]["digest"] != settings["teacher_model"]["digest"]
+    assert load_study(merged()).diagnoses.cells() == []
+    assert "diagnosis.teachers: unknown model 'othr'" in refusal(other, "diagnosis: {teachers: [othr]}")
+    assert "diagnosis: unknown key 'promts'; the nearest valid key is 'prompts'" in refusal("diagnosis: {promts: 3}")

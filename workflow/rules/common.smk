@@ -9,7 +9,7 @@ from snakemake.io import get_flag_value
 from snakemake.path_modifier import PATH_MODIFIER_FLAG
 
 from selfdistill.errors import UserError
-from selfdistill.planning.requests import evaluation_request, training_request, warm_start_request
+from selfdistill.planning.requests import diagnosis_request, evaluation_request, training_request, warm_start_request
 from selfdistill.reporting.render.texts import SHOWN_AS_THEY_ARE, demonstration
 from selfdistill.study.matrix import BASE, Run
 from selfdistill.study.own_prompts import own_prompts
@@ -195,6 +195,13 @@ def warm_start(what):
 def evaluation(what):
     def asked(wildcards, attempt):
         return getattr(evaluation_request(STUDY, wildcards.task, wildcards.model, attempt), what)
+
+    return asked
+
+
+def diagnosis(what):
+    def asked(wildcards, attempt):
+        return getattr(diagnosis_request(STUDY, wildcards.model, wildcards.teacher, attempt), what)
 
     return asked
 

@@ -87,7 +87,8 @@ def methods_shown(wildcards):
 
 # The paper's figures first: of each model over its tasks.
 def figures_of_overview():
-    return [*figures_of_models(), *figures_of_contrast(), *figures_of_tokens()]
+    teachers = [f"results/figures/{task}/teachers.svg" for task in tasks_diagnosed()]
+    return [*figures_of_models(), *figures_of_contrast(), *figures_of_tokens(), *teachers]
 
 
 def tasks_with_records():
@@ -114,6 +115,8 @@ def pages():
     }
     for task in tasks_with_records():
         found[f"Tokens: {task}"] = (f"tokens/{task}.html", f"results/pages/tokens/{task}.html")
+    for task in tasks_diagnosed():
+        found[f"Teachers: {task}"] = (f"teachers/{task}.html", f"results/pages/teachers/{task}.html")
     if RESULTS.data():
         found["Data"] = ("data.html", "results/data/report.html")
     if os.path.exists(DEPARTURES):
@@ -130,7 +133,10 @@ SECOND_GRADERS = {
     if "second_grader" in (about := STUDY.config["tasks"][task])
 }
 OF_SECOND_GRADERS = ["within", "graders", "sdpo_audit"]
-TABLES = [name for name in TEXTS if name != "tokens" and (SECOND_GRADERS or name not in OF_SECOND_GRADERS)]
+#: Teachers that are compared with students before any training.
+DIAGNOSED = [] if RESULTS.source else STUDY.diagnoses.cells()
+ABSENT = [*([] if SECOND_GRADERS else OF_SECOND_GRADERS), *([] if DIAGNOSED else ["diagnosis"]), "tokens"]
+TABLES = [name for name in TEXTS if name not in ABSENT]
 
 
 def table_csv(table):
@@ -158,4 +164,25 @@ def labels_of_page(wildcards):
 def tables_of_site():
     tokens = ["results/tables/tokens.csv", "results/tables/top_tokens.csv"] if RECORDED else []
     made = [f"results/tables/{table}.{ending}" for table in TABLES for ending in ("csv", "html", "md", "tex")]
-    return [*made, "results/tables/missing.csv", *tokens]
+    diagnoses = [f"results/tables/diagnosis_{part}.csv" for part in ("classes", "tokens")] if DIAGNOSED else []
+    return [*made, "results/tables/missing.csv", *tokens, *diagnoses]
+
+
+def tasks_diagnosed():
+    return list(dict.fromkeys(each.task for each in DIAGNOSED))
+
+
+def cells_diagnosed(wildcards):
+    return [vars(each) for each in DIAGNOSED if each.task == wildcards.task]
+
+
+def files_diagnosed(wildcards):
+    return [each.file for each in DIAGNOSED if each.task == wildcards.task]
+
+
+def diagnosis_settings(wildcards):
+    return STUDY.diagnoses.of(wildcards.task, wildcards.model, wildcards.teacher)
+
+
+def diagnosed_teacher(wildcards):
+    return STUDY.base_model_folder(wildcards.teacher, wildcards.task)

@@ -85,3 +85,90 @@ rule token_view:
         runs=cells_recorded,
     script:
         "../scripts/token_view.py"
+
+
+# How far teachers are from the untrained student, on its own rollouts; nothing is trained.
+rule diagnosis:
+    input:
+        train=train_file,
+        student=base_model,
+        teacher=diagnosed_teacher,
+    output:
+        "results/diagnosis/{task}/{model}/{teacher}.parquet",
+    log:
+        "results/logs/diagnosis/{task}/{model}/{teacher}.log",
+    wildcard_constraints:
+        teacher=any_of(STUDY.config["models"]),
+    conda:
+        "../../envs/local.yaml"
+    threads: 1
+    resources:
+        gpus=diagnosis("gpus"),
+        gres=diagnosis("gres"),
+        cpus_per_task=diagnosis("cpus"),
+        mem_mb=diagnosis("mem_mb"),
+        runtime=diagnosis("runtime_minutes"),
+    params:
+        diagnosis=diagnosis_settings,
+        batch_tokens=STUDY.diagnoses.settings.batch_tokens,
+    script:
+        "../scripts/diagnosis.py"
+
+
+rule diagnosis_tables:
+    input:
+        [each.file for each in DIAGNOSED],
+    output:
+        table=table_csv("diagnosis"),
+        classes="results/tables/diagnosis_classes.csv",
+        tokens="results/tables/diagnosis_tokens.csv",
+    log:
+        "results/logs/tables/diagnosis.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        caption=TEXTS["diagnosis"].caption,
+        cells=[vars(each) for each in DIAGNOSED],
+        least_count=STUDY.diagnoses.settings.least_count,
+        classes=lists_digest(),
+    script:
+        "../scripts/diagnosis_tables.py"
+
+
+rule teachers_figure:
+    input:
+        "results/tables/diagnosis_tokens.csv",
+    output:
+        svg=report(
+            "results/figures/{task}/teachers.svg",
+            category="Figures",
+            caption="../report/teachers_figure.rst",
+            labels={"task": "{task}", "figure": "teachers before any training"},
+        ),
+        png="results/figures/{task}/teachers.png",
+    log:
+        "results/logs/figures/{task}/teachers.log",
+    conda:
+        "../../envs/local.yaml"
+    script:
+        "../scripts/teachers_figure.py"
+
+
+rule teachers_view:
+    input:
+        files_diagnosed,
+    output:
+        report(
+            "results/pages/teachers/{task}.html",
+            category="Tokens",
+            caption="../report/teachers_view.rst",
+            labels={"task": "{task}", "page": "teachers before any training"},
+        ),
+    log:
+        "results/logs/pages/teachers/{task}.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        cells=cells_diagnosed,
+    script:
+        "../scripts/teachers_view.py"

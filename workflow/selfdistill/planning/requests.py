@@ -20,6 +20,8 @@ GROWTH = 1.5
 #: Cores for each GPU: its worker, its vLLM engine and their input; on a CPU a job has one thread.
 CPUS_PER_GPU = 8
 
+#: Weights of student and teacher together from which on a diagnosis takes a GPU.
+LEAST_ON_GPU = 5e8
 _MIB_PER_GIB = 1024
 
 
@@ -48,6 +50,8 @@ def training_request(study: Study, task: str, model: str, variant: str, attempt:
       and this node's share of what is offloaded (4 bytes a parameter of weights and as much of a teacher, 8 of AdamW;
       with FSDP2's offload policy all that an update needs, 16, and a teacher's 4).
     * verl on a CPU: 10 GiB, for Ray, vLLM and the trainer's processes, and 48 bytes a parameter.
+    * another model as teacher, or what it is compared with: 4 bytes a parameter with verl, where it rests in the host's
+      memory, 8 locally, while it is read.
     * local: 3 GiB of libraries, activations and data, and 32 bytes a parameter: weights, gradient, AdamW, teacher, and
       a checkpoint on its way.
     """
@@ -63,6 +67,9 @@ def training_request(study: Study, task: str, model: str, variant: str, attempt:
         memory = 10 + 48 * parameters / 2**30
     else:
         memory = 3 + 32 * parameters / 2**30
+    held = 4 if settings["trainer"] == "verl" else 8  # other models in float32; locally read as a whole first
+    others = study.external_models(task, model, variant).values()
+    memory += sum(held * float(study.config["models"][name]["parameters"]) for name in others) / nodes / 2**30
     seconds = estimates.training(study, task, model, variant).seconds
     return _request(gpus, nodes, memory, seconds, attempt)
 
@@ -87,6 +94,17 @@ def warm_start_request(study: Study, model: str, attempt: int = 1) -> Request:
     4.2 GiB for 135 million).
     """
     return _request(0, 1, 3 + 16 * float(study.config["models"][model]["parameters"]) / 2**30, 0, attempt)
+
+
+def diagnosis_request(study: Study, model: str, teacher: str, attempt: int = 1) -> Request:
+    """Of a diagnosis of a teacher: a GPU for models above LEAST_ON_GPU weights; attempt 1 is the first.
+
+    Host memory: 3 GiB, and 8 bytes for each parameter of both, while they are read. On a GPU some hours, most of them
+    for drawing with transformers; reasoned, not measured.
+    """
+    parameters = sum(float(study.config["models"][name]["parameters"]) for name in (model, teacher))
+    gpus = int(parameters > LEAST_ON_GPU)
+    return _request(gpus, 1, 3 + 8 * parameters / 2**30, 16_000 * gpus, attempt)
 
 
 def _request(gpus: int, nodes: int, memory_gib: float, seconds: float, attempt: int) -> Request:

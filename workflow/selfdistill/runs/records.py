@@ -54,6 +54,10 @@ OPTIONAL = (
     pa.field("correct_feedback", pa.string()),
 )
 
+#: Of a diagnosis, which records rollouts in the same way: also how far the k most likely ids of student and teacher are
+#: the same ones, and what probability each gives to those in both sets.
+DIAGNOSIS = pa.schema([*SCHEMA, *(pa.field(name, _NATS) for name in ("overlap", "student_mass", "teacher_mass"))])
+
 #: Columns that may have no value in a row, columns with as many entries a row as it has tokens, and finite numbers.
 _NULLABLE = ("advantages_after", "divergences", "marked")
 _PER_TOKEN = ("token_ids", "old_logprobs", "student_logprobs", "correct_logprobs", "weights", *_NULLABLE)

@@ -77,6 +77,53 @@ def read_forward(
     return read(seen[0], layer.weight, labels, query, bias=layer.bias, temperature=temperature)
 
 
+class PartsReader:
+    """Whole distributions at some positions of a forward that has been made, as many at a time as are asked for."""
+
+    def __init__(self, temperature: float, logits: Tensor | None, hidden: Tensor | None, layer: nn.Module | None):
+        """logits: (M, V) where the model made them; else hidden states (M, H) and the linear layer that makes them."""
+        self._temperature, self._logits, self._hidden = temperature, logits, hidden
+        self._weight = None if layer is None else layer.weight.detach().float()
+        self._bias = None if layer is None or layer.bias is None else layer.bias.detach().float()
+
+    @property
+    def vocabulary(self) -> int:
+        """V, rows of the output layer."""
+        return self._weight.shape[0] if self._logits is None else self._logits.shape[1]
+
+    def logprobs(self, part: slice) -> Tensor:
+        """(n, V) float32 nats at some of the M positions."""
+        if self._logits is not None:
+            logits = self._logits[part].float()
+        else:
+            logits = nn.functional.linear(self._hidden[part].float(), self._weight, self._bias)
+        return torch.log_softmax(logits / self._temperature, dim=-1)
+
+
+@torch.no_grad()
+def read_in_parts(
+    model: PreTrainedModel, inputs: dict[str, Any], picked: Tensor, temperature: float = 1.0
+) -> PartsReader:
+    """Make one forward, and return a reader of whole distributions at M of its positions.
+
+    Args:
+        model, inputs, picked: as of `read_forward`.
+        temperature: divides the logits.
+    """
+    layer, seen = model.get_output_embeddings(), []
+    if not _is_plain(model):
+        with _layer_input_through(layer, lambda hidden: hidden.flatten(0, -2)[picked][None]):
+            return PartsReader(temperature, model(**inputs).logits[0], None, None)
+
+    def take(hidden: Tensor) -> Tensor:
+        seen.append(hidden.flatten(0, -2)[picked])
+        return hidden[:, :0]
+
+    with _layer_input_through(layer, take):
+        model(**inputs)
+    return PartsReader(temperature, None, seen[0], layer)
+
+
 @contextmanager
 def _layer_input_through(layer: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     hook = layer.register_forward_pre_hook(lambda _, arguments: (change(arguments[0]), *arguments[1:]))

@@ -7,6 +7,7 @@ be legitimate tokens of a response (docs/departures.md D14).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,9 +65,38 @@ def read_responses(
     Returns:
         Scores (len(rows), T), T the longest of these responses.
     """
+    inputs, picked, labels = response_inputs(sequences, rows, model.device, padding=padding)
+    width = max(len(sequences.responses[i]) for i in rows)
+    inside = inputs["attention_mask"][:, -width:].bool()
+    flat = inside.flatten().nonzero()[:, 0]
+    query = query.part((slice(None), slice(width)))
+    read = read_forward(model, inputs, picked, labels, query.part(inside), temperature=temperature)
+
+    def spread(values: Tensor | None) -> Tensor | None:
+        if values is None:
+            return None
+        rest = values.shape[1:]
+        return values.new_zeros(inside.numel(), *rest).index_copy(0, flat, values).view(*inside.shape, *rest)
+
+    ids = spread(read.ids) if query.ids is None else query.ids
+    return Scores(spread(read.logprobs), ids, spread(read.support), spread(read.entropy))
+
+
+def response_inputs(
+    sequences: Sequences, rows: Sequence[int], device: torch.device, *, padding: int = 0
+) -> tuple[dict[str, Any], Tensor, Tensor]:
+    """Put rows into one forward, prompts padded on the left and responses on the right.
+
+    Args:
+        sequences, rows, padding: as of `read_responses`.
+        device: where the tensors are to be.
+
+    Returns:
+        Arguments of a model's forward, the last max-length columns being those of the responses; the flat positions
+        (M,) whose next token is a response's, row by row; and these tokens (M,).
+    """
     prompts, responses = [sequences.prompts[i] for i in rows], [sequences.responses[i] for i in rows]
     before, width = max(map(len, prompts)) + padding, max(map(len, responses))
-    device = model.device
     input_ids = torch.zeros(len(rows), before + width, dtype=torch.long)
     attention = torch.zeros(len(rows), before + width, dtype=torch.long)
     for i, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
@@ -79,24 +109,13 @@ def read_responses(
     flat = inside.flatten().nonzero()[:, 0]
     # A token is predicted one position before its own.
     picked = (flat // width) * (before + width) + before - 1 + flat % width
-    query = query.part((slice(None), slice(width)))
-    read = read_forward(
-        model,
-        {"input_ids": input_ids, "attention_mask": attention, "position_ids": positions.to(device), "use_cache": False},
-        picked,
-        input_ids[:, before:][inside],
-        query.part(inside),
-        temperature=temperature,
-    )
-
-    def spread(values: Tensor | None) -> Tensor | None:
-        if values is None:
-            return None
-        rest = values.shape[1:]
-        return values.new_zeros(inside.numel(), *rest).index_copy(0, flat, values).view(*inside.shape, *rest)
-
-    ids = spread(read.ids) if query.ids is None else query.ids
-    return Scores(spread(read.logprobs), ids, spread(read.support), spread(read.entropy))
+    inputs = {
+        "input_ids": input_ids,
+        "attention_mask": attention,
+        "position_ids": positions.to(device),
+        "use_cache": False,
+    }
+    return inputs, picked, input_ids[:, before:][inside]
 
 
 @torch.no_grad()

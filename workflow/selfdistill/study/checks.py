@@ -38,6 +38,7 @@ def check_study(study: "Study") -> None:
     for task in study.config["tasks"]:
         _check_task(study, task)
     study.data_sets.check()
+    _ = study.diagnoses
     for task, model, variant in dict.fromkeys((run.task, run.model, run.variant) for run in study.runs()):
         if variant == BASE:
             study.base_model(model, task)

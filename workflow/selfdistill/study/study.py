@@ -14,6 +14,7 @@ from selfdistill.study.base_chat import base_chat
 from selfdistill.study.checks import check_study
 from selfdistill.study.config_files import ConfigFiles, merged, refuse_odd_keys, registry_files
 from selfdistill.study.data import GENERATED, HUB, DataSets
+from selfdistill.study.diagnosis import Diagnoses
 from selfdistill.study.evaluations import Evaluations
 from selfdistill.study.known_names import KnownNames
 from selfdistill.study.layers import RunSettings
@@ -242,6 +243,11 @@ class Study:
         """Return role -> entry of `models`, of the models that a run reads beside its own."""
         named = self.resolve(task, model, variant, 0).get("external_models", {})
         return {role: facts["model"] for role, facts in named.items()}
+
+    @functools.cached_property
+    def diagnoses(self) -> Diagnoses:
+        """Comparisons of teachers with students before any training."""
+        return Diagnoses(self)
 
     def hub_files(self) -> dict[str, dict[str, list[str]]]:
         """Return what the matrix takes from the hub.

@@ -48,6 +48,37 @@ def tokens_figure(top: pd.DataFrame, tokens: pd.DataFrame, methods: Mapping[str,
     return figure
 
 
+def teachers_figure(top: pd.DataFrame, partition: str = "paper") -> Figure:
+    """A row for each student of one task, a panel for each of its teachers: the tokens on which they differ most.
+
+    Args:
+        top: rows of `diagnosis.diagnosis_tokens` of this task.
+        partition: whose classes colour the bars.
+    """
+    models = top.groupby("model", sort=False)
+    students = {model: dict(list(part.groupby("teacher", sort=False))) for model, part in models}
+    width = max((len(teachers) for teachers in students.values()), default=1)
+    with rc_context({**LOOK, "axes.grid.axis": "x"}):
+        figure = Figure(figsize=(1 + 3.6 * width, 4.4 * max(1, len(students))), layout="constrained")
+        if not students:
+            figure.text(0.5, 0.5, "no token occurred often enough", ha="center", color="#777777")
+            return figure
+        grid = figure.subplots(len(students), width, squeeze=False)
+        for axes, (model, teachers) in zip(grid, students.items(), strict=True):
+            for axis in axes[len(teachers) :]:
+                axis.set_axis_off()
+            for axis, (teacher, rows) in zip(axes, teachers.items(), strict=False):
+                rows = rows.rename(columns={f"class_{partition}": "token_class", "kl_mean": "abs_mean"})
+                _draw_top(axis, rows, listed=len(rows))
+                axis.set_title(teacher)
+                axis.set_xlabel("KL(student, teacher), nats")
+            axes[0].set_ylabel(model, fontweight="bold")
+        names = {"style": "style", "task": "task", "other": "neutral" if partition == "paper" else "other"}
+        handles = [Patch(facecolor=c, hatch=h, edgecolor="white") for c, h in (_LOOKS[name] for name in names)]
+        figure.legend(handles, [f"{name} tokens" for name in names.values()], loc="outside lower center", ncols=3)
+    return figure
+
+
 def _variant(part: pd.DataFrame, methods: Mapping[str, str]) -> str:
     variants = list(part["variant"].unique())
     contrasted = set(part.loc[part["signal"] == CONTRAST, "variant"])
@@ -60,17 +91,17 @@ def _variant(part: pd.DataFrame, methods: Mapping[str, str]) -> str:
     return min(variants, key=order)
 
 
-def _draw_top(axis: Axes, rows: pd.DataFrame) -> None:
+def _draw_top(axis: Axes, rows: pd.DataFrame, listed: int = TOP) -> None:
     if rows.empty:
         axis.text(0.5, 0.5, "no wrong hints", transform=axis.transAxes, ha="center", color="#777777")
         axis.set(xticks=[], yticks=[])
         return
     rows = rows.sort_values("rank")
-    looks = [_LOOKS[name] for name in rows["token_class"]]
+    looks = [_LOOKS.get(name, _LOOKS["other"]) for name in rows["token_class"]]
     colours, hatches = ([look[part] for look in looks] for part in (0, 1))
     axis.barh(range(len(rows)), rows["abs_mean"], 0.75, color=colours, hatch=hatches, edgecolor="white", linewidth=0)
     axis.set_yticks(range(len(rows)), [_label(token) for token in rows["token"]], family="monospace")
-    axis.set_ylim(TOP - 0.5, -0.5)
+    axis.set_ylim(listed - 0.5, -0.5)
     axis.tick_params(axis="y", length=0)
 
 

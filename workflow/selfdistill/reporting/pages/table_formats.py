@@ -21,6 +21,7 @@ from selfdistill.reporting.tables.graders import graders_views
 from selfdistill.reporting.tables.power import power_views
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_line, sdpo_audit_views
 from selfdistill.reporting.tables.within import within_views
+from selfdistill.reporting.tokens.diagnosis import diagnosis_views
 
 #: Table -> what makes its views of the CSV, of the runs that are missing, and of the tasks.
 VIEWS = {
@@ -38,6 +39,7 @@ VIEWS = {
     "within": lambda table, missing, tasks: within_views(table),
     "graders": lambda table, missing, tasks: graders_views(table),
     "sdpo_audit": lambda table, missing, tasks: sdpo_audit_views(table),
+    "diagnosis": lambda table, missing, tasks: diagnosis_views(table),
 }
 #: Tables above which something is said that depends on what they hold.
 _LEADS = {

@@ -2,7 +2,8 @@ r"""Which tokens are style and which are the task, after the RLCSD paper's style
 
 The paper says: task tokens are digits, operators and mathematical symbols; style tokens are discourse words (Wait,
 Therefore, ...) and line breaks. Its lists are not published; these are ours. What is neither is "other": names, plain
-words, single letters, brackets and other punctuation, marks of markdown, control tokens.
+words, single letters, brackets and other punctuation, marks of markdown, control tokens. The paper's second version
+publishes its rules: `published_class`, which counts punctuation and function words as style. Both are in PARTITIONS.
 
 A token is classed by its text alone, which cannot tell a mark from an operator of the same look. Decided by what the
 responses of these models mostly hold: a lone `-` is the operator, though it begins items of lists too; a lone `*` or
@@ -14,6 +15,7 @@ import functools
 import hashlib
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
 
 #: In the order of precedence.
 CLASSES = ("style", "task", "other")
@@ -47,6 +49,28 @@ _COMMAND = re.compile(r"\\[A-Za-z]+[{}\[\]()]*")
 _AROUND = " \t\r\n.,:;!?'\"*_#()-\N{HORIZONTAL ELLIPSIS}\N{EM DASH}\N{EN DASH}\u2018\u2019\u201c\u201d"
 
 
+#: Of the published rules (arXiv 2606.11709 v2, appendix), all in lower case.
+PUBLISHED_CLASSES = ("style", "task", "neutral")
+PUBLISHED_SYMBOLS = frozenset(  # the last ones: times, divided, at most, at least, not equal
+    "+-=*/<>$^_\u00d7\u00f7\u2264\u2265\u2260"
+)
+PUBLISHED_MATHS = _words(
+    """
+    mod prime factor gcd lcm log ln sin cos tan exp integral sqrt boxed frac sum prod pi alpha beta gamma theta delta
+    lambda mu sigma infty leq geq neq cdot times div
+    """
+)
+PUBLISHED_DISCOURSE = _words(
+    """
+    therefore so thus hence then because since wait maybe perhaps seems okay ok well now first next finally actually
+    alternatively however step answer let lets is are us we the a an of to for in on by at as and or but if yes no this
+    that these those it its be been being have has had do does did will would should could can may
+    """
+)
+_CONTROL = re.compile(r"<\|.*\|>|</?s>|<(?:bos|eos|pad)>")
+_PUBLISHED_COMMAND = re.compile(r"\\[a-z]|\\\\")
+
+
 def lists_digest() -> str:
     """Of the lists above: what was classed by others is to be classed again."""
     told = [sorted(DISCOURSE_WORDS), sorted(OPERATORS), sorted(COMMANDS), _MARKUP.pattern, _COMMAND.pattern, _AROUND]
@@ -68,3 +92,29 @@ def token_class(text: str) -> str:
     if core and all(character in OPERATORS or unicodedata.category(character) == "Sm" for character in core):
         return "task"
     return "other"
+
+
+@functools.cache
+def published_class(text: str) -> str:
+    """One of PUBLISHED_CLASSES, by the rules of the paper's second version, the first that fits.
+
+    White space: style. A digit, an operator, a command of LaTeX, a double backslash, or one of $ ^ _ anywhere in it:
+    task. A mathematical word: task. Punctuation alone, line breaks around it included: style. A discourse or function
+    word: style. All else is neutral, and so are control tokens, of which the rules say nothing and whose spelling has
+    operators in it.
+    """
+    core = text.strip().lower()
+    if _CONTROL.fullmatch(core):
+        return "neutral"
+    if not core:
+        return "style"
+    symbols = any(character.isdigit() or character in PUBLISHED_SYMBOLS for character in core)
+    if symbols or _PUBLISHED_COMMAND.search(core) or core in PUBLISHED_MATHS:
+        return "task"
+    if all(unicodedata.category(character).startswith("P") or character.isspace() for character in core):
+        return "style"
+    return "style" if core in PUBLISHED_DISCOURSE else "neutral"
+
+
+#: Name -> class of a token's text: our lists, and the published ones.
+PARTITIONS: Mapping[str, Callable[[str], str]] = {"ours": token_class, "paper": published_class}
