@@ -189,7 +189,6 @@ def test_wrong_places_of_data_and_models_are_refused(text, said):
     [
         ("rollout: {engine: own}", "rollout.engine with trainer verl: expected vllm, found 'own'"),
         ("rollout: {old_logprobs: sampler}", "rollout.old_logprobs with trainer verl: expected recompute"),
-        ("teacher: {kind: trust_region}", "teacher.kind trust_region needs the logits of two models at once"),
         ("rollout: {temperature: 0.9}", "rollout.temperature 0.9 with trainer verl needs rollout.top_p 1"),
         ("verl: {rollout_tensor_parallel: 3}", "verl.rollout_tensor_parallel 3 does not divide the run's 8 GPUs"),
         ("verl: {overrides: [trainer.save_freq=3]}", "names trainer.save_freq, which the run's other settings decide"),

@@ -143,7 +143,7 @@ class InProcessEngine:
 
     def __init__(self, models: InProcess, loss: Loss, teacher: TeacherSettings, temperature: float = 1.0):
         models.set_loss(loss)
-        models.create_teacher(teacher.kind)
+        models.create_teacher(teacher.kind, teacher.student_share)
         self._models, self._names, self._schedule = models, scored_as(teacher), TeacherSchedule(teacher)
         self.request = {"temperature": temperature, "head_rows": 7}
 

@@ -78,7 +78,7 @@ def test_the_training_limit_may_be_below_that_of_validation():
         ("+selfdistill.rollout.old_logprobs=sampler", "old_logprobs must be recompute"),
         ("actor_rollout_ref.rollout.calculate_log_probs=False", "calculate_log_probs must be True"),
         ("actor_rollout_ref.rollout.temperature=0.7", "full distribution"),
-        ("selfdistill.teacher.kind=trust_region", "trust_region"),
+        ("selfdistill.teacher.kind=trust_region", "use_kl_loss must be True"),
         ("data.shuffle=True", "data.shuffle must be False"),
         ("actor_rollout_ref.actor.ulysses_sequence_parallel_size=2", "ulysses_sequence_parallel_size must be 1"),
         ("actor_rollout_ref.model.use_fused_kernels=True", "use_fused_kernels must be False"),

@@ -112,11 +112,15 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_three_steps_of_both_trainers_are_the_same(group, drawn, others, method):
+TRUST_REGION = {"hints": {"feedback": "always"}, "teacher": {"kind": "trust_region", "student_share": 0.3}}
+CASES = [(method, CHANGES.get(method, {})) for method in METHODS] + [("sdpo_official", TRUST_REGION)]
+
+
+@pytest.mark.parametrize(("method", "changes"), CASES, ids=lambda each: each if isinstance(each, str) else "")
+def test_three_steps_of_both_trainers_are_the_same(group, drawn, others, method, changes):
     every, tokenizer = drawn
-    chosen = settings(method, **CHANGES.get(method, {}))
-    external = others if "teacher" in CHANGES.get(method, {}) else {}
+    chosen = settings(method, **changes)
+    external = others if "model" in changes.get("teacher", {}) else {}
     optimizer = OptimizerSettings(RATE, 0.01, 1, METHODS[method]["optimizer"]["max_grad_norm"], "float32")
     model, _ = load_model(TINY, torch.device("cpu"))
     local = LocalEngine(

@@ -23,6 +23,7 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from selfdistill.errors import UserError
 from selfdistill.models.loading import load_model
+from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import score
 from selfdistill.study.run_settings import TeacherSettings
 from selfdistill.training.verl.loss import Loss
@@ -80,6 +81,33 @@ def test_a_snapshot_follows_at_its_interval_and_the_initial_weights_never(group,
     torch.testing.assert_close(logprobs(engine, "initial"), first, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("share", "packed"), [(0.0, True), (0.3, True), (0.3, False), (1.0, True)])
+def test_a_trust_region_mixes_the_initial_logits_and_the_students(group, share, packed):
+    """Read in every way that a method asks, against mixtures of whole distributions; at the ends, one model alone."""
+    models = InProcess(Options(packed=packed), with_initial=True)
+    engine = engine_of(models, kind="trust_region", student_share=share)
+    first = logprobs(engine, "teacher")
+    torch.testing.assert_close(first, logprobs(engine, "student"), rtol=0, atol=1e-5)
+    engine.update(SEQUENCES, *UPDATE, RATE)
+    weights, width = weights_of(models), MASK.shape[1]
+
+    def read(who, query):
+        return engine.scorer(who)(SEQUENCES, width, query)
+
+    student, initial, teacher = (read(who, Query(top_k=0)) for who in ("student", "initial", "teacher"))
+    mixed = torch.lerp(initial.support, student.support, share).log_softmax(dim=-1)
+    torch.testing.assert_close(teacher.support[MASK], mixed[MASK], rtol=0, atol=2e-5)
+    few = read("teacher", Query(ids=student.support.topk(5, dim=-1).indices, entropy=True))
+    torch.testing.assert_close(few.logprobs, teacher.logprobs, rtol=0, atol=2e-5)
+    entropy = -(mixed.exp() * mixed).sum(dim=-1)
+    torch.testing.assert_close(few.entropy[MASK], entropy[MASK], rtol=0, atol=1e-4)
+    for end, other in ((0.0, initial), (1.0, student)):
+        if share == end:
+            torch.testing.assert_close(teacher.logprobs, other.logprobs, rtol=0, atol=1e-5)
+    assert (student.logprobs - initial.logprobs)[MASK].abs().max() > 0.1
+    assert unchanged(models, weights)
+
+
 def test_a_moving_average_says_what_a_model_with_averaged_weights_says(group):
     models = InProcess()
     engine = engine_of(models, kind="ema", ema_decay=0.75)
@@ -126,8 +154,8 @@ def test_a_failing_forward_under_the_teacher_leaves_the_student_in_place(group):
 
 def test_teachers_that_are_none_are_not_asked(group):
     models = InProcess()
-    with pytest.raises(UserError, match=r"'trust_region'.*local trainer"):
-        models.create_teacher("trust_region")
+    with pytest.raises(UserError, match=r"'frozen'.*local trainer"):
+        models.create_teacher("frozen")
     models.create_teacher("initial")
     with pytest.raises(RuntimeError, match="'initial' is not to be asked here"):
         models.score_teacher(pack_scores_request(SEQUENCES))

@@ -467,3 +467,8 @@ class RunSettings(Settings):
     guards: GuardSettings = field(default_factory=GuardSettings)
     records: RecordSettings = field(default_factory=RecordSettings)
     verl: MachineSettings = field(default_factory=MachineSettings)
+
+
+def reads_initial(kind: str, reference: str | None) -> bool:
+    """Return whether a teacher of this kind, or what it is compared with, needs the initial weights beside its own."""
+    return INITIAL in (kind, reference) or kind == "trust_region"

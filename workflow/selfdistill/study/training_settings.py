@@ -9,7 +9,7 @@ from selfdistill.methods.catalogue import registry_entry
 from selfdistill.methods.setting import from_mapping
 from selfdistill.study.config_files import merged
 from selfdistill.study.presets import presets
-from selfdistill.study.run_settings import INITIAL, RunSettings
+from selfdistill.study.run_settings import RunSettings, reads_initial
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class TrainingSettings(RunSettings):
     @property
     def needs_initial(self) -> bool:
         """Whether anyone asks for scores of the initial weights as a model of their own."""
-        return self.update.kl_coef > 0 or INITIAL in (self.teacher.kind, self.teacher.reference)
+        return self.update.kl_coef > 0 or reads_initial(self.teacher.kind, self.teacher.reference)
 
     @property
     def max_sequence_tokens(self) -> int:

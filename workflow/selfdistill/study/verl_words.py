@@ -13,8 +13,7 @@ from typing import Any
 from selfdistill.errors import UserError
 from selfdistill.methods.setting import defaults
 from selfdistill.study.config_files import value_at
-from selfdistill.study.run_settings import INITIAL as _INITIAL
-from selfdistill.study.run_settings import RunSettings
+from selfdistill.study.run_settings import RunSettings, reads_initial
 
 _MODEL = "actor_rollout_ref.model"
 #: Sections of a run that are sections of the tree `selfdistill`; of `verl`, head_rows alone is one of it.
@@ -135,6 +134,10 @@ def _model(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _teacher(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: config["teacher"].get(key) for key in ("kind", "reference")}
+
+
 def _workers(config: Mapping[str, Any]) -> dict[str, Any]:
     """Of the student and of the frozen initial model."""
     verl, optimizer, update = config["verl"], config["optimizer"], config["update"]
@@ -146,7 +149,7 @@ def _workers(config: Mapping[str, Any]) -> dict[str, Any]:
         f"{actor}.strategy": "fsdp2",
         f"{actor}.grad_clip": optimizer["max_grad_norm"],  # the one that verl's documentation names, beside clip_grad
         f"{actor}.use_dynamic_bsz": True,
-        f"{actor}.use_kl_loss": update["kl_coef"] > 0 or _INITIAL in map(config["teacher"].get, ("kind", "reference")),
+        f"{actor}.use_kl_loss": update["kl_coef"] > 0 or reads_initial(**_teacher(config)),
         f"{actor}.use_torch_compile": False,
         f"{actor}.fsdp_config.model_dtype": master,
         f"{actor}.fsdp_config.param_offload": verl["offload_parameters"],
@@ -279,11 +282,6 @@ def _refuse(config: Mapping[str, Any], workers: int, attention: str) -> None:
         raise UserError(
             "rollout.old_logprobs with trainer verl: expected recompute, found 'sampler': vLLM's log-probs are not the "
             "trainer's; change it"
-        )
-    if config["teacher"]["kind"] == "trust_region":
-        raise UserError(
-            "teacher.kind trust_region needs the logits of two models at once, which verl's workers do not hold: "
-            "choose another teacher, or trainer: local"
         )
     if rollout["temperature"] != 1 and (rollout["top_p"] < 1 or rollout["top_k"]):
         raise UserError(

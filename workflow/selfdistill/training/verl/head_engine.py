@@ -1,7 +1,8 @@
 """verl's FSDP engine with our output head: log-probs and distributions of responses, never the logits of a batch."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,16 @@ from selfdistill.models.finite import refuse_not_finite
 from selfdistill.models.first_day import check_model, remark
 from selfdistill.scoring.head import Read, read
 from selfdistill.scoring.query import Query
-from selfdistill.training.verl.wire import ENTROPY, LOGPROBS, READ_IDS, SUPPORT, SUPPORT_IDS, reads_full_vocabulary
+from selfdistill.training.verl.wire import (
+    ENTROPY,
+    LOGPROBS,
+    OTHER_STATES,
+    READ_IDS,
+    STATES,
+    SUPPORT,
+    SUPPORT_IDS,
+    reads_full_vocabulary,
+)
 
 #: The name under which verl finds the engine.
 VENDOR = "selfdistill"
@@ -35,6 +45,8 @@ class _Request:
         positions: (M,) where it is read.
         labels: (M,) the tokens that follow there.
         query: what is read besides their log-probs; `ids` (M, k).
+        states_only: whether the hidden states are wanted, and nothing that is made of them.
+        others: (M, H) hidden states of another model, whose logits are mixed with this one's; None: nothing is mixed.
         settings: temperature and rows of `head.read`.
     """
 
@@ -43,6 +55,16 @@ class _Request:
     labels: Tensor
     query: Query
     settings: dict[str, Any]
+    states_only: bool = False
+    others: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class OutputLayer:
+    """The output layer of a model, whole: weight (V, H), bias (V,) or None."""
+
+    weight: Tensor
+    bias: Tensor | None
 
 
 class ResponseHead:
@@ -56,6 +78,9 @@ class ResponseHead:
     def __init__(self, layer: nn.Linear):
         self._layer = layer
         self._request: _Request | None = None
+        #: The layer as the last forward for states alone had it; of FSDP, it is in one piece inside a forward only.
+        self.whole: OutputLayer | None = None
+        self._mixed: tuple[OutputLayer, float] | None = None
 
     def ask(self, request: _Request) -> None:
         """What the next forward is to read."""
@@ -71,8 +96,35 @@ class ResponseHead:
         states = hidden.reshape(-1, hidden.shape[-1])
         if len(states) != request.size:
             raise RuntimeError(f"the output layer was given {len(states)} positions, the forward has {request.size}")
-        picked, layer = states[request.positions], self._layer
+        picked, layer = states[request.positions], OutputLayer(self._layer.weight, self._layer.bias)
+        if request.states_only:
+            if self.whole is None:
+                self.whole = OutputLayer(*(None if each is None else each.detach().clone() for each in _parts(layer)))
+            return Read(picked.new_zeros(len(picked)), support=picked)
+        if request.others is not None:
+            picked, layer = self._both(request.others.to(picked), picked, layer)
         return read(picked, layer.weight, request.labels, request.query, bias=layer.bias, **request.settings)
+
+    @contextmanager
+    def mixing(self, first: OutputLayer, share: float) -> Iterator[None]:
+        """Inside the block, logits are (1 - share) of another model's, which has this layer, and share of this one's.
+
+        Each request then has that model's states.
+        """
+        self._mixed = first, share
+        try:
+            yield
+        finally:
+            self._mixed = None
+
+    def _both(self, others: Tensor, own: Tensor, layer: OutputLayer) -> tuple[Tensor, OutputLayer]:
+        """Two heads as one: [(1 - share) h, share h'] [W, W']^T are the mixed logits, made chunk by chunk as any."""
+        if self._mixed is None:
+            raise RuntimeError("another model's states were given, but not its output layer")
+        first, share = self._mixed
+        states = torch.cat([others * (1 - share), own * share], dim=-1)
+        bias = None if layer.bias is None else torch.lerp(first.bias, layer.bias, share)
+        return states, OutputLayer(torch.cat([first.weight.to(layer.weight), layer.weight], dim=-1), bias)
 
 
 class SelfDistillEngine(FSDPEngineWithLMHead):
@@ -122,11 +174,22 @@ class SelfDistillEngine(FSDPEngineWithLMHead):
         firsts = begins + prompts.offsets().diff() - 1 - offsets[:-1]
         positions = torch.arange(int(offsets[-1]), device=offsets.device)
         positions = positions + firsts.repeat_interleave(offsets.diff())
-        self._head.ask(_Request(rows * width, positions, responses.values(), *_query(micro_batch)))
+        others = micro_batch.get(OTHER_STATES, None)
+        request = _Request(
+            rows * width,
+            positions,
+            responses.values(),
+            *_query(micro_batch),
+            states_only=tensordict_utils.get_non_tensor_data(micro_batch, "read_states", default=False),
+            others=None if others is None else others.values(),
+        )
+        self._head.ask(request)
         return inputs, output_args
 
     def prepare_model_outputs(self, output: Any, output_args: Any, micro_batch: TensorDict, logits_processor_func: Any):
         read_tokens, offsets = output.logits, micro_batch["responses"].offsets()
+        if tensordict_utils.get_non_tensor_data(micro_batch, "read_states", default=False):
+            return {STATES: torch.nested.nested_tensor_from_jagged(read_tokens.support, offsets)}
         values = {LOGPROBS: read_tokens.logprobs, SUPPORT: read_tokens.support, ENTROPY: read_tokens.entropy}
         if READ_IDS not in micro_batch:
             values[SUPPORT_IDS] = read_tokens.ids  # whoever gave ids has them
@@ -137,8 +200,17 @@ class SelfDistillEngine(FSDPEngineWithLMHead):
         }
 
     @property
+    def head(self) -> ResponseHead:
+        """What stands in for the output layer."""
+        return self._head
+
+    @property
     def _device(self) -> torch.device:
         return torch.device(self.device_mesh.device_type)
+
+
+def _parts(layer: OutputLayer) -> tuple[Tensor, Tensor | None]:
+    return layer.weight, layer.bias
 
 
 @functools.cache

@@ -177,11 +177,6 @@ def _refuse(config: DictConfig, run: TrainingSettings) -> None:
             "actor_rollout_ref.rollout.logprobs_mode must give log-probs of the full distribution: raw_logprobs with "
             "temperature 1, or processed_logprobs with top_p 1 and top_k -1",
         ),
-        (
-            run.teacher.kind != "trust_region",
-            "selfdistill.teacher.kind trust_region mixes the logits of two models, which verl holds in different "
-            "workers; use the local trainer",
-        ),
         (config.data.truncation == "error", "data.truncation must be error: a cut prompt is another problem"),
         (not config.data.shuffle, "data.shuffle must be False: rows are taken in the file's order"),
     )
@@ -191,7 +186,6 @@ def _refuse(config: DictConfig, run: TrainingSettings) -> None:
     if (needed := run.needs_initial) != actor.use_kl_loss:
         raise UserError(
             f"actor_rollout_ref.actor.use_kl_loss must be {needed}: it starts verl's reference worker, which "
-            "selfdistill.update.kl_coef, teacher.kind initial and teacher.reference initial need and nothing else; the "
-            "coefficient is "
-            "selfdistill.update.kl_coef"
+            "selfdistill.update.kl_coef, teacher.kind initial or trust_region and teacher.reference initial need and "
+            "nothing else; the coefficient is selfdistill.update.kl_coef"
         )

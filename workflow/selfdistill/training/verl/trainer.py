@@ -65,7 +65,8 @@ class SelfDistillTrainer(PPOTrainerSync):
         self.role_worker_mapping = {role: ray.remote(SelfDistillWorker) for role in self.role_worker_mapping}
 
     def _load_checkpoint(self) -> None:
-        self.actor_rollout_wg.create_teacher(self._settings.run.teacher.kind)
+        teacher = self._settings.run.teacher
+        self.actor_rollout_wg.create_teacher(teacher.kind, teacher.student_share)
         self._add_external_models()
         super()._load_checkpoint()
         ticks = 0

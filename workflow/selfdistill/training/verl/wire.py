@@ -19,6 +19,8 @@ from selfdistill.training.update import Sums, added
 
 #: Keys of what a worker returns of a request for scores.
 LOGPROBS, SUPPORT, SUPPORT_IDS, ENTROPY = "log_probs", "support", "support_ids", "entropy"
+#: Of two models whose logits are mixed: the first one's hidden states, as it returns them, and as the second is told.
+STATES, OTHER_STATES = "states", "other_states"
 #: Key of the ids at which the head is to be read, in either kind of request.
 READ_IDS = "read_ids"
 #: Key under which a loss reports its sums.

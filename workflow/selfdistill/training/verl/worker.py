@@ -17,9 +17,10 @@ from selfdistill.scoring.lengths import vocabulary_size
 from selfdistill.training.verl import head_engine
 from selfdistill.training.verl.export import export
 from selfdistill.training.verl.teacher_weights import TeacherWeights
+from selfdistill.training.verl.wire import OTHER_STATES, STATES
 
 _OWN_WEIGHTS = ("snapshot", "ema")
-_WITHOUT_OWN_WEIGHTS = ("none", "initial", "live", "external")
+_WITHOUT_OWN_WEIGHTS = ("none", "initial", "live", "trust_region", "external")
 
 
 class Models:
@@ -30,17 +31,20 @@ class Models:
 
     def __init__(self, student: TrainingWorker | None, initial: TrainingWorker | None):
         self._student, self._initial = student, initial
-        self._kind, self._teacher = "none", None
+        self._kind, self._share, self._teacher = "none", 0.0, None
         self._external: dict[str, TrainingWorker] = {}
 
-    def create_teacher(self, kind: str) -> None:
-        """The teacher begins with the student's weights of now, if it has any of its own (signals.teachers.KINDS)."""
+    def create_teacher(self, kind: str, student_share: float = 0.0) -> None:
+        """The teacher begins with the student's weights of now, if it has any of its own (signals.teachers.KINDS).
+
+        `student_share`: of the student's logits in a trust region's.
+        """
         if kind not in _OWN_WEIGHTS + _WITHOUT_OWN_WEIGHTS:
             raise UserError(
                 f"teacher.kind is {kind!r}, but verl's trainer has {', '.join(_OWN_WEIGHTS + _WITHOUT_OWN_WEIGHTS)}; "
                 "choose one of these, or the local trainer"
             )
-        self._kind = kind
+        self._kind, self._share = kind, student_share
         self._teacher = TeacherWeights(self._student.engine.module) if kind in _OWN_WEIGHTS else None
 
     def add_external(self, role: str, model: TrainingWorker) -> int:
@@ -59,7 +63,9 @@ class Models:
         return _scores(self._student, data)
 
     def score_teacher(self, data: TensorDict) -> TensorDict:
-        """Scores under the teacher's weights: its own, or the student's if it is "live"."""
+        """Scores under the teacher's weights: its own, the student's if it is "live", or the mixture's."""
+        if self._kind == "trust_region":
+            return self._score_mixed(data)
         if self._teacher is None:
             if self._kind != "live":
                 raise RuntimeError(f"a teacher of the kind {self._kind!r} is not to be asked here")
@@ -70,6 +76,21 @@ class Models:
     def score_initial(self, data: TensorDict) -> TensorDict:
         """Scores under the run's initial weights."""
         return _scores(self._initial, data)
+
+    def _score_mixed(self, data: TensorDict) -> TensorDict:
+        """Scores under logits that are the initial model's and the student's in one sum.
+
+        The first forward leaves its hidden states at the responses, H numbers a token, and its output layer; the
+        logits of both are made together, some rows at a time, in the second.
+        """
+        initial, student = self._initial.engine.head, self._student.engine.head
+        asked = tensordict_utils.assign_non_tensor(data.copy(), read_states=True)
+        try:
+            states = _scores(self._initial, asked)[STATES]
+            with student.mixing(initial.whole, self._share):
+                return self.score_student(data.copy().set(OTHER_STATES, states))
+        finally:
+            initial.whole = None
 
     def score_external_teacher(self, data: TensorDict) -> TensorDict:
         """Scores under the weights of another model, the teacher."""
@@ -111,8 +132,8 @@ class SelfDistillWorker(ActorRolloutRefWorker):
         self._models = Models(self.actor, self.ref)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def create_teacher(self, kind: str) -> None:
-        self._models.create_teacher(kind)
+    def create_teacher(self, kind: str, student_share: float = 0.0) -> None:
+        self._models.create_teacher(kind, student_share)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def add_external(self, role: str, path: str) -> int:
