@@ -73,18 +73,6 @@ def test_variants_alternate_and_warm_up_rounds_do_not_count(load, monkeypatch):
     assert order == list("abababab")
 
 
-def test_tables_are_aligned_and_files_keep_full_precision(load, tmp_path):
-    common = load("side_by_side")
-    rows = [{"name": "x", "seconds": 1 / 3, "more": None}, {"name": "longer", "seconds": 12345.6, "more": 7}]
-    assert common.as_text(rows).splitlines() == [
-        "  name  seconds  more",
-        "     x    0.333     -",
-        "longer    12346     7",
-    ]
-    common.write_csv(tmp_path / "new" / "rows.csv", rows)
-    assert (tmp_path / "new" / "rows.csv").read_text() == f"name,seconds,more\nx,{1 / 3!r},\nlonger,12345.6,7\n"
-
-
 def test_peak_memory_is_that_of_the_call(load):
     """In a process of its own: one that has freed memory of that size before need not ask for any."""
     common = load("side_by_side")
@@ -92,7 +80,7 @@ def test_peak_memory_is_that_of_the_call(load):
     assert 16 << 20 <= common.in_own_process(common.peak_growth, allocate) < 48 << 20
 
 
-@pytest.mark.parametrize("outcome", ["1/7", "2/6", "4/4", "5/3", "7/1", "mixed"])
+@pytest.mark.parametrize("outcome", ["1/7", "mixed"])
 def test_the_plain_scheme_says_what_each_row_alone_says(load, tiny, outcome):
     """Every slot of every hinted row, whatever the micro-batches; replicas beyond a row's own hints."""
     teacher = load("teacher")
@@ -120,15 +108,6 @@ def test_the_plain_scheme_says_what_each_row_alone_says(load, tiny, outcome):
     assert teacher.largest_difference(plain, changed) == pytest.approx(0.1, abs=1e-4)
 
 
-@pytest.mark.parametrize(("outcome", "most", "unhinted"), [("1/7", 4, 1), ("4/4", 4, 0), ("6/2", 2, 0), ("7/1", 1, 1)])
-def test_groups_have_the_hints_of_their_outcome(load, outcome, most, unhinted):
-    teacher = load("teacher")
-    contexts, responses = teacher.make_batch(teacher.SIZES[0], outcome, 50)
-    groups = len(responses) // 8
-    assert max(map(len, contexts.wrong)) == most
-    assert sum(context is None for context in contexts.correct) == unhinted * groups
-
-
 def test_teacher_shows_what_the_plan_saves(read, in_root, load):
     size = load("teacher").Size("demo", 8, 4, 2, groups=1, budget=60, repetitions=1)
     rows = read("teacher", "--outcomes", "4/4", "7/1", SIZES=(size,))
@@ -151,14 +130,6 @@ def test_averages_are_over_the_middle_outcomes_and_both_ratios_have_to_meet_the_
     rows[3]["seconds_ratio"] = 1.2
     assert teacher.averages(rows)[0]["goal 0.6"] == "missed"
     assert teacher.averages(rows[:5]) == []  # not all of them
-
-
-def test_peak_memory_of_a_variant_in_a_process_of_its_own(load):
-    teacher = load("teacher")
-    size = teacher.Size("tiny", response=200, before=4, after=2, groups=1, budget=4000, repetitions=1)
-    peak = load("side_by_side").in_own_process(teacher.peak_of, "plain", size, "4/4")
-    # Logits and log-probs of a micro-batch of at least 2,000 tokens: 1024 ids, 4 bytes.
-    assert 2 * 2000 * 1024 * 4 < peak < 2**28
 
 
 @pytest.fixture
@@ -189,12 +160,3 @@ def test_generate_compares_engines_that_draw_as_much(read, load, in_root, tmp_pa
     for row in rows:
         assert float(row["tokens_per_second"]) == pytest.approx(16 * 5 / float(row["seconds"]))
         assert row["engine"] == "transformers, ids only" or float(row["largest_difference"]) < 1e-5
-
-
-def test_a_wrong_log_prob_shows_in_the_largest_difference(load, tiny):
-    generate = load("generate")
-    logprobs = alone(tiny, [5, 6, 7], [8, 9]).float()
-    shifted = logprobs + torch.tensor([0.0, 0.25])
-    assert generate.largest_gap(tiny, [[5, 6, 7]], [([8, 9], logprobs)], end=1) < 1e-5
-    assert generate.largest_gap(tiny, [[5, 6, 7]], [([8, 9], shifted)], end=9) == pytest.approx(0.25, abs=1e-4)
-    assert generate.largest_gap(tiny, [[5, 6, 7]], [([8, 9], shifted)], end=8) < 1e-5  # behind the end: not compared

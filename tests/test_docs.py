@@ -15,7 +15,6 @@ from selfdistill.methods.catalogue import shipped_entries
 from selfdistill.objectives.batch import Batch, Student
 from selfdistill.objectives.methods import METHODS, build_method, micro_batch_loss
 from selfdistill.schemas import schema
-from selfdistill.signals.hints import REASONS
 from selfdistill.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
@@ -94,16 +93,6 @@ def test_daggers_are_what_the_preset_sets():
     published = flattened(preset["all"]).union(*(flattened(part) for part in preset["implementations"].values()))
     defaults = flattened(REGISTRIES["defaults"]["defaults"])
     assert marked == published - defaults  # grpo's own denominator is the default's
-
-
-def test_metrics_named_are_logged():
-    source = "\n".join(path.read_text() for path in (ROOT / "workflow/selfdistill").rglob("*.py"))
-    logged = {f"hints/{reason}_share" for reason in REASONS} | set(re.findall(r'"([a-z]+/[\w@.]+)"', source))
-    named = [
-        span for span in code_spans(DEPARTURES + PAGE) if re.fullmatch(r"(actor|guard|hints|reward|signal)/\S+", span)
-    ]
-    assert named
-    assert not [name for name in named if name not in logged]
 
 
 @pytest.mark.parametrize("name", ["departures", "methods"])
@@ -197,11 +186,6 @@ def picture():
     return module
 
 
-@pytest.fixture(scope="module")
-def group(picture):
-    return picture.scored_group()
-
-
 def test_the_picture_is_drawn(picture, tmp_path):
     picture.draw(tmp_path)
     with Image.open(tmp_path / "methods.png") as drawn, Image.open(ROOT / "docs/figures/methods.png") as committed:
@@ -222,39 +206,3 @@ def test_curves_by_hand(picture, sign):
         # Evidence for a token is to A = -1 what evidence against it is to A = +1, with the sign turned.
         curve = sign * picture.advantage_curve(name, sign * evidence, sign)
         torch.testing.assert_close(curve, torch.tensor(values), rtol=0, atol=2e-6)
-
-
-def test_the_page_quotes_the_group_as_it_is(group):
-    """A new base model changes these numbers: then draw the picture again and mend the page."""
-    batch, student = group.batch, group.student.support[0, 0]
-    teacher = batch.correct_support[0, 0]
-    answer = int(teacher.argmax())
-    assert f".{round(100 * float(student[answer].exp()))} to `\\boxed{{`" in PAGE
-    assert f"the teacher .{round(100 * float(teacher[answer].exp()))}" in PAGE
-
-    def after_a_step(clip):
-        logits = group.student.support[:1].clone().requires_grad_()
-        read = Student(group.student.logprobs[:1], logits.log_softmax(-1))
-        part = batch.rows(torch.tensor([0]))
-        method = build_method("opsd", {"top_k": 0, "token_clip": clip})
-        method.token_loss(read, part, method.targets(part, "tokens")).values[0, 0].backward()
-        moved = (logits.detach() - 0.5 * logits.grad)[0, 0].log_softmax(-1)
-        return float((teacher.exp() * (teacher - moved)).sum())
-
-    before = float((teacher.exp() * (teacher - student)).sum())
-    quoted = (
-        f"KL from {before:.3f} up to {after_a_step(0.05):.3f}), without\nit, raises it (to {after_a_step(None):.3f})"
-    )
-    assert quoted.replace("0.", ".") in PAGE
-
-
-def test_the_group_shows_what_the_caption_says(group):
-    batch, student = group.batch, group.student
-    slip = next(t for t, (a, b) in enumerate(zip(*group.tokens, strict=True)) if a != b)
-    one_sided = batch.correct_logprobs - student.logprobs
-    wrong = batch.wrong_logprobs.logsumexp(1) - torch.tensor(float(batch.wrong_logprobs.shape[1])).log()
-    contrast = batch.correct_logprobs - wrong
-    assert (one_sided[:, 0] < -0.5).all()
-    assert (contrast[:, 0] > 0).all()
-    assert abs(float(one_sided[1, slip])) < 0.25
-    assert float(contrast[1, slip]) < -2

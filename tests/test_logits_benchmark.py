@@ -48,19 +48,3 @@ def test_it_compares_both_jobs(logits, monkeypatch, tmp_path, capsys):
         assert float(row["chunked_s"]) / float(row["materialised_s"]) == pytest.approx(float(row["ratio_s"]))
         assert float(row["difference"]) < 1e-5
     assert "ratio_MiB" in capsys.readouterr().out
-
-
-def test_a_wrong_head_shows_in_the_difference(logits, size, monkeypatch):
-    def hotter(hidden, weight, labels, ids=None):
-        return logits.materialised(1.1 * hidden, weight, labels, ids)
-
-    monkeypatch.setitem(logits.VARIANTS, "chunked", hotter)
-    assert all(logits.difference(job, logits.made(size)) > 0.01 for job in logits.JOBS)
-
-
-def test_all_logits_at_once_take_their_memory(logits):
-    """Log-probs and what their gradient takes, but not the inputs (7 MiB of weights) and the returned gradients."""
-    wide = logits.Size(rows=500, hidden=60, vocabulary=30_000)
-    taken = logits.in_own_process(logits.peak_memory, "forward + backward", "materialised", wide)
-    one = 4 * wide.rows * wide.vocabulary / 2**20
-    assert 2 * one < taken < 8 * one

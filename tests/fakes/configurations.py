@@ -10,7 +10,7 @@ from snakemake.utils import update_config
 
 from selfdistill.errors import UserError
 from selfdistill.study.layer_order import Layer
-from selfdistill.study.study import load_study
+from selfdistill.study.study import Study, load_study
 
 ROOT = Path(__file__).parents[2]
 REGISTRIES = [ROOT / "config" / f"{name}.yaml" for name in ("defaults", "models", "methods", "tasks")]
@@ -40,9 +40,21 @@ def _parsed(text: str) -> dict:
     return yaml.safe_load(text)
 
 
+@functools.cache
+def study_of(*texts: str, files=(*REGISTRIES, DEMO)) -> Study:
+    """The study of files and more YAML on top: one for equal texts, so of what nobody changes on the disk."""
+    return load_study(merged(*texts, files=files))
+
+
+def shipped(*names: str) -> tuple[Path, ...]:
+    """The registries, and configurations of config/ on top."""
+    return (*REGISTRIES, *(ROOT / "config" / f"{name}.yaml" for name in names))
+
+
 def resolved(*texts: str, variant="rlcsd", task="arithmetic", seed=0) -> dict:
     """The settings of a run of the demo."""
-    return load_study(merged(*texts)).resolve(task, "tiny_qwen3", variant, seed)
+    study = load_study(merged(*texts)) if "/" in "".join(texts) else study_of(*texts)  # what a path leads to may change
+    return copy.deepcopy(study.resolve(task, "tiny_qwen3", variant, seed))
 
 
 def refusal(*texts: str) -> str:

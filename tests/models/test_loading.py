@@ -1,5 +1,6 @@
 import copy
 import json
+import os
 import shutil
 
 import pytest
@@ -14,7 +15,6 @@ from selfdistill.models.loading import (
     load_generation_config,
     load_model,
     load_weights,
-    pick_device,
 )
 
 CPU = torch.device("cpu")
@@ -79,45 +79,40 @@ def test_the_generation_config_is_what_transformers_puts_beside_the_model(folder
         (folder / "generation_config.json").unlink(missing_ok=True)
 
 
-def test_a_missing_folder_is_refused(tmp_path):
-    refused(tmp_path / "nowhere", "config.json")
+def pickled(folder):
+    weights = folder / "model.safetensors"
+    torch.save(load_file(weights), folder / "pytorch_model.bin")
+    weights.unlink()
 
 
-def test_a_folder_without_a_config_is_refused(folder):
-    (folder / "config.json").unlink()
-    refused(folder, "model config")
+LACKING = {
+    "everything": (shutil.rmtree, ["config.json"]),
+    "config": (lambda folder: (folder / "config.json").unlink(), ["model config"]),
+    "weights": (lambda folder: (folder / "model.safetensors").unlink(), ["weights", "*.safetensors"]),
+    "weights but pickled ones": (pickled, ["*.safetensors"]),
+    "weights but an adapter's": (
+        lambda folder: (folder / "model.safetensors").rename(folder / "adapter_model.safetensors"),
+        ["model.safetensors"],
+    ),
+    "tokenizer": (lambda folder: [file.unlink() for file in folder.glob("tokenizer*")], ["tokenizer"]),
+    "vocabulary": (lambda folder: (folder / "tokenizer.json").unlink(), ["tokenizer"]),
+    "chat template": (
+        lambda folder: (folder / "chat_template.jinja").unlink(),
+        ["chat_template.jinja"],
+    ),
+    "half of its weights": (
+        lambda folder: os.truncate(folder / "model.safetensors", 1000),
+        [],
+    ),
+    "json": (lambda folder: (folder / "config.json").write_text("{"), []),
+}
 
 
-def test_a_folder_without_weights_is_refused(folder):
-    (folder / "model.safetensors").unlink()
-    refused(folder, "weights", "*.safetensors")
-
-
-def test_pickled_weights_are_not_read(folder, model):
-    (folder / "model.safetensors").unlink()
-    torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    refused(folder, "*.safetensors")
-
-
-def test_an_adapter_alone_is_refused(folder):
-    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
-    refused(folder, "model.safetensors")
-
-
-def test_a_folder_without_a_tokenizer_is_refused(folder):
-    for file in folder.glob("tokenizer*"):
-        file.unlink()
-    refused(folder, "tokenizer")
-
-
-def test_a_tokenizer_without_its_vocabulary_is_refused(folder):
-    (folder / "tokenizer.json").unlink()
-    refused(folder, "tokenizer")
-
-
-def test_a_tokenizer_without_a_chat_template_is_refused(folder):
-    (folder / "chat_template.jinja").unlink()
-    refused(folder, "chat template", "chat_template.jinja")
+@pytest.mark.parametrize("lost", LACKING)
+def test_a_folder_that_lacks_something_is_refused_by_what_it_lacks(folder, lost):
+    damage, said = LACKING[lost]
+    damage(folder)
+    refused(folder, *said)
 
 
 def test_weights_that_lack_a_tensor_are_refused(folder):
@@ -126,12 +121,6 @@ def test_weights_that_lack_a_tensor_are_refused(folder):
     name = next(name for name in weights if "layers.1" in name)
     save_file({k: v for k, v in weights.items() if k != name}, folder / "model.safetensors", metadata={"format": "pt"})
     refused(folder, name)
-
-
-def test_weights_cut_short_are_refused(folder):
-    file = folder / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:1000])
-    refused(folder)
 
 
 def edit(file, **keys):
@@ -265,15 +254,6 @@ def test_an_index_that_is_none_is_refused(folder, content):
         index_files(index)
     (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
     refused(folder)
-
-
-def test_a_config_that_is_no_json_is_refused(folder):
-    (folder / "config.json").write_text("{")
-    refused(folder)
-
-
-def test_the_device_is_a_gpu_where_there_is_one():
-    assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def test_weights_are_cast_and_rotary_frequencies_stay_as_they_are(folder):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfdistill.models.chat import encode_chat
@@ -14,6 +14,7 @@ from selfdistill.tasks.demonstrations import response_of
 TOKENIZER = build_tokenizer()
 
 
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), size=st.integers(2, 5), kind=st.sampled_from([arithmetic, knights]))
 def test_every_text_of_the_toy_tasks_survives_the_tokenizer(seed, size, kind):
     rng = generator("tokenizer test", seed)
@@ -31,6 +32,7 @@ def test_every_text_of_the_toy_tasks_survives_the_tokenizer(seed, size, kind):
         assert TOKENIZER.decode(ids) == text
 
 
+@settings(max_examples=25)
 @given(st.text(max_size=40))
 def test_any_text_encodes(text):
     ids = TOKENIZER(text, add_special_tokens=False).input_ids

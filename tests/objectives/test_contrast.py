@@ -34,17 +34,6 @@ def test_mean_of_probabilities_over_ragged_hints(rubbish, counts, seed):
     torch.testing.assert_close(contrastive_evidence(correct, wrong, mask), correct - expected, **DOUBLE)
 
 
-def test_it_is_not_the_mean_of_logs():
-    wrong = torch.tensor([[[0.5], [0.1]]], dtype=torch.float64).log()
-    found = mean_wrong_logprobs(wrong, torch.tensor([[True, True]]))
-    torch.testing.assert_close(found.exp(), torch.tensor([[0.3]], dtype=torch.float64), **DOUBLE)
-
-
-def test_one_hint_is_itself():
-    wrong = torch.tensor([[[-1.5, -0.25]]], dtype=torch.float64)
-    torch.testing.assert_close(mean_wrong_logprobs(wrong, torch.tensor([[True]])), wrong[:, 0], **DOUBLE)
-
-
 def test_a_hint_that_excludes_the_token_still_counts_as_one():
     wrong = torch.tensor([[[math.log(0.4)], [-math.inf]]], dtype=torch.float64)
     found = mean_wrong_logprobs(wrong, torch.tensor([[True, True]]))
@@ -55,12 +44,6 @@ def test_tiny_probabilities_do_not_underflow():
     wrong = torch.full((1, 4, 1), -800.0)
     found = mean_wrong_logprobs(wrong, torch.ones(1, 4, dtype=torch.bool))
     torch.testing.assert_close(found, torch.tensor([[-800.0]]))
-
-
-def test_equal_hints_are_no_evidence():
-    logprobs = -torch.rand(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    evidence = contrastive_evidence(logprobs, logprobs[:, None].expand(3, 4, 5), torch.ones(3, 4, dtype=torch.bool))
-    torch.testing.assert_close(evidence, torch.zeros(3, 5, dtype=torch.float64), **DOUBLE)
 
 
 @pytest.mark.parametrize("hints", [0, 2])

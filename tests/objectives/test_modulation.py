@@ -19,10 +19,6 @@ def test_lambda_falls_linearly_from_the_first_step(step, lam):
     assert annealed(0.5, 50, step) == pytest.approx(lam, abs=1e-12)
 
 
-def test_after_the_decay_lambda_is_exactly_zero():
-    assert [annealed(0.7, 3, step) for step in (4, 5, 100)] == [0.0] * 3
-
-
 def test_without_decay_steps_lambda_stays():
     assert [annealed(0.3, 0, step) for step in (1, 51, 10**6)] == [0.3] * 3
 

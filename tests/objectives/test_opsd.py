@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from selfdistill.objectives.aggregation import AGGREGATIONS
-from selfdistill.objectives.batch import Batch, Support
+from selfdistill.objectives.batch import Batch
 from selfdistill.objectives.opsd import OPSD
 
 SWITCHES = [
@@ -90,17 +90,3 @@ def test_the_fallback_is_drawn_to_the_teacher_within_its_clip(by_logprobs):
     loss, slopes = by_logprobs(OPSD(full_distribution=False), batch, correct + gap, "tokens")
     assert loss == pytest.approx((0.01 + 0.01 + 0.05) / 3, rel=1e-6)
     torch.testing.assert_close(3 * slopes, torch.tensor([[0.2, -0.2, 0.0]], dtype=torch.float64), rtol=1e-6, atol=0)
-
-
-def test_what_it_needs():
-    assert vars(OPSD().needs) == {
-        "correct_hint": True,
-        "wrong_hints": False,
-        "mixed_groups": False,
-        "wrong_only": False,
-        "current_logprobs": False,
-        "support": Support("teacher", 100),
-        "teacher_entropy": False,
-    }
-    assert OPSD(top_k=0).needs.support == Support("teacher", 0)
-    assert OPSD(full_distribution=False).needs.support is None

@@ -3,7 +3,6 @@ import math
 import pytest
 import torch
 
-from selfdistill.objectives.aggregation import AGGREGATIONS
 from selfdistill.objectives.batch import Batch
 from selfdistill.objectives.grpo import GRPO
 from selfdistill.objectives.rlsd_ectr import RLSDECTR
@@ -45,19 +44,6 @@ def slow_rlsd_ectr(slow, method, case, aggregation):
     return *loss, found | {"signal/lam": lam}
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("settings", [{"lam": 0.0}, {"lam_decay_steps": 3}])
-def test_without_lambda_it_is_the_plain_clipped_surrogate(random_case, measured, settings, aggregation):
-    method = RLSDECTR(**settings)
-    for seed in range(8):
-        case = random_case(seed, method.needs).changed(step=4)
-        loss, gradient, logged = measured(method, case, aggregation)
-        plain, slope, _ = measured(PLAIN, case, aggregation)
-        assert loss == plain
-        assert torch.equal(gradient, slope)
-        assert logged["signal/lam"] == 0
-
-
 def test_equal_hints_leave_advantages_as_they_are(random_case, measured, agree):
     for seed in range(6):
         case = random_case(seed, RLSDECTR().needs).with_agreeing_teacher()
@@ -85,15 +71,3 @@ def test_advantages_known_by_hand(advantage, evidence, expected):
     )
     targets = RLSDECTR().targets(batch, "tokens")
     assert targets.advantages.tolist() == [pytest.approx([expected] * 3), [advantage] * 3]
-
-
-def test_what_it_needs():
-    assert vars(RLSDECTR().needs) == {
-        "correct_hint": True,
-        "wrong_hints": True,
-        "mixed_groups": True,
-        "wrong_only": False,
-        "current_logprobs": False,
-        "support": None,
-        "teacher_entropy": False,
-    }

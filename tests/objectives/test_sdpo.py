@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from selfdistill.errors import UserError
-from selfdistill.objectives.batch import Batch, Student, Support
+from selfdistill.objectives.batch import Batch, Student
 from selfdistill.objectives.sdpo import SDPO
 
 SWITCHES = [
@@ -92,17 +92,3 @@ def test_a_stale_token_counts_by_its_ratio_bounded_from_above(random_case, measu
 def test_sampled_tokens_cannot_estimate_another_divergence(alpha):
     with pytest.raises(UserError, match=rf"objective.alpha 1, found {float(alpha)}: .*change one"):
         SDPO(alpha=alpha, full_distribution=False)
-
-
-def test_what_it_needs():
-    assert vars(SDPO().needs) == {
-        "correct_hint": True,
-        "wrong_hints": False,
-        "mixed_groups": False,
-        "wrong_only": False,
-        "current_logprobs": False,
-        "support": Support("student", 100),
-        "teacher_entropy": False,
-    }
-    assert SDPO(top_k=0).needs.support == Support("student", 0)
-    assert SDPO(alpha=1.0, full_distribution=False).needs.support is None

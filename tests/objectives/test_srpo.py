@@ -4,9 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from selfdistill.errors import UserError
 from selfdistill.objectives.aggregation import AGGREGATIONS
-from selfdistill.objectives.batch import Support
 from selfdistill.objectives.grpo import GRPO
 from selfdistill.objectives.sdpo import SDPO
 from selfdistill.objectives.srpo import SRPO
@@ -142,22 +140,3 @@ def test_a_teacher_unsure_of_all_it_distils_still_teaches(random_case):
     found, expected = (PLAIN.targets(each, "tokens").weights for each in (unsure, sure))
     assert torch.equal(found, expected)
     assert expected[distilled].all()
-
-
-def test_an_unknown_routing_is_refused():
-    with pytest.raises(UserError, match=r"objective.routing: expected one of verifier, advantage_sign, found 'sign'"):
-        SRPO(routing="sign")
-
-
-def test_what_it_needs():
-    assert vars(SRPO().needs) == {
-        "correct_hint": True,
-        "wrong_hints": False,
-        "mixed_groups": False,
-        "wrong_only": True,
-        "current_logprobs": False,
-        "support": Support("student", 100),
-        "teacher_entropy": True,
-    }
-    assert SRPO(top_k=0).needs.support == Support("student", 0)
-    assert not SRPO(routing="advantage_sign").needs.wrong_only

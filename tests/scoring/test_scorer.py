@@ -49,18 +49,6 @@ def test_micro_batches_part_the_rows_within_the_budget(rows, budget):
         assert min(sum(rows[i]) for i in batch) >= max(sum(rows[i]) for i in following)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
-def test_batched_logprobs_are_those_of_single_forwards(model, plain_scores, temperature):
-    with torch.no_grad():
-        found = logprobs_of(model, SEQUENCES, range(5), temperature)
-        assert found.shape == (5, 10)
-        assert found.dtype == torch.float32
-        for i in range(5):
-            expected, _ = plain_scores(model, PROMPTS[i], RESPONSES[i], temperature)
-            torch.testing.assert_close(found[i, : len(expected)].double(), expected, rtol=0, atol=1e-5)
-            assert not found[i, len(expected) :].any()
-
-
 def test_learned_positions_count_from_the_first_token_of_each_row(plain_scores):
     """Rotary positions forgive a shift by the padding; a table of positions does not."""
     torch.manual_seed(0)
@@ -78,25 +66,6 @@ def test_rows_may_be_chosen_in_any_order(model):
         every, some = logprobs_of(model, SEQUENCES, range(5)), logprobs_of(model, SEQUENCES, [3, 0])
     assert some.shape == (2, 7)
     torch.testing.assert_close(some, every[[3, 0], :7], rtol=0, atol=1e-5)
-
-
-def test_shifting_a_target_by_one_token_changes_the_result(model):
-    """The comparison above notices misalignment: log-probs one position off differ by far more than its tolerance."""
-    moved = Sequences([[*p, r[0]] for p, r in zip(PROMPTS, RESPONSES, strict=True)], [r[1:] for r in RESPONSES])
-    with torch.no_grad():
-        found, shifted = logprobs_of(model, SEQUENCES, [0, 4]), logprobs_of(model, moved, [0, 4])
-    torch.testing.assert_close(shifted, found[:, 1:], rtol=0, atol=1e-5)  # the same tokens, now one place earlier
-    assert (shifted - found[:, :-1]).abs()[:, :6].min() > 1e-3
-
-
-def test_a_token_matters_to_itself_and_later_ones_only(model):
-    changed = [*RESPONSES[0]]
-    changed[3] = changed[3] + 1 if changed[3] < 72 else 4
-    with torch.no_grad():
-        before = logprobs_of(model, SEQUENCES, [0])[0]
-        after = logprobs_of(model, Sequences(PROMPTS[:1], [changed]), [0])[0]
-    torch.testing.assert_close(before[:3], after[:3], rtol=0, atol=1e-6)
-    assert (before[3:] - after[3:]).abs().min() > 1e-5
 
 
 def test_a_pad_token_inside_a_response_shifts_nothing(model, plain_scores):
@@ -166,18 +135,6 @@ def assert_most_likely(ids, support, distribution):
     assert_near(support, distribution.topk(ids.shape[-1], dim=-1).values)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
-def test_a_chosen_support_is_the_models_most_likely_ids(model, expected, temperature):
-    with torch.no_grad():
-        found = read_responses(model, SEQUENCES, range(5), temperature, Query(top_k=6))
-    assert found.ids.shape == found.support.shape == (5, 10, 6)
-    assert found.ids.dtype == torch.int64
-    assert found.support.dtype == torch.float32
-    assert found.support.isfinite().all()  # behind shorter responses too
-    for i, distribution in enumerate(expected(temperature)):
-        assert_most_likely(found.ids[i, : len(distribution)], found.support[i, : len(distribution)], distribution)
-
-
 @pytest.mark.parametrize("temperature", [0.5, 1.7])
 @pytest.mark.parametrize("top_k", [None, 0, 2])
 def test_a_given_support_is_read_at_its_ids_whatever_top_k(model, expected, temperature, top_k):
@@ -192,29 +149,6 @@ def test_a_given_support_is_read_at_its_ids_whatever_top_k(model, expected, temp
         assert_near(found.support[place, :length], expected(temperature)[row].gather(-1, IDS[row, :length]))
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0])
-def test_the_full_vocabulary_has_no_ids(model, expected, temperature):
-    with torch.no_grad():
-        found = read_responses(model, SEQUENCES, range(5), temperature, Query(top_k=0))
-    assert found.ids is None
-    assert found.support.shape == (5, 10, model.config.vocab_size)
-    for row, distribution in zip(found.support, expected(temperature), strict=True):
-        length = len(distribution)
-        assert_near(row[:length], distribution)
-        assert_near(row[:length].double().exp().sum(dim=-1), torch.ones(length, dtype=torch.float64))
-        assert not row[length:].any()
-
-
-def test_a_support_of_all_ids_is_the_full_vocabulary(model):
-    size = model.config.vocab_size
-    with torch.no_grad():
-        found, full = (read_responses(model, SEQUENCES, range(5), query=Query(top_k=k)) for k in (size, 0))
-    assert torch.equal(found.support, full.support.gather(-1, found.ids))
-    for ids, response in zip(found.ids, RESPONSES, strict=True):
-        within = ids[: len(response)].sort(dim=-1).values
-        assert torch.equal(within, torch.arange(size).expand(len(response), size))
-
-
 def test_what_was_not_asked_for_is_not_there(model):
     with torch.no_grad():
         for found in (read_responses(model, SEQUENCES, range(5)), score(model, SEQUENCES, 10, 100)):
@@ -222,17 +156,6 @@ def test_what_was_not_asked_for_is_not_there(model):
             assert found.support is None
             assert found.entropy is None
         assert read_responses(model, SEQUENCES, range(5), query=Query(top_k=3)).entropy is None
-
-
-@pytest.mark.parametrize("top_k", [None, 0, 3])
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
-def test_entropies_are_over_the_full_vocabulary(model, plain_scores, temperature, top_k):
-    with torch.no_grad():
-        found = read_responses(model, SEQUENCES, range(5), temperature, Query(top_k, entropy=True))
-        for i in range(5):
-            _, entropies = plain_scores(model, PROMPTS[i], RESPONSES[i], temperature)
-            assert_near(found.entropy[i, : len(entropies)], entropies)
-    assert found.entropy.shape == (5, 10)
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["at ids", "full vocabulary"])
@@ -280,15 +203,18 @@ READINGS = {
 
 
 @pytest.mark.parametrize("reading", READINGS)
-@pytest.mark.parametrize("budget", [1, 20, 45, 10**6])
-def test_scores_are_the_same_for_every_budget(model, plain_scores, expected, budget, reading):
-    found = score(model, SEQUENCES, 13, budget, 0.5, READINGS[reading])
+@pytest.mark.parametrize(("budget", "temperature"), [(1, 0.5), (20, 1.7), (45, 0.5), (10**6, 1.0)])
+def test_scores_are_those_of_single_forwards_for_every_budget(
+    model, plain_scores, expected, budget, temperature, reading
+):
+    found = score(model, SEQUENCES, 13, budget, temperature, READINGS[reading])
+    assert found.logprobs.dtype == torch.float32
     assert found.logprobs.shape == found.entropy.shape == (5, 13)
     assert not any(value.requires_grad for value in found.tensors.values())
-    for i, distribution in enumerate(expected(0.5)):
+    for i, distribution in enumerate(expected(temperature)):
         length = len(distribution)
         with torch.no_grad():
-            logprobs, entropies = plain_scores(model, PROMPTS[i], RESPONSES[i], 0.5)
+            logprobs, entropies = plain_scores(model, PROMPTS[i], RESPONSES[i], temperature)
         assert_near(found.logprobs[i, :length], logprobs)
         assert not found.logprobs[i, length:].any()
         assert_near(found.entropy[i, :length], entropies)
@@ -298,6 +224,7 @@ def test_scores_are_the_same_for_every_budget(model, plain_scores, expected, bud
             assert torch.equal(found.ids[i, :length], IDS[i, :length])
             assert_near(found.support[i, :length], distribution.gather(-1, IDS[i, :length]))
         elif reading == "full":
+            assert found.ids is None
             assert_near(found.support[i, :length], distribution)
 
 
@@ -305,6 +232,7 @@ def test_scores_are_the_same_for_every_budget(model, plain_scores, expected, bud
 def test_scores_are_zero_behind_the_longest_of_a_micro_batch(model, reading):
     for budget, widths in ((1, [len(r) for r in RESPONSES]), (10**6, [10] * 5)):
         found = score(model, SEQUENCES, 13, budget, query=READINGS[reading])
+        assert found.support.isfinite().all()
         for value in (found.logprobs, found.support, found.entropy, found.ids):
             for i, width in enumerate(widths):
                 assert value is None or (value.shape[1] == 13 and not value[i, width:].any())

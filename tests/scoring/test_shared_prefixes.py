@@ -91,8 +91,7 @@ def assert_scores(model, sequences, max_tokens=10**6, temperature=1.0):
     torch.testing.assert_close(at_given.support.double(), expected.gather(-1, given) * inside[..., None], **close)
 
 
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("max_tokens", [1, 25, 10**6])
+@pytest.mark.parametrize(("seed", "max_tokens"), [(0, 1), (1, 25), (2, 10**6), (3, 25), (4, 10**6), (5, 1), (6, 25)])
 def test_scores_are_those_of_single_forwards(model, seed, max_tokens):
     assert_scores(model, grouped(seed), max_tokens, temperature=(1.0, 0.6)[seed % 2])
 
@@ -340,9 +339,13 @@ def weighted(values, rows, width):
     return (values * made[rows, : values.shape[1]].reshape(*values.shape[:2], *[1] * (values.dim() - 2))).sum()
 
 
-@pytest.mark.parametrize("max_tokens", [1, 40, 10**6])
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("asked", ["logprobs", "top_k", "ids"])
+@pytest.mark.parametrize(
+    ("seed", "max_tokens", "asked"),
+    [
+        *((0, 1, "logprobs"), (1, 40, "logprobs"), (2, 10**6, "logprobs")),
+        *((3, 40, "top_k"), (1, 10**6, "top_k"), (2, 1, "ids"), (3, 40, "ids"), (0, 10**6, "ids")),
+    ],
+)
 def test_gradients_are_those_of_whole_rows(model, seed, max_tokens, asked):
     sequences = grouped(seed)
     width, count = max(map(len, sequences.responses)), len(sequences.prompts)

@@ -24,9 +24,6 @@ def test_each_layer_beats_all_weaker_ones(stronger):
 AS_PUBLISHED = "overrides: {all: {preset: as_published}}"
 
 
-TASKS = ("arithmetic", "knights")
-
-
 #: Spec methods.md 14, switch by switch: (corrected, as_published).
 FOR_ALL = {
     "rollout.importance_threshold": (2.0, None),
@@ -61,11 +58,9 @@ FOR_ONE = {
 }
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("variant", FOR_ONE)
-def test_the_presets_differ_in_the_published_switches_and_in_nothing_else(variant, task):
-    corrected = flat(resolved(variant=variant, task=task))
-    published = flat(resolved(AS_PUBLISHED, variant=variant, task=task))
+@pytest.mark.parametrize(("variant", "more"), [*((variant, "{}") for variant in FOR_ONE), ("opsd", VERL)])
+def test_the_presets_differ_in_the_published_switches_and_in_nothing_else(variant, more):
+    corrected, published = (flat(resolved(more, preset, variant=variant)) for preset in ("{}", AS_PUBLISHED))
     differing = {key: (corrected[key], published[key]) for key in corrected if corrected[key] != published[key]}
     assert differing == FOR_ALL | FOR_ONE[variant]
 
@@ -76,11 +71,14 @@ def test_the_preset_of_another_release_changes_nothing_of_official_sdpo():
     assert differing == {"preset", "reward.first_role_counts"}
 
 
-@pytest.mark.parametrize("layer", ["tasks: {arithmetic: {run: S}}", "overrides: {all: S}", "variants: {v: {set: S}}"])
+LATER = ["tasks: {arithmetic: {run: S}}", "overrides: {all: S}", "variants: {v: {set: S}}"]
+
+
 @pytest.mark.parametrize(
-    ("method", "switch"),
-    [("rlcsd", switch) for switch in FOR_ALL if switch != "preset"]
-    + [("rlcsd", "update.aggregation"), ("opsd", "teacher.kind"), ("srpo", "objective.routing")],
+    ("method", "switch", "layer"),
+    [("rlcsd", switch, LATER[i % 3]) for i, switch in enumerate(FOR_ALL) if switch != "preset"]
+    + [("rlcsd", "update.aggregation", layer) for layer in LATER]
+    + [("opsd", "teacher.kind", LATER[0]), ("srpo", "objective.routing", LATER[1])],
 )
 def test_a_later_layer_sets_one_switch_of_a_preset_back_and_no_other(method, switch, layer):
     section, key = switch.split(".")
@@ -197,7 +195,7 @@ def _shuffled(node, rng: random.Random):
     return dict(items)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_the_order_of_keys_changes_neither_settings_nor_hash(seed):
     config = merged()
@@ -242,12 +240,6 @@ def test_the_readme_says_which_presets_set_which_key():
     table = (ROOT / "config" / "README.md").read_text().split("### Presets")[1].split("### ")[0]
     switches = {key for part in (FOR_ALL, *FOR_ONE.values()) for key in part} - {"preset"}
     assert set(re.findall(r"`(\w+\.\w+): ", table)) == switches
-
-
-def test_presets_hold_with_verl_too():
-    corrected, published = flat(resolved(VERL, variant="opsd")), flat(resolved(VERL, AS_PUBLISHED, variant="opsd"))
-    differing = {key: (corrected[key], published[key]) for key in corrected if corrected[key] != published[key]}
-    assert differing == FOR_ALL | FOR_ONE["opsd"]
 
 
 def test_the_readme_lists_the_layers_in_their_order():

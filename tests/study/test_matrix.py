@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from configurations import DEMO, REGISTRIES, ROOT, VERL, merged, resolved
+from configurations import DEMO, REGISTRIES, ROOT, VERL, merged, resolved, study_of
 from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
@@ -61,7 +61,7 @@ MERGED_FILES = {"demo": (*REGISTRIES, DEMO), "ablations": (*REGISTRIES, DEMO, AB
 
 @pytest.mark.parametrize("name", MATRICES)
 def test_the_shipped_matrices_hold_what_they_promise_on_both_tasks_with_one_seed(name):
-    runs = load_study(merged(files=MERGED_FILES[name])).runs()
+    runs = study_of(files=MERGED_FILES[name]).runs()
     expected = [(task, variant, 0) for task in TASKS for variant in MATRICES[name]]
     assert [(run.task, run.variant, run.seed) for run in runs] == expected
 
@@ -69,7 +69,7 @@ def test_the_shipped_matrices_hold_what_they_promise_on_both_tasks_with_one_seed
 @pytest.mark.parametrize("name", MATRICES)
 def test_the_shipped_matrices_are_scaled_to_the_toy(name):
     """16 of 103 ids with tail, lambda gone after 20 steps, a sync every 5; the rest as published."""
-    study = load_study(merged(files=MERGED_FILES[name]))
+    study = study_of(files=MERGED_FILES[name])
     for run in (study.resolve(*(r.task, r.model, r.variant, r.seed)) for r in study.runs() if r.variant != BASE):
         objective = run["objective"]
         assert (run["steps"], run["optimizer"]["warmup_steps"], run["teacher"]["sync_interval"]) == (30, 4, 5)
@@ -79,7 +79,7 @@ def test_the_shipped_matrices_are_scaled_to_the_toy(name):
 
 
 def test_the_ablations_share_their_reference_runs_with_the_demo_and_are_refused_without_it():
-    studies = [load_study(merged(files=files)) for files in MERGED_FILES.values()]
+    studies = [study_of(files=files) for files in MERGED_FILES.values()]
     for variant in set(MATRICES["demo"]) & set(MATRICES["ablations"]) - {BASE}:
         demo, ablations = (study.resolve("knights", "tiny_qwen3", variant, 0) for study in studies)
         assert demo == ablations
@@ -88,18 +88,20 @@ def test_the_ablations_share_their_reference_runs_with_the_demo_and_are_refused_
 
 
 @pytest.mark.parametrize("preset", ["corrected", "as_published"])
-@pytest.mark.parametrize(("name", "variant"), [(name, v) for name, vs in MATRICES.items() for v in vs if v != BASE])
-def test_the_local_trainer_takes_every_run_of_the_shipped_matrices(name, variant, preset):
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_local_trainer_takes_every_run_of_the_shipped_matrices(name, preset):
     from selfdistill.objectives.methods import build_method
 
-    config = merged(f"overrides: {{all: {{preset: {preset}}}}}", files=MERGED_FILES[name])
-    for task in TASKS:
-        taken = TrainingSettings.from_config(load_study(config).resolve(task, "tiny_qwen3", variant, 0))
+    study = study_of(f"overrides: {{all: {{preset: {preset}}}}}", files=MERGED_FILES[name])
+    for run in study.runs():
+        if run.variant == BASE:
+            continue
+        taken = TrainingSettings.from_config(study.resolve(run.task, run.model, run.variant, 0))
         assert taken.rollout.prompts_per_step % taken.update.prompts_per_update == 0
         assert taken.hints.max_tokens >= taken.rollout.max_response_tokens
         needs = build_method(taken.implementation, taken.objective).needs
-        assert needs.correct_hint == (taken.hints.source != "none") == (taken.teacher.kind != "none")
-        assert needs.wrong_hints == (variant not in ONE_SIDED and variant != "grpo")
+        assert needs.correct_hint == (taken.hints.source != "none") == (taken.teacher.kind != "none"), run
+        assert needs.wrong_hints == (run.variant not in ONE_SIDED and run.variant != "grpo"), run
 
 
 ONE_SIDED = {"sdpo", "sdpo_official", "srpo", *HINT_SETTINGS[:6]}

@@ -63,6 +63,7 @@ def test_later_layers_change_the_keys_of_an_own_method_within_their_types(value,
     assert type(found) is type(taken)
 
 
+STRONG = "overrides: {methods: {mine: {objective: V}}}"
 OWN_LAYERS = [
     "defaults: {objective: V}",
     "presets: {corrected: {all: {objective: V}}}",
@@ -70,23 +71,27 @@ OWN_LAYERS = [
     "tasks: {arithmetic: {run: {objective: V}}}",
     "models: {tiny_qwen3: {run: {objective: V}}}",
     "overrides: {all: {objective: V}}",
-    "overrides: {methods: {mine: {objective: V}}}",
     "variants: {milder: {set: {objective: V}}}",
 ]
 
 
-@pytest.mark.parametrize("layer", OWN_LAYERS)
+UNKNOWN = ": unknown key 'strenght'; the nearest valid key is 'strength' (valid: bound, every, mode, "
+
+
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("layer", "value", "said"),
     [
-        ("{strenght: 1}", ": unknown key 'strenght'; the nearest valid key is 'strength' (valid: bound, every, mode, "),
-        ("{strength: hard}", ".strength: expected a value of type number, found 'hard'"),
-        ("{strength: true}", ".strength: expected a value of type number, found True"),
-        ("{strength: null}", ".strength: expected a value of type number, found None"),
-        ("{every: 2.5}", ".every: expected a value of type integer, found 2.5"),
-        ("{soft: 1}", ".soft: expected a value of type boolean, found 1"),
-        ("{mode: 1}", ".mode: expected a value of type string, found 1"),
-        ("{bound: none at all}", ".bound: expected a value of type number, null, found 'none at all'"),
+        *((layer, "{strenght: 1}", UNKNOWN) for layer in (STRONG, *OWN_LAYERS)),
+        *(
+            (layer, "{strength: hard}", ".strength: expected a value of type number, found 'hard'")
+            for layer in OWN_LAYERS
+        ),
+        (STRONG, "{strength: true}", ".strength: expected a value of type number, found True"),
+        (STRONG, "{strength: null}", ".strength: expected a value of type number, found None"),
+        (STRONG, "{every: 2.5}", ".every: expected a value of type integer, found 2.5"),
+        (STRONG, "{soft: 1}", ".soft: expected a value of type boolean, found 1"),
+        (STRONG, "{mode: 1}", ".mode: expected a value of type string, found 1"),
+        (STRONG, "{bound: none at all}", ".bound: expected a value of type number, null, found 'none at all'"),
     ],
 )
 def test_unknown_keys_and_wrong_types_of_an_own_method_are_refused_in_every_layer(layer, value, said):

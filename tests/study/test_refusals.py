@@ -19,17 +19,9 @@ def test_an_unknown_key_is_refused_in_every_layer(layer):
     assert f"{section}: unknown key 'weight_dekay'; the nearest valid key is 'weight_decay'" in said
 
 
-@pytest.mark.parametrize(
-    ("text", "section"),
-    [
-        ("methods: {rlcsd: {objective: {tua: 0.03}}}", "methods.rlcsd.objective"),
-        ("overrides: {methods: {rlcsd: {objective: {tua: 0.03}}}}", "overrides.methods.rlcsd.objective"),
-        ("variants: {rlcsd-gt_cot: {set: {objective: {tua: 0.03}}}}", "variants.rlcsd-gt_cot.set.objective"),
-    ],
-)
-def test_an_unknown_objective_key_is_refused(text, section):
-    texts = (text, "matrix: {variants: [rlcsd, rlcsd-gt_cot]}")
-    assert f"{section}: unknown key 'tua'; the nearest valid key is 'tau'" in refusal(*texts)
+def test_an_unknown_objective_key_is_refused():
+    said = refusal("methods: {rlcsd: {objective: {tua: 0.03}}}", "matrix: {variants: [rlcsd]}")
+    assert "methods.rlcsd.objective: unknown key 'tua'; the nearest valid key is 'tau'" in said
 
 
 def test_an_objective_key_of_another_method_is_refused_and_the_method_named():
@@ -184,6 +176,10 @@ def test_wrong_places_of_data_and_models_are_refused(text, said):
     assert said in refusal(LOGIC, text)
 
 
+TAKEN = ("data.train_batch_size=1", "++data.train_batch_size=1", "~trainer.nnodes=1")
+NO_WORDS = ("x=a b", "-trainer.x=1", "a..b=1", "", "+++a=1")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -197,6 +193,8 @@ def test_wrong_places_of_data_and_models_are_refused(text, said):
         ("verl: {overrides: ['trainer.x = 3']}", "expected name.path=value"),
         ("verl: {overrides: ['a.b=\"c\"']}", "expected name.path=value"),
         ("verl: {overrides: [trainer]}", "expected name.path=value"),
+        *((f"verl: {{overrides: ['{word}']}}", "which the run's other settings decide") for word in TAKEN),
+        *((f"verl: {{overrides: ['{word}']}}", "expected name.path=value") for word in NO_WORDS),
         ("verl: {dtype: float16}", "expected one of bfloat16, float32"),
     ],
 )
@@ -240,7 +238,7 @@ ODD = [
     (f"overrides: {{all: {{steps: {'x' * 10_000}}}}}", r"found 'xxx.* \[\.\.\. 9802 characters left out \.\.\.\]"),
     (f"overrides: {{all: {{{'x' * 1_000}: 1}}}}", "unknown key 'xxx"),
     (f"matrix: {{tasks: [{'x' * 10_000}]}}", "unknown task 'xxx"),
-    (f"matrix: {{seeds: [0, {', '.join(map(str, range(6_000)))}]}}", "matrix.seeds: 0 is listed twice"),
+    (f"matrix: {{seeds: [0, {', '.join(map(str, range(600)))}]}}", "matrix.seeds: 0 is listed twice"),
     (f"matrix: {{seeds: [{', '.join(map(str, range(6_000)))}]}}", "2 tasks x 1 models x 9 variants x 6,000 seeds are"),
 ]
 
@@ -251,15 +249,6 @@ def test_odd_numbers_and_words_are_refused_in_a_short_message(text, said):
     assert re.search(said, message), message
     assert len(message) < 700
     assert "\n" not in message
-
-
-def test_the_place_of_an_odd_value_is_named(tmp_path):
-    mine = tmp_path / "mine.yaml"
-    mine.write_text("overrides: {all: {rollout: {top_p: .nan}}}")
-    with pytest.raises(UserError, match=r"mine\.yaml: overrides\.all\.rollout\.top_p: expected a finite number"):
-        load_study(merged(mine.read_text()), [mine, *REGISTRIES])
-    with pytest.raises(UserError, match=r"^--config: matrix\.seeds: .* found None"):
-        load_study(merged("matrix: {seeds: null}"), REGISTRIES)
 
 
 def test_a_whole_number_with_a_point_is_whole_where_it_names_nothing():

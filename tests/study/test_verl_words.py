@@ -1,35 +1,25 @@
 """Words of verl's command line, without verl. What verl makes of them: test_overrides_compose.py."""
 
 import copy
-from pathlib import Path
 
 import pytest
-import yaml
+from configurations import shipped, study_of
 
 from selfdistill.errors import UserError
-from selfdistill.study.study import load_study
 from selfdistill.study.verl_words import hydra_overrides
 
-ROOT = Path(__file__).parents[2]
 PLACES = {"train_file": "train.parquet", "val_file": "val.parquet", "model": "model", "state": "state"}
 GPUS = {"gpus": 8, "nodes": 2, "attention": "flash_attention_2"}
 
 
-def run_config(name: str, cell: tuple[str, str, str]) -> dict:
-    config: dict = {}
-    for file in ("defaults", "models", "methods", "tasks", name):
-        config |= yaml.safe_load((ROOT / f"config/{file}.yaml").read_text())
-    return load_study(config).resolve(*cell, 0)
-
-
 @pytest.fixture
 def paper():
-    return run_config("paper", ("math", "qwen3_4b", "rlcsd"))
+    return copy.deepcopy(study_of(files=shipped("paper")).resolve("math", "qwen3_4b", "rlcsd", 0))
 
 
 @pytest.fixture
 def cpu():
-    return run_config("verl_cpu", ("arithmetic", "tiny_qwen3", "rlcsd"))
+    return copy.deepcopy(study_of(files=shipped("verl_cpu")).resolve("arithmetic", "tiny_qwen3", "rlcsd", 0))
 
 
 def words(config: dict, **changes) -> dict[str, str]:
@@ -129,22 +119,6 @@ def test_a_path_that_no_quoting_saves_is_refused(paper):
 def test_words_of_ones_own_stand_last(paper):
     paper["verl"]["overrides"] = ["trainer.log_val_generations=2", "+trainer.mine=[a,b]"]
     assert hydra_overrides(paper, **PLACES, **GPUS)[-2:] == paper["verl"]["overrides"]
-
-
-@pytest.mark.parametrize(
-    "word", ["data.train_batch_size=1", "++data.train_batch_size=1", "~trainer.nnodes=1", "data={}"]
-)
-def test_words_that_name_what_is_set_are_refused(paper, word):
-    paper["verl"]["overrides"] = [word]
-    with pytest.raises(UserError, match="which the run's other settings decide"):
-        words(paper)
-
-
-@pytest.mark.parametrize("word", ["trainer.x", "trainer.x=a b", "x='a'", "-trainer.x=1", "a..b=1", "", "+++a=1"])
-def test_what_is_no_word_is_refused(paper, word):
-    paper["verl"]["overrides"] = [word]
-    with pytest.raises(UserError, match=r"no name\.path=value"):
-        words(paper)
 
 
 def test_the_run_config_is_left_as_it_was(paper):

@@ -1,45 +1,32 @@
 """A task whose models are evaluated on the benchmarks of other tasks too: what that changes, and what it does not."""
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
-import yaml
-from snakemake.utils import update_config
+from configurations import merged, shipped, study_of
 
 from selfdistill.errors import UserError
 from selfdistill.study.matrix import BASE
-from selfdistill.study.study import Study, load_study
+from selfdistill.study.study import load_study
 
-ROOT = Path(__file__).parents[2]
 #: One other task in part, on the hub, and one wholly, of a generator.
 ALSO = "tasks: {arithmetic: {also: {math: {problems: 10}, knights: {}}}}"
 OWN = ["chain-3", "chain-5", "chain-8", "chain-10"]
 COMPETITIONS, PUZZLES = ["amc23", "aime24", "aime25"], ["knights-2", "knights-3", "knights-4", "knights-5"]
 
 
-def a_study(*texts: str, files: Sequence[str] = ("demo",)) -> Study:
-    config: dict = {}
-    for file in ("defaults", "models", "methods", "tasks", *files):
-        update_config(config, yaml.safe_load((ROOT / f"config/{file}.yaml").read_text()))
-    for text in texts:
-        update_config(config, yaml.safe_load(text))
-    return load_study(config)
-
-
 def test_a_task_without_it_has_the_settings_that_it_always_had():
-    evaluation = a_study().evaluation("arithmetic")
+    evaluation = study_of().evaluation("arithmetic")
     assert list(evaluation) == ["task", "grader", "first_role_counts", "draws", "benchmarks", "evaluation", "data"]
-    assert a_study("tasks: {arithmetic: {also: {}}}").evaluation("arithmetic") == evaluation
+    assert study_of("tasks: {arithmetic: {also: {}}}").evaluation("arithmetic") == evaluation
 
 
 def test_problems_and_grader_are_the_other_tasks_and_all_else_is_its_own():
     strict = "tasks: {knights: {first_role_counts: true, draws: 3}}"
-    study = a_study(ALSO, strict)
+    study = study_of(ALSO, strict)
     evaluation = study.evaluation("arithmetic")
     others = evaluation.pop("also")
-    assert evaluation == a_study().evaluation("arithmetic")
+    assert evaluation == study_of().evaluation("arithmetic")
     assert others["math"]["problems"] == 10
     assert others["math"]["benchmarks"] == COMPETITIONS
     knights = {key: others["knights"][key] for key in ("grader", "first_role_counts", "benchmarks", "data")}
@@ -48,7 +35,7 @@ def test_problems_and_grader_are_the_other_tasks_and_all_else_is_its_own():
 
 
 def test_no_run_is_trained_anew_and_every_one_is_evaluated_anew():
-    plain, more = a_study(), a_study(ALSO)
+    plain, more = study_of(), study_of(ALSO)
     for variant in ("grpo", "rlcsd"):
         cell = ("arithmetic", "tiny_qwen3", variant, 0)
         assert more.resolve(*cell) == plain.resolve(*cell)
@@ -72,11 +59,11 @@ def test_no_run_is_trained_anew_and_every_one_is_evaluated_anew():
     ],
 )
 def test_draws_follow_the_other_tasks_problems_and_grading_and_nothing_else(change, stale):
-    assert (a_study(ALSO, change).evaluation("arithmetic") != a_study(ALSO).evaluation("arithmetic")) == stale
+    assert (study_of(ALSO, change).evaluation("arithmetic") != study_of(ALSO).evaluation("arithmetic")) == stale
 
 
 def test_its_benchmarks_come_after_the_tasks_own_and_never_count():
-    shown = a_study(ALSO).reporting()["arithmetic"]
+    shown = study_of(ALSO).reporting()["arithmetic"]
     assert shown["metric"] == "mean@12"
     assert list(shown["benchmarks"]) == [*OWN, *COMPETITIONS, *PUZZLES]
     counted = {name: about["counted"] for name, about in shown["benchmarks"].items()}
@@ -86,7 +73,7 @@ def test_its_benchmarks_come_after_the_tasks_own_and_never_count():
 
 def test_a_lock_holds_its_evaluation_file_and_not_its_training_set():
     matrix = "matrix: {tasks: [arithmetic], models: [tiny_qwen3], variants: [grpo]}"
-    files = a_study(ALSO, matrix).hub_files()["datasets"]
+    files = study_of(ALSO, matrix).hub_files()["datasets"]
     assert files == {"Leyiii/RLCSD@main": ["amc23+aime24+aime25/val.parquet"]}
 
 
@@ -119,11 +106,11 @@ def test_a_lock_holds_its_evaluation_file_and_not_its_training_set():
 )
 def test_what_cannot_be_evaluated_is_refused(text, said):
     with pytest.raises(UserError, match=re.escape(said)):
-        a_study(text)
+        study_of(text)
 
 
 def test_the_competition_problems_are_shown_to_the_small_tiers_models_and_change_no_run_of_it():
-    plain, more = a_study(files=["small"]), a_study(files=["small", "competition"])
+    plain, more = (study_of(files=shipped("small", *also)) for also in ((), ("competition",)))
     assert more.runs() == plain.runs()
     trained = [(run.task, run.model, run.variant, run.seed) for run in plain.runs() if run.variant != BASE]
     assert [more.resolve(*cell) for cell in trained] == [plain.resolve(*cell) for cell in trained]
@@ -140,7 +127,7 @@ def test_of_a_folder_only_the_evaluation_file_is_needed(tmp_path):
     digests = []
     for content in ("first", "second"):
         file.write_text(content)
-        study = a_study(ALSO, f"tasks: {{math: {{data: {{source: {folder}}}}}}}")
+        study = load_study(merged(ALSO, f"tasks: {{math: {{data: {{source: {folder}}}}}}}"))
         assert study.source_files("math", "val") == [str(file)]
         digests.append(study.evaluation("arithmetic")["also"]["math"]["data"]["digest"])
     assert digests[0] != digests[1]

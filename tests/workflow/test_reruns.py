@@ -5,6 +5,7 @@ from functools import reduce
 from operator import or_
 from pathlib import Path
 
+import pytest
 import yaml
 
 DEMO = yaml.safe_load((Path(__file__).parents[2] / "config/demo.yaml").read_text())["matrix"]
@@ -55,18 +56,44 @@ def test_a_fresh_clone_plans_every_job_once(furnished):
     assert set(jobs.values()) == {1}
 
 
-def test_a_finished_workflow_has_nothing_to_do(finished):
-    assert finished.planned() == Counter()
+def evaluated(task: str) -> Counter:
+    return Counter(f"evaluate_{task} {task}/{variant}" for variant in DEMO["variants"])
 
 
-def test_a_value_of_one_task_retrains_that_task_only(finished):
-    word = "tasks={arithmetic: {run: {optimizer: {learning_rate: 5e-5}}}}"
-    assert finished.planned("--config", word) == task_retrained("arithmetic")
+def a_seed_more() -> Counter:
+    added = Counter(f"train {task}/{variant}" for task in ("arithmetic", "knights") for variant in TRAINED)
+    tokens = tokens_of("arithmetic", *TRAINED) | tokens_of("knights", *TRAINED)
+    added += evaluated("arithmetic") + evaluated("knights")
+    return added + (curves_of("arithmetic") | curves_of("knights")) + tokens + TABLES_ON + ALL
 
 
-def test_a_value_of_one_method_retrains_that_method_only(finished):
-    word = "overrides={methods: {rlcsd: {objective: {tau: 0.03}}}}"
-    assert finished.planned("--config", word) == retrained("arithmetic", "rlcsd") | retrained("knights", "rlcsd")
+VAL = "knights-2+knights-3+knights-4+knights-5/val"
+#: --config of a dry run in a finished workshop -> all that it plans.
+STALE = {
+    "matrix={seeds: [0]}": Counter(),
+    "tasks={arithmetic: {run: {optimizer: {learning_rate: 5e-5}}}}": task_retrained("arithmetic"),
+    "overrides={methods: {rlcsd: {objective: {tau: 0.03}}}}": retrained("arithmetic", "rlcsd")
+    | retrained("knights", "rlcsd"),
+    "methods={rlcsd: {objective: {beta: 1, tau: 2e-2}}}": Counter(),  # as it is
+    "overrides={all: {verl: {nodes: 2, gpus_per_node: 4, dtype: float32}}}": Counter(),  # of the other trainer
+    "tasks={knights: {data: {generator: {train: {problems: 1200}}}}}": task_retrained("knights")
+    + Counter(["data knights_3/train", "data_report"]),
+    "tasks={knights: {benchmarks: {knights-5: {problems: 201}}}}": task_retrained("knights")
+    + Counter([f"data {VAL}", "data_report", "evaluate_knights knights/base"]),
+    "models={tiny_qwen3: {sha256: {knights: " + "1" * 64 + "}}}": task_retrained("knights")
+    + Counter(["base_model knights", "evaluate_knights knights/base"]),
+    "tasks={knights: {evaluation: {temperature: 1.0}}}": evaluated("knights") + TABLES_ON + ALL,
+    "tasks={knights: {benchmarks: {knights-5: {counted: false}}}}": TABLES_ON
+    + ALL
+    + Counter(["dynamics knights", "dynamics_of_model"])
+    - Counter(["costs"]),
+    "matrix={seeds: [0, 1]}": a_seed_more(),
+}
+
+
+@pytest.mark.parametrize("word", STALE)
+def test_a_change_makes_stale_what_follows_from_it_and_nothing_else(finished, word):
+    assert finished.planned("--config", word) == STALE[word]
 
 
 def test_editing_one_variant_retrains_that_variant_only(changed):
@@ -87,29 +114,6 @@ def test_editing_one_variant_retrains_that_variant_only(changed):
     assert changed.planned("--config", matrix) == jobs + following - others
 
 
-def test_rewriting_a_value_as_it_is_changes_nothing(finished):
-    assert finished.planned("--config", "methods={rlcsd: {objective: {beta: 1, tau: 2e-2}}}") == Counter()
-
-
-def test_new_data_retrain_their_task_only(finished):
-    word = "tasks={knights: {data: {generator: {train: {problems: 1200}}}}}"
-    jobs = finished.planned("--config", word)
-    assert jobs == Counter(["data knights_3/train", "data_report"]) + task_retrained("knights")
-
-
-def test_new_evaluation_problems_reevaluate_the_base_too(finished):
-    word = "tasks={knights: {benchmarks: {knights-5: {problems: 201}}}}"
-    jobs = finished.planned("--config", word)
-    others = ["data knights-2+knights-3+knights-4+knights-5/val", "data_report", "evaluate_knights knights/base"]
-    assert jobs == Counter(others) + task_retrained("knights")
-
-
-def test_other_sampling_reevaluates_and_trains_nothing(finished):
-    jobs = finished.planned("--config", "tasks={knights: {evaluation: {temperature: 1.0}}}")
-    evaluated = Counter(f"evaluate_knights knights/{variant}" for variant in DEMO["variants"])
-    assert jobs == evaluated + TABLES_ON + ALL
-
-
 def test_benchmarks_of_another_task_reevaluate_their_task_and_train_nothing(finished):
     jobs = finished.planned("--config", "tasks={knights: {also: {arithmetic: {problems: 2}}}}")
     evaluated = Counter(f"evaluate_knights knights/{variant}" for variant in DEMO["variants"])
@@ -119,42 +123,27 @@ def test_benchmarks_of_another_task_reevaluate_their_task_and_train_nothing(fini
     assert not [job for job in jobs if job.startswith("evaluate_arithmetic")]
 
 
-def test_a_presentation_choice_redoes_tables_and_figures_only(finished):
-    jobs = finished.planned("--config", "tasks={knights: {benchmarks: {knights-5: {counted: false}}}}")
-    assert jobs == Counter(["dynamics knights", "dynamics_of_model"]) + TABLES_ON + ALL - Counter(["costs"])
+RETOLD, REEVALUATED = TABLES_ON + ALL, "evaluate_knights knights/grpo"
 
 
-def test_settings_of_the_other_trainer_and_of_the_machine_make_nothing_stale(finished):
-    word = "overrides={all: {verl: {nodes: 2, gpus_per_node: 4, dtype: float32}}}"
-    assert finished.planned("--config", word) == Counter()
+def edit(file: Path) -> None:
+    file.write_text(file.read_text() + "# a word")
 
 
-def test_a_deleted_draws_file_reevaluates_its_run(changed):
-    (changed.folder / DRAWS.format("knights", "grpo") / "knights-3.parquet").unlink()
-    assert changed.planned() == Counter(["evaluate_knights knights/grpo"]) + TABLES_ON + ALL
-
-
-def test_deleted_metrics_publish_their_run_again(changed):
-    (changed.folder / RUN.format("knights", "grpo") / "metrics.jsonl").unlink()
-    assert changed.planned() == retrained("knights", "grpo")
-
-
-def test_shipped_weights_that_only_look_newer_make_nothing_stale(changed):
-    for weights in (changed.folder / "resources").rglob("model.safetensors"):
-        weights.touch()
-    assert changed.planned() == Counter()
-
-
-def test_other_shipped_weights_retrain_their_task_only(finished):
-    word = "models={tiny_qwen3: {sha256: {knights: " + "1" * 64 + "}}}"
-    jobs = Counter(["base_model knights", "evaluate_knights knights/base"])
-    assert finished.planned("--config", word) == jobs + task_retrained("knights")
-
-
-def test_data_that_nothing_needs_any_more_stay_deleted(changed):
-    for data in (changed.folder / "results/data").rglob("*.parquet"):
-        data.unlink()
-    assert changed.planned() == Counter()
+@pytest.mark.parametrize(
+    ("change", "files", "stale"),
+    [
+        (Path.unlink, DRAWS.format("knights", "grpo") + "/knights-3.parquet", RETOLD + Counter([REEVALUATED])),
+        (Path.unlink, RUN.format("knights", "grpo") + "/metrics.jsonl", retrained("knights", "grpo")),
+        (Path.unlink, "results/data/**/*.parquet", Counter()),  # nothing needs them any more
+        (Path.touch, "resources/**/model.safetensors", Counter()),  # only looks newer
+        (edit, "workflow/scripts/train.py", Counter()),
+    ],
+)
+def test_a_changed_file_makes_stale_what_follows_from_it_and_nothing_else(changed, change, files, stale):
+    for file in list(changed.folder.glob(files)):
+        change(file)
+    assert changed.planned() == stale
 
 
 def test_forcing_the_tables_redoes_them_and_what_follows(finished):
@@ -162,20 +151,6 @@ def test_forcing_the_tables_redoes_them_and_what_follows(finished):
         ["scores", "costs", "claims", *(f"table_formats {name}" for name in ("audit", "drift", "costs", "claims"))]
     )
     assert finished.planned("--forcerun", "tables") == TABLES_ON + ALL - others
-
-
-def test_an_edited_script_retrains_nothing(changed):
-    script = changed.folder / "workflow" / "scripts" / "train.py"
-    script.write_text(script.read_text() + "# a word\n")
-    assert changed.planned() == Counter()
-
-
-def test_a_new_seed_adds_its_runs_only(finished):
-    jobs = finished.planned("--config", "matrix={seeds: [0, 1]}")
-    added = Counter(f"train {task}/{v}" for task in ("arithmetic", "knights") for v in TRAINED)
-    added += Counter(f"evaluate_{t} {t}/{v}" for t in ("arithmetic", "knights") for v in DEMO["variants"])
-    tokens = tokens_of("arithmetic", *TRAINED) | tokens_of("knights", *TRAINED)
-    assert jobs == added + (curves_of("arithmetic") | curves_of("knights")) + tokens + TABLES_ON + ALL
 
 
 def test_a_single_cell_can_be_asked_for(finished):

@@ -1,46 +1,24 @@
 """The small tier's configurations, and what goes on top of them: each resolves, and says what its header says."""
 
-from pathlib import Path
-
 import pytest
-import yaml
-from snakemake.utils import update_config
+from configurations import shipped, study_of
 
 from selfdistill.planning.requests import training_request
 from selfdistill.study.matrix import BASE
-from selfdistill.study.study import load_study
 from selfdistill.study.verl_words import hydra_overrides
-
-ROOT = Path(__file__).parents[2]
-
-
-def study_of(*names):
-    config: dict = {}
-    for name in ("defaults", "models", "methods", "tasks", *names):
-        update_config(config, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()))
-    return load_study(config, lock_file=ROOT / "none")
 
 
 def test_the_small_tier_trains_three_methods_on_both_tasks_beside_the_model_as_it_comes():
-    runs = study_of("small").runs()
+    runs = study_of(files=shipped("small")).runs()
     trained = {(run.task, run.variant) for run in runs if run.variant != BASE}
     assert trained == {(task, method) for task in ("sums", "knaves") for method in ("grpo", "rlcsd", "opsd")}
     untrained = {(run.task, run.model) for run in runs if run.variant == BASE}
     assert untrained == {(task, f"smollm2_135m{end}") for task in ("sums", "knaves") for end in ("", "_plain")}
 
 
-def test_competition_problems_train_nothing_anew():
-    plain, more = study_of("small"), study_of("small", "competition")
-    for run in plain.runs():
-        if run.variant != BASE:
-            cell = (run.task, run.model, run.variant, run.seed)
-            assert more.resolve(*cell) == plain.resolve(*cell)
-    assert list(more.benchmarks("sums")) == ["sums-2", "sums-1", "amc23", "aime24", "aime25"]
-
-
 @pytest.mark.parametrize("names", [("small", "small_verl"), ("gpu_24gb",)])
 def test_what_goes_through_verl_has_a_command_line(names):
-    study = study_of(*names)
+    study = study_of(files=shipped(*names))
     trained = [run for run in study.runs() if run.variant != BASE]
     assert len(trained) == 2
     for run in trained:
@@ -55,7 +33,7 @@ def test_what_goes_through_verl_has_a_command_line(names):
 
 def test_weights_that_live_in_main_memory_are_asked_for():
     """Qwen3-1.7B: 16 bytes a weight for an update, 4 more for rlcsd's teacher, on top of what any run takes."""
-    study = study_of("gpu_24gb")
+    study = study_of(files=shipped("gpu_24gb"))
     grpo, rlcsd = (training_request(study, "math", "qwen3_1_7b", method) for method in ("grpo", "rlcsd"))
     weights = 1.72e9 / 2**20
     assert rlcsd.mem_mb - grpo.mem_mb == pytest.approx(4 * weights, rel=0.01)

@@ -4,8 +4,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -29,18 +27,6 @@ rule seen:
         with open(output[0], "w") as file:
             json.dump({{"mode": workflow.exec_mode.name, "runs": [run.folder for run in STUDY.runs()]}}, file)
 """
-
-
-def test_lint_finds_nothing(furnished):
-    done = furnished.snakemake("--lint")
-    assert done.returncode == 0, done.stdout
-    assert "Congratulations" in done.stdout
-
-
-def test_every_snakefile_is_formatted():
-    command = [sys.executable, "-m", "snakefmt", "--check", "workflow"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_every_job_has_a_log_of_its_own_and_all_its_scripts_exist(furnished):
@@ -77,10 +63,9 @@ def test_the_demo_is_run_unless_a_config_file_is_given_also_in_child_processes(s
         "matrix: {tasks: [knights], models: [tiny_qwen3], variants: [mild], seeds: [4]}\n"
         "variants: {mild: {method: grpo, set: {optimizer: {learning_rate: 1e-6}}}}\n"
     )
-    mine = seen("--configfile", "mine.yaml")
-    assert mine == {"mode": "SUBPROCESS", "runs": ["results/runs/knights/tiny_qwen3/mild/seed4"]}
     both = seen("--configfile", "mine.yaml", "--config", "matrix={seeds: [5, 6]}")
-    assert [run[-5:] for run in both["runs"]] == ["seed5", "seed6"]
+    runs = [f"results/runs/knights/tiny_qwen3/mild/seed{seed}" for seed in (5, 6)]
+    assert both == {"mode": "SUBPROCESS", "runs": runs}
 
 
 def test_nothing_of_the_demo_is_merged_into_a_given_config_file(furnished, tmp_path):
@@ -132,15 +117,6 @@ def test_the_merged_profile_has_invariants_machine_and_command_line(monkeypatch,
     assert args.keep_going
 
 
-def test_the_conda_environment_is_the_lock_of_the_venv():
-    lock = (ROOT / "envs" / "local.lock.txt").read_text().split()
-    pip = yaml.safe_load((ROOT / "envs" / "local.yaml").read_text())["dependencies"][-1]["pip"]
-    assert pip == lock
-    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lock)
-    dev = (ROOT / "envs" / "dev.lock.txt").read_text().splitlines()  # a line may end with a condition
-    assert not {line.split("==")[0] for line in dev} & {line.split("==")[0] for line in lock}
-
-
 def test_a_job_that_fails_by_the_users_error_says_so_in_one_line_and_in_its_log(tmp_path, furnished):
     """The real script of the data rule, given a parquet that is none."""
     workshop = furnished.copy_to(tmp_path)
@@ -189,11 +165,10 @@ def test_draws_of_elsewhere_are_reported_and_no_figure_is_asked_for_that_would_b
     assert not [job for job in jobs if job.startswith(("dynamics", "signals", "contrast", "token")) or "knights" in job]
     assert {"tables main", "claims", "benchmarks arithmetic", "overview", "site"} <= jobs.keys()
     leave_draws(workshop.folder, "grpo", "metrics.jsonl")
-    jobs = workshop.planned(*words)
-    assert "dynamics arithmetic" in jobs
-    assert not [job for job in jobs if job.startswith(("signals", "token")) or "knights" in job]
     leave_draws(workshop.folder, "rlcsd", "metrics.jsonl", "records.parquet")
-    assert {"signals arithmetic", "tokens", "token_view arithmetic"} <= workshop.planned(*words).keys()
+    jobs = workshop.planned(*words)
+    assert {"dynamics arithmetic", "signals arithmetic", "tokens", "token_view arithmetic"} <= jobs.keys()
+    assert not [job for job in jobs if "knights" in job]
 
 
 def test_the_command_that_makes_a_number_again_has_the_configuration_that_it_was_made_with(tmp_path, furnished):
@@ -204,6 +179,7 @@ def test_the_command_that_makes_a_number_again_has_the_configuration_that_it_was
     page = "results/pages/results.html"
     mine = yaml.safe_load((workshop.folder / "config" / "demo.yaml").read_text())
     mine["overrides"]["all"]["steps"] = 7
+    mine["matrix"] |= {"tasks": ["knights"], "variants": ["base", "grpo"]}
     (workshop.folder / "mine.yaml").write_text(yaml.safe_dump(mine))
     words = ["--configfile", "mine.yaml", "--config", "matrix={seeds: [1]}", "--", page]
     assert workshop.snakemake(*words).returncode == 0

@@ -31,40 +31,31 @@ _SECRET_NAMES = re.compile(
 _LEAST_SECRET = 6
 #: A user name without a password is as long as this where it is a token ("https://TOKEN@host").
 _LEAST_TOKEN = 16
-_STRUCK = (
-    (re.compile(rf"(:(?:\\?/){{2}})(?:[^\s/?#\"'<>\\]|{_SECRET})*@"), rf"\1{_SECRET}@"),  # struck in part already
-    (
-        re.compile(
-            r"(authorization[\"']?\s{0,9}[:=]\s{0,9}[\"']?(?:(?:basic|bearer|token|digest)\s{1,9})?+)[^\s\"',;<]{6,}",
-            re.IGNORECASE,
-        ),
-        rf"\1{_SECRET}",
+#: What is struck from any text: what stands before it and stays, and the secret itself; a row for each kind.
+_SECRETS = {
+    "password of an address": (r":(?:\\?/){2}", rf"(?:[^\s/?#\"'<>\\]|{_SECRET})*(?=@)"),  # struck in part already
+    "header": (
+        r"(?i:authorization[\"']?\s{0,9}[:=]\s{0,9}[\"']?(?:(?:basic|bearer|token|digest)\s{1,9})?+)",
+        r"[^\s\"',;<]{6,}",
     ),
-    (re.compile(r"(\bbearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{_SECRET}"),
-    (
-        re.compile(
-            r"((?:\b|_)(?:password|passwd|api[_-]?key|secret[_-]?key|access[_-]?key|hf[_-]token|auth[_-]token)"
-            r"[\"']?\s{0,9}[:=]\s{0,9}[\"']?|--(?:password|token|api-key)[ =])[^\s\"',;&<{}]{6,}",
-            re.IGNORECASE,
-        ),
-        rf"\1{_SECRET}",
+    "bearer": (r"(?i:\bbearer\s+)", r"[\w.~+/=-]{8,}"),
+    "key and value, option": (
+        r"(?i:(?:\b|_)(?:password|passwd|api[_-]?key|secret[_-]?key|access[_-]?key|hf[_-]token|auth[_-]token)"
+        r"[\"']?\s{0,9}[:=]\s{0,9}[\"']?|--(?:password|token|api-key)[ =])",
+        r"[^\s\"',;&<{}]{6,}",
     ),
-    (  # of the hub, GitHub, GitLab, OpenAI and others, Slack, Amazon, Google; JSON web tokens
-        re.compile(
-            r"\b(?:hf_[A-Za-z0-9]{16,}|gh[oprsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
-            r"|sk-(?:[a-z]{2,8}-)*[A-Za-z0-9_]{20,}|xox[abeprs]-[\w-]{10,}|A[KS]IA[A-Z0-9]{16}\b|AIza[\w-]{30,}"
-            r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"
-        ),
-        _SECRET,
+    "token known by its form": (  # of hub, GitHub, GitLab, OpenAI, Slack, Amazon, Google; JSON web tokens
+        r"\b",
+        r"(?:hf_[A-Za-z0-9]{16,}|gh[oprsu]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+        r"|sk-(?:[a-z]{2,8}-)*[A-Za-z0-9_]{20,}|xox[abeprs]-[\w-]{10,}|A[KS]IA[A-Z0-9]{16}\b|AIza[\w-]{30,}"
+        r"|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})",
     ),
-    (
-        re.compile(
-            r"([?&][\w-]*(?:token|sig|signature|secret|password|pwd|auth|key|credential|policy)=)[^&\s\"'<>]+",
-            re.IGNORECASE,
-        ),
-        rf"\1{_SECRET}",
+    "parameter of an address": (
+        r"(?i:[?&][\w-]*(?:token|sig|signature|secret|password|pwd|auth|key|credential|policy)=)",
+        r"[^&\s\"'<>]+",
     ),
-)
+}
+_STRUCK = [re.compile(f"({before}){secret}") for before, secret in _SECRETS.values()]
 
 #: Characters of one error or line of a log, at most.
 LONGEST_LINE = 4_000
@@ -109,8 +100,8 @@ def without_secrets(text: str) -> str:
     """
     for secret in sorted(set(_environment_secrets()), key=len, reverse=True):  # first: an address may break it up
         text = text.replace(secret, _SECRET).replace(quote(secret, safe=""), _SECRET)
-    for pattern, replacement in _STRUCK:
-        text = pattern.sub(replacement, text)
+    for pattern in _STRUCK:
+        text = pattern.sub(rf"\1{_SECRET}", text)
     return text
 
 
