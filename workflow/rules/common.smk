@@ -62,8 +62,9 @@ WARM_STARTED = [
 FOR_ONE_TASK = [model for model in STUDY.config["models"] if not STUDY.is_pretrained(model)]
 
 
+# A pattern of these names; of none at all, one that nothing matches (an empty one would match whatever there is).
 def any_of(names):
-    return "|".join(map(re.escape, names))
+    return "|".join(map(re.escape, names)) or r"[^\s\S]"
 
 
 # Every cell that the registries can name may be asked for by its path, whether the matrix holds it or not.
