@@ -211,7 +211,7 @@ def test_a_second_grader_is_noted_beside_the_first_without_its_level_of_feedback
         def sample(self, prompts, *_):
             return [Rollout([0], np.zeros(1), np.zeros(1), "stop") for _ in prompts]
 
-    monkeypatch.setattr(module, "_sampler", lambda *_: (Sampler(), "a stand-in"))
+    monkeypatch.setattr(module, "sampler_of", lambda *_: (Sampler(), "a stand-in"))
     monkeypatch.setattr(type(load_tokenizer(run / "model")), "decode", lambda *_, **__: "A")
     task = {"grader": "choice", "grading": {"feedback": "format"}, "draws": 2, "evaluation": dict(GREEDY)}
     told, lines = {}, []

@@ -57,7 +57,9 @@ def test_the_whole_matrix_is_planned_without_data_models_or_network(furnished, m
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     jobs = furnished.planned("--configfile", "config/sdpo.yaml")
     assert sum(times for job, times in jobs.items() if job.startswith("train ")) == 2 * 5 * 3 * 3 + 9 * 3
-    assert {"within", "graders", "sdpo_audit"} <= jobs.keys()
+    assert {"within", "graders", "sdpo_audit", "gaps"} <= jobs.keys()
+    # Contexts: of siblings in each domain and model; on code with feedback, without siblings, without feedback.
+    assert sum(times for job, times in jobs.items() if job.startswith("teacher_gap")) == 5 * 2 + 3
 
 
 #: What is the same in all runs.

@@ -124,6 +124,21 @@ def pages():
     return {title: {"place": place, "file": file} for title, (place, file) in found.items()}
 
 
+def run_of_gap(wildcards):
+    return STUDY.resolve(wildcards.task, wildcards.model, wildcards.variant, 0)
+
+
+# Gaps of self-teachers, one for variants that read the same contexts; none of draws that were not made here.
+def gaps_of_teachers():
+    found = {}
+    for run in WITH_TEACHER if not RESULTS.source else ():
+        settings = run_config(run)
+        if run.task in SECOND_GRADERS and settings["teacher"]["kind"] != "external":
+            known = repr([settings["hints"], settings["reward"], settings["rollout"]])
+            found.setdefault((run.task, run.model, known), f"results/gaps/{run.task}/{run.model}/{run.variant}.json")
+    return list(found.values())
+
+
 # Tables of the draws alone, and all that have a page.
 TABLES_OF_SCORES = ["main", "gains", "plugin", "hints", "ablations", "power"]
 # Task -> its grader and its second one; what belongs to these tasks alone is left out where there are none.
@@ -136,6 +151,7 @@ OF_SECOND_GRADERS = ["within", "graders", "sdpo_audit"]
 #: Teachers that are compared with students before any training.
 DIAGNOSED = [] if RESULTS.source else STUDY.diagnoses.cells()
 ABSENT = [*([] if SECOND_GRADERS else OF_SECOND_GRADERS), *([] if DIAGNOSED else ["diagnosis"]), "tokens"]
+ABSENT += [] if SECOND_GRADERS and gaps_of_teachers() else ["gaps"]
 TABLES = [name for name in TEXTS if name not in ABSENT]
 
 

@@ -17,6 +17,7 @@ from selfdistill.reporting.tables.audit import audit_table
 from selfdistill.reporting.tables.behaviour import behaviour_table
 from selfdistill.reporting.tables.costs import costs_table
 from selfdistill.reporting.tables.drift import drift_table
+from selfdistill.reporting.tables.gaps import gaps_table
 from selfdistill.reporting.tables.graders import graders_table
 from selfdistill.reporting.tables.power import power_table
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_table
@@ -47,6 +48,7 @@ def tables(seeded_study):
         "claims": claims_table(gather(scores, runs, tasks, dict.fromkeys(tasks, "knights"), MISSING)),
         "within": within_table(runs),
         "graders": graders_table(runs, {}),
+        "gaps": gaps_table([]),
         "sdpo_audit": sdpo_audit_table(),
     }
 

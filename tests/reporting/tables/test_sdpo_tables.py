@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.reporting.read.published_sdpo import RESULTS, published_best, sdpo_code, sdpo_results
 from selfdistill.reporting.read.runs import RunFiles, read_metrics
 from selfdistill.reporting.render.table import markdown
+from selfdistill.reporting.tables.gaps import COLUMNS as GAP_COLUMNS
+from selfdistill.reporting.tables.gaps import gaps_table, gaps_views
 from selfdistill.reporting.tables.graders import graders_table, graders_views
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_line, sdpo_audit_table, sdpo_audit_views
 from selfdistill.reporting.tables.within import COLUMNS, best_within, within_table, within_views
@@ -104,6 +107,18 @@ def test_two_graders_are_counted_on_the_same_draws(tmp_path):
     assert shares == pytest.approx((37.5, 75.0, 12.5, 50.0))
     assert "tool_use and tool_use_as_published" in markdown(graders_views(table), "", "")
     assert graders_table(runs, {}).empty
+
+
+def test_gaps_are_a_row_each_and_one_that_lacks_a_key_is_named(tmp_path):
+    found = dict.fromkeys(GAP_COLUMNS[3:], 12.5) | {"prompts": 2, "rollouts": 8, "low": None, "high": None}
+    found["run"] = {"task": "code", "model": "m", "variant": "v"}
+    (tmp_path / "a.json").write_text(json.dumps(found))
+    table = gaps_table([tmp_path / "a.json"])
+    assert table.to_dict("records")[0]["gap"] == 12.5
+    assert "+12.5" in markdown(gaps_views(table), "", "")
+    (tmp_path / "b.json").write_text(json.dumps({"run": found["run"]}))
+    with pytest.raises(UserError, match=r"b\.json: key 'prompts' is missing; measure this gap again"):
+        gaps_table([tmp_path / "a.json", tmp_path / "b.json"])
 
 
 def test_the_published_tables_are_whole():

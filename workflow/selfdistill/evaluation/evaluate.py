@@ -102,7 +102,7 @@ def evaluate_run(
     asked = {p.id: student_messages(p, training=False, template=chat.template) for p in every}
     encoded = {name: encode_messages(tokenizer, messages, chat) for name, messages in asked.items()}
     longest = max(map(len, encoded.values())) + settings.max_response_tokens
-    sampler, engine = _sampler(engine, Path(model_dir), tokenizer, longest, chat)
+    sampler, engine = sampler_of(engine, Path(model_dir), tokenizer, longest, chat)
     report(f"engine {engine}")
     for name, benchmark in benchmarks.items():
         began = time.monotonic()
@@ -181,7 +181,7 @@ def _benchmarks(
     return {name: found[name] for name in names}
 
 
-def _sampler(
+def sampler_of(
     engine: str, folder: Path, tokenizer: PreTrainedTokenizerBase, longest: int, chat: ChatSettings
 ) -> tuple[Sampler, str]:
     """The sampler of that name and what to say of it; `longest` bounds prompt and response together, in tokens."""

@@ -17,6 +17,7 @@ from selfdistill.reporting.tables.audit import audit_line, audit_views
 from selfdistill.reporting.tables.behaviour import behaviour_views
 from selfdistill.reporting.tables.costs import cost_views, total_line
 from selfdistill.reporting.tables.drift import drift_line, drift_views
+from selfdistill.reporting.tables.gaps import gaps_views
 from selfdistill.reporting.tables.graders import graders_views
 from selfdistill.reporting.tables.power import power_views
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_line, sdpo_audit_views
@@ -38,6 +39,7 @@ VIEWS = {
     "claims": lambda table, missing, tasks: claims_views(table),
     "within": lambda table, missing, tasks: within_views(table),
     "graders": lambda table, missing, tasks: graders_views(table),
+    "gaps": lambda table, missing, tasks: gaps_views(table),
     "sdpo_audit": lambda table, missing, tasks: sdpo_audit_views(table),
     "diagnosis": lambda table, missing, tasks: diagnosis_views(table),
 }
