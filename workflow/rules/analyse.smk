@@ -118,6 +118,7 @@ rule claims:
         metrics=files_of_runs("metrics"),
         scores="results/scores.parquet",
         tokens=["results/tables/tokens.csv"] if RECORDED else [],
+        diagnosis=["results/tables/diagnosis.csv"] if DIAGNOSED else [],
     output:
         table_csv("claims"),
     log:
@@ -131,7 +132,7 @@ rule claims:
         tasks=TASKS,
         graders={task: STUDY.config["tasks"][task]["grader"] for task in TASKS},
         steps=STUDY.planned_steps(),
-        figures=[*figures(), *figures_of_contrast(), *figures_of_tokens()],
+        figures=[*figures(), *figures_of_contrast(), *figures_of_tokens(), *figures_of_teachers()],
     script:
         "../scripts/claims.py"
 

@@ -47,6 +47,10 @@ def figures_of_tokens():
     return [f"results/figures/{task}/tokens.svg" for task in tasks_with_records()]
 
 
+def figures_of_teachers():
+    return [f"results/figures/{task}/teachers.svg" for task in tasks_diagnosed()]
+
+
 # Of the wildcard that a figure has, task or model, what it shows.
 def shown_in(wildcards, runs):
     return [run for run in runs if all(getattr(run, axis) == name for axis, name in wildcards.items())]
@@ -87,8 +91,7 @@ def methods_shown(wildcards):
 
 # The paper's figures first: of each model over its tasks.
 def figures_of_overview():
-    teachers = [f"results/figures/{task}/teachers.svg" for task in tasks_diagnosed()]
-    return [*figures_of_models(), *figures_of_contrast(), *figures_of_tokens(), *teachers]
+    return [*figures_of_models(), *figures_of_contrast(), *figures_of_tokens(), *figures_of_teachers()]
 
 
 def tasks_with_records():

@@ -11,7 +11,9 @@ with job(snakemake.log[0]) as report:
     given, params = snakemake.input, snakemake.params
     scores, runs = read_scores(given.scores, params.tasks), run_files(params.runs)
     tokens = read_csv(given.tokens[0]) if given.tokens else None
-    inputs = gather(scores, runs, params.tasks, params.graders, missing_runs(params.missing), tokens, params.steps)
+    diagnosis = read_csv(given.diagnosis[0]) if given.diagnosis else None
+    missing = missing_runs(params.missing)
+    inputs = gather(scores, runs, params.tasks, params.graders, missing, tokens, params.steps, diagnosis)
     table = claims_table(inputs, params.figures)
     write_csv(snakemake.output[0], table)
     report(", ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items()))

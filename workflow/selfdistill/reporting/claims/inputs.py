@@ -1,7 +1,7 @@
 """What was run of a block (task x model), as claims are judged on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from selfdistill.reporting.claims.predicates import CONTROLS, VALIDATION
 from selfdistill.reporting.read.accuracy import Tasks, VariantScores, by_block
 from selfdistill.reporting.read.curves import validation
 from selfdistill.reporting.read.runs import MissingRun, RunFiles, number, read_metrics, series
+from selfdistill.study.matrix import BASE
 
 #: Status of a missing run whose training broke.
 FAILED = "failed"
@@ -53,6 +54,8 @@ class ClaimInputs:
         tokens: rows of tokens.csv.
         missing: the matrix's other runs.
         steps: training steps that the matrix plans for the task; 0: not known.
+        untrained: model -> its draws without any training, of all models on this task.
+        diagnosis: rows of diagnosis.csv.
     """
 
     task: str
@@ -64,6 +67,8 @@ class ClaimInputs:
     tokens: pd.DataFrame
     missing: Sequence[MissingRun]
     steps: int = 0
+    untrained: Mapping[str, VariantScores] = field(default_factory=dict)
+    diagnosis: pd.DataFrame | None = None
 
     @property
     def planned(self) -> set[str]:
@@ -123,6 +128,7 @@ def gather(
     missing: Sequence[MissingRun] = (),
     tokens: pd.DataFrame | None = None,
     steps: Mapping[str, int] | None = None,
+    diagnosis: pd.DataFrame | None = None,
 ) -> list[ClaimInputs]:
     """The inputs of each block of the runs, and of what is missing beside them, in that order.
 
@@ -134,6 +140,7 @@ def gather(
         missing: runs of the matrix that are not among `runs`.
         tokens: tokens.csv, where tokens were recorded.
         steps: task -> training steps that the matrix plans.
+        diagnosis: diagnosis.csv, where teachers were diagnosed.
 
     Raises:
         UserError: metrics that cannot be read.
@@ -146,6 +153,15 @@ def gather(
         if run.metrics is not None:
             of_variant = metrics.setdefault((run.task, run.model), {}).setdefault(run.variant, {})
             of_variant[run.seed] = read_metrics(run.metrics)
+    alone: dict[str, dict[str, VariantScores]] = {}
+    for (task, model), members in variants.items():
+        for each in members:
+            if each.variant == BASE:
+                alone.setdefault(task, {})[model] = each
+
+    def of_cell(table: pd.DataFrame, cell: tuple[str, str]) -> pd.DataFrame:
+        return table[(table["task"] == cell[0]) & (table["model"] == cell[1])]
+
     return [
         ClaimInputs(
             *cell,
@@ -153,9 +169,11 @@ def gather(
             settings=tasks[cell[0]],
             variants={variant.variant: variant for variant in variants.get(cell, [])},
             metrics=metrics.get(cell, {}),
-            tokens=tokens[(tokens["task"] == cell[0]) & (tokens["model"] == cell[1])],
+            tokens=of_cell(tokens, cell),
             missing=[run for run in missing if run.cell == cell],
             steps=(steps or {}).get(cell[0], 0),
+            untrained=alone.get(cell[0], {}),
+            diagnosis=None if diagnosis is None else of_cell(diagnosis, cell),
         )
         for cell in dict.fromkeys([*variants, *(run.cell for run in missing)])
     ]

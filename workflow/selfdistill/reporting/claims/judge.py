@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from selfdistill.reporting.claims.curves import judge_against, judge_curve
 from selfdistill.reporting.claims.inputs import ClaimInputs, NotRunError
 from selfdistill.reporting.claims.intervals import over_seeds
 from selfdistill.reporting.claims.measures import log, seeds_for, spread_of
-from selfdistill.reporting.claims.predicates import Against, Claim, Curve, Part, Style
+from selfdistill.reporting.claims.predicates import Against, Alone, Claim, Curve, Gap, Leads, Part, Style
 from selfdistill.reporting.claims.scores import judge_scores
 from selfdistill.reporting.claims.soundness import named
 from selfdistill.reporting.claims.verdicts import (
@@ -33,6 +34,10 @@ def judge(part: Part, claim: Claim, block: ClaimInputs) -> Judged:
             found = judge_against(predicate, block, steps, part.premise)
         elif isinstance(predicate, Style):
             found = judge_style(predicate, block)
+        elif isinstance(predicate, Leads):
+            found = judge_leads(predicate, block)
+        elif isinstance(predicate, Alone):
+            return judge_alone(predicate, block)
         else:
             return judge_scores(predicate, block)
     except NotRunError as absence:
@@ -82,6 +87,32 @@ def judge_style(style: Style, block: ClaimInputs) -> Judged:
         found.why.append(f"{style.variant} without {named(lost)}, which has not {needed}")
     found.why += _few(rows)
     return of_one_run(found)
+
+
+def judge_leads(leads: Leads, block: ClaimInputs) -> Judged:
+    """The verdict on where a teacher's divergence sits before training: one number, of one student's rollouts."""
+    if leads.variant not in block.planned:
+        raise NotRunError(f"needs {leads.variant} (not in the matrix)")
+    rows = block.diagnosis
+    rows = None if rows is None else rows[rows["teacher"] == leads.teacher]
+    if rows is None or not len(rows):
+        raise NotRunError(f"needs the diagnosis of {leads.teacher}: there is none")
+    shares = [float(rows[f"{kind}_share_paper"].iloc[0]) for kind in (leads.kind, leads.other)]
+    factor = shares[0] / shares[1] if shares[1] else math.inf
+    inside = leads.above < factor < leads.below or (math.isinf(factor) and math.isinf(leads.below))
+    statistic = f"share of KL(student, {leads.teacher}) on {leads.kind} tokens / on {leads.other} tokens"
+    found = Judged(REPRODUCED if inside else NOT_REPRODUCED, statistic, FACTOR, factor, math.nan, math.nan, 1, [])
+    found.why.append(f"{shares[0]:.0%} of it is on {leads.kind}, {shares[1]:.0%} on {leads.other} tokens")
+    return of_one_run(found)
+
+
+def judge_alone(alone: Alone, block: ClaimInputs) -> Judged:
+    """The verdict on two models by themselves, paired on the same problems. Raises NotRunError."""
+    if absent := [model for model in (alone.model, alone.other) if model not in block.untrained]:
+        raise NotRunError(f"needs {', '.join(absent)} evaluated without training (not in the matrix)")
+    variants = {model: block.untrained[model] for model in (alone.model, alone.other)}
+    gap = Gap(alone.model, alone.other, alone.above, alone.below)
+    return judge_scores(gap, replace(block, variants=variants, missing=[]))
 
 
 def _sizes(rows: Mapping, signal: str) -> tuple[float, float]:

@@ -171,7 +171,48 @@ class Style:
     others: ClassVar[tuple[str, ...]] = ()
 
 
-Predicate = Gap | Highest | GainsBeyond | Curve | Against | Style
+@dataclass(frozen=True)
+class Alone:
+    """An untrained model is above another on the task by itself, in points: the teachers of two variants.
+
+    variant, rival: students of the two models, without which the comparison is about nobody.
+    """
+
+    variant: str
+    rival: str
+    model: str
+    other: str
+    above: float = 0.0
+    below: float = math.inf
+
+    accuracy: ClassVar[bool] = True
+    tolerant: ClassVar[bool] = False
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Whose teacher it is compared with."""
+        return (self.rival,)
+
+
+@dataclass(frozen=True)
+class Leads:
+    """Before any training, the share of a teacher's divergence that is on one class of tokens, over that on another.
+
+    variant: a student of the teacher; by the classes that the paper publishes.
+    """
+
+    variant: str
+    teacher: str
+    kind: str
+    other: str
+    above: float = 1.0
+    below: float = math.inf
+
+    accuracy: ClassVar[bool] = False
+    others: ClassVar[tuple[str, ...]] = ()
+
+
+Predicate = Gap | Highest | GainsBeyond | Curve | Against | Style | Alone | Leads
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from selfdistill.study.hint_settings import SECOND_VERSION
 FOLDER = Path(__file__).parents[4] / "resources/published"
 MAIN, PLUGIN, ABLATIONS = FOLDER / "main_results.csv", FOLDER / "plugin_study.csv", FOLDER / "ablations.csv"
 CONTRAST, WINDOWS = FOLDER / "contrast.csv", FOLDER / "windows.csv"
+OPD, OPD_TOKENS = FOLDER / "opd.csv", FOLDER / "opd_tokens.csv"
 PROBLEMS = FOLDER / "benchmark_problems.csv"
 
 #: Here -> in the paper.
@@ -25,6 +26,12 @@ MODELS = {
     "qwen3_4b": "Qwen3-4B",
     "qwen3_8b": "Qwen3-8B",
     "olmo3_7b_think": "Olmo-3-7B",
+}
+#: The same, of the cross-model study (config/opd.yaml), which the second version alone has.
+OPD_MODELS = {
+    "qwen3_1_7b_base": "Qwen3-1.7B-Base",
+    "qwen3_4b_instruct": "Qwen3-4B-Instruct",
+    "qwen3_4b_base_grpo": "Qwen3-4B-Base-GRPO",
 }
 #: In the paper -> task and benchmark here; its averages are macro means, as `average` of main.csv is.
 BENCHMARKS = {
@@ -66,6 +73,7 @@ _NUMBERS = (
     ("delta_percent_points", re.compile(r"-?\d+(\.\d+)?"), "a number"),
     ("problems", re.compile(r"[1-9]\d*"), "a whole number from 1 on"),
     ("step", re.compile(r"\d*"), "a whole number or nothing"),
+    ("kl_nats", re.compile(r"\d+(\.\d+)?"), "a number"),
     ("value", re.compile(r"-?\d+(\.\d+)?"), "a number"),
 )
 
@@ -94,6 +102,8 @@ def published_rows(model: str, variant: str, version: str = FIRST, source: str |
         source: the publication that is asked for; None is the latest of the version.
     """
     cells: dict[str, Published] = {}
+    if model in OPD_MODELS:
+        return [] if source else _of_cross_model_study(model, variant)
     if variant not in _VARIANTS[version]:
         return []
     for row in sorted(main_results(), key=lambda row: dated(row["source"])):
@@ -105,6 +115,24 @@ def published_rows(model: str, variant: str, version: str = FIRST, source: str |
                 continue
             cells[row["benchmark"]] = Published(task, model, variant, benchmark, float(row["percent"]), row["source"])
     return list(cells.values())
+
+
+def _of_cross_model_study(model: str, variant: str) -> list[Published]:
+    """The cells of a model and variant in the cross-model study, whatever version a configuration stands beside."""
+    cells = []
+    for row in study_rows(OPD):
+        if (row["model"], row["variant"]) == (OPD_MODELS[model], variant):
+            task, benchmark = BENCHMARKS[row["benchmark"]]
+            cells.append(Published(task, model, variant, benchmark, float(row["percent"]), row["source"]))
+    return cells
+
+
+def published_tokens() -> dict[str, list[tuple[str, float]]]:
+    """Teacher (the paper's name) -> its published list: types of tokens and their mean divergence in nats."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    for row in read_published(OPD_TOKENS, "source", "teacher", "rank", "token", "kl_nats"):
+        found.setdefault(row["teacher"], []).append((row["token"], float(row["kl_nats"])))
+    return found
 
 
 def published_gain(task: str, model: str, method: str, version: str = FIRST) -> Published | None:
@@ -158,7 +186,7 @@ def plugin_study() -> tuple[dict[str, str], ...]:
 
 
 def study_rows(path: Path) -> tuple[dict[str, str], ...]:
-    """All rows of ABLATIONS or CONTRAST, as texts: source, model (the paper's), variant (ours), benchmark, percent."""
+    """All rows of ABLATIONS, CONTRAST or OPD, as texts: source, model (its), variant (ours), benchmark, percent."""
     return read_published(path, "source", "model", "variant", "benchmark", "percent")
 
 
@@ -212,6 +240,6 @@ def _check(row: Mapping[str, str], path: Path, line: int) -> None:
     for column, shape, expected in _NUMBERS:
         if column in row and not shape.fullmatch(row[column]):
             raise UserError(f"{path}, line {line}: {column} is {row[column]!r}: expected {expected}; correct this row")
-    if path in (MAIN, ABLATIONS, CONTRAST) and row["benchmark"] not in BENCHMARKS:
+    if path in (MAIN, ABLATIONS, CONTRAST, OPD) and row["benchmark"] not in BENCHMARKS:
         known = ", ".join(BENCHMARKS)
         raise UserError(f"{path}, line {line}: benchmark is {row['benchmark']!r}: expected one of {known}; correct it")
