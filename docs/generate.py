@@ -15,6 +15,7 @@ from selfdistill.methods.setting import defaults, fields, json_schema
 from selfdistill.reporting.claims.catalogue import CLAIMS
 from selfdistill.reporting.claims.predicates import Curve, Part
 from selfdistill.runs.metrics import METRICS
+from selfdistill.study.preflight import MEASURES
 from selfdistill.study.presets import SWITCHES, presets
 from selfdistill.study.run_settings import RunSettings
 
@@ -255,6 +256,12 @@ def drawing_of_rules() -> str:
     return "\n".join(["```mermaid", "flowchart LR", *lines, "```"])
 
 
+def measures() -> str:
+    """Returns the table of what a pre-flight measures."""
+    rows = [f"| `{name}` | {text} |" for name, text in MEASURES.items()]
+    return "\n".join(["| measure | meaning |", "|---|---|", *rows])
+
+
 def table_of_claims() -> str:
     """Returns the parts of all claims, with the range of each and the tasks that it is asked on."""
     tasks = {(): "all", ("maths",): "maths", ("knights",): "logic"}
@@ -304,6 +311,7 @@ def pages() -> dict[Path, str]:
             "verl": lambda: run_keys({"verl"}),
             "presets": preset_switches,
             "objectives": objective_keys,
+            "preflight": measures,
         },
     }
     for path, parts in passages.items():

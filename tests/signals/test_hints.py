@@ -14,9 +14,9 @@ from selfdistill.signals.hints import (
     assign_hints,
     group_metrics,
     hint_metrics,
-    shuffled_feedback,
     without_unread,
 )
+from selfdistill.signals.shuffled_feedback import shuffled_feedback
 from selfdistill.study.run_settings import HintSettings
 from selfdistill.tasks.prompts import Hint
 
@@ -383,16 +383,15 @@ def test_a_success_with_nothing_to_show_lends_nothing():
     assert [a.correct and a.correct.solution for a in found] == ["right", "right", None]
 
 
-def test_shuffled_feedback_is_another_text_of_the_same_step():
-    feedback = ["a", "b", "", "a", "c", " "]
-    for seed in range(20):
-        found = shuffled_feedback(feedback, (seed,))
-        assert found == shuffled_feedback(feedback, (seed,))
-        assert [bool(text) for text in found] == [True, True, False, True, True, False]
-        assert all(new != old for new, old in zip(found, feedback, strict=True) if new)
-        assert set(found) <= {"a", "b", "c", ""}
-    assert len({tuple(shuffled_feedback(feedback, (seed,))) for seed in range(20)}) > 5
-    assert shuffled_feedback(["a", "a"], (0,)) == ["", ""]
+def test_shuffled_feedback_is_of_another_prompt_and_of_another_topic_and_keyed():
+    feedback = ["a1", "a2", "", "b1", "b1", " ", "a3"]
+    groups, topics = [0, 0, 0, 1, 1, 1, 2], ["a", "a", "", "b", "b", "", "a"]
+    drawn = [shuffled_feedback(feedback, ("test", i), groups=groups, topics=topics) for i in range(60)]
+    assert drawn[7] == shuffled_feedback(feedback, ("test", 7), groups=groups, topics=topics)
+    assert [set(each) for each in zip(*drawn, strict=True)] == [
+        {"b1"}, {"b1"}, {""}, {"a1", "a2", "a3"}, {"a1", "a2", "a3"}, {""}, {"b1"},
+    ]  # fmt: skip
+    assert shuffled_feedback(["x", "x"], (), groups=[0, 1]) == ["", ""], "nothing else was said"
 
 
 def test_metrics_count_solutions_feedback_and_groups():

@@ -1,6 +1,7 @@
 """Chains with wrong facts, and what their grader says of a response's working."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from selfdistill.tasks.exercises import exercise_kind
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.schema import Problem
 
+ROOT = Path(__file__).parents[2]
 CHAIN = Chain(5, (("+", 2), ("*", 9), ("-", 1)))  # 5+2=7; 7*9=3; 3-1=2; and 7*9 is believed to be 2
 
 
@@ -120,7 +122,7 @@ def test_each_fault_is_found_and_said_at_its_level(kind):
         "verdict": place if no_answer else "The final answer is wrong.",
         "place": place,
         "value": value,
-        "solution": place if no_answer else "Right working: 5+2=7; 7*9=3; 3-1=2.",
+        "solution": place if no_answer else "Right working: 5+2=7; 7*9=3; 3-1=2",
     }
     for level, said in expected.items():
         graded = grade_response(response, problem(CHAIN), "chain", truncated=cut, grading={"feedback": level})

@@ -13,7 +13,16 @@ from selfdistill.planning.requests import diagnosis_request, evaluation_request,
 from selfdistill.reporting.render.texts import SHOWN_AS_THEY_ARE, demonstration
 from selfdistill.study.matrix import BASE, Run
 from selfdistill.study.own_prompts import own_prompts
-from selfdistill.study.paths import ACCOUNT, DRAWS_FOLDER, MODEL, RUN_FILES, RUN_FOLDER, state_of
+from selfdistill.study.paths import (
+    ACCOUNT,
+    DRAWS_FOLDER,
+    MODEL,
+    PREFLIGHT_TABLE,
+    PREFLIGHT_VERDICT,
+    RUN_FILES,
+    RUN_FOLDER,
+    state_of,
+)
 from selfdistill.study.results import Reported
 from selfdistill.study.study import config_hash, load_registered_study
 
@@ -41,7 +50,10 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 # Captions of the report read it, and end with what `report` says. Of a module, `config` may hold no more than a matrix.
-config = {**STUDY.config, "report": {"demonstration": demonstration(STUDY.generated), "as_they_are": SHOWN_AS_THEY_ARE}}
+config = {
+    **STUDY.config,
+    "report": {"demonstration": demonstration(STUDY.generated, STUDY.notes), "as_they_are": SHOWN_AS_THEY_ARE},
+}
 
 RUNS = STUDY.runs()
 #: Runs that tables, figures and pages show, and runs that the matrix asks for and that are not there, with the reason.
@@ -49,6 +61,8 @@ IN_REPORT, MISSING = RESULTS.runs, RESULTS.missing
 TRAINED = RESULTS.trained
 WITH_TEACHER = [run for run in TRAINED if STUDY.has_teacher(run)]
 TASKS = STUDY.reporting()
+#: Tasks that ask for a pre-flight of their base models.
+WITH_PREFLIGHT = [task for task, entry in STUDY.config["tasks"].items() if "preflight" in entry]
 #: (dataset, split) -> a task that it belongs to, and a model that is trained on it.
 DATASETS = STUDY.datasets()
 #: Models by where they come from: pretrained, one for all tasks; pretrained, and warm-started for each task; of a run, and
@@ -147,6 +161,25 @@ def external_model(role):
         return STUDY.base_model_folder(named[role], wildcards.task) if role in named else []
 
     return folder
+
+
+# What a run waits for: a list of one file, or of none.
+def preflight_verdict(wildcards):
+    task, model = wildcards.task, wildcards.model
+    asked = STUDY.has_preflight(task, model, wildcards.variant)
+    return [PREFLIGHT_VERDICT.format(task=task, model=model)] if asked else []
+
+
+def refuses(wildcards):
+    return bool(STUDY.config["tasks"][wildcards.task].get("preflight", {}).get("refuse"))
+
+
+def preflight_settings(wildcards):
+    return STUDY.preflight(wildcards.task, wildcards.model)
+
+
+def preflight_limits(wildcards):
+    return STUDY.config["tasks"][wildcards.task]["preflight"]["limits"]
 
 
 def base_model_settings(wildcards):

@@ -8,6 +8,7 @@ rule train:
         base_model=base_model,
         teacher=external_model("teacher"),
         reference=external_model("reference"),
+        preflight=preflight_verdict,
     output:
         **{name: f"{RUN_FOLDER}/{file}" for name, file in RUN_FILES.items()},
         model=directory(f"{RUN_FOLDER}/{MODEL}"),
@@ -27,6 +28,7 @@ rule train:
         runtime=training("runtime_minutes"),
     params:
         run=run_settings,
+        refuses=refuses,
         state=state_folder,
     script:
         "../scripts/train.py"

@@ -4,6 +4,7 @@ from job import job
 
 with job(snakemake.log[0], snakemake.params.state) as report:
     from selfdistill.cluster.time_limit import requeued_before_limit
+    from selfdistill.evaluation.preflight_verdict import check_verdict
     from selfdistill.tasks.datasets import check_disjoint
 
     data, run = snakemake.input, snakemake.params.run
@@ -17,6 +18,8 @@ with job(snakemake.log[0], snakemake.params.state) as report:
         machine = {}
     shared = check_disjoint(data.train, data.val, allow_overlap=run["data"]["allow_overlap"])
     report(f"{shared} of the evaluation problems are also trained on")
+    for verdict in data.preflight:
+        check_verdict(verdict, refuse=snakemake.params.refuses, report=report)
     with requeued_before_limit(snakemake.params.state, CHECKPOINTS, report):
         train(
             run,

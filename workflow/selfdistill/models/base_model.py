@@ -24,6 +24,7 @@ from selfdistill.models.tiny_model import TinyModel, build_model, build_tokenize
 from selfdistill.models.warm_start import Recipe, warm_start
 from selfdistill.tasks.demonstrations import Demonstration, Mix, demonstrate
 from selfdistill.tasks.exercises import Exercise, exercise_kind, is_training
+from selfdistill.tasks.fact_demonstrations import FactDemonstrations, FactMix
 
 
 def provide(settings: dict[str, Any], task: str, output_dir: Path, report: Callable[[str], None]) -> None:
@@ -110,7 +111,7 @@ def _rebuild(settings: dict[str, Any], task: str, output_dir: Path, report: Call
     if recipe is None:
         known = ", ".join(settings["warm_start"]) or "none"
         raise UserError(f"config/models.yaml: no warm_start recipe for task {task!r}; there are recipes for: {known}")
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(exercise_kind(recipe["exercise"]).phrases)
     model = build_model(TinyModel(**settings["architecture"]), tokenizer, recipe["training"]["seed"])
     _learn(model, tokenizer, recipe, report, ChatSettings(**settings.get("chat", {})))
     with atomic_path(output_dir) as temporary:
@@ -129,13 +130,18 @@ def _learn(
         f"{sum(p.numel() for p in model.parameters())} weights, {len(tokenizer)} tokens, "
         f"{torch.get_num_threads()} threads"
     )
-    make = training_exercises(recipe["exercise"], recipe["sizes"])
-    mix = Mix(**recipe["mix"])
+    warm_start(model, tokenizer, demonstrations(recipe, chat.template), Recipe(**recipe["training"]), report, chat)
 
-    def one(rng: np.random.Generator) -> Demonstration:
-        return demonstrate(make, mix, rng, recipe.get("wording"), chat.template)
 
-    warm_start(model, tokenizer, one, Recipe(**recipe["training"]), report, chat)
+def demonstrations(
+    recipe: dict[str, Any], template: str | None = None
+) -> Callable[[np.random.Generator], Demonstration]:
+    """A maker of a recipe's demonstrations: exercise, sizes and mix of an entry of warm_start in config/models.yaml."""
+    if recipe["exercise"] == "wrong_facts":  # shown among chains of all kinds
+        draw = training_exercises("arithmetic", recipe["sizes"])
+        return FactDemonstrations(draw, FactMix(**recipe["mix"]), template)
+    make, mix = training_exercises(recipe["exercise"], recipe["sizes"]), Mix(**recipe["mix"])
+    return lambda rng: demonstrate(make, mix, rng, recipe.get("wording"), template)
 
 
 def training_exercises(kind: str, sizes: dict[int, float]) -> Callable[[np.random.Generator], Exercise]:

@@ -188,20 +188,6 @@ def group_metrics(groups: Sequence[Sequence[Candidate]], settings: HintSettings)
     }
 
 
-def shuffled_feedback(feedback: Sequence[str], key: tuple[Key, ...]) -> list[str]:
-    """Return for each rollout what was said of another one, drawn among other texts than its own; "" where none was.
-
-    Args:
-        feedback: of all rollouts of a step.
-        key: names the random streams; each rollout draws from its own.
-    """
-    drawn = []
-    for row, own in enumerate(feedback):
-        others = [said for said in feedback if said.strip() and said != own] if own.strip() else []
-        drawn.append(others[int(generator("shuffled feedback", *key, row).integers(len(others)))] if others else "")
-    return drawn
-
-
 def hint_metrics(assignments: Sequence[Assignment]) -> dict[str, float]:
     """Shares of rollouts hinted, with what, dropped, and without for each reason; mean number of wrong hints."""
     count = max(len(assignments), 1)

@@ -1,4 +1,4 @@
-"""How prompts are rendered where no method is at work: warm starts, and evaluations of the untrained model."""
+"""Settings of a run where no method is at work: warm starts, pre-flights, and evaluations of the untrained model."""
 
 import functools
 from collections.abc import Mapping
@@ -9,23 +9,29 @@ from selfdistill.methods.setting import without_added
 from selfdistill.schemas import canonical, schema
 from selfdistill.study.config_files import merged, value_at
 from selfdistill.study.layer_order import OF_ANY_METHOD
-from selfdistill.study.run_settings import ChatSettings
+from selfdistill.study.run_settings import RunSettings
 from selfdistill.study.templates import question_text
 
 
 def base_chat(config: Mapping[str, Any], task: str, model: str) -> dict[str, Any]:
-    """Return the section `chat` of a run (config/README.md) as the layers say that are about no method, preset or
-    variant.
+    """Return how prompts are rendered: `base_section` of `chat`."""
+    return with_question(base_section(config, task, model, "chat"), f"chat of {task}/{model}")
+
+
+def base_section(config: Mapping[str, Any], task: str, model: str, section: str) -> dict[str, Any]:
+    """Return a section of a run (config/README.md) as the layers say that are about no method, preset or variant.
 
     Args:
         config: a whole configuration.
         task: name of a task.
         model: name of a model.
+        section: name of the section.
     """
     names = {"task": task, "model": model}
-    found = (value_at(config, (*layer.path(names), "chat")) or {} for layer in OF_ANY_METHOD)
-    chat = canonical(functools.reduce(merged, found), schema("run")["properties"]["chat"], f"chat of {task}/{model}")
-    return with_question(without_added(ChatSettings, chat), f"chat of {task}/{model}")
+    found = (value_at(config, (*layer.path(names), section)) or {} for layer in OF_ANY_METHOD)
+    against, where = schema("run")["properties"][section], f"{section} of {task}/{model}"
+    settings = canonical(functools.reduce(merged, found), against, where)
+    return without_added(RunSettings, {section: settings})[section]
 
 
 def with_question(chat: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from selfdistill.study.config_files import value_at
 from selfdistill.study.data import GENERATED, HUB
 from selfdistill.study.matrix import AXES, BASE
 from selfdistill.study.models import PACKAGE, TRAINED
+from selfdistill.study.preflight import check_preflight
 from selfdistill.study.raw_data import check_raw
 from selfdistill.study.verl_words import hydra_overrides
 
@@ -201,6 +202,8 @@ def _check_task(study: "Study", task: str) -> None:
         raise UserError(f"{place}: metric {entry['metric']} does not fit draws {entry['draws']}; change one of them")
     _check_also(study, task, place)
     check_raw(place, entry)
+    if "preflight" in entry:
+        check_preflight(entry["preflight"], f"{place}.preflight")
     source = entry["data"]["source"]
     if source == HUB and HUB not in entry["data"]:
         raise UserError(

@@ -20,6 +20,9 @@ RUN_FILES: Mapping[str, str] = {
 }
 #: The weights of a run, in its folder.
 MODEL = "model"
+#: What a pre-flight leaves: its table, and its verdict.
+PREFLIGHT_TABLE = "results/preflight/{task}/{model}.csv"
+PREFLIGHT_VERDICT = "results/preflight/{task}/{model}.json"
 #: The account of an evaluation, beside its draws.
 ACCOUNT = "evaluation.json"
 

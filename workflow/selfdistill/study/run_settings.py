@@ -315,7 +315,7 @@ class HintSettings(Settings):
     )
     shuffle_feedback: bool = setting(
         False,
-        "Feedback is another rollout's of the same step, of another text: a negative control.",
+        "Feedback is that of a rollout of another prompt of the step, about something else: a negative control.",
         added=True,
     )
     sibling: str = setting(

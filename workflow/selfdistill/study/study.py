@@ -21,6 +21,7 @@ from selfdistill.study.layers import RunSettings
 from selfdistill.study.matrix import BASE, Matrix, Run
 from selfdistill.study.models import BaseModels
 from selfdistill.study.objective_keys import ObjectiveKeys
+from selfdistill.study.preflight import preflight_settings
 from selfdistill.study.registered_methods import with_shipped
 from selfdistill.study.yaml_text import check_expansion, read_settings
 
@@ -122,6 +123,17 @@ class Study:
         """Return whether a trained run reads hints."""
         return self.resolve(run.task, run.model, run.variant, run.seed)["teacher"]["kind"] != "none"
 
+    def has_preflight(self, task: str, model: str, variant: str) -> bool:
+        """Return whether a run waits for a verdict on its base model: its task asks for one, and it shows contexts."""
+        if "preflight" not in self.config["tasks"][task]:
+            return False
+        hints = self.resolve(task, model, variant, 0)["hints"]
+        return hints["source"] != "none" or hints.get("feedback", "never") != "never"
+
+    def preflight(self, task: str, model: str) -> dict[str, Any]:
+        """Return what decides the pre-flight of a base model, for a task that asks for one."""
+        return preflight_settings(self.config, task, model)
+
     def machine(self, task: str, model: str, variant: str) -> dict[str, int]:
         """Return what a run asks of a cluster: `nodes`, and `gpus` of each (0 on a CPU and with the local trainer)."""
         return self.run_settings.machine(task, model, variant)
@@ -174,6 +186,12 @@ class Study:
     def generated(self) -> list[str]:
         """The toy tasks of the matrix, made by a generator."""
         return [task for task in self.axis("tasks") if self.config["tasks"][task]["data"]["source"] == GENERATED]
+
+    @property
+    def notes(self) -> list[str]:
+        """What captions say of single tasks of the matrix."""
+        entries = [self.config["tasks"][task] for task in self.axis("tasks")]
+        return [entry["note"] for entry in entries if "note" in entry]
 
     @property
     def generated_only(self) -> bool:

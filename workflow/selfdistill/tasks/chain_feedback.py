@@ -5,7 +5,7 @@ more than the one before: the verdict alone; the place of the first wrong step; 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ LEVELS = ("none", "verdict", "place", "value", "solution")
 
 _STEP = re.compile(r"(?<!\d)(\d++)\s*+([+\-*])\s*+(\d++)\s*+=\s*+(-?\d++)")
 WRONG = "The final answer is wrong."
-SOLUTION = "Right working: "
+_SOLUTION = "Right working: "
 #: Faults that are said alike at every level: there is no answer to judge.
 _NO_ANSWER = {"no_box": "There is no boxed answer.", "cut": "The answer was cut for its length."}
 #: Faults that are at no step.
@@ -38,7 +38,7 @@ KINDS = (*AT_STEP, *_AT_NO_STEP, *_NO_ANSWER)
 
 #: What is said without naming a step; a tokenizer may keep each sentence whole, and the beginnings of the others.
 SENTENCES = [WRONG, *_AT_NO_STEP.values(), *_NO_ANSWER.values()]
-PHRASES = [*SENTENCES, SOLUTION, *AT_STEP.values()]
+PHRASES = [*SENTENCES, _SOLUTION, *AT_STEP.values()]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,17 @@ def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Grade
         return Graded(answer, True)
     chain = chain_of(problem)
     fault = fault_of(chain, response, answer, truncated=bool(settings.get("truncated")))
-    return Graded(answer, False, feedback=said_of(fault, level, chain))
+    said = said_of(fault, level, chain)
+    return Graded(answer, False, feedback=said, topic=topic(said))
+
+
+def repaired(response: str, problem: Problem) -> str | None:
+    """A response whose first wrong result is put right, all else as it was; None where no result is to blame."""
+    fault = fault_of(chain_of(problem), response, last_boxed(response))
+    if fault.span is None:
+        return None
+    begin, end = fault.span
+    return response[:begin] + fault.right.rpartition("=")[2] + response[end:]
 
 
 def readable(reference: str) -> bool:
@@ -118,7 +128,7 @@ def said_of(fault: Fault, level: str, chain: Chain) -> str:
     if level == "verdict":
         return WRONG
     if level == "solution":
-        return SOLUTION + chain.worked().strip()
+        return told_working(chain, chain.results)
     if fault.step is None:
         return _AT_NO_STEP[fault.kind]
     return named_step(fault.step, fault.right if level == "value" else "", fault.kind)
@@ -127,6 +137,11 @@ def said_of(fault: Fault, level: str, chain: Chain) -> str:
 def named_step(number: int, right: str = "", kind: str = "result") -> str:
     """The sentence that names a step by its number, from 0, and says how it should be, where that is given."""
     return f"{AT_STEP[kind]}{number + 1}" + (f". {right}" if right else "")
+
+
+def told_working(chain: Chain, results: Sequence[int]) -> str:
+    """The sentence that shows the steps of a chain, with these results."""
+    return _SOLUTION + chain.worked(results).rstrip(". ")
 
 
 def topic(feedback: str) -> str:

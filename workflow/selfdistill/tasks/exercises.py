@@ -12,6 +12,7 @@ import numpy as np
 
 from selfdistill.errors import UserError
 from selfdistill.tasks import arithmetic, chain_feedback, knights, sums, wrong_facts
+from selfdistill.tasks.contexts import SECTIONS
 from selfdistill.tasks.prompts import Hint
 
 EVALUATION_SHARE = 0.2
@@ -56,7 +57,7 @@ class Kind(NamedTuple):
     phrases: Sequence[str] = ()
 
 
-_OF_CHAINS = tuple(chain_feedback.PHRASES)
+_OF_CHAINS = (*SECTIONS.phrases, *chain_feedback.PHRASES)
 
 _KINDS = {
     "arithmetic": Kind(arithmetic.generate, "math", range(1, 1001)),

@@ -29,6 +29,12 @@ RESPONSE_GRADERS: dict[str, ResponseGrader] = {
     "code_as_published": code.grade_as_published,
 }
 
+#: Graders that read a boxed answer.
+BOXED = (*GRADERS, "chain")
+
+#: By grader that can tell which part of a response is wrong: the response with its first wrong part put right.
+_REPAIRED: dict[str, Callable[[str, Problem], str | None]] = {"chain": chain_feedback.repaired}
+
 #: By grader: whether it can read a reference answer.
 READABLE: dict[str, Callable[[str], bool]] = {
     "maths": maths.readable,
@@ -101,6 +107,11 @@ def grade_response(
     return Graded(answer, answer is not None and is_right(answer, problem.answer))
 
 
+def repaired(name: str, response: str, problem: Problem) -> str | None:
+    """A wrong response whose first wrong part is put right, all else as it was; None where the grader cannot tell."""
+    return _REPAIRED[name](response, problem) if name in _REPAIRED else None
+
+
 def graded_each(name: str, grade: Callable[..., Graded], *columns: Iterable[Any]) -> list[Graded]:
     """Return list(map(grade, *columns)); graders that run programs do so side by side, one a processor."""
     if name not in SCORED:
@@ -110,6 +121,7 @@ def graded_each(name: str, grade: Callable[..., Graded], *columns: Iterable[Any]
 
 
 __all__ = [
+    "BOXED",
     "GRADERS",
     "READABLE",
     "RESPONSE_GRADERS",
@@ -119,4 +131,5 @@ __all__ = [
     "grade_response",
     "graded_each",
     "grader",
+    "repaired",
 ]

@@ -29,9 +29,9 @@ from selfdistill.signals.hints import (
     assign_hints,
     group_metrics,
     hint_metrics,
-    shuffled_feedback,
     without_unread,
 )
+from selfdistill.signals.shuffled_feedback import shuffled_feedback
 from selfdistill.signals.teacher_scores import (
     ContextBuilder,
     TeacherContexts,
@@ -61,6 +61,7 @@ class StepRollouts:
         answers: what was boxed last, None without a box.
         correct: the grader's verdict.
         scores, feedback: from 0 to 1, and what it says of failures; None where the grader has only right and wrong.
+        topics: what each feedback is about (Graded.topic); None where only its text is known.
         logprobs: (T,) float32 nats of the sampler, of each response's tokens at the rollout temperature.
         truncated: cut at the limit of tokens.
         entropy: mean over all tokens, nats; None where the sampler does not know it.
@@ -77,6 +78,7 @@ class StepRollouts:
     entropy: float | None = None
     scores: Sequence[float] | None = None
     feedback: Sequence[str] | None = None
+    topics: Sequence[str] | None = None
 
     @property
     def sequences(self) -> Sequences:
@@ -193,7 +195,8 @@ class TrainingStep:
         if settings.reward.shuffle:  # a permuted reward is all that is known of a rollout
             scores = [None] * count
         if settings.hints.shuffle_feedback:
-            feedback = shuffled_feedback(feedback, (settings.seed, number))
+            prompts = [row // settings.rollout.group_size for row in range(count)]
+            feedback = shuffled_feedback(feedback, (settings.seed, number), groups=prompts, topics=rollouts.topics)
         texts = [without_thinking(text, settings.hints.thinking) for text in rollouts.texts]
         columns = ([float(reward) for reward in rewards], texts, rollouts.answers, scores, feedback)
         rows = [Candidate(*row) for row in zip(*columns, strict=True)]

@@ -29,14 +29,20 @@ class TableText:
         return f"{self.lead} {self.columns}".strip()
 
 
-def demonstration(tasks: Sequence[str]) -> str:
-    """What ends every caption where some tasks have generated problems, in reStructuredText; else nothing."""
+def demonstration(tasks: Sequence[str], notes: Sequence[str] = ()) -> str:
+    """What ends every caption where some tasks have generated problems, in reStructuredText; else nothing.
+
+    Args:
+        tasks: those that do.
+        notes: what is to be said of single tasks besides.
+    """
     if not tasks:
         return ""
-    return (
+    said = (
         f"Generated problems and small models ({', '.join(tasks)}) are a demonstration of the pipeline, **not "
         "evidence for the paper's ranking of methods**. Where a method's training collapses, the collapse is shown."
     )
+    return " ".join([said, *notes])
 
 
 _FILE = yaml.safe_load((Path(__file__).parents[1] / "templates/tables.yaml").read_text(encoding="utf-8"))

@@ -120,6 +120,7 @@ class LocalTrainer:
             correct=[g.correct for g in graded],
             scores=[g.score for g in graded] if any(g.score != g.correct for g in graded) else None,
             feedback=[g.feedback for g in graded] if any(g.feedback for g in graded) else None,
+            topics=[g.topic for g in graded],
             logprobs=[r.logprobs for r in rollouts],
             truncated=[r.finish_reason == "length" for r in rollouts],
             entropy=float(np.concatenate([r.entropies for r in rollouts]).mean()),

@@ -1,0 +1,94 @@
+"""The verdict of a pre-flight: its measures beside their limits, as its rule leaves it and training asks for it."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from selfdistill.errors import UserError
+from selfdistill.files import atomic_path, write_json
+from selfdistill.study.preflight import MEASURES
+
+_WORDS = {"least": "at least", "most": "at most"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A measure beside one of its limits.
+
+    Attributes:
+        context, measure: which.
+        bound: "least" or "most".
+        limit: what it must not be below, or above.
+        found: what it is; None where it could not be measured, which meets no limit.
+    """
+
+    context: str
+    measure: str
+    bound: str
+    limit: float
+    found: float | None
+
+    @property
+    def met(self) -> bool:
+        """Whether the measure keeps to the limit."""
+        if self.found is None:
+            return False
+        return self.found >= self.limit if self.bound == "least" else self.found <= self.limit
+
+    @property
+    def said(self) -> str:
+        """The finding in words."""
+        found = "not measured" if self.found is None else f"{self.found:.3f}"
+        return f"{self.context}: {self.measure} is {found}, expected {_WORDS[self.bound]} {self.limit:g}"
+
+
+def judge(rows: Sequence[Mapping[str, Any]], limits: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[Finding]:
+    """Return every limit with what was found.
+
+    Args:
+        rows: of `run_preflight`.
+        limits: context -> measure -> bound -> limit.
+    """
+    by_context = {row["context"]: row for row in rows}
+    return [
+        Finding(context, measure, bound, float(limit), by_context[context].get(measure))
+        for context, measures in limits.items()
+        for measure, bounds in measures.items()
+        for bound, limit in bounds.items()
+    ]
+
+
+def write_verdict(
+    table: str | os.PathLike,
+    verdict: str | os.PathLike,
+    rows: Sequence[Mapping[str, Any]],
+    findings: Sequence[Finding],
+) -> None:
+    """Write the table of all measures as CSV, and the verdict as JSON."""
+    columns = ["context", "rollouts", "rollouts_with_place", *MEASURES]
+    with atomic_path(table) as temporary:
+        pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False, float_format="%.4f")
+    found = [{**asdict(each), "met": each.met} for each in findings]
+    write_json(Path(verdict), {"passed": all(each.met for each in findings), "findings": found})
+
+
+def check_verdict(path: str | os.PathLike, *, refuse: bool, report: Callable[[str], None]) -> None:
+    """Report a verdict, and raise UserError where a limit is not met and `refuse` is set."""
+    verdict = json.loads(Path(path).read_text(encoding="utf-8"))
+    findings = [Finding(**{k: v for k, v in each.items() if k != "met"}) for each in verdict["findings"]]
+    broken = [each.said for each in findings if not each.met]
+    if not broken:
+        report(f"pre-flight: all {len(findings)} limits are met ({path})")
+        return
+    told = f"{path}: the base model's teacher fails {len(broken)} of {len(findings)} limits: {'; '.join(broken)}"
+    if refuse:
+        raise UserError(
+            f"{told}; take another base model or other contexts, or set the task's preflight.refuse: false to train "
+            "all the same"
+        )
+    report(f"warning: {told}; training goes on, as the task's preflight.refuse says")
