@@ -162,7 +162,8 @@ class Block:
             correct = rng.random((seeds, len(chance), DRAWS[self.task])) < np.clip(moved, 0, 1)[:, :, None]
             metric = f"mean@{DRAWS[self.task]}"
             draws = DrawMatrix(tuple(map(str, range(len(chance)))), correct, correct, correct)
-            results[name] = Result(draws, scores_by_seed(correct, metric), score_variances(correct, metric))
+            scored = scores_by_seed(correct, metric), score_variances(correct, metric)
+            results[name] = Result(draws, metric, *scored)
         return VariantScores(self.task, self.model, variant, results)
 
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
-from selfdistill.evaluation.estimators import score_variances, scores_by_seed
+from selfdistill.evaluation.estimators import difference_variances, observations, score_variances, scores_by_seed
 from selfdistill.randomness import generator
 
 matrices = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)).flatmap(
@@ -69,26 +70,56 @@ def test_scores_by_seed_are_each_seeds_own(correct):
         np.testing.assert_allclose(by_seed[seed], scores_by_seed(correct[seed], "pass@1")[0])
 
 
-@given(matrices, st.integers(1, 5))
-def test_score_variances_equal_a_slow_jackknife(correct, k):
+@given(matrices, st.integers(1, 5), st.booleans())
+def test_variances_equal_a_slow_jackknife(correct, k, of_difference):
+    """Of one method's scores, and of the difference to another's whose draws are left out in pairs."""
     seeds, problems, draws = correct.shape
-    found = score_variances(correct, f"pass@{k}") if k <= draws else None
-    if found is None:
+    metric, other = f"pass@{k}", correct[:, :, ::-1] if of_difference else np.zeros_like(correct)
+
+    def estimate():
+        return difference_variances(correct, other, metric) if of_difference else score_variances(correct, metric)
+
+    if k > draws:
         with pytest.raises(ValueError, match=f"at least {k} draws"):
-            score_variances(correct, f"pass@{k}")
+            estimate()
         return
+    found = estimate()
     for seed, problem in itertools.product(range(seeds), range(problems)):
-        row = list(correct[seed, problem])
+        ours, theirs = list(correct[seed, problem]), list(other[seed, problem])
         if k == draws:
             assert np.isnan(found[seed, problem])
             continue
-        without = [slow_pass_at_k(row[:d] + row[d + 1 :], k) for d in range(draws)]
+        without = [
+            slow_pass_at_k(ours[:d] + ours[d + 1 :], k) - slow_pass_at_k(theirs[:d] + theirs[d + 1 :], k)
+            for d in range(draws)
+        ]
         jackknife = (draws - 1) / draws * sum((w - np.mean(without)) ** 2 for w in without)
         assert found[seed, problem] == pytest.approx(jackknife, abs=1e-12)
 
 
-def test_score_variance_of_a_mean_is_unbiased():
-    chance, draws = 0.3, 4
-    correct = generator("variances").random((100_000, draws)) < chance
-    expected = chance * (1 - chance) / draws
-    assert score_variances(correct, f"mean@{draws}").mean() == pytest.approx(expected, rel=0.01)
+@pytest.mark.parametrize(
+    ("metric", "draws", "chance", "bias"),
+    [("mean@4", 4, 0.3, 0.0), ("pass@1", 12, 0.05, 0.0), ("pass@11", 12, 0.05, 0.31), ("pass@3", 4, 0.3, 0.56)],
+)
+def test_the_jackknife_of_a_mean_is_unbiased_and_of_pass_at_k_too_large(metric, draws, chance, bias):
+    """Expectations by enumeration: every number of correct draws, weighed by its chance."""
+    counts = np.arange(draws + 1)
+    weights = stats.binom.pmf(counts, draws, chance)
+    every = counts[:, None] > np.arange(draws)  # [draws + 1 problems, draws]
+    scores, variances = scores_by_seed(every, metric)[0], score_variances(every, metric)[0]
+    true = weights @ scores**2 - (weights @ scores) ** 2
+    assert weights @ variances / true - 1 == pytest.approx(bias, abs=0.005)
+
+
+def test_pairs_of_draws_that_agree_do_not_vary_and_independent_ones_as_both_sides_do():
+    rng = generator("pairs of draws")
+    first, second = (rng.random((40_000, 4)) < chance for chance in (0.3, 0.6))
+    assert (difference_variances(first, first, "mean@4") == 0).all()
+    both = score_variances(first, "mean@4").mean() + score_variances(second, "mean@4").mean()
+    assert difference_variances(first, second, "mean@4").mean() == pytest.approx(both, rel=0.02)
+    with pytest.raises(ValueError, match="in pairs"):
+        difference_variances(first, second[:, :3], "pass@1")
+
+
+def test_a_score_stands_for_as_many_answers_as_it_is_made_of():
+    assert [observations(12, metric) for metric in ("mean@12", "pass@1", "pass@5", "pass@12")] == [12, 12, 2, 1]

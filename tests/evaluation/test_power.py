@@ -48,6 +48,19 @@ def test_variances_are_found_again():
     assert np.mean(seeds) == pytest.approx(0.0004, rel=0.3)
 
 
+def test_draws_that_share_their_random_numbers_are_taken_in_pairs():
+    """Two methods with equal chances whose draws of equal number agree: neither gaps nor draws vary."""
+    rng = generator("shared")
+    chances, numbers = rng.uniform(0.2, 0.8, (3, 2000, 1)), rng.random((3, 2000, 8))
+    first, second = numbers < chances, numbers < chances + 0.1
+    found = estimate([first], [second], "mean@8")
+    between = 0.1 * 0.9  # of one draw, one method is right and the other wrong in a tenth
+    assert found.draw[0] == pytest.approx(between, rel=0.05)
+    assert found.run[0] + found.problem[0] == pytest.approx(0, abs=0.002)
+    apart = estimate([first], [second[:2]], "mean@8")  # unlike numbers of seeds: both sides added up
+    assert apart.draw[0] > 4 * found.draw[0]
+
+
 def test_what_one_seed_cannot_tell_apart_is_kept_together():
     first, second = simulated((2,), 8000, 1, 32, problem=0.004, run=0.003)
     found = estimate([first], [second], "mean@32")
@@ -100,8 +113,7 @@ def test_one_draw_of_one_seed_sees_nothing_on_fixed_problems():
     assert math.isnan(detectable(GIVEN, Design((60, 30), 1, 1), problems="fixed"))
     for design, problems in (((1, 1), "sampled"), ((2, 1), "fixed"), ((1, 2), "fixed")):
         assert detectable(GIVEN, Design((60, 30), *design), problems=problems) > 0
-    found = needed(0.2, GIVEN, Design((60, 30), 1, 1), problems="fixed")
-    assert (found.draws, found.seeds) == (2, 2)
+    assert needed(0.2, GIVEN, Design((60, 30), 1, 1), problems="fixed").seeds == 2
 
 
 def test_spreads_of_seeds_are_pooled_by_their_degrees_of_freedom():
@@ -123,19 +135,25 @@ def test_spreads_of_seeds_are_pooled_by_their_degrees_of_freedom():
 def test_needed_is_the_first_that_is_enough(problems, difference):
     found = needed(difference, GIVEN, DESIGN, problems=problems)
 
-    def seen(draws, seeds):
-        return detectable(GIVEN, Design(DESIGN.benchmarks, draws, seeds), problems=problems) <= difference
+    def seen(times, seeds):
+        design = Design(tuple(times * size for size in DESIGN.benchmarks), DESIGN.draws, seeds)
+        return detectable(GIVEN, design, problems=problems) <= difference
 
-    tried = [seeds for seeds in range(2, 200) if seen(12, seeds)]
-    assert found.seeds == min(tried, default=math.inf)
-    tried = [draws for draws in range(1, 500) if seen(draws, 3)]
-    assert found.draws == min(tried, default=math.inf)
+    assert found.seeds == min((seeds for seeds in range(2, 200) if seen(1, seeds)), default=math.inf)
+    if problems == "fixed":
+        assert math.isnan(found.problems)
+        return
+    assert found.problems == 90 * min((times for times in range(1, 100) if seen(times, 3)), default=math.inf)
 
 
-def test_what_no_number_of_seeds_or_draws_can_see():
+def test_what_more_seeds_or_problems_do_not_answer():
     found = needed(0.01, GIVEN, DESIGN)
-    assert (found.seeds, found.draws) == (math.inf, math.inf)
+    assert found.seeds == math.inf  # other problems stay unlike
+    assert found.problems == math.inf  # and so do runs
     assert needed(0.01, GIVEN, DESIGN, problems="fixed").seeds < math.inf
+    one = Design(DESIGN.benchmarks, DESIGN.draws, seeds=1)
+    assert math.isnan(needed(0.05, GIVEN, one).problems)  # no number of problems speaks of other runs
+    assert needed(0.05, GIVEN, one).seeds == needed(0.05, GIVEN, DESIGN).seeds
 
 
 @pytest.mark.parametrize(("problems", "seeds"), [("sampled", 1), ("sampled", 4), ("fixed", 4)])
@@ -151,7 +169,7 @@ def test_four_of_five_studies_see_the_detectable_difference(problems, seeds):
         if problems == "fixed":
             parts["problem"] = 0.0
         first, second = simulated((3, problems, seeds, study), 80, seeds, 8, gap=gap, **parts)
-        found = paired_difference([first.mean(axis=2)], [second.mean(axis=2)], problems=problems)
+        found = paired_difference([first.mean(axis=2)], [second.mean(axis=2)], problems=problems, draws=8)
         seen += found.p_value < 0.05
     assert seen / studies == pytest.approx(0.8, abs=0.09)
 

@@ -67,7 +67,7 @@ def result(correct: np.ndarray) -> Result:
     names = tuple(map(str, range(correct.shape[1])))
     draws = DrawMatrix(names, correct, np.ones(correct.shape, int), np.zeros(correct.shape, bool))
     metric = f"mean@{correct.shape[2]}"
-    return Result(draws, scores_by_seed(correct, metric), score_variances(correct, metric))
+    return Result(draws, metric, scores_by_seed(correct, metric), score_variances(correct, metric))
 
 
 def block(

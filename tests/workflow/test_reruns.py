@@ -12,7 +12,10 @@ DEMO = yaml.safe_load((Path(__file__).parents[2] / "config/demo.yaml").read_text
 TRAINED = [variant for variant in DEMO["variants"] if variant != "base"]
 ALL = Counter({"all": 1})
 #: What follows from any draws: everything that compares.
-TABLES = [f"tables {name}" for name in ("main", "gains", "plugin", "hints", "ablations", "power")]
+TABLES = [
+    f"tables {name}"
+    for name in ("main", "gains", "pooled", "problems", "flips", "plugin", "hints", "ablations", "power")
+]
 FORMATS = [f"table_formats {name.split()[-1]}" for name in (*TABLES, "beside", "audit", "drift", "costs", "claims")]
 TABLES_ON = Counter(["scores", *TABLES, *FORMATS, "behaviour", "claims", "costs", "page", "overview", "site"])
 TABLES_ON += Counter(["benchmarks arithmetic", "benchmarks knights", "benchmarks_of_model"])

@@ -109,6 +109,27 @@ rule benchmarks:
         "../scripts/benchmarks.py"
 
 
+rule profiles:
+    input:
+        "results/tables/problems.csv",
+    output:
+        svg=report(
+            "results/figures/{task}/profiles.svg",
+            category="Figures",
+            caption="../report/profiles.rst",
+            labels={"task": "{task}", "figure": "performance profiles"},
+        ),
+        png="results/figures/{task}/profiles.png",
+    log:
+        "results/logs/figures/{task}/profiles.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        methods=methods_shown,
+    script:
+        "../scripts/profiles.py"
+
+
 rule benchmarks_of_model:
     input:
         "results/tables/main.csv",

@@ -26,7 +26,11 @@ RECORDED = [
 
 # Of a task those figures that have something to show.
 def figures():
-    shown = {"benchmarks": IN_REPORT, "dynamics": TRAINED, "signals": WITH_TEACHER}
+    # A profile of one answer to each problem is a flat line.
+    seeds = {(run.task, run.seed) for run in IN_REPORT}
+    answers = {task: STUDY.config["tasks"][task]["draws"] * sum(task == of for of, _ in seeds) for task in TASKS}
+    profiled = [run for run in IN_REPORT if answers[run.task] > 1]
+    shown = {"benchmarks": IN_REPORT, "profiles": profiled, "dynamics": TRAINED, "signals": WITH_TEACHER}
     found = [(task, name) for task in TASKS for name, runs in shown.items() if any(run.task == task for run in runs)]
     return [f"results/figures/{task}/{name}.svg" for task, name in found]
 
@@ -143,7 +147,7 @@ def gaps_of_teachers():
 
 
 # Tables of the draws alone, and all that have a page.
-TABLES_OF_SCORES = ["main", "gains", "plugin", "hints", "ablations", "power"]
+TABLES_OF_SCORES = ["main", "gains", "pooled", "problems", "flips", "plugin", "hints", "ablations", "power"]
 # Task -> its grader and its second one; what belongs to these tasks alone is left out where there are none.
 SECOND_GRADERS = {
     task: [about["grader"], about["second_grader"]]

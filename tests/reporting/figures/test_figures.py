@@ -12,11 +12,13 @@ from PIL import Image
 from selfdistill.errors import UserError
 from selfdistill.reporting.figures.benchmarks import benchmarks_figure
 from selfdistill.reporting.figures.panels import smooth, write_figure
+from selfdistill.reporting.figures.profiles import profiles_figure
 from selfdistill.reporting.figures.style import METHODS, styles
 from selfdistill.reporting.figures.training import contrast_figure, dynamics_figure, signals_figure
 from selfdistill.reporting.read.accuracy import gather_scores
 from selfdistill.reporting.read.runs import read_metrics, series
 from selfdistill.reporting.tables.accuracy import main_table
+from selfdistill.reporting.tables.problems import problems_table
 
 TITLES = ["Actor entropy (nats per token)", "Response length (tokens)", "Training reward", "Validation accuracy (%)"]
 
@@ -35,7 +37,14 @@ def runs_of(study, task):
 
 
 def lines_of(axis, method):
-    return [line for line in axis.get_lines() if line.get_color() == METHODS[method].colour]
+    mine = [line for line in axis.get_lines() if line.get_color() == METHODS[method].colour]
+    return [line for line in mine if line.get_linestyle() != "None"]
+
+
+def dots_of(axis):
+    """Values of single seeds, each (step, value)."""
+    dots = [line for line in axis.get_lines() if line.get_linestyle() == "None" and line.get_marker() == "."]
+    return [(step, value) for line in dots for step, value in zip(*line.get_data(), strict=True)]
 
 
 def legend_of(axis):
@@ -97,6 +106,7 @@ def test_seeds_are_averaged_over_the_steps_they_share(seeded_study, tmp_path):
     assert list(steps) == list(range(1, 31))
     smoothed = [smooth(np.array([curve[step] for step in steps])) for curve in both]
     np.testing.assert_allclose(values, np.mean(smoothed, axis=0))
+    assert dots_of(axis) == [(30, pytest.approx(seed[-1])) for seed in smoothed]
     (band,) = axis.collections
     corners = band.get_paths()[0].vertices
     for step, *seeds in zip(steps, *smoothed, strict=True):
@@ -386,3 +396,21 @@ def test_a_run_without_validation_leaves_that_panel_empty(study, tmp_path):
     figure = dynamics_figure([dataclasses.replace(run, metrics=path)], study.tasks)
     (line,) = figure.axes[3].get_lines()
     assert len(line.get_xdata()) == 0
+
+
+def test_seeds_are_dots_beside_the_bars_and_profiles_are_steps_of_their_table(seeded_study):
+    scores = gather_scores(seeded_study.runs, seeded_study.tasks)
+    methods = {run.variant: run.method for run in seeded_study.runs}
+    main = main_table([s for s in scores if s.task == "arithmetic"], seeded_study.tasks)
+    axis = next(a for a in benchmarks_figure(main, methods).axes if a.get_title() == "chain-5")
+    dots = {value for line in axis.get_lines() if line.get_marker() == "o" for value in line.get_xdata()}
+    part = main[(main["model"] == "tiny-a") & (main["benchmark"] == "chain-5")]
+    assert dots == {float(value) for text in part["by_seed"] for value in text.split()}
+    assert len(dots) >= 4
+    hard = problems_table(scores, seeded_study.tasks)
+    hard = hard[(hard["task"] == "arithmetic") & (hard["model"] == "tiny-a")]
+    axis = next(a for a in profiles_figure(hard, methods).axes if a.get_title() == "chain-5")
+    row = hard[(hard["variant"] == "rlcsd") & (hard["benchmark"] == "chain-5")].iloc[0]
+    drawn_lines = [list(line.get_ydata()) for line in axis.get_lines()]
+    assert [100, *(row[f"at_least_{k}"] for k in range(10, 101, 10))] in drawn_lines
+    assert len(drawn_lines) == 4

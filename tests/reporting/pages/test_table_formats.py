@@ -19,7 +19,9 @@ from selfdistill.reporting.tables.costs import costs_table
 from selfdistill.reporting.tables.drift import drift_table
 from selfdistill.reporting.tables.gaps import gaps_table
 from selfdistill.reporting.tables.graders import graders_table
+from selfdistill.reporting.tables.pooled import pooled_table
 from selfdistill.reporting.tables.power import power_table
+from selfdistill.reporting.tables.problems import flips_table, problems_table
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_table
 from selfdistill.reporting.tables.within import within_table
 
@@ -37,6 +39,9 @@ def tables(seeded_study):
     return {
         "main": main,
         "gains": gains_table(scores, tasks),
+        "pooled": pooled_table(scores, tasks),
+        "problems": problems_table(scores, tasks),
+        "flips": flips_table(scores, tasks),
         "plugin": plugin_table(scores, tasks),
         "hints": hints_table(scores, tasks),
         "ablations": ablations_table(scores, tasks, {run.variant: run.method for run in runs}),

@@ -1,3 +1,6 @@
+import math
+
+import pandas as pd
 import pytest
 
 from selfdistill.reporting.read.accuracy import gather_scores
@@ -10,7 +13,7 @@ from selfdistill.reporting.render.cells import (
     p_text,
 )
 from selfdistill.reporting.render.table import markdown
-from selfdistill.reporting.render.texts import PAPER, RATE, TABLES
+from selfdistill.reporting.render.texts import CONTAMINATION, PAPER, RATE, TABLES, THESE_RUNS
 from selfdistill.reporting.tables.accuracy import gains_table, main_lead, main_table
 
 LOST = [
@@ -48,7 +51,8 @@ def test_the_main_table_is_shaped_like_the_paper(study, tables):
     assert table[2].split("|")[3].strip() == f"{row['value']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
     assert {line.count("|") for line in table} == {9}
     assert "**" not in table[2]  # base is best nowhere
-    assert sum(line.count("**") for line in table) >= 2 * 7
+    best = tables[0][(tables[0]["task"] == "knights") & (tables[0]["best"] == "best")]
+    assert sum(line.count("**") for line in table) == 2 * len(best) > 0
 
 
 def test_gains_show_signs_and_p_values(study, tables):
@@ -71,9 +75,12 @@ def test_what_is_missing_is_said(study, tables):
 
 def test_the_paper_is_explained_only_where_it_stands_beside(tables):
     assert "Paper" not in main_lead(tables[0])
-    lead = TABLES["main"].lead
+    lead = f"{TABLES['main'].lead} {THESE_RUNS}"  # one seed
     assert main_lead(tables[0].assign(published=70.0)) == f"{lead} {PAPER}"
-    assert main_lead(tables[0].assign(published=70.0, task="logic")) == f"{lead} {PAPER} {RATE}"
+    assert (
+        main_lead(tables[0].assign(published=70.0, published_version="upstream-readme-2026-08-17", task="logic"))
+        == f"{lead} {PAPER} {RATE}"
+    )
 
 
 def test_cells():
@@ -88,3 +95,21 @@ def test_cells():
     gain = {"value": -0.04, "low": float("nan"), "high": float("nan"), "p_holm": float("nan"), "counted": True}
     assert (gain_cell(gain).text, gain_cell(gain).detail, gain_cell(gain).beside) == ("-0.0", "", "")
     assert [p_text(p) for p in (0.0009, 0.001, 1.0)] == ["p < 0.001", "p = 0.001", "p = 1.000"]
+
+
+def test_two_years_of_aime_stand_beside_each_other(study):
+    """Bounds by Newcombe's method from those of each year; where a year is missing there is no such table."""
+    rows = []
+    for variant in ("base", "rlcsd"):
+        for benchmark, value, low, high in (("aime24", 70.0, 55.0, 80.0), ("aime25", 50.0, 40.0, 62.0)):
+            about = {"task": "math", "model": "m", "variant": variant, "benchmark": benchmark, "metric": "mean@12"}
+            more = {"best": "", "counted": True, "distribution": "in", "published": math.nan, "published_within": None}
+            rows.append({**about, "value": value, "low": low, "high": high, "n_seeds": 1, **more})
+    table = pd.DataFrame(rows)
+    _, years = main_views(table, [], study.tasks)
+    assert years.title == "math, m: two years of AIME"
+    assert years.remarks == [CONTAMINATION]
+    assert [cell.text for cell in years.rows[0].cells] == ["70.0", "50.0", "+20.0"]
+    low, high = 20 - math.hypot(15, 12), 20 + math.hypot(10, 10)
+    assert years.rows[0].cells[2].detail == f"[{low:+.1f}, {high:+.1f}]"
+    assert len(main_views(table[table["benchmark"] == "aime24"], [], study.tasks)) == 1

@@ -6,11 +6,18 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from plain_draws import drawn_study
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.comparisons import holm, mcnemar, wilson
 from selfdistill.evaluation.draws import Draw, read_draws, write_draws
-from selfdistill.evaluation.estimators import interval, paired_difference, score_variances, scores_by_seed
+from selfdistill.evaluation.estimators import (
+    difference_variances,
+    interval,
+    paired_difference,
+    score_variances,
+    scores_by_seed,
+)
 from selfdistill.randomness import generator
 from selfdistill.reporting.read.accuracy import gather_scores
 from selfdistill.reporting.read.published import Published
@@ -54,7 +61,7 @@ def test_columns_begin_as_the_contract_says(tables):
     assert list(tables[0].columns)[: len(CONTRACT)] == CONTRACT
     assert list(tables[1].columns)[:9] == [*CONTRACT[:3], "reference", *CONTRACT[3:8]]
     fixed = ["low_fixed", "high_fixed"]
-    assert list(tables[0].columns)[-9:] == [*fixed, "wilson_low", "wilson_high", "best", *PUBLISHED]
+    assert list(tables[0].columns)[-8:] == ["wilson_high", "by_seed", "best", "best_of", *PUBLISHED]
     assert list(tables[1].columns)[-7:] == [*fixed, *P_VALUES, "seeds_variant", "seeds_reference"]
 
 
@@ -156,7 +163,8 @@ def test_csv_has_equal_bytes_and_reads_back(study, tables, tmp_path):
     write_csv(tmp_path / "b.csv", again)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     back = pd.read_csv(io.BytesIO((tmp_path / "a.csv").read_bytes()))
-    pd.testing.assert_frame_equal(back.fillna({"best": ""}), tables[0], check_exact=True, check_dtype=False)
+    back = back.fillna(dict.fromkeys(["by_seed", "best", "best_of"], ""))
+    pd.testing.assert_frame_equal(back, tables[0], check_exact=True, check_dtype=False)
 
 
 def test_tables_without_a_reference_have_no_gains(study):
@@ -196,24 +204,23 @@ def made_study(study, tmp_path, chances: dict[str, float], problems: int = 400):
     return runs, tasks
 
 
-def test_best_and_tied_are_marked(study, tmp_path):
-    runs, tasks = made_study(study, tmp_path, {"a": 0.8, "b": 0.797, "c": 0.5, "d": 0.8})
+MARKS = {
+    "told apart, tied, equal": ({"a": 0.8, "b": 0.797, "c": 0.5, "d": 0.8}, ["best", "tied", "", "best"]),
+    "one of two": ({"a": 0.8, "x": 0.784}, ["best", ""]),
+    # Holm over all pairs of forty alike ones, and one that is far below, without which there would be no mark at all.
+    "one of many": ({"a": 0.8, "x": 0.784, "z": 0.3} | {f"x{i}": 0.784 for i in range(9)}, ["best", "tied", ""]),
+    "a best that is told from none": ({"a": 0.8, "b": 0.797, "c": 0.798}, ["", "", ""]),
+}
+
+
+@pytest.mark.parametrize(("chances", "expected"), MARKS.values(), ids=MARKS)
+def test_best_and_tied_are_marked(study, tmp_path, chances, expected):
+    runs, tasks = made_study(study, tmp_path, chances)
     table = main_table(gather_scores(runs, tasks), tasks)
-    marks = dict(table.loc[table["benchmark"] == "average", ["variant", "best"]].to_numpy())
-    assert marks == {"a": "best", "b": "tied", "c": "", "d": "best"}
-
-
-def test_ties_are_corrected_for_the_number_of_variants(study, tmp_path):
-    """One of two variants is told from the best; among thirty as good as it, Holm's correction lets it tie."""
-    two = {"best": 0.8, "x": 0.788}
-    many = two | {f"x{i}": 0.788 for i in range(30)}
-    marks = []
-    for place, chances in enumerate((two, many)):
-        (tmp_path / str(place)).mkdir()
-        runs, tasks = made_study(study, tmp_path / str(place), chances)
-        table = main_table(gather_scores(runs, tasks), tasks)
-        marks.append(row_of(table, variant="x", benchmark="b")["best"])
-    assert marks == ["", "tied"]
+    part = table[table["benchmark"] == "average"]
+    assert list(part["best"])[: len(expected)] == expected
+    assert set(part["best_of"]) <= {"these runs", ""}  # one seed each
+    assert [bool(of) for of in part["best_of"]] == [bool(mark) for mark in part["best"]]
 
 
 def test_where_all_are_alike_none_is_best(study, tmp_path):
@@ -241,21 +248,6 @@ def test_gains_have_p_values_corrected_within_a_column(crowded_study):
     assert (part["p_holm"] > part["p_value"] + 1e-4).any()
 
 
-def drawn_study(study, tmp_path, draws: dict[str, dict[str, np.ndarray]], metric: str, model: str = "tiny"):
-    """Runs with these draws: variant -> benchmark -> 0/1 array, seeds x problems x draws."""
-    runs = []
-    for variant, benchmarks in draws.items():
-        for seed in range(len(next(iter(benchmarks.values())))):
-            files = {name: tmp_path / f"{variant}-{seed}-{name}.parquet" for name in benchmarks}
-            for name, path in files.items():
-                cells = np.ndenumerate(benchmarks[name][seed])
-                write_draws(path, [Draw(f"{name}/{p}", d, "", 1, "stop", None, bool(r)) for (p, d), r in cells])
-            run = dataclasses.replace(study.runs[0], task="logic", model=model, variant=variant, seed=seed, draws=files)
-            runs.append(run)
-    names = {name: {"distribution": "in"} for name in next(iter(draws.values()))}
-    return runs, {"logic": {"metric": metric, "benchmarks": names}}
-
-
 def random_draws(key: str, seeds: int, problems: int, draws: int, chance: float = 0.6) -> np.ndarray:
     """Draws of runs that differ by some points, on problems that are equally hard for all."""
     shift = 0.1 * generator("shift", key).standard_normal((seeds, 1, 1))
@@ -275,6 +267,7 @@ def test_one_seed_beside_several_is_not_taken_for_several(study, tmp_path):
     gains = gains_table(gather_scores(runs, tasks), tasks)
     scores = {v: [scores_by_seed(c, "mean@2") for c in found.values()] for v, found in draws.items()}
     drawn = {v: [score_variances(c, "mean@2") for c in found.values()] for v, found in draws.items()}
+    draws_of = {variant: list(found.values()) for variant, found in draws.items()}.get
     found = {}
     for variant, reference in (("rlcsd", "base"), ("rlcsd", "grpo"), ("grpo", "base")):
         row = row_of(gains, variant=variant, reference=reference, benchmark="average")
@@ -285,7 +278,14 @@ def test_one_seed_beside_several_is_not_taken_for_several(study, tmp_path):
         expected = paired_difference(*sides, trained=trained)
         assert [row["low"], row["high"]] == as_percent(expected)
         assert row["p_value"] == pytest.approx(expected.p_value, abs=1e-4)
-        fixed = paired_difference(*sides, problems="fixed", variances=spreads, trained=trained)
+        pairs = None
+        if variant == "grpo":  # one seed of each: draws in pairs
+            pairs = [
+                difference_variances(*pair, "mean@2") for pair in zip(*map(draws_of, (variant, reference)), strict=True)
+            ]
+        fixed = paired_difference(
+            *sides, problems="fixed", variances=spreads, of_difference=pairs, draws=2, trained=trained
+        )
         assert [row["low_fixed"], row["high_fixed"]] == as_percent(fixed)
     assert found == {("rlcsd", "base"): 3, ("rlcsd", "grpo"): 1, ("grpo", "base"): 1}
     narrow = paired_difference(scores["rlcsd"], scores["grpo"], trained=(True, False))
@@ -296,15 +296,30 @@ def test_one_seed_beside_several_is_not_taken_for_several(study, tmp_path):
 def test_ties_allow_for_a_variant_with_one_seed(study, tmp_path):
     """Told apart from the best if its run were all that its method can give; tied if other runs of it may differ."""
     best = np.array([np.arange(400) < right for right in (260, 240, 250)]).astype(int)[..., None]
-    other = (np.arange(400) < 220).astype(int)[None, :, None]
-    runs, tasks = drawn_study(study, tmp_path, {"x": {"b": best}, "z": {"b": other}}, "pass@1")
-    assert paired_difference([best[..., 0]], [other[..., 0]], trained=(True, False)).p_value < 0.05
-    assert paired_difference([best[..., 0]], [other[..., 0]]).p_value > 0.05
-    marks = main_table(gather_scores(runs, tasks), tasks).set_index(["variant", "benchmark"])["best"]
-    assert (marks["x", "b"], marks["z", "b"]) == ("best", "tied")
-    runs = [dataclasses.replace(run, variant="base") if run.variant == "z" else run for run in runs]
-    marks = main_table(gather_scores(runs, tasks), tasks).set_index(["variant", "benchmark"])["best"]
-    assert marks["base", "b"] == ""
+    other, last = ((np.arange(400) < right).astype(int)[None, :, None] for right in (220, 20))
+    draws = {"x": {"b": best}, "z": {"b": other}, "base": {"b": last}}
+    runs, tasks = drawn_study(study, tmp_path, draws, "pass@1")
+    table = main_table(gather_scores(runs, tasks), tasks)
+    marks = table.set_index(["variant", "benchmark"])["best"]
+    assert [marks[variant, "b"] for variant in draws] == ["best", "tied", ""]
+    assert row_of(table, variant="x", benchmark="b")["best_of"] == "these runs"
+    assert row_of(table, variant="x", benchmark="b")["by_seed"] == "65 60 62.5"
+    runs = [run for run in runs if run.variant != "z"]
+    table = main_table(gather_scores(runs, tasks), tasks)
+    assert row_of(table, variant="x", benchmark="b")["best_of"] == "methods"  # base is not trained
+
+
+def test_truncated_draws_bound_the_value(study, tables):
+    """If all that was cut off were wrong, and if it were right."""
+    frame = read_draws(study.runs[0].draws["chain-3"])
+    row = row_of(tables[0], task="arithmetic", variant="base", benchmark="chain-3")
+    cut = frame["finish_reason"] == "length"
+    bounds = [100 * (frame["correct"] & ~cut).mean(), 100 * (frame["correct"] | cut).mean()]
+    assert [row["truncated_wrong"], row["truncated_right"]] == pytest.approx(bounds, abs=1e-3)
+    main = tables[0]
+    assert (main["truncated_wrong"] <= main["value"]).all()
+    assert (main["value"] <= main["truncated_right"]).all()
+    assert (main["truncated_right"] <= main["value"] + main["truncated"] + 1e-3).all()
 
 
 def test_an_average_has_the_fewest_draws_of_its_benchmarks(study, tmp_path):
@@ -326,7 +341,7 @@ def test_draws_of_each_side_are_its_own(study, tmp_path):
     row = row_of(gains_table(gather_scores(runs, tasks), tasks), benchmark="b")
     scores = [[scores_by_seed(side, "mean@4")] for side in (ours, theirs)]
     known = (None, [score_variances(theirs, "mean@4")])
-    expected = paired_difference(*scores, problems="fixed", variances=known, trained=(True, False))
+    expected = paired_difference(*scores, problems="fixed", variances=known, trained=(True, False), draws=4)
     assert [row["low_fixed"], row["high_fixed"]] == as_percent(expected)
 
 
@@ -367,22 +382,32 @@ def test_the_paper_stands_beside(study, tmp_path, right, within):
 
 
 MAIN_ROW = {"value": 70.0, "low": 60.0, "high": 78.0, "low_fixed": 69.0, "high_fixed": 72.0, "n_seeds": 3}
+MAIN_ROW["variant"] = "v"
 ONE_DRAW = {**MAIN_ROW, "low_fixed": math.nan, "high_fixed": math.nan, "n_seeds": 1}
+#: 95 % of the difference of two runs whose method's runs have a standard deviation of a point.
+RUNS = 1.959964 * math.sqrt(2)
+
+
+def gain_row(seeds: int, others: int, reference: str = "grpo") -> dict:
+    return {**MAIN_ROW, "seeds_variant": seeds, "seeds_reference": others, "reference": reference}
 
 
 @pytest.mark.parametrize(
     ("row", "least", "most"),
     [
         (MAIN_ROW, 68.0, 74.0),  # three runs of ours, one of the paper: twice as wide
-        ({**MAIN_ROW, "n_seeds": 1}, 70 - math.sqrt(2), 70 + 2 * math.sqrt(2)),  # draws of one run each
-        ({**MAIN_ROW, "seeds_variant": 3, "seeds_reference": 3}, 68.0, 74.0),
-        ({**MAIN_ROW, "seeds_variant": 3, "seeds_reference": 1}, 70 - math.sqrt(2.5), 70 + 2 * math.sqrt(2.5)),
-        (ONE_DRAW, 60.0, 78.0),
+        ({**MAIN_ROW, "n_seeds": 1}, 70 - math.hypot(RUNS, math.sqrt(2)), 70 + math.hypot(RUNS, 2 * math.sqrt(2))),
+        ({**MAIN_ROW, "n_seeds": 1, "variant": "base"}, 70 - math.sqrt(2), 70 + 2 * math.sqrt(2)),  # draws alone
+        (gain_row(3, 3), 68.0, 74.0),
+        (gain_row(3, 1), 70 - math.sqrt(2.5), 70 + 2 * math.sqrt(2.5)),
+        (gain_row(1, 1), 70 - math.sqrt(2 * RUNS**2 + 2), 70 + math.sqrt(2 * RUNS**2 + 8)),
+        (gain_row(1, 1, "base"), 70 - math.hypot(RUNS, math.sqrt(2)), 70 + math.hypot(RUNS, 2 * math.sqrt(2))),
+        (ONE_DRAW, 70 - math.hypot(RUNS, 10), 70 + math.hypot(RUNS, 8)),
     ],
 )
 def test_the_paper_fits_what_another_run_may_give_on_the_same_problems(row, least, most):
     def fits(value: float):
-        return set_against(row, Published("logic", "m", "v", "b", value, "x"))["published_within"]
+        return set_against(row, Published("logic", "m", "v", "b", value, "x"), 0.01**2)["published_within"]
 
     assert fits(least - 0.049) is fits(most + 0.049) is True  # it may have been rounded from within
     assert fits(least - 0.051) is fits(most + 0.051) is False
@@ -390,7 +415,7 @@ def test_the_paper_fits_what_another_run_may_give_on_the_same_problems(row, leas
 
 def test_a_row_without_an_interval_says_nothing_of_the_paper():
     row = {**ONE_DRAW, "low": math.nan, "high": math.nan}
-    found = set_against(row, Published("logic", "m", "v", "b", 70.0, "x"))
+    found = set_against(row, Published("logic", "m", "v", "b", 70.0, "x"), 0.0)
     assert found["published_within"] is None
     assert found["published_difference"] == 0
 
@@ -400,7 +425,7 @@ def test_the_paper_is_judged_by_the_interval_for_these_problems(study, tmp_path)
     right = np.array([np.arange(50) < count for count in (30, 30, 31)]).astype(int)[:, :, None].repeat(4, axis=2)
     runs, tasks = drawn_study(study, tmp_path, {"rlsd": {"kk_9": right}}, "mean@4", "qwen3_4b")
     row = row_of(main_table(gather_scores(runs, tasks), tasks), benchmark="kk_9")
-    fixed = interval([right.mean(axis=2)], problems="fixed")
+    fixed = interval([right.mean(axis=2)], problems="fixed", draws=4)
     assert [row["low_fixed"], row["high_fixed"]] == as_percent(fixed)
     assert row["low"] < 72 < row["high"]
     assert row["published_within"] is False

@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfdistill.evaluation.power import Design, detectable, estimate
+from selfdistill.evaluation.power import ASSUMED_SEED_SD, Design, detectable, estimate
 from selfdistill.reporting.read.accuracy import gather_scores
 from selfdistill.reporting.render.csv_tables import write_csv
-from selfdistill.reporting.tables.power import ASSUMED_SEED_SD, COLUMNS, power_table
+from selfdistill.reporting.tables.power import COLUMNS, power_table
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +114,8 @@ def test_spreads_are_pooled_before_they_are_cut_off(study):
 
 
 def test_more_is_needed_for_less(table):
-    for what in ("seeds", "draws"):
-        small, large = (table[f"{what}_for_{points}"].fillna(10**6) for points in (1, 5))
+    for what in ("seeds", "problems"):
+        small, large = (table[f"{what}_for_{points}"].fillna(10**9) for points in (1, 5))
         assert (small >= large).all()
     seen = table[(table["detectable"] <= 5) & (table["n_seeds"] > 1)]
     assert len(seen)

@@ -1,4 +1,4 @@
-"""How small a difference an evaluation can see, and how many seeds or draws a given difference would need.
+"""How small a difference an evaluation can see, and how many seeds or problems a given difference would need.
 
 Differences of two methods with equally many seeds, compared as `estimators.paired_difference` does. Variances are
 taken from two methods' draws (`estimate`) or given.
@@ -11,7 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from selfdistill.evaluation.estimators import LEVEL, NO_SPREAD, PROBLEMS, score_variances, scores_by_seed
+from selfdistill.evaluation.estimators import (
+    LEVEL,
+    PROBLEMS,
+    difference_variances,
+    score_variances,
+    scores_by_seed,
+)
 from selfdistill.evaluation.variance import Term, rest_terms, seed_terms, total
 
 #: Chance of seeing a difference that is there.
@@ -21,7 +27,18 @@ POWER = 0.8
 #: (docs/statistics.md).
 BETWEEN = 0.6
 
-#: No more than so many seeds, or draws a problem, are considered.
+#: Standard deviation of a training run's accuracy around its method's, as a share, where too few seeds tell it. An
+#: assumption, not a measurement.
+ASSUMED_SEED_SD = 0.01
+
+#: Seeds beyond each method's first that a spread below the assumed one needs to be believed. With fewer the estimate is
+#: too often far too small, or 0: from three seeds of one method in 30 to 50 of 100 studies.
+ENOUGH_SEEDS = 10
+
+#: Below this a variance of shares is rounding: the step of an average over a million draws is larger.
+NO_SPREAD = 1e-14
+
+#: No more than so many seeds, or times as many problems, are considered.
 MOST = 10_000
 
 
@@ -29,9 +46,11 @@ MOST = 10_000
 class Variances:
     """Variances of a difference of two methods, in squared shares.
 
-    problem: of the gap of their chances on a problem, one a benchmark; run: of a run's own chances on a problem around
-    its method's, both methods together; draw: of one draw around the run's chance, both together; seed: of a run's
-    macro average around its method's, both together, the draws and `run` aside (nan: not known).
+    Attributes:
+        problem: of the gap of their chances on a problem, one a benchmark.
+        run: of a run's own chances on a problem around its method's, of the difference of two runs.
+        draw: of one draw around the run's chance, of the difference of two draws of equal seed and number.
+        seed: of a run's macro average around its method's, both together, the draws and `run` aside (nan: not known).
     """
 
     problem: tuple[float, ...]
@@ -51,29 +70,42 @@ class Design:
 
 @dataclass(frozen=True)
 class Needed:
-    """Seeds at the design's draws, and draws at the design's seeds, that a difference needs (inf: no number does)."""
+    """What a difference needs, all else as in the design (inf: no number is enough).
+
+    Attributes:
+        seeds: of each method, two or more.
+        problems: of all benchmarks together, each enlarged alike; nan where more problems do not answer the question:
+            with the problems fixed, and with one seed, which says nothing of other runs on however many problems.
+    """
 
     seeds: float
-    draws: float
+    problems: float
 
 
 def estimate(first: Sequence[np.ndarray], second: Sequence[np.ndarray], metric: str) -> Variances:
     """Variances from two methods' draws: 0/1 arrays [S x] P x D of the same benchmarks and problems.
 
+    With equally many seeds and draws they are those of the differences of runs and draws in pairs, since draws of equal
+    seed and number tend to be right together (`estimators.difference_variances`); else of both sides added up.
     What one seed cannot tell apart stays together: a run's own chances count as the problem's, and `seed` is nan unless
     both methods have two seeds or more. From one draw a problem, `draw` is the share 1 - BETWEEN of m (1 - m) of the
-    mean m. No estimate is below 0.
+    mean m, of both sides added up. No estimate is below 0.
     """
     problem, run, draw = [], [], []
     for pair in zip(first, second, strict=True):
         scores = [scores_by_seed(correct, metric) for correct in pair]
-        drawn = [_of_a_score(correct, s, metric) for correct, s in zip(pair, scores, strict=True)]
-        kept = [max(_rest(s) - d, 0.0) for s, d in zip(scores, drawn, strict=True)]
         gaps = scores[0].mean(axis=0) - scores[1].mean(axis=0)
+        if np.shape(pair[0]) == np.shape(pair[1]):
+            drawn = [_mean_or(difference_variances(*pair, metric), sum(_assumed(s) for s in scores))]
+            scores = [scores[0] - scores[1]]
+        else:
+            drawn = [_mean_or(score_variances(c, metric), _assumed(s)) for c, s in zip(pair, scores, strict=True)]
+        kept = [max(_rest(s) - d, 0.0) for s, d in zip(scores, drawn, strict=True)]
         by_chance = sum((k + d) / len(s) for k, d, s in zip(kept, drawn, scores, strict=True))
         problem.append(max(float(gaps.var(ddof=1)) - by_chance, 0.0) if len(gaps) > 1 else math.nan)
         run.append(sum(kept))
-        draw.append(sum(d * np.shape(correct)[-1] for d, correct in zip(drawn, pair, strict=True)))
+        draws = [np.shape(correct)[-1] for correct in pair][: len(drawn)]
+        draw.append(sum(d * n for d, n in zip(drawn, draws, strict=True)))
     seed = sum(seed_variance([scores_by_seed(correct, metric) for correct in side]) for side in (first, second))
     return Variances(tuple(problem), tuple(run), tuple(draw), seed)
 
@@ -101,6 +133,17 @@ def pooled_seed_variance(methods: Sequence[Sequence[np.ndarray]]) -> Term:
     freedom = sum(weight for weight, _ in spreads)
     value = sum(weight * spread for weight, spread in spreads) / freedom if spreads else math.nan
     return Term(value, freedom)
+
+
+def believed_seed_variance(methods: Sequence[Sequence[np.ndarray]]) -> tuple[float, bool]:
+    """Variance of one run's macro average around its method's, from several methods, and whether it was measured.
+
+    As `pooled_seed_variance`; where that is less than ASSUMED_SEED_SD allows, or unknown, and from fewer seeds than
+    ENOUGH_SEEDS, what is assumed stands for it.
+    """
+    pooled, assumed = pooled_seed_variance(methods), ASSUMED_SEED_SD**2
+    believed = pooled.value > assumed or pooled.freedom >= ENOUGH_SEEDS  # nan, of no seeds, is neither
+    return (max(pooled.value, 0.0), True) if believed else (assumed, False)
 
 
 def detectable(
@@ -132,13 +175,16 @@ def needed(
     level: float = LEVEL,
     power: float = POWER,
 ) -> Needed:
-    """How many seeds (two or more), or else how many draws, would make a difference of this share detectable."""
+    """How many seeds (two or more), or how many problems, would make a difference of this share detectable."""
 
-    def enough(**changed: int) -> bool:
-        other = Design(design.benchmarks, **({"draws": design.draws, "seeds": design.seeds} | changed))
+    def enough(times: int = 1, seeds: int = design.seeds) -> bool:
+        other = Design(tuple(times * size for size in design.benchmarks), design.draws, seeds)
         return detectable(variances, other, problems=problems, level=level, power=power) <= difference
 
-    return Needed(_least(2, lambda n: enough(seeds=n)), _least(1, lambda n: enough(draws=n)))
+    seeds = _least(2, lambda number: enough(seeds=number))
+    if problems == "fixed" or design.seeds == 1:
+        return Needed(seeds, math.nan)
+    return Needed(seeds, _least(1, lambda times: enough(times=times)) * sum(design.benchmarks))
 
 
 def _error(variances: Variances, design: Design, problems: str) -> Term:
@@ -171,11 +217,15 @@ def _least(start: int, enough: Callable[[int], bool]) -> float:
     return low
 
 
-def _of_a_score(correct: np.ndarray, scores: np.ndarray, metric: str) -> float:
-    """Mean variance of a score over other draws."""
-    spread = float(score_variances(correct, metric).mean())
+def _mean_or(variances: np.ndarray, assumed: float) -> float:
+    """The mean variance of a score over other draws; what is assumed of it where the draws do not tell."""
+    found = float(variances.mean())
+    return assumed if math.isnan(found) else found
+
+
+def _assumed(scores: np.ndarray) -> float:
     mean = float(scores.mean())
-    return (1 - BETWEEN) * mean * (1 - mean) if math.isnan(spread) else spread
+    return (1 - BETWEEN) * mean * (1 - mean)
 
 
 def _rest(scores: np.ndarray) -> float:

@@ -110,13 +110,13 @@ def _compared(predicate: Accuracy, block: ClaimInputs, other: str) -> Comparison
     ours, theirs = (_side(predicate, block, name) for name in (predicate.variant, other))
     trained = tuple(name != BASE for name in (predicate.variant, other))
     scale = 100 * (_weights(block)[2] if isinstance(predicate, GainsBeyond) else 1)
-    value = 0.0
+    results = [r for name in (predicate.variant, other) for r in block.variants[name].results.values()]
+    draws = min(result.observations for result in results)
 
     def at(kind: str) -> Callable[[float], tuple[float, float]]:
         def bounds(level: float) -> tuple[float, float]:
-            gap = paired_difference(
-                ours[0], theirs[0], problems=kind, level=level, variances=(ours[1], theirs[1]), trained=trained
-            )
+            how = {"problems": kind, "level": level, "draws": draws, "trained": trained}
+            gap = paired_difference(ours[0], theirs[0], variances=(ours[1], theirs[1]), **how)
             return scale * gap.low, scale * gap.high
 
         return bounds

@@ -17,13 +17,16 @@ from selfdistill.reporting.render.paper_shape import column_title
 
 #: Panels side by side.
 _MOST_COLUMNS = 7
+_SEED = {"marker": "o", "markersize": 3, "markerfacecolor": "white", "markeredgecolor": "#222222", "ls": ""}
+_SEED |= {"markeredgewidth": 0.7}
 _PUBLISHED = {"marker": "D", "markersize": 4, "markerfacecolor": "white", "markeredgecolor": "#222222", "ls": ""}
 
 
 def benchmarks_figure(table: pd.DataFrame, methods: Mapping[str, str]) -> Figure:
     """For each task and model a panel for each benchmark and average: a bar a variant, whiskers for the interval.
 
-    Beside each bar its value; a hollow diamond where the paper has one (column `published` of the table, if there).
+    Beside each bar its value, and where there are several seeds a dot for each of them (column `by_seed`); a hollow
+    diamond where the paper has one (column `published` of the table, if there).
     table: rows of `tables.main_table`; methods: variant -> method, for the palette.
     """
     look = styles({variant: methods[variant] for variant in table["variant"].unique()})
@@ -53,13 +56,21 @@ def benchmarks_figure(table: pd.DataFrame, methods: Mapping[str, str]) -> Figure
             grid[first, 0].set_ylabel(labels[block], fontweight="bold")
             first += lines[block]
         figure.supxlabel(f"{', '.join(table['metric'].unique())} (%)", fontsize=9)
-        if _has_published(table):
-            figure.legend(handles=[Line2D([], [], label="published", **_PUBLISHED)], loc="lower right")
+        shown = [("published", _PUBLISHED, _has_published(table)), ("one seed", _SEED, bool(_seeds(table)))]
+        if handles := [Line2D([], [], label=label, **kind) for label, kind, there in shown if there]:
+            figure.legend(handles=handles, loc="lower right", ncols=len(handles))
     return figure
 
 
 def _has_published(rows: pd.DataFrame) -> bool:
     return "published" in rows and bool(rows["published"].notna().any())
+
+
+def _seeds(rows: pd.DataFrame) -> dict[str, list[float]]:
+    """Row -> its value with each seed, of the rows that have several."""
+    texts = dict(rows.get("by_seed", ()))
+    # An empty field of a CSV is read back as nan.
+    return {row: [float(v) for v in text.split()] for row, text in texts.items() if isinstance(text, str) and text}
 
 
 def _draw_bars(axis: Axes, rows: pd.DataFrame, look: Mapping[str, Style]) -> None:
@@ -80,6 +91,8 @@ def _draw_bars(axis: Axes, rows: pd.DataFrame, look: Mapping[str, Style]) -> Non
     for place, value in zip(at, rows["value"], strict=True):
         place_of = {"xy": (1, place), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
         axis.annotate(f"{value:.1f}", xytext=(3, 0), ha="left", va="center", fontsize=7.5, **place_of)
+    for variant, values in _seeds(rows).items():
+        axis.plot(values, [at[rows.index.get_loc(variant)]] * len(values), **_SEED)
     if _has_published(rows):
         axis.plot(rows["published"], at, **_PUBLISHED)
     axis.set_yticks(range(len(look)), look)

@@ -194,6 +194,9 @@ def draw_smoothed(axis: Axes, panel: Panel, lines: Mapping[str, Curve], look: Ma
             raw = extremes(drawn[variant].steps, drawn[variant].mean)
             axis.plot(*raw, color=style.colour, linewidth=0.8, alpha=0.3)
         _draw_span(axis, found, style)
+        if len(found.values) > 1 and len(found):  # where each seed ends
+            ends = found.values[:, -1]
+            axis.plot([found.steps[-1]] * len(ends), ends, color=style.colour, ls="", marker=".", markersize=4)
         every = max(1, len(found) // 5)
         # Where lines meet, markers of one must not hide those of the next.
         first = place * every // len(drawn)
@@ -209,10 +212,12 @@ def draw_smoothed(axis: Axes, panel: Panel, lines: Mapping[str, Curve], look: Ma
 
 
 def draw_measured(axis: Axes, lines: Mapping[str, Curve], look: Mapping[str, Style]) -> None:
-    """Means over seeds as logged, each step marked, and the span of the seeds."""
+    """Means over seeds as logged, each step marked, the span of the seeds, and a dot for each of several."""
     for variant, found in lines.items():
         style = look[variant]
         _draw_span(axis, found, style)
+        if len(found.values) > 1:
+            axis.plot(found.steps, found.values.T, color=style.colour, ls="", marker=".", markersize=3, alpha=0.6)
         options = {} if style.marker else {"marker": "o", "markersize": 4}
         axis.add_line(_line(style, found.steps, found.mean, linewidth=1.6, **options))
     axis.autoscale_view()

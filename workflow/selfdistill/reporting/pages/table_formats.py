@@ -19,7 +19,9 @@ from selfdistill.reporting.tables.costs import cost_views, total_line
 from selfdistill.reporting.tables.drift import drift_line, drift_views
 from selfdistill.reporting.tables.gaps import gaps_views
 from selfdistill.reporting.tables.graders import graders_views
+from selfdistill.reporting.tables.pooled import pooled_views
 from selfdistill.reporting.tables.power import power_views
+from selfdistill.reporting.tables.problems import flips_views, problems_views
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_line, sdpo_audit_views
 from selfdistill.reporting.tables.within import within_views
 from selfdistill.reporting.tokens.diagnosis import diagnosis_views
@@ -28,6 +30,9 @@ from selfdistill.reporting.tokens.diagnosis import diagnosis_views
 VIEWS = {
     "main": main_views,
     "gains": gains_views,
+    "pooled": pooled_views,
+    "problems": problems_views,
+    "flips": flips_views,
     "plugin": plugin_views,
     "hints": hints_views,
     "ablations": ablations_views,

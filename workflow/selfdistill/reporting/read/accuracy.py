@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import DrawMatrix, check_paired, read_matrix, stack_seeds
-from selfdistill.evaluation.estimators import score_variances, scores_by_seed
+from selfdistill.evaluation.estimators import observations, score_variances, scores_by_seed
 from selfdistill.files import atomic_path
 from selfdistill.reporting.read.provenance import check_same_base
 from selfdistill.reporting.read.runs import RunFiles, check_unique
@@ -47,8 +47,14 @@ class Result:
     """
 
     draws: DrawMatrix
+    metric: str
     scores: np.ndarray
     variances: np.ndarray
+
+    @property
+    def observations(self) -> int:
+        """Independent answers behind each score."""
+        return observations(self.draws.correct.shape[2], self.metric)
 
     @property
     def answers(self) -> np.ndarray | None:
@@ -172,4 +178,4 @@ def _result(members: Sequence[RunFiles], benchmark: str, metric: str) -> Result:
 
 
 def _scored(draws: DrawMatrix, metric: str) -> Result:
-    return Result(draws, scores_by_seed(draws.correct, metric), score_variances(draws.correct, metric))
+    return Result(draws, metric, scores_by_seed(draws.correct, metric), score_variances(draws.correct, metric))

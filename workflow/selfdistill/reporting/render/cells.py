@@ -10,15 +10,35 @@ from selfdistill.reporting.read.accuracy import Tasks
 from selfdistill.reporting.read.runs import MissingRun
 from selfdistill.reporting.render.paper_shape import PaperTable, paper_tables
 from selfdistill.reporting.render.table import Cell, Row, View
-from selfdistill.reporting.render.texts import DASH
+from selfdistill.reporting.render.texts import CONTAMINATION, DASH
+
+#: Competitions of two years, equally hard by intent; the earlier one has been on the web for longer.
+AIME = ("aime24", "aime25")
 
 
 def main_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
-    """A view for each task and model of main.csv, and of `missing`."""
-    return [
-        view_of(block, f"{block.task}, {block.model}: {block.metric}", main_cell)
-        for block in paper_tables(table, missing, tasks)
-    ]
+    """A view for each task and model of main.csv, and of `missing`; and where it has two years of AIME, one of them."""
+    views = []
+    for block in paper_tables(table, missing, tasks):
+        views.append(view_of(block, f"{block.task}, {block.model}: {block.metric}", main_cell))
+        if all(year in block.columns for year in AIME) and block.rows:
+            views.append(_aime_view(block))
+    return views
+
+
+def _aime_view(block: PaperTable) -> View:
+    """The earlier AIME minus the later one, with an interval: they have other problems, so the two are independent."""
+    rows = []
+    for variant, cells in block.rows.items():
+        earlier, later = (cells[year] for year in AIME)
+        gap = earlier["value"] - later["value"]
+        # Each bound by the two sides that make it so (Newcombe 1998): intervals of shares are not symmetric.
+        low = gap - math.hypot(earlier["value"] - earlier["low"], later["high"] - later["value"])
+        high = gap + math.hypot(earlier["high"] - earlier["value"], later["value"] - later["low"])
+        found = Cell(f"{gap:+.1f}", bounds(low, high, "{:+.1f}"), order=gap)
+        rows.append(Row(variant, [Cell(f"{r['value']:.1f}", order=r["value"]) for r in (earlier, later)] + [found]))
+    heads = [*AIME, "earlier minus later"]
+    return View(f"{block.task}, {block.model}: two years of AIME", "Variant", heads, rows, [CONTAMINATION])
 
 
 def gains_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:

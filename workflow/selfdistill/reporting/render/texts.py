@@ -46,8 +46,9 @@ def demonstration(tasks: Sequence[str], notes: Sequence[str] = ()) -> str:
 
 
 _FILE = yaml.safe_load((Path(__file__).parents[1] / "templates/tables.yaml").read_text(encoding="utf-8"))
-#: Said of main.csv where the paper's values stand beside ours, and where its logic results are among them.
-PAPER, RATE = _FILE["paper"], _FILE["rate"]
+#: Said of main.csv where the paper's values stand beside ours, where its logic results are among them, and where marks
+#: are of single runs, and of two years of one competition.
+PAPER, RATE, THESE_RUNS, CONTAMINATION = (_FILE[name] for name in ("paper", "rate", "these_runs", "contamination"))
 TABLES = {
     name: TableText(**{key: value.format(**_FILE["phrases"]) for key, value in texts.items()})
     for name, texts in _FILE["tables"].items()

@@ -21,6 +21,7 @@ from selfdistill.reporting.tables.accuracy import (
     PUBLISHED_COLUMNS,
     difference_rows,
     main_table,
+    run_variance,
     set_against,
 )
 from selfdistill.study.hint_settings import HINT_SETTINGS, PLUGINS
@@ -55,7 +56,7 @@ def plugin_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = F
     rows = []
     for members in by_block(scores).values():
         run = {variant.variant: variant for variant in members}
-        family = []
+        family, spread = [], _run_variance(members, tasks)
         for method, (*one_sided, contrastive) in PLUGINS:
             others = [run[variant] for variant in one_sided if variant in run]
             if others and contrastive in run:
@@ -65,7 +66,7 @@ def plugin_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = F
                     published = published_gain(row["task"], row["model"], method, version)
                     published = published if whose == version else None
                     names = {"method": method, "contrastive": contrastive, "one_sided": better.variant}
-                    family.append({**row, **names, "one_sided_run": len(others), **set_against(row, published)})
+                    family.append({**row, **names, "one_sided_run": len(others), **set_against(row, published, spread)})
         rows += _corrected(family)
     return pd.DataFrame(rows, columns=PLUGIN_COLUMNS).round(P_DIGITS)
 
@@ -102,11 +103,12 @@ def ablations_table(
     """
     rows = []
     for members in by_block(scores).values():
+        spread = _run_variance(members, tasks)
         of = changed_from([variant.variant for variant in members], methods)
         for reference in (variant for variant in members if variant.variant in of.values()):
             changed = [variant for variant in members if of.get(variant.variant) == reference.variant]
             for row in difference_rows(changed, reference, tasks):
-                rows.append({**row, **set_against(row, _published_difference(row, version))})
+                rows.append({**row, **set_against(row, _published_difference(row, version), spread)})
     return pd.DataFrame(rows, columns=ABLATIONS_COLUMNS).round(P_DIGITS)
 
 
@@ -175,6 +177,10 @@ def ablations_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: T
 def _average(variant: VariantScores, tasks: Tasks) -> float:
     counted = counted_benchmarks(tasks[variant.task])
     return float(np.mean([variant.results[name].scores.mean() for name in counted]))
+
+
+def _run_variance(members: Sequence[VariantScores], tasks: Tasks) -> float:
+    return run_variance(members, counted_benchmarks(tasks[members[0].task]))[0]
 
 
 def _on_average(variant: VariantScores, reference: VariantScores, tasks: Tasks) -> list[dict[str, Any]]:

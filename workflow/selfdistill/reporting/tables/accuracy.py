@@ -1,21 +1,34 @@
 """Tables from draws: main.csv and gains.csv, a row a number."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from selfdistill.evaluation.comparisons import holm, mcnemar, wilson
-from selfdistill.evaluation.estimators import Difference, Estimate, interval, paired_difference
+from selfdistill.evaluation.estimators import (
+    LEVEL,
+    Difference,
+    Estimate,
+    difference_variances,
+    interval,
+    paired_difference,
+    scores_by_seed,
+)
+from selfdistill.evaluation.power import believed_seed_variance, pooled_seed_variance
+from selfdistill.evaluation.variance import Term
 from selfdistill.reporting.read.accuracy import REFERENCES, Result, Tasks, VariantScores, benchmark_rows, by_block
 from selfdistill.reporting.read.published import FIRST, Published, published_rows, version_of
 from selfdistill.reporting.render.csv_tables import columns
-from selfdistill.reporting.render.texts import PAPER, RATE, TABLES
+from selfdistill.reporting.render.texts import PAPER, RATE, TABLES, THESE_RUNS
 from selfdistill.study.matrix import BASE
 
-#: Variants of a block that Holm's correction, at this family-wise rate, cannot tell from its best are called tied.
+#: Variants of a block that Holm's correction over all its pairs, at this family-wise rate, cannot tell from its best
+#: are called tied.
 FAMILY_WISE = 0.05
 
 #: As in the CSV; p-values are rounded last, for corrections are made of them.
@@ -25,7 +38,8 @@ PUBLISHED_COLUMNS = ["published", "published_version", "published_difference", "
 MAIN_COLUMNS = (
     columns(
         "task model variant benchmark metric value low high n_problems n_draws n_seeds distribution counted "
-        "response_length truncated low_fixed high_fixed wilson_low wilson_high best"
+        "response_length truncated truncated_wrong truncated_right low_fixed high_fixed wilson_low wilson_high "
+        "by_seed best best_of"
     )
     + PUBLISHED_COLUMNS
 )
@@ -36,6 +50,9 @@ GAINS_COLUMNS = columns(
 
 #: The paper's values are rounded to a tenth of a point. The last digits are those of sums of binary fractions.
 _ROUNDING = 0.05 + 1e-9
+_QUANTILE = NormalDist().inv_cdf((1 + LEVEL) / 2)
+
+OF_METHODS, OF_RUNS = "methods", "these runs"
 
 
 def main_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = FIRST) -> pd.DataFrame:
@@ -48,22 +65,29 @@ def main_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = FIR
     of one seed on one benchmark, else missing; n_problems, n_draws a problem and seed, n_seeds (in an average: problems
     of all its benchmarks, and the fewest draws); distribution ("in", "out", "both"); counted;
     response_length in tokens and truncated in percent, means over all draws (in an average: of its benchmarks' means);
-    best: "best" for the highest value of a task, model and benchmark, "tied" for those that a paired comparison with it
-    (Holm over the variants, FAMILY_WISE) does not tell from it, and nothing where all are alike, as one alone is;
+    truncated_wrong, truncated_right: the value if all truncated draws were wrong, and if all were right; by_seed: the
+    value of each seed, where there are several;
+    best: "best" for the highest value of a task, model and benchmark, "tied" for those that paired comparisons (Holm
+    over all pairs of the variants, FAMILY_WISE) do not tell from it, and nothing at all where it is told from none;
+    best_of: what that speaks of, "methods", or "these runs" where one was trained with one seed only;
     published, published_version: the paper's value, from the latest publication that has it, and that publication;
     published_difference: value minus it; published_within: whether another run like ours may give it (see
     `set_against`).
     """
     marks: dict[tuple[str, str, str, str], str] = {}
-    for members in by_block(scores).values():
-        marks |= _marks(members, tasks[members[0].task])
+    spreads: dict[tuple[str, str, str], float] = {}
+    for cell, members in by_block(scores).items():
+        marks |= _marks(members, tasks[cell[0]])
+        spreads |= {(*cell, name): run_variance(members, parts)[0] for name, parts, _ in benchmark_rows(tasks[cell[0]])}
+    of_methods = {cell: _several_seeds(members) for cell, members in by_block(scores).items()}
     rows = []
     for variant in scores:
+        cell = variant.task, variant.model
         known = published_rows(variant.model, variant.variant, version)
         published = {p.benchmark: p for p in known if p.task == variant.task}
         for benchmark, members, about in benchmark_rows(tasks[variant.task]):
             results = [variant.results[m] for m in members]
-            scores, variances = [r.scores for r in results], [r.variances for r in results]
+            mark = marks[*cell, variant.variant, benchmark]
             rows.append(
                 {
                     "task": variant.task,
@@ -71,17 +95,20 @@ def main_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = FIR
                     "variant": variant.variant,
                     "benchmark": benchmark,
                     "metric": tasks[variant.task]["metric"],
-                    **_percent(interval(scores)),
+                    **_percent(level(results)),
                     **_sizes(results),
                     **about,
-                    "response_length": _rounded(np.mean([r.draws.n_tokens.mean() for r in results])),
-                    "truncated": _rounded(100 * np.mean([r.draws.truncated.mean() for r in results])),
-                    **_fixed(interval(scores, problems="fixed", variances=variances)),
+                    "response_length": rounded(np.mean([r.draws.n_tokens.mean() for r in results])),
+                    "truncated": rounded(100 * np.mean([r.draws.truncated.mean() for r in results])),
+                    **_truncated(results),
+                    **_fixed(level(results, "fixed")),
                     **_wilson(results),
-                    "best": marks[variant.task, variant.model, variant.variant, benchmark],
+                    "by_seed": _by_seed(results),
+                    "best": mark,
+                    "best_of": (OF_METHODS if of_methods[cell] else OF_RUNS) if mark else "",
                 }
             )
-            rows[-1] |= set_against(rows[-1], published.get(benchmark))
+            rows[-1] |= set_against(rows[-1], published.get(benchmark), spreads[*cell, benchmark])
     return pd.DataFrame(rows, columns=MAIN_COLUMNS)
 
 
@@ -108,9 +135,10 @@ def gains_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
 
 
 def main_lead(table: pd.DataFrame) -> str:
-    """How to read main.csv; of the paper only where its values stand beside ours."""
+    """How to read main.csv; of the paper only where its values stand beside ours, of runs where marks are of them."""
     compared = table[table["published"].notna()]
     texts = [TABLES["main"].lead]
+    texts += [THESE_RUNS] if (table["best_of"] == OF_RUNS).any() else []
     texts += [] if compared.empty else [PAPER]
     at_other_rates = compared[compared["published_version"].map(version_of, na_action="ignore") == FIRST]
     texts += [RATE] if (at_other_rates["task"] == "logic").any() else []
@@ -120,22 +148,82 @@ def main_lead(table: pd.DataFrame) -> str:
 def difference_rows(scores: Sequence[VariantScores], reference: VariantScores, tasks: Tasks) -> list[dict[str, Any]]:
     """Rows of GAINS_COLUMNS: each variant minus the reference, all of one task and model; one family for Holm."""
     rows = [row for variant in scores for row in _gain_rows(variant, reference, tasks[variant.task])]
-    for benchmark in dict.fromkeys(row["benchmark"] for row in rows):
+    for benchmark, names, _ in benchmark_rows(tasks[reference.task]) if scores else ():
         family = [row for row in rows if row["benchmark"] == benchmark]
-        for row, adjusted in zip(family, holm([row["p_value"] for row in family]), strict=True):
+        for row, adjusted in zip(family, holm(family_p(scores, reference, names)), strict=True):
             row["p_holm"] = float(adjusted)
     return rows
 
 
-def set_against(row: Mapping[str, Any], published: Published | None) -> dict[str, Any]:
+def family_p(scores: Sequence[VariantScores], reference: VariantScores, names: Sequence[str]) -> list[float]:
+    """p-values of several variants against a reference, for a correction.
+
+    The least of them is often of a pair whose few seeds agree by chance. So runs are taken to vary at least as those of
+    all these variants do, and none is smaller than the pair's own.
+    """
+    of_runs = pooled_seed_variance(_of_trained([*scores, reference], names))
+    found = [[difference(v, reference, names, of_runs=least).p_value for least in (None, of_runs)] for v in scores]
+    return [float(np.max(pair)) for pair in found]  # nan if one is
+
+
+def level(results: Sequence[Result], problems: str = "sampled") -> Estimate:
+    """The macro average of a variant's results, with its interval."""
+    scores, variances = [r.scores for r in results], [r.variances for r in results]
+    return interval(scores, problems=problems, variances=variances, draws=min(r.observations for r in results))
+
+
+def difference(
+    variant: VariantScores,
+    reference: VariantScores,
+    members: Sequence[str],
+    problems: str = "sampled",
+    of_runs: Term | None = None,
+) -> Difference:
+    """The macro average of a variant over these benchmarks minus that of a reference, paired on the same problems.
+
+    With the problems fixed and one seed of each, draws of the same number are taken in pairs. of_runs: as in
+    `estimators.paired_difference`.
+    """
+    sides = [[side.results[member] for member in members] for side in (variant, reference)]
+    variances = of_difference = None
+    if problems == "fixed":
+        variances = tuple([r.variances for r in side] for side in sides)
+        if all(a.draws.correct.shape == b.draws.correct.shape for a, b in zip(*sides, strict=True)):
+            pairs = zip(*sides, strict=True)
+            of_difference = [difference_variances(a.draws.correct, b.draws.correct, a.metric) for a, b in pairs]
+    return paired_difference(
+        *([r.scores for r in side] for side in sides),
+        problems=problems,
+        variances=variances,
+        of_difference=of_difference,
+        draws=min(r.observations for side in sides for r in side),
+        trained=(variant.variant != BASE, reference.variant != BASE),
+        of_runs=of_runs,
+    )
+
+
+def run_variance(members: Sequence[VariantScores], benchmarks: Sequence[str]) -> tuple[float, bool]:
+    """Variance of one training run's macro average in a block, and whether it was measured (or is assumed).
+
+    `power.believed_seed_variance` of the variants that were trained.
+    """
+    return believed_seed_variance(_of_trained(members, benchmarks))
+
+
+def _of_trained(members: Sequence[VariantScores], benchmarks: Sequence[str]) -> list[list[np.ndarray]]:
+    return [[v.results[name].scores for name in benchmarks] for v in members if v.variant != BASE]
+
+
+def set_against(row: Mapping[str, Any], published: Published | None, of_runs: float) -> dict[str, Any]:
     """The columns published, published_version, published_difference and published_within of a row of an estimate.
 
     published_within: whether the paper's value, of one run on the same problems and rounded to a tenth, is one that
     another run like ours may give. Its own chance counts as ours does, so [low_fixed, high_fixed], the interval of the
-    mean of S runs, is stretched by sqrt(1 + S): with one seed by sqrt(2) for another draw of a run, which says nothing
-    of another training run. Where the draws tell nothing of these problems alone (one draw of one seed), it is
-    [low, high], which allows for other problems but not for the paper's draws: about as wide, with 0.6 of the variance
-    between problems. Missing (None) where there is no interval at all.
+    mean of S runs, is stretched by sqrt(1 + S). With one seed that is another draw of a run, and `of_runs`, the
+    variance of a training run (`run_variance`), is added for ours and for the paper's. Where the draws tell nothing of
+    these problems alone (one draw of one seed), it is [low, high] in place of a stretched interval, which allows for
+    other problems but not for the paper's draws: about as wide, with 0.6 of the variance between problems. Missing
+    (None) where there is no interval at all.
     """
     if published is None:
         return {}
@@ -143,18 +231,20 @@ def set_against(row: Mapping[str, Any], published: Published | None) -> dict[str
     return {
         "published": published.value,
         "published_version": published.version,
-        "published_difference": _rounded(-gap),
-        "published_within": _within(gap, row),
+        "published_difference": rounded(-gap),
+        "published_within": _within(gap, row, of_runs),
     }
 
 
-def _within(gap: float, row: Mapping[str, Any]) -> bool | None:
+def _within(gap: float, row: Mapping[str, Any], of_runs: float) -> bool | None:
     """Whether another run like ours may lie so far from our value; of a difference, each of its sides."""
     bounds, stretch = (row["low_fixed"], row["high_fixed"]), math.sqrt(1 + _seeds(row))
     if math.isnan(bounds[0]):
         bounds, stretch = (row["low"], row["high"]), 1.0
-    low, high = (stretch * (bound - row["value"]) for bound in bounds)
-    return None if math.isnan(low) else bool(low - _ROUNDING <= gap <= high + _ROUNDING)
+    trained = sum(row.get(side) not in (None, BASE) for side in ("variant", "reference"))
+    widened = 100 * _QUANTILE * math.sqrt(2 * trained * of_runs) if _seeds(row) == 1 else 0.0
+    below, above = (math.hypot(stretch * (bound - row["value"]), widened) for bound in bounds)
+    return None if math.isnan(below) else bool(-below - _ROUNDING <= gap <= above + _ROUNDING)
 
 
 def _seeds(row: Mapping[str, Any]) -> float:
@@ -164,28 +254,42 @@ def _seeds(row: Mapping[str, Any]) -> float:
     return 2 / (1 / row["seeds_variant"] + 1 / row["seeds_reference"])
 
 
+def _several_seeds(members: Sequence[VariantScores]) -> bool:
+    """Whether all variants that were trained were trained more than once."""
+    return all(variant.seeds > 1 for variant in members if variant.variant != BASE)
+
+
 def _marks(members: Sequence[VariantScores], settings: Mapping[str, Any]) -> dict[tuple[str, str, str, str], str]:
     """(task, model, variant, benchmark) -> "best", "tied" or "", for the variants of one task and model."""
     marks = {}
     for benchmark, names, _ in benchmark_rows(settings):
-        scores = {v.variant: [v.results[name].scores for name in names] for v in members}
-        values = {name: np.mean([s.mean() for s in arrays]) for name, arrays in scores.items()}
-        top = max(values, key=values.get)
-        best = {variant for variant, value in values.items() if np.isclose(value, values[top], rtol=0, atol=1e-9)}
-        others = [variant for variant in values if variant not in best]
-        adjusted = holm([_difference(scores, top, variant).p_value for variant in others])
-        # A comparison without a p-value tells nothing apart.
-        tied = {variant for variant, p in zip(others, adjusted, strict=True) if not p <= FAMILY_WISE}
-        for variant in members:
-            mark = "best" if variant.variant in best else "tied" if variant.variant in tied else ""
-            marks[variant.task, variant.model, variant.variant, benchmark] = (
-                mark if others else ""
-            )  # all alike: no best
+        values = [np.mean([v.results[name].scores.mean() for name in names]) for v in members]
+        apart = told_apart(members, names)
+        top = int(np.argmax(values))
+        best = {place for place, value in enumerate(values) if np.isclose(value, values[top], rtol=0, atol=1e-9)}
+        for place, variant in enumerate(members):
+            mark = "best" if place in best else "" if apart[top, place] else "tied"
+            marks[variant.task, variant.model, variant.variant, benchmark] = mark if apart[top].any() else ""
     return marks
 
 
-def _difference(scores: Mapping[str, Sequence[np.ndarray]], one: str, other: str) -> Difference:
-    return paired_difference(scores[one], scores[other], trained=(one != BASE, other != BASE))
+def told_apart(members: Sequence[VariantScores], names: Sequence[str]) -> np.ndarray:
+    """Which variants of a block are told apart on these benchmarks, [V, V]: Holm over all pairs, FAMILY_WISE.
+
+    The smallest of many p-values is of a pair whose few seeds seem to agree by chance, so all of the block's seeds say
+    by how much runs vary at least.
+    """
+    of_runs = pooled_seed_variance(_of_trained(members, names))
+    pairs = itertools.combinations(members, 2)
+    return told_apart_by([difference(*pair, names, of_runs=of_runs).p_value for pair in pairs], len(members))
+
+
+def told_apart_by(p_values: Sequence[float], count: int) -> np.ndarray:
+    """The same from the p-values of all pairs of so many, in the order of itertools.combinations."""
+    apart = np.zeros((count, count), dtype=bool)
+    for (one, other), p_value in zip(itertools.combinations(range(count), 2), holm(p_values), strict=True):
+        apart[one, other] = apart[other, one] = p_value <= FAMILY_WISE  # nan tells nothing apart
+    return apart
 
 
 def _gain_rows(variant: VariantScores, reference: VariantScores, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -193,10 +297,8 @@ def _gain_rows(variant: VariantScores, reference: VariantScores, settings: Mappi
     for benchmark, members, about in benchmark_rows(settings):
         ours = [variant.results[m] for m in members]
         theirs = [reference.results[m] for m in members]
-        scores = [[r.scores for r in side] for side in (ours, theirs)]
-        variances = tuple([r.variances for r in side] for side in (ours, theirs))
         trained = (variant.variant != BASE, reference.variant != BASE)
-        difference = paired_difference(*scores, trained=trained)
+        gap = difference(variant, reference, members)
         sides = [_sizes(ours), _sizes(theirs)]
         seeds = [side["n_seeds"] for side in sides]
         rows.append(
@@ -207,13 +309,13 @@ def _gain_rows(variant: VariantScores, reference: VariantScores, settings: Mappi
                 "reference": reference.variant,
                 "benchmark": benchmark,
                 "metric": settings["metric"],
-                **_percent(difference),
+                **_percent(gap),
                 "n_problems": sides[0]["n_problems"],
                 "n_draws": min(side["n_draws"] for side in sides),
                 "n_seeds": min(number for number, counts in zip(seeds, trained, strict=True) if counts),
                 **about,
-                **_fixed(paired_difference(*scores, problems="fixed", variances=variances, trained=trained)),
-                "p_value": difference.p_value,
+                **_fixed(difference(variant, reference, members, "fixed")),
+                "p_value": gap.p_value,
                 "p_mcnemar": _mcnemar(ours, theirs),
                 "seeds_variant": seeds[0],
                 "seeds_reference": seeds[1],
@@ -224,11 +326,30 @@ def _gain_rows(variant: VariantScores, reference: VariantScores, settings: Mappi
 
 def _percent(estimate: Estimate) -> dict[str, float]:
     shares = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-    return {name: _rounded(100 * share) for name, share in shares.items()}
+    return {name: rounded(100 * share) for name, share in shares.items()}
 
 
 def _fixed(estimate: Estimate) -> dict[str, float]:
-    return {"low_fixed": _rounded(100 * estimate.low), "high_fixed": _rounded(100 * estimate.high)}
+    return {"low_fixed": rounded(100 * estimate.low), "high_fixed": rounded(100 * estimate.high)}
+
+
+def _truncated(results: Sequence[Result]) -> dict[str, float]:
+    """The macro average if all truncated draws were wrong, and if all were right."""
+    answers = {
+        "truncated_wrong": [r.draws.correct & ~r.draws.truncated for r in results],
+        "truncated_right": [r.draws.correct | r.draws.truncated for r in results],
+    }
+    metric = results[0].metric
+    return {
+        name: rounded(100 * np.mean([scores_by_seed(c, metric).mean() for c in found]))
+        for name, found in answers.items()
+    }
+
+
+def _by_seed(results: Sequence[Result]) -> str:
+    """The macro average of each seed in percent, with spaces between them; nothing for one seed."""
+    values = 100 * np.mean([r.scores.mean(axis=1) for r in results], axis=0)
+    return " ".join(f"{rounded(value):g}" for value in values) if len(values) > 1 else ""
 
 
 def _wilson(results: Sequence[Result]) -> dict[str, float]:
@@ -236,7 +357,7 @@ def _wilson(results: Sequence[Result]) -> dict[str, float]:
     if len(results) > 1 or (answers := results[0].answers) is None:
         return {}
     share = wilson(int(answers.sum()), len(answers))
-    return {"wilson_low": _rounded(100 * share.low), "wilson_high": _rounded(100 * share.high)}
+    return {"wilson_low": rounded(100 * share.low), "wilson_high": rounded(100 * share.high)}
 
 
 def _mcnemar(ours: Sequence[Result], theirs: Sequence[Result]) -> float:
@@ -245,7 +366,7 @@ def _mcnemar(ours: Sequence[Result], theirs: Sequence[Result]) -> float:
     return math.nan if len(ours) > 1 or any(side is None for side in answers) else mcnemar(*answers)
 
 
-def _rounded(number: float) -> float:
+def rounded(number: float) -> float:
     """As in the CSV, so that what is made from the table and what is made from its file never differ in a digit."""
     return round(float(number), 4)
 

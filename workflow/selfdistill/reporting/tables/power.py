@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from selfdistill.evaluation.estimators import PROBLEMS
-from selfdistill.evaluation.power import Design, Variances, detectable, estimate, needed, pooled_seed_variance
+from selfdistill.evaluation.power import Design, Variances, detectable, estimate, needed
 from selfdistill.reporting.read.accuracy import REFERENCES, Tasks, VariantScores, benchmark_rows, by_block
 from selfdistill.reporting.read.runs import MissingRun
 from selfdistill.reporting.render.cells import number_cell
@@ -15,24 +15,22 @@ from selfdistill.reporting.render.csv_tables import columns
 from selfdistill.reporting.render.paper_shape import column_title
 from selfdistill.reporting.render.table import Cell, Row, View
 from selfdistill.reporting.render.texts import DASH
+from selfdistill.reporting.tables.accuracy import run_variance
 from selfdistill.study.matrix import BASE
 
 #: Differences asked about, in percentage points.
 POINTS = (1, 2, 5)
 
-#: Standard deviation of a training run's accuracy around its method's, as a share, where too few seeds tell it. An
-#: assumption, not a measurement.
-ASSUMED_SEED_SD = 0.01
-
-#: Seeds of a block beyond each method's first that a spread below the assumed one needs to be believed. With fewer the
-#: estimate is too often far too small, or 0: from three seeds of one method in 30 to 50 of 100 studies.
-ENOUGH_SEEDS = 10
+#: What is asked of an average: which problems it speaks of, of what there would be more, and that in words.
+_QUESTIONS = (
+    ("fixed", "seeds", "on these problems"),
+    ("sampled", "seeds", "on problems of this kind"),
+    ("sampled", "problems", "on problems of this kind, with as many seeds"),
+)
 
 COLUMNS = columns(
     "task model variant reference benchmark metric problems n_problems n_draws n_seeds seed_sd seed_sd_from detectable"
-) + [f"{what}_for_{points}" for points in POINTS for what in ("seeds", "draws")]
-
-_KINDS = {"sampled": "other problems too", "fixed": "these problems"}
+) + [f"{what}_for_{points}" for points in POINTS for what in ("seeds", "problems")]
 
 
 def power_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
@@ -40,16 +38,17 @@ def power_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
 
     n_problems; n_draws and n_seeds: the fewer of the two methods', the design that is asked about. seed_sd in points,
     of one run of any trained variant of the task and model (the base model's is 0): "measured", pooled over them all,
-    or "assumed", ASSUMED_SEED_SD, where that is more and they have fewer than ENOUGH_SEEDS, or none has two seeds.
+    or "assumed" (`power.believed_seed_variance`).
     detectable in points: seen with a chance of 80 % by the 95 % interval; with one seed for these two runs alone, and
     missing for one draw of one seed on fixed problems, which has no interval.
-    seeds_for_<d>, draws_for_<d>: how many of the one, the other as it is, a difference of d points would need; missing
-    where no number is enough.
+    seeds_for_<d>: how many, all else as it is, a difference of d points would need; problems_for_<d>: how many
+    problems; missing where no number is enough, and problems where they do not answer the question (problems fixed, one
+    seed).
     """
     rows = []
     for members in by_block(scores).values():
         settings = tasks[members[0].task]
-        spreads = {name: _seed_variance(members, counted) for name, counted, _ in benchmark_rows(settings)}
+        spreads = {name: run_variance(members, counted) for name, counted, _ in benchmark_rows(settings)}
         for reference in (variant for variant in members if variant.variant in REFERENCES):
             for variant in members:
                 if variant.variant not in (BASE, reference.variant):
@@ -58,7 +57,7 @@ def power_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
 
 
 def power_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
-    """Two views for each task, model and reference of power.csv: by benchmark, and what averages would need.
+    """Views for each task, model and reference of power.csv: by benchmark, and for each question what averages need.
 
     What is missing has no row here: nothing can be said of its spread.
     """
@@ -68,18 +67,23 @@ def power_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks
         variants = list(dict.fromkeys(part["variant"]))
         columns = {name: {"benchmark": name, **about} for name, _, about in benchmark_rows(tasks[task])}
         least = [
-            Row(v, [_least(*(rows[v, name, kind] for kind in _KINDS), c["counted"]) for name, c in columns.items()])
+            Row(v, [_least(*(rows[v, name, kind] for kind in PROBLEMS), c["counted"]) for name, c in columns.items()])
             for v in variants
         ]
-        title, heads = f"{task}, {model}: least difference to {reference}", [column_title(c) for c in columns.values()]
-        views.append(View(title, "Variant", heads, least, _assumed(part)))
-        if "average" in columns:
-            cases = [(kind, points) for kind in _KINDS for points in POINTS]
-            heads = [f"{_number(points, 'point')} ({_KINDS[kind]})" for kind, points in cases]
-            asked = [Row(v, [_needed(rows[v, "average", kind], points) for kind, points in cases]) for v in variants]
-            views.append(
-                View(f"{task}, {model}: what a difference of averages to {reference} needs", "Variant", heads, asked)
-            )
+        of = "these two runs" if part["n_seeds"].eq(1).all() else "methods"
+        title = f"{task}, {model}: least difference of {of} to {reference}"
+        views.append(View(title, "Variant", [column_title(c) for c in columns.values()], least, _assumed(part)))
+        if "average" not in columns:
+            continue
+        for kind, what, question in _QUESTIONS:
+            heads = [f"{_number(points, 'point')}" for points in POINTS]
+            asked = {v: rows[v, "average", kind] for v in variants}
+            if what == "problems":
+                asked = {v: row for v, row in asked.items() if row["n_seeds"] > 1}
+            found = [Row(v, [_needed(row, what, points) for points in POINTS]) for v, row in asked.items()]
+            if found:
+                title = f"{task}, {model}: {what} that a difference of averages to {reference} needs, {question}"
+                views.append(View(title, "Variant", heads, found))
     return views
 
 
@@ -120,20 +124,11 @@ def _rows(
             }
             for points in POINTS:
                 numbers = needed(points / 100, variances, design, problems=problems)
-                for what in ("seeds", "draws"):
+                for what in ("seeds", "problems"):
                     number = getattr(numbers, what)
-                    row[f"{what}_for_{points}"] = None if math.isinf(number) else int(number)
+                    row[f"{what}_for_{points}"] = int(number) if math.isfinite(number) else None
             rows.append(row)
     return rows
-
-
-def _seed_variance(scores: Sequence[VariantScores], members: Sequence[str]) -> tuple[float, bool]:
-    """Variance of one run's macro average of these benchmarks in a block, and whether it was measured."""
-    trained = [variant for variant in scores if variant.variant != BASE]
-    pooled = pooled_seed_variance([[variant.results[member].scores for member in members] for variant in trained])
-    assumed = ASSUMED_SEED_SD**2
-    believed = pooled.value > assumed or pooled.freedom >= ENOUGH_SEEDS  # nan, of no seeds, is neither
-    return (max(pooled.value, 0.0), True) if believed else (assumed, False)
 
 
 def _least(sampled: Mapping[str, Any], fixed: Mapping[str, Any], counted: bool) -> Cell:
@@ -141,12 +136,9 @@ def _least(sampled: Mapping[str, Any], fixed: Mapping[str, Any], counted: bool) 
     return Cell(cell.text, f"({number_cell(fixed['detectable'], '.1f').text})", quiet=not counted, order=cell.order)
 
 
-def _needed(row: Mapping[str, Any], points: int) -> Cell:
-    seeds, draws = row[f"seeds_for_{points}"], row[f"draws_for_{points}"]
-    of_draws = "" if pd.isna(draws) else _number(draws, "draw")
-    if pd.isna(seeds):
-        return Cell(DASH, of_draws)
-    return Cell(_number(seeds, "seed"), of_draws and f"or {of_draws}", order=float(seeds))
+def _needed(row: Mapping[str, Any], what: str, points: int) -> Cell:
+    number = row[f"{what}_for_{points}"]
+    return Cell(DASH) if pd.isna(number) else Cell(f"{number:,.0f}", order=float(number))
 
 
 def _number(number: float, name: str) -> str:
