@@ -160,3 +160,19 @@ def test_generate_compares_engines_that_draw_as_much(read, load, in_root, tmp_pa
     for row in rows:
         assert float(row["tokens_per_second"]) == pytest.approx(16 * 5 / float(row["seconds"]))
         assert row["engine"] == "transformers, ids only" or float(row["largest_difference"]) < 1e-5
+
+
+def test_claim_odds_has_the_published_numbers_for_truth(load, monkeypatch):
+    script = load("claim_odds")
+    monkeypatch.setattr(script, "MAIN", {"v1": ("base", "grpo", "rlcsd")})
+    monkeypatch.setattr(script, "DRAWS", {"logic": 1})
+    block = script.Block("v1", "qwen3_8b", "logic")
+    whole = {variant: 100 * sum(cells.values()) / len(cells) for variant, cells in block.cells.items()}
+    assert (whole["rlcsd"], whole["base"]) == (pytest.approx(74.0, abs=0.06), pytest.approx(59.6, abs=0.06))
+    for (variant, name), chances in block.chances.items():
+        assert chances.mean() == pytest.approx(block.cells[variant][name], abs=1e-3)
+    measured = script.odds(1, (3,), ("qwen3_8b",))
+    parts = measured.set_index(["claim", "part", "task"])
+    assert parts.loc[("C2", "base", "logic"), "reproduced"] == 1  # 14.4 points
+    assert "C4" not in measured["claim"].tolist()  # the paper has no number of its curves for this model
+    assert "| C2 base, rlcsd | logic | 100 | 0 | 100 |" in script.tables_of(measured)

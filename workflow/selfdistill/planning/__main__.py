@@ -32,10 +32,15 @@ def main(words: list[str]) -> int:
                 raise
             raise
         plan = make_plan(study, dry_run.jobs())
+        from selfdistill.planning import decidable  # numpy and scipy: of this command alone
+
+        claims = decidable.as_text(decidable.outlooks(study))
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
     print(as_text(plan), end="")
+    if claims:
+        print(f"\n{claims}")
     if args.csv:
         write_text(args.csv, as_csv(plan))
     return 0

@@ -177,7 +177,7 @@ def _unmeasured_training(
     published, row = published_seconds(settings["implementation"])
     step = published * work / PAPER_WORK * parameters / PAPER_PARAMETERS * PAPER_GPUS / gpus
     validation = settings["validation"]
-    sizes = [min(n, validation["problems"]) for n in _benchmark_sizes(study, settings["task"], settings["benchmarks"])]
+    sizes = [min(n, validation["problems"]) for n in benchmark_sizes(study, settings["task"], settings["benchmarks"])]
     tokens = sum(sizes) * validation["draws"] * RESPONSE_SHARE * validation["max_response_tokens"]
     rate, _, _ = _sampling_rate(parameters, gpus)
     validations = 1 + -(-steps // validation["every"])  # before the first step, and after the last
@@ -223,13 +223,13 @@ def _sampling_rate(parameters: float, gpus: int) -> tuple[float, float, str]:
 
 def _evaluation_tokens(study: Study, task: str) -> float:
     settings = study.evaluation(task)
-    sizes = _benchmark_sizes(study, task, settings["benchmarks"])
+    sizes = benchmark_sizes(study, task, settings["benchmarks"])
     for other, about in settings.get("also", {}).items():
-        sizes += [min(n, about.get("problems", n)) for n in _benchmark_sizes(study, other, about["benchmarks"])]
+        sizes += [min(n, about.get("problems", n)) for n in benchmark_sizes(study, other, about["benchmarks"])]
     return sum(sizes) * settings["draws"] * RESPONSE_SHARE * settings["evaluation"]["max_response_tokens"]
 
 
-def _benchmark_sizes(study: Study, task: str, benchmarks: list[str]) -> list[int]:
+def benchmark_sizes(study: Study, task: str, benchmarks: list[str]) -> list[int]:
     """Problems of each: those that the generator is asked for, else the published number, else 100."""
     entries, published = study.config["tasks"][task]["benchmarks"], _problems()
     return [int(entries[name].get("problems", published.get(name, 100))) for name in benchmarks]

@@ -16,11 +16,11 @@ from scipy.special import stdtrit
 from selfdistill.evaluation.estimators import LEVEL
 from selfdistill.reporting.claims.inputs import Trace
 from selfdistill.reporting.claims.intervals import Family, alike, over_seeds
-from selfdistill.reporting.claims.predicates import FALL, FALL_SHARE, Word
+from selfdistill.reporting.claims.predicates import FALL, FALL_SHARE, LEAST_SEEDS, Word
 from selfdistill.reporting.read.curves import ends, falls
 
-#: Seeds that anything said of curves needs at least, and more than are looked for.
-LEAST_SEEDS, MOST_SEEDS = 3, 100
+#: More seeds than these are not looked for.
+MOST_SEEDS = 100
 
 NAMES = {
     "end": "last tenth of the steps / beginning",

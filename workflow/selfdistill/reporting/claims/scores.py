@@ -15,7 +15,7 @@ from selfdistill.evaluation.estimators import PROBLEMS, paired_difference
 from selfdistill.evaluation.power import Design, Variances, estimate, needed
 from selfdistill.reporting.claims.inputs import ClaimInputs, NotRunError
 from selfdistill.reporting.claims.intervals import TAIL, Family
-from selfdistill.reporting.claims.predicates import GainsBeyond, Gap, Highest
+from selfdistill.reporting.claims.predicates import ASSUMED_SEED_SD, GainsBeyond, Gap, Highest
 from selfdistill.reporting.claims.soundness import named
 from selfdistill.reporting.claims.verdicts import (
     INCONCLUSIVE,
@@ -34,8 +34,6 @@ Accuracy = Gap | Highest | GainsBeyond
 SAMPLED, FIXED = PROBLEMS
 #: A benchmark on which both methods are right, or wrong, on so large a share cannot tell them apart.
 END = 0.95
-#: Standard deviation of a run's average around its method's, as a share, where seeds do not tell it: an assumption.
-ASSUMED_SEED_SD = 0.01
 #: More seeds than these are not worth naming.
 MOST_SEEDS = 50
 
