@@ -54,6 +54,7 @@ def test_rollouts_are_as_the_local_trainer_grades_them(grader, truth, texts):
     said = [each.feedback for each in expected]
     assert rollouts.feedback == (said if any(said) else None)
     assert (grader == "tool_use") == (rollouts.feedback is not None)
+    assert rollouts.topics == [each.topic for each in expected]
     assert rollouts.scores is None
     assert [len(each) for each in rollouts.logprobs] == [1, 2, 3]
     assert isinstance(rollouts.logprobs[0], np.ndarray)

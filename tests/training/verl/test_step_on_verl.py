@@ -28,7 +28,8 @@ from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.local.engine import LocalEngine
-from selfdistill.training.step import StepRollouts, TrainingStep
+from selfdistill.training.rollouts import StepRollouts
+from selfdistill.training.step import TrainingStep
 from selfdistill.training.verl.loss import Loss
 
 pytestmark = pytest.mark.verl

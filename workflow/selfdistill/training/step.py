@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from selfdistill.errors import UserError
 from selfdistill.models.chat import encode_chat
 from selfdistill.objectives.advantages import group_advantages
 from selfdistill.objectives.aggregation import token_weights
@@ -25,13 +24,10 @@ from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.guards import over_uniform, teacher_guards
 from selfdistill.signals.hints import (
     Assignment,
-    Candidate,
-    assign_hints,
     group_metrics,
     hint_metrics,
     without_unread,
 )
-from selfdistill.signals.shuffled_feedback import shuffled_feedback
 from selfdistill.signals.teacher_scores import (
     ContextBuilder,
     TeacherContexts,
@@ -39,55 +35,15 @@ from selfdistill.signals.teacher_scores import (
     plain_contexts,
     score_contexts,
 )
-from selfdistill.study.run_settings import EXTERNAL, NO_REFERENCE
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.contexts import Hint
 from selfdistill.tasks.prompts import asked
-from selfdistill.tasks.schema import Problem
-from selfdistill.tasks.thinking import without_thinking
 from selfdistill.training.engine import Engine
+from selfdistill.training.method_checks import check_method
 from selfdistill.training.recorder import chosen_rows, rollout_facts, token_facts
+from selfdistill.training.rollouts import StepRollouts, check_logprobs, padded, rollout_metrics
+from selfdistill.training.step_hints import step_assignments, step_candidates
 from selfdistill.training.update import update_metrics
-
-
-@dataclass(frozen=True)
-class StepRollouts:
-    """A step's B = prompts x group rollouts, row by row, those of a prompt together.
-
-    Attributes:
-        problems, prompts: what was asked, as a row of data and as token ids.
-        responses: token ids as drawn.
-        texts: decoded without special tokens.
-        answers: what was boxed last, None without a box.
-        correct: the grader's verdict.
-        scores, feedback: from 0 to 1, and what it says of failures; None where the grader has only right and wrong.
-        topics: what each feedback is about (Graded.topic); None where only its text is known.
-        logprobs: (T,) float32 nats of the sampler, of each response's tokens at the rollout temperature.
-        truncated: cut at the limit of tokens.
-        entropy: mean over all tokens, nats; None where the sampler does not know it.
-    """
-
-    problems: Sequence[Problem]
-    prompts: Sequence[Sequence[int]]
-    responses: Sequence[Sequence[int]]
-    texts: Sequence[str]
-    answers: Sequence[str | None]
-    correct: Sequence[bool]
-    logprobs: Sequence[np.ndarray]
-    truncated: Sequence[bool]
-    entropy: float | None = None
-    scores: Sequence[float] | None = None
-    feedback: Sequence[str] | None = None
-    topics: Sequence[str] | None = None
-
-    @property
-    def sequences(self) -> Sequences:
-        return Sequences(self.prompts, self.responses)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each response."""
-        return [len(response) for response in self.responses]
 
 
 class TrainingStep:
@@ -101,7 +57,7 @@ class TrainingStep:
         self._timings: dict[str, float] = {}
         #: Of the last step that was run: rows for records.parquet by row of the batch; None where none were due.
         self._recorded: dict[int, dict[str, Any]] | None = None
-        self._check_method()
+        check_method(self.method, settings, engine)
 
     @property
     def recorded(self) -> list[dict[str, Any]] | None:
@@ -127,7 +83,7 @@ class TrainingStep:
         self._timings, self._recorded, engine = {}, None, self._engine
         rewards = self._rewards(rollouts, number)
         groups = torch.arange(len(rewards), device=engine.device) // self.settings.rollout.group_size
-        metrics = _rollout_metrics(rollouts, rewards)
+        metrics = rollout_metrics(rollouts, rewards)
         with self.timed("old_logprobs"):
             advantages = group_advantages(rewards, groups, deviation=self.settings.reward.deviation)
             batch, measured = self._base_batch(rollouts, rewards, advantages, number)
@@ -146,12 +102,9 @@ class TrainingStep:
             if self.method.needs.plain:
                 assignments, contexts = [Assignment()] * len(read), plain_contexts(rollouts.prompts)
             else:
-                groups = self._candidates(rollouts, rewards, number)
-                assignments = self._hints(rollouts, groups, number)
-                contexts = self.contexts.build(rollouts.problems, assignments, rollouts.lengths)
+                assignments, contexts, of_groups = self.hinted(rollouts, rewards, number)
                 assignments = without_unread(assignments, read)
-                metrics |= group_metrics(groups, self.settings.hints) | hint_metrics(assignments)
-                metrics["hints/truncated_share"] = contexts.truncated_share
+                metrics |= of_groups | hint_metrics(assignments) | {"hints/truncated_share": contexts.truncated_share}
                 batch = batch.extended(kept=torch.tensor([a.kept for a in assignments], device=engine.device))
             contexts = replace(contexts, read=read)
             if self.settings.records.due(number):
@@ -159,6 +112,15 @@ class TrainingStep:
         metrics |= self._update(rollouts.sequences, batch, contexts, number)
         engine.tick("training_steps")
         return metrics | {f"timing_s/{name}": seconds for name, seconds in self._timings.items()}
+
+    def hinted(
+        self, rollouts: StepRollouts, rewards: Tensor, number: int
+    ) -> tuple[list[Assignment], TeacherContexts, dict[str, float]]:
+        """What a hinted teacher is to read of each rollout of a step, as text and as ids, and metrics of the groups."""
+        groups = step_candidates(rollouts, rewards, self.settings, number)
+        assignments = step_assignments(rollouts, groups, self.settings, self.method.needs, number)
+        contexts = self.contexts.build(rollouts.problems, assignments, rollouts.lengths)
+        return assignments, contexts, group_metrics(groups, self.settings.hints)
 
     def _rewards(self, rollouts: StepRollouts, number: int) -> Tensor:
         rewards = torch.tensor([float(each) for each in rollouts.correct], device=self._engine.device)
@@ -171,8 +133,8 @@ class TrainingStep:
         self, rollouts: StepRollouts, rewards: Tensor, advantages: Tensor, number: int
     ) -> tuple[Batch, dict[str, float]]:
         """The batch before any teacher, and the entropy where only the trainer can tell it."""
-        _check_logprobs(rollouts)
-        sampled, mask = (each.to(self._engine.device) for each in _padded(rollouts.logprobs))
+        check_logprobs(rollouts)
+        sampled, mask = (each.to(self._engine.device) for each in padded(rollouts.logprobs))
         batch = Batch(response_mask=mask, advantages=advantages, old_logprobs=sampled, step=number)
         batch = batch.extended(correct=rewards > 0)
         unknown = rollouts.entropy is None
@@ -186,31 +148,6 @@ class TrainingStep:
         threshold = self.settings.rollout.importance_threshold
         weights = None if threshold is None else importance_weights(scores.logprobs, sampled, threshold)
         return batch.extended(old_logprobs=scores.logprobs, importance=weights), measured
-
-    def _candidates(self, rollouts: StepRollouts, rewards: Tensor, number: int) -> list[list[Candidate]]:
-        """What the rollouts of each group may lend to one another, and what was said of each."""
-        settings, count = self.settings, len(rollouts.responses)
-        scores = [None] * count if rollouts.scores is None else list(rollouts.scores)
-        feedback = [""] * count if rollouts.feedback is None else list(rollouts.feedback)
-        if settings.reward.shuffle:  # a permuted reward is all that is known of a rollout
-            scores = [None] * count
-        if settings.hints.shuffle_feedback:
-            prompts = [row // settings.rollout.group_size for row in range(count)]
-            feedback = shuffled_feedback(feedback, (settings.seed, number), groups=prompts, topics=rollouts.topics)
-        texts = [without_thinking(text, settings.hints.thinking) for text in rollouts.texts]
-        columns = ([float(reward) for reward in rewards], texts, rollouts.answers, scores, feedback)
-        rows = [Candidate(*row) for row in zip(*columns, strict=True)]
-        size = settings.rollout.group_size
-        return [rows[begin : begin + size] for begin in range(0, count, size)]
-
-    def _hints(self, rollouts: StepRollouts, groups: Sequence[Sequence[Candidate]], number: int) -> list[Assignment]:
-        assignments: list[Assignment] = []
-        for prompt, group in enumerate(groups):
-            problem = rollouts.problems[len(assignments)]
-            reference = Hint(problem.solution, problem.answer)
-            key = (self.settings.seed, number, prompt)
-            assignments += assign_hints(group, reference, self.settings.hints, self.method.needs, key)
-        return assignments
 
     def _update(
         self, sequences: Sequences, batch: Batch, contexts: TeacherContexts | None, number: int
@@ -339,49 +276,6 @@ class TrainingStep:
         for row, facts in zip(rows, of_tokens, strict=True):
             self._recorded[begin + row] |= facts
 
-    def _check_method(self) -> None:
-        needs, settings = self.method.needs, self.settings
-        nothing_read = settings.hints.source == "none" and settings.hints.feedback == "never"
-        if needs.correct_hint and (nothing_read or settings.teacher.kind == "none"):
-            raise UserError(
-                f"method {settings.implementation} needs a hinted teacher: set hints.source (or hints.feedback) and "
-                f"teacher.kind (they are {settings.hints.source!r} and {settings.teacher.kind!r})"
-            )
-        if needs.wrong_hints and settings.hints.feedback != "never":
-            raise UserError(
-                f"method {settings.implementation} contrasts right and wrong hints, which must not differ by feedback: "
-                f"set hints.feedback to never (it is {settings.hints.feedback!r})"
-            )
-        if needs.plain and settings.teacher.kind == "none":
-            raise UserError(
-                f"method {settings.implementation} needs a teacher, but teacher.kind is 'none': set it, to external "
-                "for another model (teacher.model)"
-            )
-        if needs.reference and settings.teacher.reference == NO_REFERENCE:
-            raise UserError(
-                f"method {settings.implementation} compares the teacher with another model, but teacher.reference is "
-                "'none': set it to initial or to an entry of models"
-            )
-        if settings.rollout.group_size == 1 and getattr(self.method, "compares_rollouts", True):
-            raise UserError(
-                f"rollout.group_size is 1, but method {settings.implementation} compares the rollouts of a group: "
-                "expected 2 or more; raise it"
-            )
-        vocabulary = self._engine.scorer("student").vocabulary
-        if needs.support is not None and settings.teacher.kind == EXTERNAL:
-            others = self._engine.scorer("teacher").vocabulary
-            if others != vocabulary:
-                raise UserError(
-                    f"teacher.model {settings.teacher.model}: its output layer has {others} rows, the student's "
-                    f"{vocabulary}, so their distributions cannot be compared id by id; take method opd, which reads "
-                    "the sampled token alone"
-                )
-        if needs.support is not None and needs.support.top_k > vocabulary:
-            raise UserError(
-                f"run config: objective.top_k is {needs.support.top_k}, but the model's vocabulary has {vocabulary} "
-                "tokens; lower it, or set it to 0 for the full vocabulary"
-            )
-
     @contextmanager
     def timed(self, name: str):
         """Count the seconds of a block under timing_s/<name>."""
@@ -393,22 +287,6 @@ class TrainingStep:
 def rows_of(sequences: Sequences, rows: Sequence[int]) -> Sequences:
     """The given rows of prompts and responses."""
     return Sequences([sequences.prompts[i] for i in rows], [sequences.responses[i] for i in rows])
-
-
-def _check_logprobs(rollouts: StepRollouts) -> None:
-    """Raises UserError where a sampler gave none (importance correction would silently be off), or not finite ones."""
-    for row, (logprobs, length) in enumerate(zip(rollouts.logprobs, rollouts.lengths, strict=True)):
-        if len(logprobs) != length:
-            raise UserError(
-                "rollout.engine: the sampler gave no log-probs for some tokens it drew; old log-probs and "
-                "rollout.importance_threshold need them: use another engine, or fix this one"
-            )
-        if not np.isfinite(logprobs).all():
-            raise UserError(
-                f"rollout {row + 1} of {len(rollouts.logprobs)}: the log-probs of its tokens are not finite, so the "
-                "weights in training, or what the model computes with them, are not either; lower "
-                "optimizer.learning_rate, or take another base model"
-            )
 
 
 def _combined(records: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -426,17 +304,6 @@ def _combined(records: Sequence[dict[str, float]]) -> dict[str, float]:
     return combined
 
 
-def _padded(values: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Ragged rows as (B, T) with zeros behind, and the mask of real entries."""
-    width = max(map(len, values))
-    padded = torch.zeros(len(values), width)
-    mask = torch.zeros(len(values), width, dtype=torch.bool)
-    for i, row in enumerate(values):
-        padded[i, : len(row)] = torch.from_numpy(row)
-        mask[i, : len(row)] = True
-    return padded, mask
-
-
 def _teacher_metrics(scores: TeacherScores, batch: Batch, vocabulary: int) -> dict[str, float]:
     """What the log says of the teacher; log-probs of hinted tokens alone, nats."""
     metrics: dict[str, float] = {
@@ -452,15 +319,3 @@ def _teacher_metrics(scores: TeacherScores, batch: Batch, vocabulary: int) -> di
             "guard/teacher_over_uniform": over_uniform(mean, vocabulary),
         }
     return metrics
-
-
-def _rollout_metrics(rollouts: StepRollouts, rewards: Tensor) -> dict[str, float]:
-    known = {} if rollouts.entropy is None else {"actor/entropy": rollouts.entropy}
-    return {
-        "reward/mean": float(rewards.mean()),
-        "reward/boxed_share": float(np.mean([answer is not None for answer in rollouts.answers])),
-        "response/length_mean": float(np.mean(rollouts.lengths)),
-        "response/truncated": float(np.mean(rollouts.truncated)),
-        **known,
-        "tokens/generated": sum(rollouts.lengths),
-    }

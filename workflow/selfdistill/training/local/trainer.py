@@ -24,7 +24,8 @@ from selfdistill.tasks.graders import Graded
 from selfdistill.tasks.prompts import student_messages
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.local.engine import LocalEngine
-from selfdistill.training.step import StepRollouts, TrainingStep
+from selfdistill.training.rollouts import StepRollouts
+from selfdistill.training.step import TrainingStep
 
 Grade = Callable[[str, Problem], Graded]
 
@@ -87,7 +88,7 @@ class LocalTrainer:
     def step(self, number: int) -> dict[str, float]:
         """Training step `number`, counted from 1; returns its metrics."""
         began = time.monotonic()
-        rollouts = self._roll_out(number)
+        rollouts = self.roll_out(number)
         drawn = time.monotonic()
         metrics = self._step.run(number, rollouts)
         return metrics | {"timing_s/rollout": drawn - began, "timing_s/step": time.monotonic() - began}
@@ -97,7 +98,8 @@ class LocalTrainer:
         """See TrainingStep."""
         return self._step.recorded
 
-    def _roll_out(self, number: int) -> StepRollouts:
+    def roll_out(self, number: int) -> StepRollouts:
+        """Draw and grade the rollouts of a training step."""
         rollout = self.settings.rollout
         first = (number - 1) * rollout.prompts_per_step  # in file order, round and round
         chosen = [self._train[(first + i) % len(self._train)] for i in range(rollout.prompts_per_step)]

@@ -8,7 +8,7 @@ from tensordict import TensorDict
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.prompts import Message
 from selfdistill.tasks.schema import Problem
-from selfdistill.training.step import StepRollouts
+from selfdistill.training.rollouts import StepRollouts
 
 #: Fields of a drawn response that are asked for.
 FIELDS = ("prompts", "responses", "rollout_log_probs", "rm_scores", "extra_info", "data_source", "extra_fields")
@@ -69,4 +69,5 @@ def rollouts_of(drawn: Sequence[Mapping[str, Any]], texts: Sequence[str], trunca
         truncated=truncated,
         scores=scores if any(score != right for score, right in zip(scores, correct, strict=True)) else None,
         feedback=feedback if any(feedback) else None,
+        topics=[each["said"].get("topic", text) for each, text in zip(drawn, feedback, strict=True)],
     )

@@ -26,7 +26,7 @@ def compute_score(
     Returns:
         score and acc (1 for a right answer, else 0) and formatted (1 where there was an answer); verl turns all three
         into validation metrics. Of a grader that reads whole responses also the answer that it found, its share (a
-        score from 0 to 1) and its feedback: they reach the trainer with the response.
+        score from 0 to 1), its feedback and what that is about: they reach the trainer with the response.
 
     Raises:
         UserError: as `grade_response`.
@@ -46,4 +46,4 @@ def compute_score(
     said = {"score": float(graded.correct), "acc": float(graded.correct), "formatted": float(graded.formatted)}
     if not gives_feedback(grader):
         return said
-    return said | {"answer": graded.answer, "share": graded.score, "feedback": graded.feedback}
+    return said | {"answer": graded.answer, "share": graded.score, "feedback": graded.feedback, "topic": graded.topic}

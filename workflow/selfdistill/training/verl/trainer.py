@@ -30,7 +30,8 @@ from selfdistill.scoring.lengths import vocabulary_size
 from selfdistill.signals.teachers import TeacherSchedule
 from selfdistill.training.external_models import noted_models
 from selfdistill.training.progress import progress_line
-from selfdistill.training.step import StepRollouts, TrainingStep
+from selfdistill.training.rollouts import StepRollouts
+from selfdistill.training.step import TrainingStep
 from selfdistill.training.updates import UpdateWatch
 from selfdistill.training.verl.drawn import FIELDS, answer_of, problem_of, rollouts_of, rows_of_fields
 from selfdistill.training.verl.loss import Loss

@@ -1,0 +1,54 @@
+"""The contexts of a step's rollouts: what those of a group may lend to one another, and what each is given."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from selfdistill.objectives.batch import Needs
+from selfdistill.signals.hints import Assignment, Candidate, assign_hints, shuffled_feedback
+from selfdistill.study.training_settings import TrainingSettings
+from selfdistill.tasks.contexts import Hint
+from selfdistill.tasks.thinking import without_thinking
+from selfdistill.training.rollouts import StepRollouts
+
+
+def step_candidates(
+    rollouts: StepRollouts, rewards: Tensor, settings: TrainingSettings, number: int
+) -> list[list[Candidate]]:
+    """The rollouts of each group as what they may lend, and what was said of them.
+
+    Args:
+        rollouts: of a step.
+        rewards: (B,) as the run takes them.
+        settings: of the run.
+        number: of the step.
+    """
+    count = len(rollouts.responses)
+    scores = [None] * count if rollouts.scores is None else list(rollouts.scores)
+    feedback = [""] * count if rollouts.feedback is None else list(rollouts.feedback)
+    if settings.reward.shuffle:  # a permuted reward is all that is known of a rollout
+        scores = [None] * count
+    if settings.hints.shuffle_feedback:
+        prompts = [row // settings.rollout.group_size for row in range(count)]
+        feedback = shuffled_feedback(feedback, (settings.seed, number), groups=prompts, topics=rollouts.topics)
+    texts = [without_thinking(text, settings.hints.thinking) for text in rollouts.texts]
+    columns = ([float(reward) for reward in rewards], texts, rollouts.answers, scores, feedback)
+    rows = [Candidate(*row) for row in zip(*columns, strict=True)]
+    size = settings.rollout.group_size
+    return [rows[begin : begin + size] for begin in range(0, count, size)]
+
+
+def step_assignments(
+    rollouts: StepRollouts,
+    groups: Sequence[Sequence[Candidate]],
+    settings: TrainingSettings,
+    needs: Needs,
+    number: int,
+) -> list[Assignment]:
+    """The hints of every rollout of a step, group by group; arguments as in `step_candidates` and `assign_hints`."""
+    assignments: list[Assignment] = []
+    for prompt, group in enumerate(groups):
+        problem = rollouts.problems[len(assignments)]
+        reference = Hint(problem.solution, problem.answer)
+        assignments += assign_hints(group, reference, settings.hints, needs, (settings.seed, number, prompt))
+    return assignments
