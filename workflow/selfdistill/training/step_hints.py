@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from selfdistill.objectives.batch import Needs
-from selfdistill.signals.hints import Assignment, Candidate, assign_hints, shuffled_feedback
+from selfdistill.signals.hints import Assignment, Candidate, assign_hints
+from selfdistill.signals.shuffled_feedback import shuffled_feedback
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.contexts import Hint
 from selfdistill.tasks.thinking import without_thinking
