@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from selfdistill.errors import UserError
 from selfdistill.models.chat import encode_chat
 from selfdistill.objectives.batch import Batch
 from selfdistill.objectives.methods import METHODS
+from selfdistill.runs.metrics import METRICS
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.scoring.scores import Sequences
@@ -27,23 +29,10 @@ from selfdistill.training import step_hints
 from selfdistill.training.local import engine as engine_module
 from selfdistill.training.step import TrainingStep
 
-DISTILLED = {"signal/divergence_mean", "signal/teacher_gap_abs_mean"}
-WEIGHED = {"signal/weight_mean", "signal/weight_clipped_share"}
-EVIDENCE = {"signal/evidence_mean", "signal/evidence_abs_mean"}
+#: Of its signal, what docs/metrics.md says that it logs.
 SIGNALS = {
-    "grpo": set(),
-    "opsd": DISTILLED | {"signal/clipped_share"},
-    "sdpo": DISTILLED | {"signal/is_ratio_mean"},
-    "sdpo_official": DISTILLED | {"signal/is_ratio_mean"},
-    "srpo": DISTILLED | {"signal/is_ratio_mean", "signal/distilled_share", "signal/entropy_weight_max"},
-    "rlsd": EVIDENCE | WEIGHED | {"signal/lam"},
-    "rlcsd": EVIDENCE | {"signal/selected_share", "signal/residual_mean", "signal/sign_clamped_share"},
-    "opsd_ectr": DISTILLED | {"signal/clipped_share", "signal/contrast_weight_mean"},
-    "rlsd_ectr": EVIDENCE | WEIGHED | {"signal/lam"},
-    "rlsd_add": EVIDENCE | {"signal/lam", "signal/evidence_clipped_share"},
-    "rlsd_hybrid": EVIDENCE | WEIGHED | {"signal/lam", "signal/evidence_clipped_share"},
-    "opd": {"signal/advantage_mean", "signal/advantage_clipped_share"},
-    "opd_divergence": DISTILLED,
+    method: {m.name for m in METRICS if m.name.startswith("signal/") and method in re.findall(r"\w+", m.logged_by)}
+    for method in METHODS
 }
 GUARDS = {
     "guard/null_contrast_abs_mean",

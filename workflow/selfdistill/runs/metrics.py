@@ -181,7 +181,12 @@ METRICS = (
         "Share of selected tokens whose shift was cut so that the advantage keeps its sign.",
         "rlcsd with its anchor",
     ),
-    Metric("signal/lam", "none", "Share of the modulation at this step, after its decay.", "rlsd and its relatives"),
+    Metric(
+        "signal/lam",
+        "none",
+        "Share of the modulation at this step, after its decay.",
+        "rlsd, rlsd_ectr, rlsd_add, rlsd_hybrid",
+    ),
     Metric("signal/weight_mean", "factor", "Mean clipped weight of an advantage.", "rlsd, rlsd_ectr, rlsd_hybrid"),
     Metric(
         "signal/weight_clipped_share",

@@ -67,7 +67,8 @@ def read_responses(
     """
     inputs, picked, labels = response_inputs(sequences, rows, model.device, padding=padding)
     width = max(len(sequences.responses[i]) for i in rows)
-    inside = inputs["attention_mask"][:, -width:].bool()
+    attended = inputs["attention_mask"]
+    inside = attended[:, attended.shape[1] - width :].bool()  # none of them where no response has a token
     flat = inside.flatten().nonzero()[:, 0]
     query = query.part((slice(None), slice(width)))
     read = read_forward(model, inputs, picked, labels, query.part(inside), temperature=temperature)
