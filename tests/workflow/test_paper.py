@@ -358,7 +358,7 @@ def test_the_whole_matrix_is_planned_without_data_models_or_network(furnished, m
         **dict.fromkeys(OF_MODELS, len(MODELS)),
         **dict.fromkeys(OF_ALL, 1),
         "tables": 6,
-        "table_formats": 11,
+        "table_formats": 13,
     }
     assert trained == 84
     assert jobs["data deepmath_filtered_level7_10/train"] == 1  # two models share it

@@ -16,7 +16,8 @@ TABLES = [
     f"tables {name}"
     for name in ("main", "gains", "pooled", "problems", "flips", "plugin", "hints", "ablations", "power")
 ]
-FORMATS = [f"table_formats {name.split()[-1]}" for name in (*TABLES, "beside", "audit", "drift", "costs", "claims")]
+BESIDE = ("audit", "drift", "costs", "claims", "signs", "certain")
+FORMATS = [f"table_formats {name.split()[-1]}" for name in (*TABLES, "beside", *BESIDE)]
 TABLES_ON = Counter(["scores", *TABLES, *FORMATS, "behaviour", "claims", "costs", "page", "overview", "site"])
 TABLES_ON += Counter(["benchmarks arithmetic", "benchmarks knights", "benchmarks_of_model"])
 #: What follows from the metrics of one task, and from the records of one.
@@ -150,9 +151,7 @@ def test_a_changed_file_makes_stale_what_follows_from_it_and_nothing_else(change
 
 
 def test_forcing_the_tables_redoes_them_and_what_follows(finished):
-    others = Counter(
-        ["scores", "costs", "claims", *(f"table_formats {name}" for name in ("audit", "drift", "costs", "claims"))]
-    )
+    others = Counter(["scores", "costs", "claims", *(f"table_formats {name}" for name in BESIDE)])
     assert finished.planned("--forcerun", "tables") == TABLES_ON + ALL - others
 
 

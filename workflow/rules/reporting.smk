@@ -48,7 +48,7 @@ def figures_of_contrast():
 
 
 def figures_of_tokens():
-    return [f"results/figures/{task}/tokens.svg" for task in tasks_with_records()]
+    return [f"results/figures/{task}/{name}.svg" for task in tasks_with_records() for name in ("tokens", "token_means")]
 
 
 def figures_of_teachers():
@@ -159,6 +159,8 @@ OF_SECOND_GRADERS = ["within", "graders", "sdpo_audit"]
 DIAGNOSED = [] if RESULTS.source else STUDY.diagnoses.cells()
 ABSENT = [*([] if SECOND_GRADERS else OF_SECOND_GRADERS), *([] if DIAGNOSED else ["diagnosis"]), "tokens"]
 ABSENT += [] if SECOND_GRADERS and gaps_of_teachers() else ["gaps"]
+# What is recorded rollout by rollout.
+ABSENT += [] if RECORDED else ["signs", "certain"]
 TABLES = [name for name in TEXTS if name not in ABSENT]
 
 
@@ -185,7 +187,8 @@ def labels_of_page(wildcards):
 
 
 def tables_of_site():
-    tokens = ["results/tables/tokens.csv", "results/tables/top_tokens.csv"] if RECORDED else []
+    names = ("tokens", "top_tokens", "rollout_signals") if RECORDED else ()
+    tokens = [f"results/tables/{name}.csv" for name in names]
     made = [f"results/tables/{table}.{ending}" for table in TABLES for ending in ("csv", "html", "md", "tex")]
     diagnoses = [f"results/tables/diagnosis_{part}.csv" for part in ("classes", "tokens")] if DIAGNOSED else []
     return [*made, "results/tables/missing.csv", *tokens, *diagnoses]

@@ -5,6 +5,7 @@ rule token_summary:
     output:
         classes=f"{TOKENS_FOLDER}/classes.parquet",
         tokens=f"{TOKENS_FOLDER}/tokens.parquet",
+        rollouts=f"{TOKENS_FOLDER}/rollouts.parquet",
     log:
         "results/logs/tokens/{task}/{model}/{variant}/seed{seed}.log",
     wildcard_constraints:
@@ -12,7 +13,8 @@ rule token_summary:
     conda:
         "../../envs/local.yaml"
     params:
-        classes=lists_digest(),
+        classes=lists_digest(STUDY.token_classes),
+        partition=STUDY.token_classes,
     script:
         "../scripts/token_summary.py"
 
@@ -21,6 +23,7 @@ rule tokens:
     input:
         classes=token_summaries("classes", RECORDED),
         tokens=token_summaries("tokens", RECORDED),
+        rollouts=token_summaries("rollouts", RECORDED),
     output:
         tokens=report(
             "results/tables/tokens.csv",
@@ -34,6 +37,14 @@ rule tokens:
             caption="../report/table.rst",
             labels={"table": "tokens with the largest signal", "format": "CSV"},
         ),
+        signals=report(
+            "results/tables/rollout_signals.csv",
+            category="Tables",
+            caption="../report/table.rst",
+            labels={"table": "signal by rollout and class of token", "format": "CSV"},
+        ),
+        signs=table_csv("signs"),
+        certain=table_csv("certain"),
     log:
         "results/logs/tokens.log",
     conda:
@@ -41,6 +52,7 @@ rule tokens:
     params:
         caption=TEXTS["tokens"].caption,
         runs=cells(RECORDED),
+        partition=STUDY.token_classes,
     script:
         "../scripts/tokens.py"
 
@@ -49,6 +61,7 @@ rule token_figure:
     input:
         tokens="results/tables/tokens.csv",
         top="results/tables/top_tokens.csv",
+        signals="results/tables/rollout_signals.csv",
     output:
         svg=report(
             "results/figures/{task}/tokens.svg",
@@ -57,12 +70,20 @@ rule token_figure:
             labels={"task": "{task}", "figure": "tokens with the largest signal"},
         ),
         png="results/figures/{task}/tokens.png",
+        means_svg=report(
+            "results/figures/{task}/token_means.svg",
+            category="Figures",
+            caption="../report/token_means.rst",
+            labels={"task": "{task}", "figure": "signal of rollouts by class of token"},
+        ),
+        means_png="results/figures/{task}/token_means.png",
     log:
         "results/logs/figures/{task}/tokens.log",
     conda:
         "../../envs/local.yaml"
     params:
         methods=methods_shown,
+        published=lambda wildcards: STUDY.token_classes == "paper" and wildcards.task == "math",
     script:
         "../scripts/token_figure.py"
 

@@ -2,6 +2,7 @@ import dataclasses
 
 import pandas as pd
 import pytest
+from token_records import record, run_with, words
 
 from selfdistill.reporting.claims.inputs import gather
 from selfdistill.reporting.claims.table import claims_table
@@ -24,6 +25,8 @@ from selfdistill.reporting.tables.power import power_table
 from selfdistill.reporting.tables.problems import flips_table, problems_table
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_table
 from selfdistill.reporting.tables.within import within_table
+from selfdistill.reporting.tokens.rollout_tables import certain_table, signs_table
+from selfdistill.reporting.tokens.summaries import summarise
 
 MISSING = [
     MissingRun("knights", "tiny-a", "rlsd", 0, "rlsd", "failed", "=out of memory"),
@@ -32,7 +35,14 @@ MISSING = [
 
 
 @pytest.fixture(scope="module")
-def tables(seeded_study):
+def rollouts(tmp_path_factory):
+    rows = [record(words(20, key=i), key=i, prompt=i, advantage=(-1.0) ** i) for i in range(4)]
+    run = run_with(tmp_path_factory.mktemp("records"), rows)
+    return [(run, summarise(run.records).rollouts)]
+
+
+@pytest.fixture(scope="module")
+def tables(seeded_study, rollouts):
     runs, tasks = seeded_study.runs, seeded_study.tasks
     scores = gather_scores(runs, tasks)
     main = main_table(scores, tasks)
@@ -49,6 +59,8 @@ def tables(seeded_study):
         "power": power_table(scores, tasks),
         "audit": audit_table(),
         "drift": drift_table(),
+        "signs": signs_table(rollouts),
+        "certain": certain_table(rollouts),
         "costs": costs_table(runs),
         "claims": claims_table(gather(scores, runs, tasks, dict.fromkeys(tasks, "knights"), MISSING)),
         "within": within_table(runs),

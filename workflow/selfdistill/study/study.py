@@ -159,6 +159,11 @@ class Study:
         """Return which version of the paper stands beside the results: v1 or v2."""
         return self.config.get("published", "v1")
 
+    @property
+    def token_classes(self) -> str:
+        """Return whose rules say which tokens are style: `ours`, or `paper`."""
+        return self.config.get("token_classes", "ours")
+
     def also(self, task: str) -> Mapping[str, Mapping[str, int]]:
         """Return other tasks on whose benchmarks a task's models are evaluated too -> `problems`, where not all."""
         return self.evaluations.also(task)

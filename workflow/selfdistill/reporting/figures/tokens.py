@@ -14,8 +14,13 @@ from selfdistill.reporting.tokens.summaries import CONTRAST, ONE_SIDED, SIGNALS
 from selfdistill.reporting.tokens.tables import TOP
 
 #: Of classes of tokens: from the methods' palette, hatched so that they differ in print too.
-_LOOKS = {"style": (METHODS["rlcsd"].colour, "////"), "task": (METHODS["grpo"].colour, ""), "other": ("#B3B3B3", "")}
-_SYMBOLS = {ONE_SIDED: r"$|e_c|$", CONTRAST: r"$|e_{ctr}|$"}
+LOOKS = {
+    "style": (METHODS["rlcsd"].colour, "////"),
+    "task": (METHODS["grpo"].colour, ""),
+    "other": ("#B3B3B3", ""),
+    "neutral": ("#B3B3B3", ""),
+}
+SYMBOLS = {ONE_SIDED: r"$|e_c|$", CONTRAST: r"$|e_{ctr}|$"}
 _TITLES = {ONE_SIDED: "one-sided: mean", CONTRAST: "contrast: mean"}
 #: Whose tokens are shown of a model: the first of these methods that is there, else what comes first.
 _PREFERRED = ("rlcsd", "opsd_ectr", "rlsd_ectr")
@@ -29,7 +34,7 @@ def tokens_figure(top: pd.DataFrame, tokens: pd.DataFrame, methods: Mapping[str,
     Shown is rlcsd, or where it was not run another variant with a contrast, or any with a teacher. top: rows of
     `tokens.top_tokens_table`, tokens: of `tokens.tokens_table`, both of this task; methods: variant -> method.
     """
-    shown = {model: _variant(part, methods) for model, part in top.groupby("model", sort=False)}
+    shown = {model: shown_variant(part, methods) for model, part in top.groupby("model", sort=False)}
     with rc_context({**LOOK, "axes.grid.axis": "x"}):
         figure = Figure(figsize=(9.2, 3.4 * max(1, len(shown))), layout="constrained")
         if not shown:
@@ -40,11 +45,12 @@ def tokens_figure(top: pd.DataFrame, tokens: pd.DataFrame, methods: Mapping[str,
             bars = top[(top["model"] == model) & (top["variant"] == variant)]
             for axis, signal in zip(axes, SIGNALS, strict=False):
                 _draw_top(axis, bars[bars["signal"] == signal])
-                axis.set_title(f"{_TITLES[signal]} {_SYMBOLS[signal]} (nats)")
+                axis.set_title(f"{_TITLES[signal]} {SYMBOLS[signal]} (nats)")
             _draw_shares(axes[-1], tokens[(tokens["model"] == model) & (tokens["variant"] == variant)])
             axes[0].set_ylabel(f"{model}\n{variant}" if len(shown) > 1 else variant, fontweight="bold")
-        handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="white") for colour, hatch in _LOOKS.values()]
-        figure.legend(handles, [f"{name} tokens" for name in _LOOKS], loc="outside lower center", ncols=3)
+        names = _classes(tokens)
+        handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="white") for colour, hatch in map(LOOKS.get, names)]
+        figure.legend(handles, [f"{name} tokens" for name in names], loc="outside lower center", ncols=3)
     return figure
 
 
@@ -74,12 +80,18 @@ def teachers_figure(top: pd.DataFrame, partition: str = "paper") -> Figure:
                 axis.set_xlabel("KL(student, teacher), nats")
             axes[0].set_ylabel(model, fontweight="bold")
         names = {"style": "style", "task": "task", "other": "neutral" if partition == "paper" else "other"}
-        handles = [Patch(facecolor=c, hatch=h, edgecolor="white") for c, h in (_LOOKS[name] for name in names)]
+        handles = [Patch(facecolor=c, hatch=h, edgecolor="white") for c, h in (LOOKS[name] for name in names)]
         figure.legend(handles, [f"{name} tokens" for name in names.values()], loc="outside lower center", ncols=3)
     return figure
 
 
-def _variant(part: pd.DataFrame, methods: Mapping[str, str]) -> str:
+def _classes(tokens: pd.DataFrame) -> list[str]:
+    """Those that a table has, in the order of the drawing."""
+    return [name for name in LOOKS if name in set(tokens["token_class"])]
+
+
+def shown_variant(part: pd.DataFrame, methods: Mapping[str, str]) -> str:
+    """Whose tokens are shown of a model: rows with the columns variant and signal; methods: variant -> method."""
     variants = list(part["variant"].unique())
     contrasted = set(part.loc[part["signal"] == CONTRAST, "variant"])
 
@@ -97,7 +109,7 @@ def _draw_top(axis: Axes, rows: pd.DataFrame, listed: int = TOP) -> None:
         axis.set(xticks=[], yticks=[])
         return
     rows = rows.sort_values("rank")
-    looks = [_LOOKS.get(name, _LOOKS["other"]) for name in rows["token_class"]]
+    looks = [LOOKS.get(name, LOOKS["other"]) for name in rows["token_class"]]
     colours, hatches = ([look[part] for look in looks] for part in (0, 1))
     axis.barh(range(len(rows)), rows["abs_mean"], 0.75, color=colours, hatch=hatches, edgecolor="white", linewidth=0)
     axis.set_yticks(range(len(rows)), [_label(token) for token in rows["token"]], family="monospace")
@@ -107,9 +119,9 @@ def _draw_top(axis: Axes, rows: pd.DataFrame, listed: int = TOP) -> None:
 
 def _draw_shares(axis: Axes, rows: pd.DataFrame) -> None:
     """Stacked bars: shares of the tokens, and of the two signals' whole size; the mean over the seeds."""
-    classes = list(_LOOKS)
+    classes = _classes(rows)
     counts = rows.assign(tokens=rows["tokens"] / rows.groupby("seed")["tokens"].transform("sum"))
-    kinds = {"tokens": "tokens", **{f"{signal}_share": _SYMBOLS[signal] for signal in SIGNALS}}
+    kinds = {"tokens": "tokens", **{f"{signal}_share": SYMBOLS[signal] for signal in SIGNALS}}
     means = counts.groupby("token_class")[list(kinds)].mean()
     for place, kind in enumerate(kinds):
         left = 0.0
@@ -117,7 +129,7 @@ def _draw_shares(axis: Axes, rows: pd.DataFrame) -> None:
             share = 100 * float(means[kind].get(name, 0.0))
             if not share > 0:  # nor NaN: no contrast
                 continue
-            colour, hatch = _LOOKS[name]
+            colour, hatch = LOOKS[name]
             axis.barh(place, share, 0.6, left=left, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
             if share >= 12:
                 box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}

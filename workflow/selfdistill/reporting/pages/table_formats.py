@@ -25,6 +25,7 @@ from selfdistill.reporting.tables.problems import flips_views, problems_views
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_line, sdpo_audit_views
 from selfdistill.reporting.tables.within import within_views
 from selfdistill.reporting.tokens.diagnosis import diagnosis_views
+from selfdistill.reporting.tokens.rollout_tables import certain_views, signs_views
 
 #: Table -> what makes its views of the CSV, of the runs that are missing, and of the tasks.
 VIEWS = {
@@ -40,6 +41,8 @@ VIEWS = {
     "power": power_views,
     "audit": lambda table, missing, tasks: audit_views(table),
     "drift": lambda table, missing, tasks: drift_views(table),
+    "signs": lambda table, missing, tasks: signs_views(table),
+    "certain": lambda table, missing, tasks: certain_views(table),
     "costs": lambda table, missing, tasks: cost_views(table),
     "claims": lambda table, missing, tasks: claims_views(table),
     "within": lambda table, missing, tasks: within_views(table),

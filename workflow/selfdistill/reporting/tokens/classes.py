@@ -3,7 +3,8 @@ r"""Which tokens are style and which are the task, after the RLCSD paper's style
 The paper says: task tokens are digits, operators and mathematical symbols; style tokens are discourse words (Wait,
 Therefore, ...) and line breaks. Its lists are not published; these are ours. What is neither is "other": names, plain
 words, single letters, brackets and other punctuation, marks of markdown, control tokens. The paper's second version
-publishes its rules: `published_class`, which counts punctuation and function words as style. Both are in PARTITIONS.
+publishes its rules: `published_class`, which counts punctuation and function words as style. Both are in PARTITIONS;
+of tables of recorded rollouts a configuration chooses one (`token_classes`).
 
 A token is classed by its text alone, which cannot tell a mark from an operator of the same look. Decided by what the
 responses of these models mostly hold: a lone `-` is the operator, though it begins items of lists too; a lone `*` or
@@ -19,6 +20,8 @@ from collections.abc import Callable, Mapping
 
 #: In the order of precedence.
 CLASSES = ("style", "task", "other")
+#: The partition of a configuration that chooses none.
+OURS = "ours"
 
 
 def _words(text: str) -> frozenset[str]:
@@ -71,8 +74,12 @@ _CONTROL = re.compile(r"<\|.*\|>|</?s>|<(?:bos|eos|pad)>")
 _PUBLISHED_COMMAND = re.compile(r"\\[a-z]|\\\\")
 
 
-def lists_digest() -> str:
-    """Of the lists above: what was classed by others is to be classed again."""
+def lists_digest(partition: str = OURS) -> str:
+    """Of the lists of a partition: what was classed by others is to be classed again."""
+    if partition != OURS:
+        lists = [sorted(PUBLISHED_SYMBOLS), sorted(PUBLISHED_MATHS), sorted(PUBLISHED_DISCOURSE)]
+        patterns = [_CONTROL.pattern, _PUBLISHED_COMMAND.pattern]
+        return hashlib.sha256(repr([lists, patterns]).encode()).hexdigest()
     told = [sorted(DISCOURSE_WORDS), sorted(OPERATORS), sorted(COMMANDS), _MARKUP.pattern, _COMMAND.pattern, _AROUND]
     return hashlib.sha256(repr(told).encode()).hexdigest()
 
@@ -117,4 +124,6 @@ def published_class(text: str) -> str:
 
 
 #: Name -> class of a token's text: our lists, and the published ones.
-PARTITIONS: Mapping[str, Callable[[str], str]] = {"ours": token_class, "paper": published_class}
+PARTITIONS: Mapping[str, Callable[[str], str]] = {OURS: token_class, "paper": published_class}
+#: Name -> its classes, in the order of a table.
+NAMES: Mapping[str, tuple[str, ...]] = {OURS: CLASSES, "paper": PUBLISHED_CLASSES}

@@ -17,12 +17,17 @@ import pyarrow.parquet as pq
 
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path
-from selfdistill.reporting.tokens.classes import CLASSES, token_class
+from selfdistill.reporting.tokens.classes import NAMES, OURS, PARTITIONS
+from selfdistill.reporting.tokens.rollouts import ROLLOUT_COLUMNS, rollout_rows
 from selfdistill.runs.records import read_records
 
 #: Signals of the tables.
 ONE_SIDED, CONTRAST = "one_sided", "contrast"
 SIGNALS = (ONE_SIDED, CONTRAST)
+_OF_ROLLOUTS = (
+    *("step", "prompt", "rollout", "correct", "tokens", "student_logprobs", "correct_logprobs", "wrong_logprobs"),
+    *("correct_solution", "wrong_solutions"),
+)
 #: Of a run's classes of tokens, as in tokens.csv.
 CLASS_COLUMNS = ("token_class", "tokens", *(f"{signal}_{what}" for what in ("abs_mean", "share") for signal in SIGNALS))
 #: Of a run's different tokens: how often a token has the signal, and the sum of its sizes there, in nats.
@@ -32,7 +37,8 @@ _COLUMNS = ("tokens", "student_logprobs", "correct_logprobs", "wrong_logprobs")
 
 @dataclass(frozen=True)
 class Summary:
-    """classes: a row for each of CLASSES, of CLASS_COLUMNS; tokens: a row for each different token, of TOKEN_COLUMNS.
+    """classes: a row for each class of the partition, of CLASS_COLUMNS; tokens: a row for each different token, of
+    TOKEN_COLUMNS; rollouts: rows of ROLLOUT_COLUMNS (`rollouts.rollout_rows`).
 
     No rows where no teacher was recorded. Means of a class are over the rollouts' own means, as published, so that a
     long rollout counts no more than a short one; shares are of the sum of the signal's size over all tokens. NaN where
@@ -41,13 +47,15 @@ class Summary:
 
     classes: pd.DataFrame
     tokens: pd.DataFrame
+    rollouts: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class _Signals:
     """The N tokens of a run's records, with the sizes of their signals.
 
-    texts: of the different tokens, U; codes: [N] which of them each token is; rollouts: [N] which record it is from.
+    texts: of the different tokens, U; codes: [N] which of them each token is; rollouts: [N] which record it is from;
+    partition: of the classes.
     sizes: signal -> [N] nats, NaN where the rollout has no wrong hint.
     """
 
@@ -55,21 +63,33 @@ class _Signals:
     codes: np.ndarray
     rollouts: np.ndarray
     sizes: dict[str, np.ndarray]
+    partition: str = OURS
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+        return NAMES[self.partition]
 
     @property
     def classes(self) -> np.ndarray:
-        """[N] numbers of CLASSES."""
-        of_texts = np.array([CLASSES.index(token_class(text)) for text in self.texts], dtype=np.int64)
-        return of_texts[self.codes]
+        """[N] numbers of `names`."""
+        of_texts = [self.names.index(PARTITIONS[self.partition](text)) for text in self.texts]
+        return np.array(of_texts, dtype=np.int64)[self.codes]
 
 
-def summarise(records: str | os.PathLike) -> Summary:
-    """The summary of one file of records. Raises UserError for a file that cannot be read, or does not fit itself."""
-    signals = _read_signals(records)
+def summarise(records: str | os.PathLike, partition: str = OURS) -> Summary:
+    """The summary of one file of records, by a partition of PARTITIONS.
+
+    Raises UserError for a file that cannot be read, or does not fit itself.
+    """
+    signals = _read_signals(records, partition)
     there = len(signals.codes) > 0
+    table = read_records(records, _OF_ROLLOUTS)
+    rows = (table.slice(number, 1).to_pylist()[0] for number in range(len(table)))  # Python's numbers take much room
     return Summary(
         pd.DataFrame(_by_class(signals) if there else {}, columns=list(CLASS_COLUMNS)),
         pd.DataFrame(_by_token(signals) if there else {}, columns=list(TOKEN_COLUMNS)),
+        pd.DataFrame(rollout_rows(rows, _by_rollout(signals)) if there else [], columns=list(ROLLOUT_COLUMNS)),
     )
 
 
@@ -101,7 +121,7 @@ def mean_wrong(logprobs: np.ndarray) -> np.ndarray:
         return finite + np.log(np.exp(logprobs - finite).mean(axis=0))
 
 
-def _read_signals(path: str | os.PathLike) -> _Signals:
+def _read_signals(path: str | os.PathLike, partition: str) -> _Signals:
     table = read_records(path, _COLUMNS)
     lists = {name: table[name].combine_chunks() for name in _COLUMNS}
     lengths = np.asarray(lists["tokens"].value_lengths())
@@ -116,22 +136,43 @@ def _read_signals(path: str | os.PathLike) -> _Signals:
         codes=np.asarray(words.indices, dtype=np.int64),
         rollouts=np.repeat(np.arange(len(lengths)), lengths),
         sizes={ONE_SIDED: np.abs(correct - student), CONTRAST: np.abs(correct - np.concatenate(wrong or [[]]))},
+        partition=partition,
     )
 
 
 def _by_class(signals: _Signals) -> dict[str, Sequence]:
-    classes, width = signals.classes, len(CLASSES)
-    places = signals.rollouts * width + classes
-    columns: dict[str, Sequence] = {"token_class": CLASSES, "tokens": np.bincount(classes, minlength=width)}
-    for signal, sizes in signals.sizes.items():
-        known = ~np.isnan(sizes)
-        shape = (int(signals.rollouts[-1]) + 1, width)
-        counts = np.bincount(places[known], minlength=math.prod(shape)).reshape(shape)
-        sums = np.bincount(places[known], weights=sizes[known], minlength=math.prod(shape)).reshape(shape)
+    width = len(signals.names)
+    columns: dict[str, Sequence] = {
+        "token_class": signals.names,
+        "tokens": np.bincount(signals.classes, minlength=width),
+    }
+    for signal, (counts, sums) in _counts_and_sums(signals).items():
         with np.errstate(invalid="ignore"):  # nothing over nothing: NaN
             means = np.where(counts > 0, sums / counts, 0).sum(axis=0) / (counts > 0).sum(axis=0)
             columns[f"{signal}_abs_mean"], columns[f"{signal}_share"] = means, sums.sum(axis=0) / sums.sum()
     return columns
+
+
+def _counts_and_sums(signals: _Signals) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Signal -> how often each rollout's tokens of each class have it, and the sum of its sizes there: [R, C]."""
+    classes, shape = signals.classes, (int(signals.rollouts[-1]) + 1, len(signals.names))
+    places, found = signals.rollouts * shape[1] + classes, {}
+    for signal, sizes in signals.sizes.items():
+        known = ~np.isnan(sizes)
+        counts = np.bincount(places[known], minlength=math.prod(shape)).reshape(shape)
+        sums = np.bincount(places[known], weights=sizes[known], minlength=math.prod(shape)).reshape(shape)
+        found[signal] = counts, sums
+    return found
+
+
+def _by_rollout(signals: _Signals) -> list[dict[str, float | None]]:
+    """For each record, the mean size of each signal over its tokens of each class, None where there is none."""
+    found: list[dict[str, float | None]] = [{} for _ in range(int(signals.rollouts[-1]) + 1)]
+    for signal, (counts, sums) in _counts_and_sums(signals).items():
+        for row, (of_row, sizes) in enumerate(zip(counts, sums, strict=True)):
+            for name, count, size in zip(signals.names, of_row, sizes, strict=True):
+                found[row][f"{signal}_{name}"] = float(size / count) if count else None
+    return found
 
 
 def _by_token(signals: _Signals) -> dict[str, Sequence]:

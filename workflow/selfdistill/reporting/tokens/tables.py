@@ -11,7 +11,7 @@ import pandas as pd
 
 from selfdistill.reporting.read.runs import RunFiles, check_unique
 from selfdistill.reporting.render.csv_tables import csv_text, read_csv
-from selfdistill.reporting.tokens.classes import token_class
+from selfdistill.reporting.tokens.classes import OURS, PARTITIONS
 from selfdistill.reporting.tokens.summaries import CLASS_COLUMNS, SIGNALS, TOKEN_COLUMNS
 from selfdistill.texts import visible
 
@@ -40,13 +40,13 @@ def tokens_table(classes: Sequence[Part]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*_RUN, *CLASS_COLUMNS])
 
 
-def top_tokens_table(tokens: Sequence[Part], top: int = TOP) -> pd.DataFrame:
+def top_tokens_table(tokens: Sequence[Part], top: int = TOP, partition: str = OURS) -> pd.DataFrame:
     """The tokens with the largest mean size of each signal, over all seeds of a variant: task, model, variant, signal,
     rank (from 1), token, token_class, count, abs_mean (nats, over all occurrences).
 
     tokens: `Summary.tokens` of each run. Tokens are written as in JSON, without the quotes: a line break is \\n. Those
     that occur fewer than LEAST_COUNT times, or more rarely than once in ONCE_IN tokens, are left out. Ties go to the
-    more frequent token. Raises UserError for a run listed twice.
+    more frequent token. partition: of the classes. Raises UserError for a run listed twice.
     """
     check_unique([run for run, _ in tokens])
     cells: dict[tuple[str, str, str], list[pd.DataFrame]] = {}
@@ -59,7 +59,7 @@ def top_tokens_table(tokens: Sequence[Part], top: int = TOP) -> pd.DataFrame:
         for signal in SIGNALS:
             for rank, each in enumerate(_ranked(summed, signal).head(top).itertuples(), start=1):
                 row = {"task": task, "model": model, "variant": variant, "signal": signal, "rank": rank}
-                row |= {"token": written(each.token), "token_class": token_class(each.token)}
+                row |= {"token": written(each.token), "token_class": PARTITIONS[partition](each.token)}
                 rows.append(row | {"count": each.times, "abs_mean": each.mean})
     return pd.DataFrame(rows, columns=_TOP_COLUMNS)
 
