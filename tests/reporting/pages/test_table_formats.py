@@ -25,6 +25,7 @@ from selfdistill.reporting.tables.power import power_table
 from selfdistill.reporting.tables.problems import flips_table, problems_table
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_table
 from selfdistill.reporting.tables.within import within_table
+from selfdistill.reporting.tokens.diagnosis import diagnosis_table
 from selfdistill.reporting.tokens.rollout_tables import certain_table, signs_table
 from selfdistill.reporting.tokens.summaries import summarise
 
@@ -66,6 +67,7 @@ def tables(seeded_study, rollouts):
         "within": within_table(runs),
         "graders": graders_table(runs, {}),
         "gaps": gaps_table([]),
+        "diagnosis": diagnosis_table([]),
         "sdpo_audit": sdpo_audit_table(),
     }
 
