@@ -238,3 +238,16 @@ def test_what_cannot_be_compared_is_refused():
         check_paired({"a": matrix, "b": more})
     with pytest.raises(UserError, match="b: 3 draws a problem, but 2 in a"):
         stack_seeds({"a": matrix, "b": longer})
+
+
+def test_variants_of_a_problem_are_named_once_each(tmp_path):
+    """Problems without a name are their own; draws of one problem must agree."""
+    path, names = tmp_path / "draws.parquet", {0: "a", 1: "a", 2: None}
+    draws = [Draw(f"b/{p}", d, "", 1, "stop", None, True, cluster=names[p]) for p in names for d in range(2)]
+    write_draws(path, draws)
+    assert read_matrix(path).clusters == ("a", "a", "b/2")
+    assert stack_seeds({"x": read_matrix(path), "y": read_matrix(path)}).clusters == ("a", "a", "b/2")
+    write_draws(path, [dataclasses.replace(draw, cluster=None) for draw in draws])
+    assert read_matrix(path).clusters is None
+    with pytest.raises(UserError, match="column 'cluster' is not the same in all draws of a problem"):
+        write_draws(path, [*draws[:-1], dataclasses.replace(draws[-1], cluster="c")])

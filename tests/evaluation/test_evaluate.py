@@ -192,13 +192,18 @@ def test_vllm_draws_alike(run, tmp_path):
     assert contents(found) == contents(evaluate(run, tmp_path, "own")[0])
 
 
-def test_a_grader_with_feedback_says_it_in_the_draws(run, tmp_path):
+def test_feedback_and_what_a_problem_is_a_variant_of_are_in_the_draws(run, tmp_path):
     problems = [Problem(f"c/{i}", "c", "Which?\n\nA: 1\nB: 2", "A", "", "mcq", i, "val") for i in range(2)]
     write_problems(tmp_path / "val.parquet", problems)
+    rows = pq.read_table(tmp_path / "val.parquet").to_pylist()
+    for row in rows:
+        row["extra_info"]["cluster"] = "twins"
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "val.parquet")
     task = {"grader": "choice", "grading": {"feedback": "format"}, "draws": 1, "evaluation": dict(GREEDY)}
     evaluate_run(run / "model", tmp_path / "val.parquet", task, 0, {"c": tmp_path / "c.parquet"}, lambda _: None)
     frame = read_draws(tmp_path / "c.parquet")
-    assert list(frame.columns) == [*SCHEMA.names, "feedback"]
+    assert list(frame.columns) == [*SCHEMA.names, "feedback", "cluster"]
+    assert set(frame["cluster"]) == {"twins"}
     assert all("<answer>" in told for told in frame["feedback"])
 
 

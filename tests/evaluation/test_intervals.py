@@ -16,7 +16,7 @@ from selfdistill.evaluation.estimators import (
     score_variances,
     scores_by_seed,
 )
-from selfdistill.evaluation.variance import Term, total
+from selfdistill.evaluation.variance import Term, by_cluster, total
 from selfdistill.randomness import generator
 
 
@@ -383,6 +383,28 @@ def test_the_p_value_is_small_exactly_where_the_interval_leaves_zero_out():
         first = studies(3, 30, key="p", low=0.3, high=0.6)[0]
         found = paired_difference([first], [np.clip(studies(2, 30, key="p", low=0.3, high=0.6)[0] + gap, 0, 1)])
         assert (found.p_value < 0.05) == (found.low > 0 or found.high < 0)
+
+
+def test_variants_of_one_problem_are_drawn_together():
+    """Three alike variants of each problem tell no more than one; the variance is that of clusters' sums, by hand."""
+    alone, other = studies(1, 30)[0], studies(1, 30, key="other")[0]
+    thrice, theirs = (np.repeat(scores, 3, axis=1) for scores in (alone, other))
+    names = [np.repeat(np.arange(30), 3)]
+    for once, together in (
+        (interval([alone]), interval([thrice], clusters=names)),
+        (paired_difference([alone], [other]), paired_difference([thrice], [theirs], clusters=names)),
+    ):
+        assert (once.low, once.high) == pytest.approx((together.low, together.high))
+    assert paired_difference([thrice], [theirs]).high < together.high
+    values, groups = studies(1, 7)[0][0], [[0, 4], [1], [2, 3, 6], [5]]
+    numbers = np.array([next(g for g, members in enumerate(groups) if p in members) for p in range(7)])
+    centre = mean(values)
+    robust = 4 / 3 * sum(sum(values[p] - centre for p in members) ** 2 for members in groups) / 7**2
+    units = by_cluster(values, numbers)
+    assert units.mean() == pytest.approx(centre)
+    assert variance(units) / 4 == pytest.approx(robust)
+    assert by_cluster(values, None) is values
+    assert interval([values], clusters=[None]) == interval([values])
 
 
 def test_pairing_removes_what_problems_share():

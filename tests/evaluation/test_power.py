@@ -7,7 +7,6 @@ from scipy import stats
 from selfdistill.evaluation.estimators import paired_difference
 from selfdistill.evaluation.power import (
     Design,
-    Needed,
     Variances,
     detectable,
     estimate,
@@ -99,13 +98,15 @@ def test_one_seed_leaves_the_seeds_out_and_more_need_them_known():
         assert needed(0.05, unknown, one, problems=problems).seeds == math.inf
 
 
-def test_draws_that_are_all_alike_tell_nothing():
-    """All answers right, or all wrong: not that no difference is too small to be seen."""
-    alike = [np.ones((3, 50, 4), dtype=int)]
-    variances = estimate(alike, alike, "mean@4")
-    design = Design((50,), draws=4, seeds=3)
-    assert math.isnan(detectable(variances, design))
-    assert needed(0.01, variances, design) == Needed(math.inf, math.inf)
+def test_draws_that_are_all_alike_tell_nothing_of_other_draws_and_little_of_other_problems():
+    """All answers right: on these problems nothing is known; on others what problems not seen may differ by is."""
+    alike = [np.ones((1, 50, 4), dtype=int)]
+    variances, design = estimate(alike, alike, "mean@4"), Design((50,), draws=4, seeds=1)
+    assert math.isnan(detectable(variances, design, problems="fixed"))
+    assert needed(0.01, variances, design, problems="fixed").seeds == math.inf
+    error = paired_difference([np.ones(50)], [np.ones(50)]).high / stats.t.ppf(0.975, 49)
+    expected = (stats.t.ppf(0.975, 49) + stats.t.ppf(0.8, 49)) * error
+    assert detectable(variances, design) == pytest.approx(expected)
 
 
 def test_one_draw_of_one_seed_sees_nothing_on_fixed_problems():

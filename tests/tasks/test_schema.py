@@ -64,6 +64,14 @@ def test_what_is_written_is_read(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["train.parquet"]
 
 
+def test_what_a_problem_is_a_variant_of_is_read_where_it_is_said(file):
+    rows = [row(0, extra_info__cluster="a"), row(1, extra_info__cluster=None), row(2, extra_info__cluster="a")]
+    assert [p.cluster for p in read_problems(file(rows))] == ["a", "", "a"]
+    assert [p.cluster for p in read_problems(file([row(0)]))] == [""]
+    with pytest.raises(UserError, match=r"extra_info\.cluster holds int64, expected text"):
+        read_problems(file([row(0, extra_info__cluster=3)]))
+
+
 texts = st.text(min_size=1, max_size=20).filter(lambda t: t.strip() and max(t) < "\ud800")
 
 

@@ -9,6 +9,9 @@ from selfdistill.reporting.read.accuracy import counted_benchmarks, gather_score
 
 def test_scores_are_read_back_to_the_last_bit(seeded_study, tmp_path):
     scores = gather_scores(seeded_study.runs, seeded_study.tasks)
+    name, result = next(iter(scores[0].results.items()))
+    variants = dataclasses.replace(result.draws, clusters=tuple(p[:-1] for p in result.draws.problems))
+    scores[0].results[name] = dataclasses.replace(result, draws=variants)
     write_scores(tmp_path / "scores.parquet", scores)
     back = read_scores(tmp_path / "scores.parquet", seeded_study.tasks)
     assert [(v.task, v.model, v.variant, list(v.results)) for v in back] == [

@@ -26,11 +26,14 @@ SCHEMA = pa.schema(
         "correct": pa.bool_(),
     }
 )
+#: Names what a problem is a variant of, where that is known: intervals then draw variants together.
+CLUSTER = pa.field("cluster", pa.string())
 #: Columns of graders that know more than right and wrong, and of a second one; other files lack them.
 OPTIONAL = (
     pa.field("score", pa.float32()),
     pa.field("feedback", pa.string()),
     pa.field("second_correct", pa.bool_()),
+    CLUSTER,
 )
 _NULLABLE = {"answer"}
 #: Columns that no number is made of, and nearly all of a file.
@@ -46,7 +49,7 @@ class Draw:
     n_tokens: generated tokens, the end-of-text token included; finish_reason: "stop", or "length" when truncated;
     answer: what was extracted and graded (None: no boxed answer); correct: the grader's verdict; score, feedback: of
     graders that have any (see `tasks.graded.Graded`), else None; second_correct: the verdict of the task's second
-    grader, None where it has none.
+    grader, None where it has none; cluster: what the problem is a variant of, None where that is not known.
     """
 
     problem_id: str
@@ -59,19 +62,22 @@ class Draw:
     score: float | None = None
     feedback: str | None = None
     second_correct: bool | None = None
+    cluster: str | None = None
 
 
 @dataclass(frozen=True)
 class DrawMatrix:
     """Draws of one benchmark as arrays of P problems x D draws, or of S seeds x P x D once stacked.
 
-    problems: ids in sorted order, the rows' names; correct: bool; n_tokens: int; truncated: bool.
+    problems: ids in sorted order, the rows' names; correct: bool; n_tokens: int; truncated: bool; clusters: of each
+    problem, what it is a variant of (its own id where the file does not say), or None where no problem has any.
     """
 
     problems: tuple[str, ...]
     correct: np.ndarray
     n_tokens: np.ndarray
     truncated: np.ndarray
+    clusters: tuple[str, ...] | None = None
 
 
 def write_draws(path: str | os.PathLike, draws: Iterable[Draw]) -> None:
@@ -98,7 +104,7 @@ def read_draws(path: str | os.PathLike, *, texts: bool = True) -> pd.DataFrame:
         names = file.schema_arrow.names
         if twice := [field.name for field in (*SCHEMA, *OPTIONAL) if names.count(field.name) > 1]:
             raise UserError(f"{path}: column {twice[0]!r} is there twice, expected once; drop or rename one of the two")
-        known = [field for field in OPTIONAL if texts and field.name in names]
+        known = [field for field in OPTIONAL if (texts or field is CLUSTER) and field.name in names]
         table = file.read([field.name for field in (*fields, *known)])
         table.validate(full=True)  # texts that are not UTF-8
     except (OSError, pa.ArrowException) as error:
@@ -147,7 +153,8 @@ def read_matrix(path: str | os.PathLike) -> DrawMatrix:
     names, matrix = [field.name for field in _NUMBERS], None
     with contextlib.suppress(OSError, pa.ArrowException):
         file = pq.ParquetFile(path)
-        if all(file.schema_arrow.names.count(name) == 1 for name in SCHEMA.names):
+        there = file.schema_arrow.names
+        if all(there.count(name) == 1 for name in SCHEMA.names) and CLUSTER.name not in there:
             table = file.read(names, use_threads=False).select(names).combine_chunks()
             table.validate(full=True)
             matrix = _plain_matrix(table)
@@ -159,11 +166,16 @@ def to_matrix(draws: pd.DataFrame) -> DrawMatrix:
     ordered = draws.sort_values(["problem_id", "draw"])
     problems = tuple(ordered["problem_id"].unique())
     shape = (len(problems), -1)
+    clusters = None
+    if CLUSTER.name in ordered:
+        named = ordered.drop_duplicates("problem_id")
+        clusters = tuple(named[CLUSTER.name].fillna(named["problem_id"]))
     return DrawMatrix(
         problems=problems,
         correct=ordered["correct"].to_numpy(dtype=bool).reshape(shape),
         n_tokens=ordered["n_tokens"].to_numpy(dtype=np.int64).reshape(shape),
         truncated=(ordered["finish_reason"] == "length").to_numpy(dtype=bool).reshape(shape),
+        clusters=clusters,
     )
 
 
@@ -185,6 +197,7 @@ def stack_seeds(matrices: Mapping[str, DrawMatrix]) -> DrawMatrix:
         correct=np.stack([m.correct for m in matrices.values()]),
         n_tokens=np.stack([m.n_tokens for m in matrices.values()]),
         truncated=np.stack([m.truncated for m in matrices.values()]),
+        clusters=first.clusters,
     )
 
 
@@ -250,6 +263,9 @@ def _check(frame: pd.DataFrame, path: str | os.PathLike) -> None:
         f"is none of {', '.join(FINISH_REASONS)}",
     )
     _refuse(path, "draw", frame.duplicated(["problem_id", "draw"]), frame, "is there twice")
+    if CLUSTER.name in frame:
+        several = frame.groupby("problem_id")[CLUSTER.name].transform("nunique", dropna=False) > 1
+        _refuse(path, CLUSTER.name, several, frame, "is not the same in all draws of a problem")
     counts = frame.groupby("problem_id")["draw"].agg(["size", "min", "max"])
     size = counts["size"].max()
     bad = counts[(counts["size"] != size) | (counts["min"] != 0) | (counts["max"] != size - 1)]

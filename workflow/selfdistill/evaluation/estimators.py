@@ -25,6 +25,7 @@ from scipy.special import stdtr, stdtrit
 from selfdistill.evaluation.variance import (
     Z2,
     Term,
+    by_cluster,
     draw_term,
     gap_terms,
     problem_terms,
@@ -36,6 +37,9 @@ from selfdistill.evaluation.variance import (
 
 LEVEL = 0.95
 PROBLEMS = ("sampled", "fixed")
+
+#: For each benchmark the number of each problem's cluster, or None.
+Clusters = Sequence[np.ndarray | None] | None
 
 _METRIC = re.compile(r"(mean|pass)@([1-9]\d*)")
 #: More degrees of freedom than these make no difference.
@@ -113,6 +117,7 @@ def interval(
     level: float = LEVEL,
     variances: Sequence[np.ndarray] | None = None,
     draws: int | None = None,
+    clusters: Clusters = None,
 ) -> Estimate:
     """Macro average over benchmarks, and its interval.
 
@@ -130,6 +135,8 @@ def interval(
         variances: `score_variances` of the same shapes, needed for "fixed" with one seed only, which has no bounds
             (nan) without them. "sampled" has none where a benchmark has one problem.
         draws: independent answers behind each score (`observations`); needed for "fixed".
+        clusters: for each benchmark a number for each problem, [P], equal for variants of one problem, which are then
+            drawn together; None where each is its own. Only "sampled" asks.
 
     Raises:
         ValueError: no benchmark, one without problems, scores outside [0, 1], unlike numbers of seeds, "fixed" without
@@ -139,10 +146,11 @@ def interval(
     value = _macro(arrays)
     draws = _checked(problems, draws)
     sampled = problems == "sampled"
-    spread = _sampled(problem_terms(arrays), [arrays]) if sampled else _fixed([arrays], [variances], draws)
+    means = _by_cluster([a.mean(axis=0) for a in arrays], clusters)
+    spread = _sampled(problem_terms(means), [arrays]) if sampled else _fixed([arrays], [variances], draws)
     if math.isnan(spread.value):
         return Estimate(value, math.nan, math.nan)
-    counts = [a.shape[1] if sampled else a.size * draws for a in arrays]
+    counts = [len(units) if sampled else a.size * draws for units, a in zip(means, arrays, strict=True)]
     parts = [softened_mean(n, a.mean(), Z2 / len(arrays)) for n, a in zip(counts, arrays, strict=True)]
     return share_of(value, float(np.mean(parts)), spread, level)
 
@@ -156,6 +164,7 @@ def paired_difference(
     variances: tuple[Sequence[np.ndarray] | None, Sequence[np.ndarray] | None] | None = None,
     of_difference: Sequence[np.ndarray] | None = None,
     draws: int | None = None,
+    clusters: Clusters = None,
     trained: tuple[bool, bool] = (True, True),
     of_runs: Term | None = None,
 ) -> Difference:
@@ -173,6 +182,7 @@ def paired_difference(
         variances: those of both; a side with one seed enters "fixed" with its draws' variance alone.
         of_difference: `difference_variances`, [1, P], where both have one seed: in place of the sum of `variances`.
         draws: as in `interval`, the fewer of both.
+        clusters: as in `interval`.
         trained: whether each side's runs were trained; the base model's were not, so its one seed is all there is.
             Where one trained side has one seed and the other several, the seeds of the first are taken to vary as
             those of the second do: without, the interval would speak of other runs of one method and of one run of the
@@ -193,7 +203,7 @@ def paired_difference(
         gaps = [a.mean(axis=0) - b.mean(axis=0) for a, b in zip(ours, theirs, strict=True)]
         sides = (ours, theirs)
         seeds = at_least(terms_of_seeds(sides, trained), of_runs, sides, trained)
-        spread = with_seeds(gap_terms(gaps), seeds)
+        spread = with_seeds(gap_terms(_by_cluster(gaps, clusters)), seeds)
     elif of_difference is not None and len(ours[0]) == len(theirs[0]) == 1:
         unseen = sum(unseen_draws(side, draws) for side in (ours, theirs))
         drawn = draw_term(_matching(ours, of_difference))
@@ -201,6 +211,12 @@ def paired_difference(
     else:
         spread = _fixed([ours, theirs], variances or (None, None), draws, trained)
     return difference_of(value, spread, level)
+
+
+def _by_cluster(values: Sequence[np.ndarray], clusters: Clusters) -> list[np.ndarray]:
+    if clusters is None:
+        return list(values)
+    return [by_cluster(v, c) for v, c in zip(values, clusters, strict=True)]
 
 
 def _sampled(

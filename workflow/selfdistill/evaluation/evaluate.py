@@ -131,6 +131,7 @@ def evaluate_run(
                     score=graded.score if benchmark.grader in SCORED else None,
                     feedback=graded.feedback if gives_feedback(benchmark.grader) else None,
                     second_correct=beside,
+                    cluster=problem.cluster or None,
                 )
             )
         write_draws(outputs[name], draws)

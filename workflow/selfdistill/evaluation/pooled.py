@@ -11,8 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selfdistill.evaluation.estimators import Difference, Estimate, difference_of, share_of, terms_of_seeds, with_seeds
-from selfdistill.evaluation.variance import Z2, Term, gap_terms, softened, softened_mean, total
+from selfdistill.evaluation.estimators import (
+    Clusters,
+    Difference,
+    Estimate,
+    difference_of,
+    share_of,
+    terms_of_seeds,
+    with_seeds,
+)
+from selfdistill.evaluation.variance import Z2, Term, by_cluster, gap_terms, softened, softened_mean, total
 
 
 @dataclass(frozen=True)
@@ -23,12 +31,14 @@ class Block:
         problems: names of what the blocks that share problems share: equal names, equal problems in equal order.
         first, second: for each benchmark scores [S, P] of S seeds.
         trained: whether each side's runs were trained.
+        clusters: as in `estimators.interval`.
     """
 
     problems: str
     first: Sequence[np.ndarray]
     second: Sequence[np.ndarray]
     trained: tuple[bool, bool] = (True, True)
+    clusters: Clusters = None
 
 
 def pooled_difference(blocks: Sequence[Block]) -> Difference:
@@ -43,7 +53,8 @@ def pooled_difference(blocks: Sequence[Block]) -> Difference:
         by_block = [[a.mean(axis=0) - b.mean(axis=0) for a, b in pair] for pair in pairs]
         gaps.append([np.mean(same, axis=0) for same in zip(*by_block, strict=True)])
         share = len(alike) / len(blocks)
-        problems += [Term(share**2 * term.value, term.freedom) for term in gap_terms(gaps[-1])]
+        units = [by_cluster(*pair) for pair in zip(gaps[-1], alike[0].clusters or [None] * len(gaps[-1]), strict=True)]
+        problems += [Term(share**2 * term.value, term.freedom) for term in gap_terms(units)]
         gaps[-1] = share * np.mean([gap.mean() for gap in gaps[-1]])
     for block in blocks:
         terms = terms_of_seeds((block.first, block.second), block.trained)

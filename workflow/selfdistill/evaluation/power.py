@@ -18,7 +18,7 @@ from selfdistill.evaluation.estimators import (
     score_variances,
     scores_by_seed,
 )
-from selfdistill.evaluation.variance import Term, rest_terms, seed_terms, total
+from selfdistill.evaluation.variance import Term, gap_terms, rest_terms, seed_terms, total
 
 #: Chance of seeing a difference that is there.
 POWER = 0.8
@@ -102,7 +102,8 @@ def estimate(first: Sequence[np.ndarray], second: Sequence[np.ndarray], metric: 
             drawn = [_mean_or(score_variances(c, metric), _assumed(s)) for c, s in zip(pair, scores, strict=True)]
         kept = [max(_rest(s) - d, 0.0) for s, d in zip(scores, drawn, strict=True)]
         by_chance = sum((k + d) / len(s) for k, d, s in zip(kept, drawn, scores, strict=True))
-        problem.append(max(float(gaps.var(ddof=1)) - by_chance, 0.0) if len(gaps) > 1 else math.nan)
+        # As the interval has it, with what it allows for problems that were not seen.
+        problem.append(max(gap_terms([gaps])[0].value * len(gaps) - by_chance, 0.0) if len(gaps) > 1 else math.nan)
         run.append(sum(kept))
         draws = [np.shape(correct)[-1] for correct in pair][: len(drawn)]
         draw.append(sum(d * n for d, n in zip(drawn, draws, strict=True)))

@@ -53,14 +53,27 @@ def total(terms: Sequence[Term]) -> Term:
     return Term(value, max(value**2 / spread, min(term.freedom for term in terms if term.value > 0)))
 
 
+def by_cluster(values: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
+    """One value for each cluster of problems, [P] -> [C], with the same mean: the unit that others are drawn in.
+
+    Variants of one problem are no independent ones. A cluster's value is the mean and, scaled by C / P, the sum of its
+    problems' distances from it: the variance of the values over C is the cluster-robust one (Liang and Zeger 1986).
+    clusters: a number for each problem; None: each is its own.
+    """
+    if clusters is None:
+        return values
+    _, place = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(place, weights=values - values.mean())
+    return values.mean() + sums * len(sums) / len(values)
+
+
 def problem_terms(scores: Sequence[np.ndarray]) -> list[Term]:
-    """What sampling problems contributes: a term for each benchmark [S x P_b], of its problems' means over seeds.
+    """What sampling problems contributes: a term for each benchmark, from means over seeds [P_b] (or `by_cluster`).
 
     One problem says nothing of others: nan.
     """
     terms, share = [], Z2 / len(scores)
-    for array in scores:
-        means = array.mean(axis=0)
+    for means in scores:
         count = len(means)
         spread = softened(means.var(ddof=1), count, means.mean(), share) if count > 1 else np.nan
         terms.append(_of_problems(spread / count, count, len(scores)))

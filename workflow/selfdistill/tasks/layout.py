@@ -118,4 +118,5 @@ _LAYOUT: dict[str, tuple[str, Callable[[pa.DataType], bool], str]] = {
     "extra_info.split": _TEXT,
     "extra_info.problem": _TEXT,
     "extra_info.solution": _TEXT,
+    "extra_info.cluster": _TEXT,
 }

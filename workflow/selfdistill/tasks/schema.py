@@ -37,7 +37,13 @@ _EXTRA = ("index", "split", "problem", "solution")
 #: What every file must have; everything else has a stand-in (an index: the row number; a problem: the prompt's text).
 _REQUIRED = ("data_source", "prompt.content", "reward_model.ground_truth")
 #: What is read; a file may hold much more beside it, and the paper's training sets of maths do.
-_READ = ("data_source", "prompt", "ability", "reward_model.ground_truth", *(f"extra_info.{name}" for name in _EXTRA))
+_READ = (
+    "data_source",
+    "prompt",
+    "ability",
+    "reward_model.ground_truth",
+    *(f"extra_info.{name}" for name in (*_EXTRA, "cluster")),
+)
 _BATCH = 512  # rows that are Python objects at a time, before they are boiled down
 _SHOWN = 8  # row numbers in a message
 
@@ -57,6 +63,7 @@ class Problem:
         split: "train" or "val"; empty where the file has none.
         messages: the chat of its own that it is asked with, which ends with the user's message; empty where it is asked
             with the library's prompt (`prompts.student_prompt`).
+        cluster: what it is a variant of, equal for all variants; empty where the file does not say.
     """
 
     id: str
@@ -68,6 +75,7 @@ class Problem:
     index: int
     split: str
     messages: tuple[Message, ...] = ()
+    cluster: str = ""
 
 
 def read_problems(path: str | os.PathLike, *, need_solution: bool = False, own_prompts: bool = False) -> list[Problem]:
@@ -114,6 +122,7 @@ def read_problems(path: str | os.PathLike, *, need_solution: bool = False, own_p
             index=indices[i],
             split=row.split,
             messages=row.messages,
+            cluster=row.cluster,
         )
         for i, row in enumerate(rows)
     ]
@@ -160,6 +169,7 @@ class _Row:
     index: Any
     split: str
     messages: tuple[Message, ...]
+    cluster: str
 
 
 def _read_rows(path: str | os.PathLike, needed: Iterable[str], *, own_prompts: bool) -> Iterator[_Row]:
@@ -180,6 +190,7 @@ def _read_rows(path: str | os.PathLike, needed: Iterable[str], *, own_prompts: b
                         index=_index(row),
                         split=_inner(row, "extra_info", "split"),
                         messages=own_messages(row["prompt"], f"{path}: row {number}") if own_prompts else (),
+                        cluster=_inner(row, "extra_info", "cluster"),
                     )
                 before += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

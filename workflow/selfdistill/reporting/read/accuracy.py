@@ -52,6 +52,12 @@ class Result:
     variances: np.ndarray
 
     @property
+    def clusters(self) -> np.ndarray | None:
+        """A number for each problem, equal for variants of one, [P]; None where each is its own."""
+        names = self.draws.clusters
+        return None if names is None else np.unique(names, return_inverse=True)[1]
+
+    @property
     def observations(self) -> int:
         """Independent answers behind each score."""
         return observations(self.draws.correct.shape[2], self.metric)
@@ -109,11 +115,14 @@ def write_scores(path: str | os.PathLike, scores: Sequence[VariantScores]) -> No
             "benchmark": benchmark,
             "problems": result.draws.problems,
             "shape": result.draws.correct.shape,
+            "clusters": result.draws.clusters,
             **{name: getattr(result.draws, name).ravel() for name in _ARRAYS},
         }
         for variant in scores
         for benchmark, result in variant.results.items()
     ]
+    if all(row["clusters"] is None for row in rows):
+        rows = [{name: value for name, value in row.items() if name != "clusters"} for row in rows]
     with atomic_path(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows), temporary)
 
@@ -127,8 +136,9 @@ def read_scores(path: str | os.PathLike, tasks: Tasks) -> list[VariantScores]:
     results: dict[tuple[str, str, str], dict[str, Result]] = {}
     for row in range(len(table)):
         task, model, variant, benchmark, problems, shape = (table[name][row].as_py() for name in table.column_names[:6])
+        clusters = table["clusters"][row].as_py() if "clusters" in table.column_names else None
         arrays = {name: table[name][row].values.to_numpy(zero_copy_only=False).reshape(shape) for name in _ARRAYS}
-        draws = DrawMatrix(tuple(problems), **arrays)
+        draws = DrawMatrix(tuple(problems), **arrays, clusters=clusters and tuple(clusters))
         results.setdefault((task, model, variant), {})[benchmark] = _scored(draws, tasks[task]["metric"])
     return [VariantScores(*cell, found) for cell, found in results.items()]
 

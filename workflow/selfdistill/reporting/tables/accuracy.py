@@ -169,7 +169,8 @@ def family_p(scores: Sequence[VariantScores], reference: VariantScores, names: S
 def level(results: Sequence[Result], problems: str = "sampled") -> Estimate:
     """The macro average of a variant's results, with its interval."""
     scores, variances = [r.scores for r in results], [r.variances for r in results]
-    return interval(scores, problems=problems, variances=variances, draws=min(r.observations for r in results))
+    how = {"draws": min(r.observations for r in results), "clusters": [r.clusters for r in results]}
+    return interval(scores, problems=problems, variances=variances, **how)
 
 
 def difference(
@@ -197,6 +198,7 @@ def difference(
         variances=variances,
         of_difference=of_difference,
         draws=min(r.observations for side in sides for r in side),
+        clusters=[r.clusters for r in sides[0]],
         trained=(variant.variant != BASE, reference.variant != BASE),
         of_runs=of_runs,
     )

@@ -107,7 +107,8 @@ def _block(ours: VariantScores, theirs: VariantScores, tasks: Tasks) -> Block:
     sides = ([side.results[name].scores for name in names] for side in (ours, theirs))
     # Problems are the same in two blocks of one task where they have the same names.
     problems = repr([ours.task, *(ours.results[name].draws.problems for name in names)])
-    return Block(problems, *sides, trained=(ours.variant != BASE, theirs.variant != BASE))
+    clusters = [ours.results[name].clusters for name in names]
+    return Block(problems, *sides, (ours.variant != BASE, theirs.variant != BASE), clusters)
 
 
 def _pooled(pairs: Sequence[tuple[VariantScores, VariantScores]], tasks: Tasks) -> Difference:

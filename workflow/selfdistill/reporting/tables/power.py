@@ -70,8 +70,8 @@ def power_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks
             Row(v, [_least(*(rows[v, name, kind] for kind in PROBLEMS), c["counted"]) for name, c in columns.items()])
             for v in variants
         ]
-        of = "these two runs" if part["n_seeds"].eq(1).all() else "methods"
-        title = f"{task}, {model}: least difference of {of} to {reference}"
+        of = " (of these two runs)" if part["n_seeds"].eq(1).all() else ""
+        title = f"{task}, {model}: least difference to {reference} that is seen{of}"
         views.append(View(title, "Variant", [column_title(c) for c in columns.values()], least, _assumed(part)))
         if "average" not in columns:
             continue
