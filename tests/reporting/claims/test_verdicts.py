@@ -188,6 +188,8 @@ CASES = {
         {"curves": {"sdpo": {}}, "factors": (2.0, 2.1, 20.0)}, {C4["entropy"]: (REPRODUCED, "3 of 3 seeds")}),
     "1.1, 2.1 and 20 times": (
         {"curves": {"sdpo": {}}, "factors": (1.1, 2.1, 20.0)}, {C4["entropy"]: (INCONCLUSIVE, "")}),
+    "all three, but one of them hardly": (
+        {"curves": {"sdpo": {}}, "factors": (1.6, 2.1, 20.0)}, {C4["entropy"]: (INCONCLUSIVE, "")}),
     "two seeds are not enough for that": (
         {"curves": {"sdpo": {}}, "factors": (2.0, 20.0), "seeds": 2}, {C4["entropy"]: (INCONCLUSIVE, "")}),
     "exactly constant": (

@@ -8,10 +8,10 @@ measured: a run's average is taken to lie around its method's with a standard de
 import math
 from dataclasses import dataclass
 
-from selfdistill.evaluation.power import BETWEEN, Design, Variances, needed
+from selfdistill.evaluation.power import ASSUMED_SEED_SD, BETWEEN, Design, Variances, needed
 from selfdistill.planning.estimates import benchmark_sizes
 from selfdistill.reporting.claims.catalogue import CLAIMS
-from selfdistill.reporting.claims.predicates import ASSUMED_SEED_SD, LEAST_SEEDS, Claim, Gap, Highest, Part
+from selfdistill.reporting.claims.predicates import LEAST_SEEDS, Claim, Gap, Highest, Part
 from selfdistill.reporting.read.published import VERSIONS, published_ablation, published_gain, published_rows
 from selfdistill.study.hint_settings import HINT_SETTINGS, SECOND_VERSION
 from selfdistill.study.matrix import BASE

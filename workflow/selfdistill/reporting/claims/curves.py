@@ -113,8 +113,8 @@ def _held(bounds: Sequence[Bound]) -> list[bool]:
 def _settled(found: Judged, bounds: Sequence[Bound], word: Word) -> bool | None:
     """Whether the seeds lie in the range: True, False, or None where that is open. Sets verdict, p-value and reason.
 
-    All of three seeds or more are enough to show a fault of whose size they do not tell much: sizes so unlike that
-    their interval is wide, or all alike.
+    All of three seeds or more are enough to show a fault, if clearly so, of whose size they do not tell much: sizes so
+    unlike that their interval is wide, or all alike.
     """
     n, held, reached, p_value = found.seeds, _held(bounds), None, math.nan
     wanted = (bounds[0].above, bounds[0].below) if word.of == "fall" else (log(word.above), log(word.below))
@@ -127,7 +127,9 @@ def _settled(found: Judged, bounds: Sequence[Bound], word: Word) -> bool | None:
         reached, p_value = True, max(_tail(bound, "inside") for bound in bounds)
     elif any(bound.family.outside(bound.above, bound.below) for bound in bounds):
         reached, p_value = False, min(1.0, len(bounds) * min(_tail(bound, "outside") for bound in bounds))
-    elif n >= UNANIMOUS and (all(held) if word.fault else any(bound.beyond for bound in bounds)):
+    elif n >= UNANIMOUS and (
+        all(bound.clearly_inside for bound in bounds) if word.fault else any(bound.clearly_outside for bound in bounds)
+    ):
         reached, p_value, why = word.fault, 0.5**n, f"{n} of {n} {_ALL}"
     elif any(alike(bound.values) for bound in bounds):
         why = "there is no interval: all seeds are alike, which tells nothing of their spread"

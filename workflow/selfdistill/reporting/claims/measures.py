@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 from selfdistill.evaluation.estimators import LEVEL
 from selfdistill.reporting.claims.inputs import Trace
 from selfdistill.reporting.claims.intervals import Family, alike, over_seeds
-from selfdistill.reporting.claims.predicates import FALL, FALL_SHARE, LEAST_SEEDS, Word
+from selfdistill.reporting.claims.predicates import CHANGE, FALL, FALL_SHARE, LEAST_SEEDS, Word
 from selfdistill.reporting.read.curves import ends, falls
 
 #: More seeds than these are not looked for.
@@ -49,9 +49,21 @@ class Bound:
         return self.above < value < self.below
 
     @property
-    def beyond(self) -> bool:
-        """Whether all seeds lie outside the range, on one side."""
-        return all(v <= self.above for v in self.values) or all(v >= self.below for v in self.values)
+    def clearly_inside(self) -> bool:
+        """Whether all seeds lie in the range, by a margin on its closed sides."""
+        margin = self._margin
+        return all(self.above + margin < v < self.below - margin for v in self.values)
+
+    @property
+    def clearly_outside(self) -> bool:
+        """Whether all seeds lie outside the range, on one side, by a margin."""
+        margin = self._margin
+        return all(v < self.above - margin for v in self.values) or all(v > self.below + margin for v in self.values)
+
+    @property
+    def _margin(self) -> float:
+        """Another factor of CHANGE, or half as much as has to be lost."""
+        return abs(self.below) / 2 if self.of == "fall" else math.log(CHANGE)
 
 
 def bounds_of(word: Word, traces: Sequence[Trace]) -> list[Bound]:

@@ -35,8 +35,6 @@ MARGIN = 1.0
 LITTLE = 2.0
 #: Seeds that anything said of curves needs at least.
 LEAST_SEEDS = 3
-#: Standard deviation of a run's average around its method's, as a share, where seeds do not tell it: an assumption.
-ASSUMED_SEED_SD = 0.01
 #: Methods whose curves stand for what reinforcement learning does without a teacher: the first that was run.
 CONTROLS = ("grpo", "grpo-v2")
 

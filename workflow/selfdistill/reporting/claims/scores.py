@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from selfdistill.evaluation.comparisons import holm
-from selfdistill.evaluation.estimators import PROBLEMS, paired_difference
-from selfdistill.evaluation.power import Design, Variances, estimate, needed
+from selfdistill.evaluation.estimators import PROBLEMS, difference_variances, paired_difference
+from selfdistill.evaluation.power import ASSUMED_SEED_SD, Design, Variances, estimate, needed
 from selfdistill.reporting.claims.inputs import ClaimInputs, NotRunError
 from selfdistill.reporting.claims.intervals import TAIL, Family
-from selfdistill.reporting.claims.predicates import ASSUMED_SEED_SD, GainsBeyond, Gap, Highest
+from selfdistill.reporting.claims.predicates import GainsBeyond, Gap, Highest
 from selfdistill.reporting.claims.soundness import named
 from selfdistill.reporting.claims.verdicts import (
     INCONCLUSIVE,
@@ -36,9 +36,6 @@ SAMPLED, FIXED = PROBLEMS
 END = 0.95
 #: More seeds than these are not worth naming.
 MOST_SEEDS = 50
-
-#: Scores and their variances over draws, [S, P] for each benchmark.
-Side = tuple[list[np.ndarray], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -105,35 +102,38 @@ def saturated(block: ClaimInputs, variant: str, other: str) -> dict[str, str]:
 
 
 def _compared(predicate: Accuracy, block: ClaimInputs, other: str) -> Comparison:
-    ours, theirs = (_side(predicate, block, name) for name in (predicate.variant, other))
-    trained = tuple(name != BASE for name in (predicate.variant, other))
-    scale = 100 * (_weights(block)[2] if isinstance(predicate, GainsBeyond) else 1)
-    results = [r for name in (predicate.variant, other) for r in block.variants[name].results.values()]
-    draws = min(result.observations for result in results)
+    """The gap to one other. Gains out of distribution less those in it are a macro average too, of weighted scores."""
+    names, weights = counted_benchmarks(block.settings), {}
+    if isinstance(predicate, GainsBeyond):
+        inside, outside, count = _weights(block)
+        # 1 - score turns a gain round and stays a score.
+        weights = dict.fromkeys(outside, 1 / len(outside)) | dict.fromkeys(inside, -1 / len(inside))
+    scale = 100 * (count if weights else 1)
+    both = [[block.variants[variant].results[name] for name in names] for variant in (predicate.variant, other)]
+    weighed = [weights.get(name, 1.0) for name in names]
+    scores = [[_weighed(r.scores, w) for r, w in zip(side, weighed, strict=True)] for side in both]
+    spread = tuple([r.variances * w**2 for r, w in zip(side, weighed, strict=True)] for side in both)
+    how = {"variances": spread, "trained": tuple(name != BASE for name in (predicate.variant, other))}
+    how["draws"] = min(result.observations for side in both for result in side)
+    if all(a.draws.correct.shape == b.draws.correct.shape and len(a.scores) == 1 for a, b in zip(*both, strict=True)):
+        pairs = zip(*both, weighed, strict=True)
+        how["of_difference"] = [
+            difference_variances(a.draws.correct, b.draws.correct, a.metric) * w**2 for a, b, w in pairs
+        ]
 
     def at(kind: str) -> Callable[[float], tuple[float, float]]:
         def bounds(level: float) -> tuple[float, float]:
-            how = {"problems": kind, "level": level, "draws": draws, "trained": trained}
-            gap = paired_difference(ours[0], theirs[0], variances=(ours[1], theirs[1]), **how)
+            gap = paired_difference(*scores, problems=kind, level=level, **how)
             return scale * gap.low, scale * gap.high
 
         return bounds
 
-    value = scale * paired_difference(ours[0], theirs[0], trained=trained).value
+    value = scale * paired_difference(*scores, **how).value
     return Comparison(other, {kind: Family(value, at(kind)) for kind in PROBLEMS})
 
 
-def _side(predicate: Accuracy, block: ClaimInputs, variant: str) -> Side:
-    results = block.variants[variant].results
-    if not isinstance(predicate, GainsBeyond):
-        names = counted_benchmarks(block.settings)
-        return [results[name].scores for name in names], [results[name].variances for name in names]
-    # A weighted sum as the macro average it is a multiple of; 1 - score turns a gain round and stays a score.
-    inside, outside, _ = _weights(block)
-    scores = [results[name].scores / len(outside) for name in outside]
-    scores += [(1 - results[name].scores) / len(inside) for name in inside]
-    variances = [results[name].variances / len(outside) ** 2 for name in outside]
-    return scores, variances + [results[name].variances / len(inside) ** 2 for name in inside]
+def _weighed(scores: np.ndarray, weight: float) -> np.ndarray:
+    return weight * scores if weight > 0 else -weight * (1 - scores)
 
 
 def _weights(block: ClaimInputs) -> tuple[list[str], list[str], int]:
