@@ -17,6 +17,7 @@ from selfdistill.models.loading import load_tokenizer, pick_device
 from selfdistill.models.tiny_model import TinyModel, build_model
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Rollout, SamplingSettings
+from selfdistill.sandbox import trial
 from selfdistill.tasks.graders import grade_response
 from selfdistill.tasks.prompts import Message, student_prompt
 from selfdistill.tasks.schema import Problem, write_problems
@@ -205,6 +206,17 @@ def test_feedback_and_what_a_problem_is_a_variant_of_are_in_the_draws(run, tmp_p
     assert list(frame.columns) == [*SCHEMA.names, "feedback", "cluster"]
     assert set(frame["cluster"]) == {"twins"}
     assert all("<answer>" in told for told in frame["feedback"])
+
+
+def test_without_a_sandbox_no_program_is_drawn(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "_found", lambda: (None, "there is no program bwrap"))
+    write_problems(tmp_path / "v.parquet", [Problem("q/0", "q", "Why?", "A", "", "mcq", 0, "val")])
+    for about in ({"grader": "code"}, {"grader": "choice", "second_grader": "code_as_published"}):
+        task = {"draws": 1, "evaluation": dict(GREEDY), **about}
+        lines = []
+        with pytest.raises(UserError, match="no sandbox for programs that a model wrote"):
+            evaluate_run(run / "model", tmp_path / "v.parquet", task, 0, {"q": tmp_path / "q"}, lines.append)
+        assert lines == []
 
 
 def test_a_second_grader_is_noted_beside_the_first_without_its_level_of_feedback(run, tmp_path, monkeypatch):

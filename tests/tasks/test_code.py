@@ -8,7 +8,7 @@ from selfdistill.sandbox import trial as isolating
 from selfdistill.sandbox.runner import Run
 from selfdistill.sandbox.trial import isolation
 from selfdistill.tasks import code
-from selfdistill.tasks.graders import grade_response
+from selfdistill.tasks.graders import check_sandbox, grade_response
 from selfdistill.tasks.schema import Problem
 
 
@@ -211,7 +211,13 @@ def test_tests_that_cannot_be_read(reference, message):
 
 
 def test_without_isolation_nothing_is_graded_unless_it_may(monkeypatch):
+    """And that is told before anything is drawn."""
     monkeypatch.setattr(isolating, "_found", lambda: (None, "there is no program bwrap"))
+    for names in (["code"], ["choice", "code_as_published"]):
+        with pytest.raises(UserError, match=r"^no sandbox for programs that a model wrote: there is no program bwrap"):
+            check_sandbox(names)
+        check_sandbox(names, {"allow_unisolated": True})
+    check_sandbox(["choice", "tool_use", "maths", None])
     with pytest.raises(UserError, match="allow_unisolated"):
         grade_response(block(RIGHT), SQUARES, "code")
     assert grade_response(block(RIGHT), SQUARES, "code", grading={"allow_unisolated": True}).correct

@@ -15,22 +15,23 @@ RIGHT, WRONG = 1, 0
 
 
 class Answers:
-    """A sampler of which the student is right at given (problem, member), and the teacher under every context."""
+    """A sampler of which the student is right at given (problem, member), at first and anew, and the teacher always."""
 
-    def __init__(self, right):
-        self.right, self.prompts = right, []
+    def __init__(self, right, anew):
+        self.right, self.prompts = {"gap": right, "gap, drawn anew": anew}, []
 
     def sample(self, prompts, settings, keys):
         assert len(prompts) == len(set(keys))
         self.prompts.append(prompts)
-        right = [key[1] != "gap" or (int(key[2].split("/")[1]), key[3]) in self.right for key in keys]
+        cells = [(key[1], (int(key[2].split("/")[1]), key[3])) for key in keys]
+        right = [what not in self.right or cell in self.right[what] for what, cell in cells]
         return [Rollout([RIGHT if each else WRONG], np.zeros(1), np.zeros(1), "stop") for each in right]
 
 
 @pytest.fixture
 def measure(small_run, config, tmp_path, monkeypatch):
-    def run_it(right, hints=None, **changes):
-        sampler = Answers(right)
+    def run_it(right, hints=None, anew=(), **changes):
+        sampler = Answers(right, anew)
         monkeypatch.setattr(module, "sampler_of", lambda *_: (sampler, "a stand-in"))
         tokenizer = module.load_tokenizer(small_run["base_model"])
         monkeypatch.setattr(type(tokenizer), "decode", lambda _, ids, **__: "yes" if ids[0] == RIGHT else "no")
@@ -45,7 +46,8 @@ def measure(small_run, config, tmp_path, monkeypatch):
 
 
 def test_siblings_of_the_one_that_succeeded_read_it_and_all_others_stay_students(measure):
-    found, (plain, under) = measure({(0, 0)})
+    found, (plain, anew, under) = measure({(0, 0)}, anew={(1, 3)})
+    assert plain == anew
     assert (len(plain), len(under)) == (8, 3)
     assert found["run"] == {"task": "arithmetic", "model": "tiny", "variant": "v"}
     assert (found["prompts"], found["rollouts"]) == (2, 8)
@@ -58,12 +60,19 @@ def test_siblings_of_the_one_that_succeeded_read_it_and_all_others_stay_students
 
 
 def test_feedback_is_a_context_too_and_without_any_the_gap_is_none(measure):
-    found, (_, under) = measure({(0, 0)}, {"feedback": "only_without_solution"})
+    found, (_, _, under) = measure({(0, 0)}, {"feedback": "only_without_solution"}, anew={(0, 0)})
     assert len(under) == 7
     assert (found["teacher"], found["hinted_share"]) == (100.0, 87.5)
     found, drawn = measure(set())
-    assert len(drawn) == 1
+    assert len(drawn) == 2
     assert (found["gap"], found["hinted_share"], found["teacher_hinted"]) == (0.0, 0.0, None)
+
+
+def test_a_second_try_is_no_gain(measure):
+    """Wrong at first and right anew, with a context or without: contexts give nothing here."""
+    found, _ = measure({(0, 0)}, anew={(problem, member) for problem in range(2) for member in range(4)})
+    assert (found["student"], found["teacher"], found["gap"]) == (100.0, 100.0, 0.0)
+    assert found["student_hinted"] == 100.0
 
 
 def test_a_run_without_a_self_teacher_is_refused(measure):

@@ -14,6 +14,7 @@ from selfdistill.models.chat import encode_chat
 from selfdistill.models.tiny_model import build_tokenizer
 from selfdistill.randomness import seed_of
 from selfdistill.training.verl import agent_loop
+from selfdistill.training.verl.reward import TRUNCATED
 
 SAMPLING = {"temperature": 1.0, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.0, "logprobs": True}
 ROW = {
@@ -31,6 +32,8 @@ ROW = {
 class Server:
     """An inference server that answers 5, 6, end and remembers what it was asked."""
 
+    ids = (5, 6, 2)
+
     def __init__(self):
         self.asked = []
 
@@ -38,7 +41,7 @@ class Server:
         from verl.workers.rollout.replica import TokenOutput
 
         self.asked.append(request)
-        return TokenOutput(token_ids=[5, 6, 2], log_probs=[-0.5, -0.25, -1.0], stop_reason="completed")
+        return TokenOutput(token_ids=list(self.ids), log_probs=[-0.5, -0.25, -1.0], stop_reason="completed")
 
 
 @pytest.fixture
@@ -88,6 +91,15 @@ def test_the_request_has_the_prompt_the_rows_limit_and_its_seed(ask, tokenizer):
     assert output.response_ids == [5, 6, 2]
     assert output.response_mask == [1, 1, 1]
     assert output.response_logprobs == [-0.5, -0.25, -1.0]
+    assert output.extra_fields[TRUNCATED] is False
+
+
+def test_the_reward_is_told_of_a_response_that_was_cut(ask, tokenizer, monkeypatch):
+    found = {}
+    for last in (tokenizer.eos_token_id, 7):
+        monkeypatch.setattr(Server, "ids", [5, 6, last])
+        found[last] = [ask({"max_response_tokens": most})[1].extra_fields[TRUNCATED] for most in (3, 4)]
+    assert list(found.values()) == [[False, False], [True, False]]
 
 
 def test_the_prompt_tells_the_runs_date_and_ends_with_its_turn(ask):

@@ -8,7 +8,7 @@ verl = pytest.importorskip("verl")
 pytestmark = pytest.mark.verl
 
 from selfdistill.errors import UserError
-from selfdistill.training.verl.reward import compute_score
+from selfdistill.training.verl.reward import TRUNCATED, compute_score
 
 TWO_ROLES = r"\boxed{Ava is a knight, Ava is a knave}"
 
@@ -21,6 +21,15 @@ def test_score_says_right_and_boxed():
     assert score(r"so \boxed{5}", grader="maths") == {"score": 1.0, "acc": 1.0, "formatted": 1.0}
     assert score(r"so \boxed{6}", grader="maths") == {"score": 0.0, "acc": 0.0, "formatted": 1.0}
     assert score("so 5", grader="maths") == {"score": 0.0, "acc": 0.0, "formatted": 0.0}
+
+
+def test_feedback_speaks_of_a_response_that_was_cut():
+    told = []
+    for about in ({}, {TRUNCATED: False}, {TRUNCATED: True}):
+        tests = '{"inputs": ["1"], "outputs": ["1"], "testtype": "stdin"}'
+        told.append(compute_score("code", "Well,", tests, about, grader="code")["feedback"])
+    assert told[0] == told[1] != told[2]
+    assert "too long" in told[2]
 
 
 def test_the_grader_and_its_leniency_are_those_asked_for():

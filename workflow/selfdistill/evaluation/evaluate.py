@@ -20,7 +20,7 @@ from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.sampling.trial import check_sampler
 from selfdistill.sampling.vllm_generate import VllmGenerate
 from selfdistill.study.own_prompts import own_prompts
-from selfdistill.tasks.graders import SCORED, Graded, gives_feedback, grade_response, graded_each
+from selfdistill.tasks.graders import SCORED, Graded, check_sandbox, gives_feedback, grade_response, graded_each
 from selfdistill.tasks.prompts import student_messages
 from selfdistill.tasks.schema import Problem, read_problems
 
@@ -98,6 +98,8 @@ def evaluate_run(
     tokenizer, chat = load_tokenizer(model_dir), ChatSettings(**task.get("chat", {}))
     check_prompts(tokenizer, chat, load_generation_config(model_dir), report)
     benchmarks = _benchmarks(list(outputs), val_file, task, also or {})
+    for benchmark in benchmarks.values():
+        check_sandbox([benchmark.grader, benchmark.second_grader], benchmark.grading)
     every = [problem for benchmark in benchmarks.values() for problem in benchmark.problems]
     asked = {p.id: student_messages(p, training=False, template=chat.template) for p in every}
     encoded = {name: encode_messages(tokenizer, messages, chat) for name, messages in asked.items()}

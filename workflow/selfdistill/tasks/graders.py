@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from selfdistill.errors import UserError
+from selfdistill.sandbox.trial import isolation
 from selfdistill.tasks import chain_feedback, choice, code, maths, roles, tool_use
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.graded import Graded
@@ -77,6 +78,15 @@ def gives_feedback(name: str) -> bool:
     return name in RESPONSE_GRADERS
 
 
+def check_sandbox(names: Iterable[str | None], grading: Mapping[str, Any] | None = None) -> None:
+    """Try the sandbox before anything is drawn, where one of these graders runs programs that a model wrote.
+
+    Raises UserError where no isolation can be had, and the task's settings `grading` do not allow to run without.
+    """
+    if not {"code", "code_as_published"}.isdisjoint(names):
+        isolation(allow_unisolated=bool((grading or {}).get("allow_unisolated", False)))
+
+
 def grade_response(
     response: str,
     problem: Problem,
@@ -127,6 +137,7 @@ __all__ = [
     "RESPONSE_GRADERS",
     "SCORED",
     "Graded",
+    "check_sandbox",
     "gives_feedback",
     "grade_response",
     "graded_each",

@@ -1,7 +1,9 @@
 """The gap between student and self-teacher before any training: what a method that distils its own contexts can gain.
 
-The student draws groups as in training; each rollout gets its context as in the first step; and the same weights draw
-one answer under each. Of SDPO it is reported that the gain of training follows this gap (arXiv 2605.30070).
+The student draws groups as in training, and each rollout gets its context as in the first step. Then the same weights
+draw anew for each rollout, once from the plain prompt and once under its context: a context is chosen by how the first
+draw came out, so that draw would make a second try look like a gain. Of SDPO it is reported that the gain of training
+follows this gap (arXiv 2605.30070).
 """
 
 import math
@@ -27,7 +29,7 @@ from selfdistill.signals.teacher_scores import ContextBuilder
 from selfdistill.study.own_prompts import own_prompts
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.contexts import Hint
-from selfdistill.tasks.graders import Graded, grade_response, graded_each
+from selfdistill.tasks.graders import Graded, check_sandbox, grade_response, graded_each
 from selfdistill.tasks.prompts import student_messages
 from selfdistill.tasks.schema import Problem, read_problems
 from selfdistill.tasks.thinking import without_thinking
@@ -56,9 +58,9 @@ def measure_gap(
 ) -> None:
     """Measure the accuracy of a run's untrained student and of its self-teacher, and write it as JSON.
 
-    Keys: prompts, rollouts; student and teacher (percent of all rollouts; the teacher of a rollout without a context
-    reads the plain prompt, so it is the student), gap with low and high (points, 95 % over prompts); hinted_share,
-    and of rollouts with a context alone student_hinted and teacher_hinted.
+    Keys: prompts, rollouts; student and teacher (percent, of an answer drawn anew for each rollout; without a context
+    the teacher's is the student's), gap with low and high (points, 95 % over prompts); hinted_share, and of rollouts
+    with a context alone student_hinted and teacher_hinted.
 
     Args:
         run: a resolved run whose teacher has the student's weights at the beginning.
@@ -79,6 +81,7 @@ def measure_gap(
             f"{run['task']}/{run['model']}/{run['variant']}: there is no self-teacher, so it has no gap; ask for a "
             "variant whose teacher reads contexts"
         )
+    check_sandbox([run["grader"]], run.get("grading"))
     tokenizer, chat = load_tokenizer(base_model), settings.chat
     check_prompts(tokenizer, chat, report=report)
     wanted = {"need_solution": settings.needs_solutions, "own_prompts": own_prompts(run)}
@@ -102,9 +105,10 @@ def measure_gap(
         assignments += assign_hints(group, reference, settings.hints, method.needs, (settings.seed, "gap", number))
     contexts = builder.build(rows, assignments, plain.lengths).correct
     hinted = [row for row, context in enumerate(contexts) if context is not None]
-    told_keys = [(settings.seed, "gap under a context", *keys[row][2:]) for row in hinted]
-    under = draw([contexts[row] for row in hinted], [rows[row] for row in hinted], told_keys)
-    student = np.array([each.correct for each in plain.graded], dtype=float)
+    anew = draw([encoded[p.id] for p in rows], rows, [(settings.seed, "gap, drawn anew", *key[2:]) for key in keys])
+    under_keys = [(settings.seed, "gap under a context", *keys[row][2:]) for row in hinted]
+    under = draw([contexts[row] for row in hinted], [rows[row] for row in hinted], under_keys)
+    student = np.array([each.correct for each in anew.graded], dtype=float)
     teacher = student.copy()
     teacher[hinted] = [each.correct for each in under.graded]
     found = _summary(student, teacher, hinted, size)

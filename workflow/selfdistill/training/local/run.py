@@ -25,7 +25,7 @@ from selfdistill.runs.state_folder import StateFolder
 from selfdistill.study.own_prompts import own_prompts
 from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.study.training_settings import TrainingSettings
-from selfdistill.tasks.graders import Graded, grade_response
+from selfdistill.tasks.graders import Graded, check_sandbox, grade_response
 from selfdistill.tasks.schema import Problem, read_problems
 from selfdistill.training.external_models import check_tokens, noted_models
 from selfdistill.training.local.trainer import LocalTrainer
@@ -133,6 +133,7 @@ def _build(
     external: Mapping[str, Path],
     report: Report,
 ) -> LocalTrainer:
+    check_sandbox([config["grader"]], config.get("grading"))
     own = own_prompts(config)
     problems = read_problems(train_file, need_solution=settings.needs_solutions, own_prompts=own)
     model, tokenizer = load_model(base_model, pick_device())

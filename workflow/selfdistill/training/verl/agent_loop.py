@@ -9,6 +9,7 @@ from selfdistill.models.chat import ChatSettings, render, turn_end
 from selfdistill.models.tokenizer_check import token_ids
 from selfdistill.randomness import Key, seed_of
 from selfdistill.tasks.prompts import Message
+from selfdistill.training.verl.reward import TRUNCATED
 
 
 class SingleTurn(SingleTurnAgentLoop):
@@ -40,7 +41,10 @@ class SingleTurn(SingleTurnAgentLoop):
         # Beside what vLLM takes from generation_config.json and the tokenizer.
         if self._turn_end not in (None, self.tokenizer.eos_token_id):
             own["stop_token_ids"] = [self._turn_end]
-        return await super().run({**sampling_params, **own}, priority, **row)
+        output = await super().run({**sampling_params, **own}, priority, **row)
+        ids, ends = output.response_ids, (self._turn_end, self.tokenizer.eos_token_id)
+        output.extra_fields[TRUNCATED] = len(ids) >= own["max_tokens"] and ids[-1] not in ends  # for the reward
+        return output
 
 
 def draw_key(seed: int, row: dict[str, Any]) -> tuple[Key, ...]:

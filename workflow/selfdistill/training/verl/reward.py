@@ -6,6 +6,9 @@ from typing import Any
 from selfdistill.tasks.graders import gives_feedback, grade_response
 from selfdistill.tasks.schema import Problem
 
+#: Key of extra_info: whether the response was cut at the limit, of which some feedback speaks.
+TRUNCATED = "selfdistill_truncated"
+
 
 def compute_score(
     data_source: str,
@@ -42,7 +45,8 @@ def compute_score(
         index=about.get("index", 0),
         split="",
     )
-    graded = grade_response(solution_str, problem, grader, first_role_counts=first_role_counts, grading=grading)
+    how = {"first_role_counts": first_role_counts, "truncated": bool(about.get(TRUNCATED)), "grading": grading}
+    graded = grade_response(solution_str, problem, grader, **how)
     said = {"score": float(graded.correct), "acc": float(graded.correct), "formatted": float(graded.formatted)}
     if not gives_feedback(grader):
         return said

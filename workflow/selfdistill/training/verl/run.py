@@ -20,6 +20,7 @@ from selfdistill.runs.run_file import TRAINING, write_attempt
 from selfdistill.runs.state_folder import StateFolder
 from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.study.verl_words import hydra_overrides
+from selfdistill.tasks.graders import check_sandbox
 from selfdistill.training.external_models import noted_models
 from selfdistill.training.verl.process_group import end_guarded, start_guarded
 from selfdistill.training.verl.ray_cluster import ray_cluster, ray_of_one_node
@@ -94,6 +95,7 @@ def _finish(
     nodes: int,
     report: Report,
 ) -> None:
+    check_sandbox([config["grader"]], config.get("grading"))
     write_attempt(state.path, config, TRAINING, steps=config["steps"])
     chosen = attention(config["verl"]["attention"])
     words = hydra_overrides(
