@@ -123,7 +123,7 @@ def make_case(study: Study, task: str, name: str, folder: Path | None, groups: i
         own = texts[number * size : (number + 1) * size]
         assignments += hints(settings, method, run["grader"], problem, own, number)
     builder = ContextBuilder(tokenizer, settings.hints, settings.max_sequence_tokens)
-    asked = [problem.problem for problem in problems for _ in range(size)]
+    asked = [problem for problem in problems for _ in range(size)]
     contexts = builder.build(asked, assignments, list(map(len, responses)))
     if not any(contexts.hinted):
         raise UserError(
