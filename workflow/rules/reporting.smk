@@ -3,7 +3,7 @@
 import os
 import shlex
 
-from selfdistill.reporting.tokens.classes import lists_digest
+from selfdistill.reporting.tokens.classes import PARTITIONS, lists_digest
 from selfdistill.reporting.render.texts import TABLES as TEXTS
 from selfdistill.study.hint_settings import has_contrast
 

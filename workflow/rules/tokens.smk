@@ -151,7 +151,7 @@ rule diagnosis_tables:
         caption=TEXTS["diagnosis"].caption,
         cells=[vars(each) for each in DIAGNOSED],
         least_count=STUDY.diagnoses.settings.least_count,
-        classes=lists_digest(),
+        classes=[lists_digest(name) for name in PARTITIONS],
     script:
         "../scripts/diagnosis_tables.py"
 

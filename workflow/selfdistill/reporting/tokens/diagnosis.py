@@ -13,13 +13,12 @@ import pyarrow.parquet as pq
 from selfdistill.errors import UserError
 from selfdistill.reporting.render.cells import number_cell
 from selfdistill.reporting.render.table import Row, View
-from selfdistill.reporting.tokens.classes import CLASSES, PARTITIONS, PUBLISHED_CLASSES
+from selfdistill.reporting.tokens.classes import NAMES, PARTITIONS
 from selfdistill.reporting.tokens.tables import written
 from selfdistill.runs.records import DIAGNOSIS
 
 #: Length of the published lists.
 LISTED = 15
-_CLASSES = {"ours": CLASSES, "paper": PUBLISHED_CLASSES}
 _CELL = ["task", "model", "teacher"]
 _SHARES = [f"{name}_share_{partition}" for partition in PARTITIONS for name in ("style", "task")]
 COLUMNS = [
@@ -114,7 +113,7 @@ def diagnosis_classes(found: Sequence[Found]) -> pd.DataFrame:
         for partition, of_text in PARTITIONS.items():
             grouped = each.tokens["kl"].groupby(each.tokens["token"].map(of_text))
             counts, sums = grouped.size(), grouped.sum()
-            for name in _CLASSES[partition]:
+            for name in NAMES[partition]:
                 count, whole = int(counts.get(name, 0)), float(sums.get(name, 0.0))
                 row = {**each.cell, "partition": partition, "token_class": name, "tokens": count}
                 row |= {"kl_mean": whole / count if count else np.nan, "kl_sum": whole}
