@@ -19,6 +19,7 @@ from selfdistill.reporting.claims.verdicts import (
     REPRODUCED,
     corrected,
     counted,
+    ends_named,
     of_claim,
     open_because,
     would_decide,
@@ -107,10 +108,12 @@ def _summary(claim: Claim, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     kind = of_claim([row["of_kind"] for row in scores], [True] * len(scores)) if scores else ""
     judged = [row for row in rows if row["verdict"] != NOT_RUN]
     several = len({row["model"] for row in judged}) > 1
-    ours = [
-        f"{row['task']}{', ' + row['model'] if several else ''}: {_subject(claim, row)}{estimate_text(row)}"
-        for row in judged
-    ]
+    ours = list(
+        dict.fromkeys(
+            f"{row['task']}{', ' + row['model'] if several else ''}: {_subject(claim, row)}{estimate_text(row)}"
+            for row in judged
+        )
+    )
     more = [f"and {len(ours) - _SHOWN} more"] if len(ours) > _SHOWN + 1 else []
     return {
         "name": claim.name,
@@ -147,6 +150,7 @@ def _reasons(
     else:
         because = open_because(rows)
         yield f"of {len(rows)} parts: {counted(verdicts)}{f' ({because})' if because else ''}"
+        yield from ends_named(rows)
     alone = sum(v in (REPRODUCED, NOT_REPRODUCED) and not sure for v, sure in zip(verdicts, held, strict=True))
     if alone:
         yield f"{alone} of them by themselves only, not beside the others (Holm)"

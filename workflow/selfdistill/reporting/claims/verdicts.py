@@ -132,6 +132,13 @@ def open_because(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.most_common())
 
 
+def ends_named(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which benchmarks keep uninformative parts from being judged, each reason once."""
+    whys = [phrase for row in rows if row["verdict"] == UNINFORMATIVE for phrase in row["why"].split("; ")]
+    ends = ("at the ceiling", "at the floor", "without any difference")
+    return list(dict.fromkeys(phrase for phrase in whys if phrase.endswith(ends)))
+
+
 def would_decide(rows: Sequence[Mapping[str, Any]]) -> str:
     """What an open claim waits for, from its parts' rows: the runs that are missing, or a number of seeds."""
     waiting = [float(row["needs"]) for row in rows if row["verdict"] in (INCONCLUSIVE, SEEN, UNSEEN)]
