@@ -299,8 +299,16 @@ def test_the_null_contrast_stands_beside_the_evidence(study, tmp_path):
     assert signals_figure([off]).axes[1].get_xlabel() == "Training step"
 
 
+def test_a_plain_teacher_has_signals_without_hints(study, tmp_path):
+    (run,) = [run for run in runs_of(study, "knights") if run.variant == "rlcsd"]
+    plain = rewritten(run, tmp_path / "x.jsonl", lambda r: {k: v for k, v in r.items() if not k.startswith("hints/")})
+    axes = signals_figure([plain]).axes
+    assert axes[0].get_lines()
+    assert [text.get_text() for text in axes[3].texts] == ["none of these logs it"]
+
+
 def test_signals_need_a_teacher(study):
-    with pytest.raises(UserError, match="no run logs 'hints/hinted_share'"):
+    with pytest.raises(UserError, match="no run logs 'teacher/gap_abs_mean'"):
         signals_figure([run for run in study.runs if run.variant in ("base", "grpo")])
     with pytest.raises(UserError, match="listed twice"):
         signals_figure([study.runs[2], study.runs[2]])

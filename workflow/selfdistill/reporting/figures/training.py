@@ -40,11 +40,12 @@ _VALIDATION = "Validation accuracy (%)"
 
 _HINTED = Panel("Rollouts whose teacher was asked (%)", ("hints/hinted_share",), scale=100)
 _EVIDENCE = Panel("Size of the evidence (nats)", ("signal/evidence_abs_mean",), log=True)
+#: A guard too: a teacher that is misaligned, or hardly better than guessing, is several nats away.
+_TEACHER = Panel("Teacher against student (nats)", ("teacher/gap_abs_mean",), log=True)
 _SIGNALS = (
-    # A guard too: a teacher that is misaligned, or hardly better than guessing, is several nats away.
-    Panel("Teacher against student (nats)", ("teacher/gap_abs_mean",), log=True),
+    _TEACHER,
     _EVIDENCE,
-    Panel("Divergence (nats)", ("signal/divergence_mean",), log=True),
+    Panel("Divergence (nats)", ("signal/divergence_mean", "teacher/kl"), log=True),
     _HINTED,
     Panel(
         "Tokens selected or clipped (%)",
@@ -53,6 +54,7 @@ _SIGNALS = (
             "signal/weight_clipped_share",
             "signal/clipped_share",
             "signal/evidence_clipped_share",
+            "signal/advantage_clipped_share",
             "signal/distilled_share",
         ),
         scale=100,
@@ -106,8 +108,8 @@ def signals_figure(runs: Sequence[RunFiles]) -> Figure:
       Below, the largest null contrast of any step: the same hint scored twice, so numerical noise. It is also drawn,
       dotted, for a variant where it comes within a hundredth of the evidence.
     * Divergence, nats, of methods that distil.
-    * Share of rollouts that have all hints their method asks for.
-    * Share of tokens that the method selects (rlcsd), that a clip changes (opsd, rlsd and relatives), or that it
+    * Share of rollouts that have all hints their method asks for; plain teachers read none.
+    * Share of tokens that the method selects (rlcsd), that a clip changes (opsd, rlsd and relatives, opd), or that it
       distils (srpo).
 
     Rows and lines as in `dynamics_figure`; runs without a teacher are left out. Raises UserError: no run with a
@@ -115,9 +117,10 @@ def signals_figure(runs: Sequence[RunFiles]) -> Figure:
     """
     check_unique(runs)
     metrics = {run.name: read_metrics(run.metrics) for run in runs if run.metrics is not None}
-    taught = [run for run in runs if run.name in metrics and logged(metrics[run.name], _HINTED)]
+    there = [run for run in runs if run.name in metrics]
+    taught = [run for run in there if any(logged(metrics[run.name], panel) for panel in (_HINTED, _TEACHER))]
     if not taught:
-        raise UserError(f"no run logs {_HINTED.keys[0]!r}; a figure of signals needs at least one with a teacher")
+        raise UserError(f"no run logs {_TEACHER.keys[0]!r}; a figure of signals needs at least one with a teacher")
     curves = curves_of_cells(taught, {run.name: _signals(metrics[run.name]) for run in taught})
     with rc_context(LOOK):
         figure, rows, look = rows_of_panels(taught, [panel.title for panel in _SIGNALS])
