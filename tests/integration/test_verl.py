@@ -22,6 +22,10 @@ psutil = pytest.importorskip("psutil")
 
 from selfdistill.evaluation.draws import read_draws
 from selfdistill.models.loading import load_model
+from selfdistill.runs.records import read_records
+from selfdistill.study.config_files import merged
+from selfdistill.study.study import load_study
+from selfdistill.tasks.datasets import write_generated
 
 ROOT = Path(__file__).parents[2]
 RUNS = "results/runs/arithmetic/tiny_qwen3"
@@ -53,13 +57,13 @@ JOB = textwrap.dedent(
 class Job:
     """One training run in a folder, as its rule would start it; may be started again."""
 
-    def __init__(self, folder: Path, config: dict, results: Path, ranks: int = 1):
+    def __init__(self, folder: Path, config: dict, results: Path, ranks: int = 1, base_model: Path | None = None):
         self.folder, self.state = folder, folder / "state"
         data = {name: next(results.glob(f"data/*/{name}.parquet")) for name in ("train", "val")}
         files = {
             "train_file": data["train"],
             "val_file": data["val"],
-            "base_model": results / "models/tiny_qwen3/arithmetic",
+            "base_model": base_model or results / "models/tiny_qwen3/arithmetic",
             "state_dir": self.state,
         }
         outputs = {part: folder / "out" / name for part, name in PARTS.items()}
@@ -250,6 +254,41 @@ def test_other_methods_end_to_end(workflow, tmp_path, variant):
     assert_sound(job.records, steps=config["steps"])
     assert any("signal/evidence_abs_mean" in r or "signal/divergence_mean" in r for r in job.records)
     assert_trained(tmp_path / "job/out/model", workflow / "results/models/tiny_qwen3/arithmetic")
+
+
+@pytest.mark.verl_full
+@pytest.mark.parametrize("teacher", [{}, {"kind": "trust_region", "student_share": 0.3}], ids=["ema", "trust_region"])
+def test_feedback_of_the_grader_reaches_a_teacher_end_to_end(tmp_path, teacher):
+    """Official SDPO on chains with wrong facts: what the reward function says of a response, its teacher reads."""
+    study = load_study(configuration("sdpo_official", {"teacher": teacher, "hints": {"feedback": "always"}}))
+    for split in ("train", "val"):
+        recipe = study.split("wrong_facts", split, "tiny_qwen3")
+        write_generated(recipe, split, tmp_path / f"data/facts/{split}.parquet")
+    config = study.resolve("wrong_facts", "tiny_qwen3", "sdpo_official", 0)
+    base = ROOT / "resources/base_models/tiny_qwen3/wrong_facts"
+    job = Job(tmp_path / "job", config, tmp_path, base_model=base)
+    assert job.finish() == 0, job.log[-3000:]
+    assert_sound(job.records, steps=2)
+    for record in job.records[1:]:
+        assert record["hints/feedback_used_share"] == record["hints/feedback_available_share"] > 0.5
+        assert record["signal/divergence_mean"] > 0
+    rows = read_records(tmp_path / "job/out/records.parquet").to_pylist()
+    said = [row for row in rows if row["feedback"]]
+    assert said
+    for row in said:
+        assert row["correct_feedback"] == row["feedback"]
+        assert not row["correct"]
+    assert_trained(tmp_path / "job/out/model", base)
+
+
+def configuration(variant: str, changes: dict) -> dict:
+    """The registries with config/verl_cpu.yaml, for one variant of two steps on chains with wrong facts."""
+    config: dict = {}
+    for name in ("defaults", "models", "methods", "tasks", "verl_cpu"):
+        config = merged(config, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")))
+    config["matrix"] = {"tasks": ["wrong_facts"], "models": ["tiny_qwen3"], "variants": [variant], "seeds": [0]}
+    more = {"steps": 2, "objective": {"top_k": 16}} | changes
+    return merged(config, {"overrides": {"all": {"steps": 2}, "methods": {variant: more}}})
 
 
 @pytest.mark.verl_full
