@@ -19,7 +19,7 @@ TABLES = [
 BESIDE = ("audit", "drift", "costs", "claims", "signs", "certain")
 FORMATS = [f"table_formats {name.split()[-1]}" for name in (*TABLES, "beside", *BESIDE)]
 TABLES_ON = Counter(["scores", *TABLES, *FORMATS, "behaviour", "claims", "costs", "page", "overview", "site"])
-TABLES_ON += Counter(["benchmarks arithmetic", "benchmarks knights", "benchmarks_of_model"])
+TABLES_ON += Counter(["benchmarks arithmetic", "benchmarks knights", "benchmarks_of_model", "profiles arithmetic"])
 #: What follows from the metrics of one task, and from the records of one.
 CURVES = ("dynamics {}", "signals {}", "contrast {}", "dynamics_of_model")
 TOKENS = ("token_view {}", "tokens", "token_figure arithmetic", "token_figure knights")
@@ -68,6 +68,7 @@ def a_seed_more() -> Counter:
     added = Counter(f"train {task}/{variant}" for task in ("arithmetic", "knights") for variant in TRAINED)
     tokens = tokens_of("arithmetic", *TRAINED) | tokens_of("knights", *TRAINED)
     added += evaluated("arithmetic") + evaluated("knights")
+    added += Counter(["profiles knights"])  # of two answers to each problem
     return added + (curves_of("arithmetic") | curves_of("knights")) + tokens + TABLES_ON + ALL
 
 
@@ -113,7 +114,7 @@ def test_editing_one_variant_retrains_that_variant_only(changed):
     methods.write_text(before + name + after)
     jobs = Counter(["train knights/rlcsd-gt_cot", "evaluate_knights knights/rlcsd-gt_cot"])
     # No task of this matrix, and no pair of methods that the figure of the contrast shows.
-    others = Counter(["benchmarks arithmetic", "token_figure arithmetic", "contrast knights"])
+    others = Counter(["benchmarks arithmetic", "profiles arithmetic", "token_figure arithmetic", "contrast knights"])
     following = curves_of("knights") + tokens_of("knights", "rlcsd-gt_cot") + TABLES_ON + ALL
     assert changed.planned("--config", matrix) == jobs + following - others
 
