@@ -141,6 +141,9 @@ CASES = {
         {"family": "knights", "factors": (0.7, 1.0, 1.4)} | curves(opsd={ENTROPY: (1, 1.6)}, opsd_ectr={}),
         {C7: (INCONCLUSIVE, "opsd may not show the fault")}),
     "the one-sided method was not run": ({"family": "knights"} | curves(opsd_ectr={}), {C7: (NOT_RUN, "needs opsd")}),
+    "one run shows what contrast removes in three": (
+        {"family": "knights", "alone": "opsd"} | curves(opsd=EXPLODED, opsd_ectr={}),
+        {C7: (SEEN, ""), AGAINST["C7"]: (SEEN, "")}),
     # Controls.
     "grpo grows as much": (
         {"curves": {"grpo": {LENGTH: (1, 1.67)}, "sdpo": {LENGTH: (1, 1.7)}}},
@@ -268,7 +271,12 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_verdicts(case):
     built, wanted = CASES[case]
-    rows = found(block(**built), {claim for claim, *_ in wanted})
+    built = dict(built)
+    alone = built.pop("alone", None)
+    whole = block(**built)
+    if alone:
+        whole.metrics[alone] = {0: whole.metrics[alone][0]}
+    rows = found(whole, {claim for claim, *_ in wanted})
     for key, (verdict, reason) in wanted.items():
         row = rows[key]
         assert row["verdict"] == verdict, (key, row["estimate"], row["why"])
