@@ -13,6 +13,7 @@ from selfdistill.study.matrix import BASE
 from selfdistill.study.study import load_study
 
 FILE = Path(__file__).parents[2] / "config" / "opd.yaml"
+DEMO = FILE.with_name("opd_demo.yaml")
 STUDENT = "qwen3_1_7b_base"
 TEACHERS = {"opd-instruct": "qwen3_4b_instruct", "opd-grpo": "qwen3_4b_base_grpo"}
 HUB = {
@@ -101,3 +102,18 @@ def test_published_numbers_stand_beside_the_runs_that_they_are_of(study):
         values = [kl for _, kl in listed]
         assert len(values) == LISTED
         assert values == sorted(values, reverse=True)
+
+
+def test_the_toys_teachers_come_of_a_run_of_its_matrix_and_know_every_word(tokenizer):
+    study = load_study(merged(files=(*REGISTRIES, DEMO)))
+    folders = {run.folder for run in study.runs()}
+    teachers = {teacher for run in study.runs() if run.variant != BASE
+                for teacher in study.external_models(run.task, run.model, run.variant).values()}  # fmt: skip
+    assert teachers == {"tiny_near", "tiny_far"}
+    assert {study.trained_model(teacher, "arithmetic").folder for teacher in teachers} <= folders
+    assert [each.teacher for each in study.diagnoses.cells()] == ["tiny_near", "tiny_far"]
+    wording = study.base_model("tiny_far", "arithmetic")["warm_start"]["arithmetic"]["wording"]
+    for text in wording.values():
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        assert tokenizer.unk_token_id not in ids
+        assert tokenizer.decode(ids).strip() == text.strip()
