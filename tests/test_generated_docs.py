@@ -1,6 +1,6 @@
 """Pages and passages that are made from the code are in step with it, and every metric that is named is declared."""
 
-import importlib.util
+import importlib
 import re
 from pathlib import Path
 
@@ -28,9 +28,9 @@ MADE = [
 @pytest.fixture(scope="module")
 def pages():
     """Every page as it would be made now, by its path in the repository."""
-    specification = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "docs"))
+        module = importlib.import_module("generate")
     return {str(path.relative_to(ROOT)): text for path, text in module.pages().items()}
 
 
