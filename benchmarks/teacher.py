@@ -25,7 +25,7 @@ from selfdistill.randomness import generator
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Candidate, assign_hints
 from selfdistill.signals.teacher_scores import TeacherContexts, TeacherScores, score_contexts
-from selfdistill.study.run_settings import HintSettings
+from selfdistill.study.teacher_settings import HintSettings
 from selfdistill.tasks.prompts import Hint
 
 OUTPUT = Path("results/benchmarks/teacher.csv")

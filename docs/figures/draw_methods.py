@@ -31,7 +31,7 @@ from selfdistill.objectives.methods import METHODS, build_method
 from selfdistill.reporting.figures import style as palette
 from selfdistill.reporting.figures.panels import write_figure
 from selfdistill.signals.hints import Assignment, Candidate, assign_hints
-from selfdistill.study.run_settings import HintSettings
+from selfdistill.study.teacher_settings import HintSettings
 from selfdistill.tasks.arithmetic import Chain
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.prompts import Hint, student_prompt, teacher_prompt

@@ -17,7 +17,7 @@ from selfdistill.signals.hints import (
     without_unread,
 )
 from selfdistill.signals.shuffled_feedback import shuffled_feedback
-from selfdistill.study.run_settings import HintSettings
+from selfdistill.study.teacher_settings import HintSettings
 from selfdistill.tasks.prompts import Hint
 
 REFERENCE = Hint("dataset solution", "dataset answer")

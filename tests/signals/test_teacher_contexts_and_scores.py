@@ -7,16 +7,24 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import encode_chat
+from selfdistill.models.chat import encode_chat, encode_messages
 from selfdistill.models.tiny_model import build_tokenizer
 from selfdistill.objectives.batch import Support
 from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Assignment
 from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, fair_shares, score_contexts
-from selfdistill.study.run_settings import HintSettings
+from selfdistill.study.teacher_settings import HintSettings
 from selfdistill.tasks.contexts import SECTIONS
-from selfdistill.tasks.prompts import FRAMINGS, Hint, student_prompt, teacher_prompt
+from selfdistill.tasks.prompts import (
+    FRAMINGS,
+    INSTRUCTION,
+    Hint,
+    Message,
+    context_template,
+    student_prompt,
+    teacher_prompt,
+)
 from selfdistill.tasks.schema import Problem
 
 PROBLEM = "Start with 3, then add 4. What is the result modulo 10?"
@@ -66,6 +74,22 @@ def test_a_message_of_ones_own_is_the_same_for_every_hint(tokenizer, tmp_path):
     path.write_text(f"{{problem}} {{solution}} {{answer}} {tokenizer.eos_token}")
     with pytest.raises(UserError, match=r"hints.template: .*own.txt: .* spells a control token"):
         build(tokenizer, [hinted(*hints)], template=str(path))
+
+
+def test_a_problems_own_chat_is_kept_but_for_its_last_message(tokenizer):
+    """System message and earlier turns stay; no prefix and no instruction of ours come in."""
+    own = tuple(
+        Message(role, text) for role, text in (("system", "1"), ("user", "2"), ("assistant", "3"), ("user", "4"))
+    )
+    problem = Problem("a", "", "bare", "", "", "", 0, "", messages=own)
+    for template, mode, last in (
+        ("sections", "solution", SECTIONS.prompt("4", "bare", Hint("5"))),
+        ("reference", "answer_only", context_template("reference", own_prompts=True).prompt("4", "", Hint(answer="6"))),
+    ):
+        how = HintSettings("self_rollout", mode=mode, template=template)
+        found = ContextBuilder(tokenizer, how, 10**6).build([problem], [hinted(Hint("5", "6"))], [0])
+        assert found.correct[0] == encode_messages(tokenizer, [*own[:3], Message("user", last)])
+        assert INSTRUCTION not in last
 
 
 def test_rows_without_hints_have_no_context(tokenizer):

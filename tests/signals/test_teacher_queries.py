@@ -8,7 +8,7 @@ from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Candidate, assign_hints
 from selfdistill.signals.teacher_queries import Use, distinct_queries, plain_tokens
 from selfdistill.signals.teacher_scores import ContextBuilder, score_contexts
-from selfdistill.study.run_settings import HintSettings
+from selfdistill.study.teacher_settings import HintSettings
 from selfdistill.tasks.prompts import Hint
 from selfdistill.tasks.schema import Problem
 

@@ -8,7 +8,7 @@ from selfdistill.scoring.scorer import ModelScorer, score
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.teacher_scores import TeacherContexts, score_contexts
 from selfdistill.signals.teachers import Teacher, frozen_copy
-from selfdistill.study.run_settings import CLOCKS, TeacherSettings
+from selfdistill.study.teacher_settings import CLOCKS, TeacherSettings
 
 BOTH = {"training_steps": "optimizer_steps", "optimizer_steps": "training_steps"}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 # Before anything of verl asks for the device.
-from selfdistill.study.run_settings import TeacherSettings
+from selfdistill.study.teacher_settings import TeacherSettings
 
 from selfdistill.training.verl import cpu  # noqa: F401  # isort: skip
 

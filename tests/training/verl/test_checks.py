@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from selfdistill.errors import UserError
-from selfdistill.study.run_settings import TeacherSettings
+from selfdistill.study.teacher_settings import TeacherSettings
 from selfdistill.training.verl.checks import check_external_models, check_gpus, check_model
 
 BASE = Path(__file__).parents[3] / "resources" / "base_models" / "tiny_qwen3" / "arithmetic"

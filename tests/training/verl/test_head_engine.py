@@ -20,7 +20,7 @@ from selfdistill.errors import UserError
 from selfdistill.scoring.head import read
 from selfdistill.scoring.query import LOGPROBS_ONLY
 from selfdistill.scoring.scorer import score
-from selfdistill.study.run_settings import TeacherSettings
+from selfdistill.study.teacher_settings import TeacherSettings
 from selfdistill.training.verl import head_engine
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.wire import pack_update

@@ -23,7 +23,8 @@ from selfdistill.objectives.methods import METHODS, build_method
 from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import micro_batches, read_responses, score
 from selfdistill.scoring.scores import Sequences
-from selfdistill.study.run_settings import OptimizerSettings, TeacherSettings
+from selfdistill.study.run_settings import OptimizerSettings
+from selfdistill.study.teacher_settings import TeacherSettings
 from selfdistill.training.local.engine import LocalEngine
 from selfdistill.training.update import LOSS, added, micro_batch_update
 from selfdistill.training.verl.loss import Loss

@@ -25,7 +25,7 @@ from selfdistill.errors import UserError
 from selfdistill.models.loading import load_model
 from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import score
-from selfdistill.study.run_settings import TeacherSettings
+from selfdistill.study.teacher_settings import TeacherSettings
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.wire import pack_scores_request, pack_update, sums_of, unpack_scores
 from selfdistill.training.verl.worker import SelfDistillWorker

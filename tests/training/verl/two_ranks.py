@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from verl.utils import tensordict_utils
 
-from selfdistill.study.run_settings import TeacherSettings
+from selfdistill.study.teacher_settings import TeacherSettings
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.wire import pack_scores_request, pack_update, sums_of, unpack_scores
 

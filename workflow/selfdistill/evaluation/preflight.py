@@ -31,7 +31,8 @@ from selfdistill.signals.hints import Assignment
 from selfdistill.signals.shuffled_feedback import shuffled_feedback
 from selfdistill.signals.teacher_scores import ContextBuilder
 from selfdistill.study.preflight import MEASURES, STUDENT
-from selfdistill.study.run_settings import ChatSettings, HintSettings, RolloutSettings
+from selfdistill.study.run_settings import ChatSettings, RolloutSettings
+from selfdistill.study.teacher_settings import HintSettings
 from selfdistill.tasks.contexts import Hint
 from selfdistill.tasks.demonstrations import response_of
 from selfdistill.tasks.graders import BOXED, Graded, grade_response, repaired

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from selfdistill.objectives.batch import Needs
 from selfdistill.randomness import Key, generator
-from selfdistill.study.run_settings import HintSettings
+from selfdistill.study.teacher_settings import HintSettings
 from selfdistill.tasks.contexts import Hint
 
 #: Why a rollout has no hints. The first two concern whole groups, whose advantages are zero; by the last but one there

@@ -15,8 +15,9 @@ from selfdistill.models.chat import DEFAULT, ChatSettings, control_tokens, encod
 from selfdistill.models.tokenizer_check import encoded
 from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.scores import Scorer, Scores
-from selfdistill.signals.hints import Assignment, HintSettings
+from selfdistill.signals.hints import Assignment
 from selfdistill.signals.teacher_queries import Use, distinct_queries, plain_tokens
+from selfdistill.study.teacher_settings import HintSettings
 from selfdistill.tasks.contexts import Hint
 from selfdistill.tasks.prompts import context_template, student_messages
 from selfdistill.tasks.schema import Problem

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from selfdistill.models.loading import cast_weights
-from selfdistill.study.run_settings import EXTERNAL, TeacherSettings
+from selfdistill.study.teacher_settings import EXTERNAL, TeacherSettings
 
 
 class TeacherSchedule:

@@ -20,8 +20,8 @@ from selfdistill.study.models import BaseModels
 from selfdistill.study.objective_keys import ObjectiveKeys
 from selfdistill.study.own_prompts import resolved_prompt
 from selfdistill.study.own_source import source_sha256
-from selfdistill.study.run_settings import TEMPLATES, TeacherSettings
 from selfdistill.study.run_settings import RunSettings as Settings
+from selfdistill.study.teacher_settings import TEMPLATES, TeacherSettings
 from selfdistill.study.templates import check_shown, read_wording, shown_parts
 
 #: Keys of a run's `verl` section that are about the machine: no part of its settings, so a change retrains nothing.

@@ -9,7 +9,8 @@ from selfdistill.methods.catalogue import registry_entry
 from selfdistill.methods.setting import from_mapping
 from selfdistill.study.config_files import merged
 from selfdistill.study.presets import presets
-from selfdistill.study.run_settings import RunSettings, reads_initial
+from selfdistill.study.run_settings import RunSettings
+from selfdistill.study.teacher_settings import reads_initial
 
 
 @dataclass(frozen=True)

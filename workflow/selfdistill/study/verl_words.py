@@ -13,7 +13,8 @@ from typing import Any
 from selfdistill.errors import UserError
 from selfdistill.methods.setting import defaults
 from selfdistill.study.config_files import value_at
-from selfdistill.study.run_settings import RunSettings, reads_initial
+from selfdistill.study.run_settings import RunSettings
+from selfdistill.study.teacher_settings import reads_initial
 
 _MODEL = "actor_rollout_ref.model"
 #: Sections of a run that are sections of the tree `selfdistill`; of `verl`, head_rows alone is one of it.

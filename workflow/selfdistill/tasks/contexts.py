@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from selfdistill.study.run_settings import HINT_MODES
+from selfdistill.study.teacher_settings import HINT_MODES
 from selfdistill.study.templates import HIDDEN, PARTS, check_shown, read_wording, wording
 
 

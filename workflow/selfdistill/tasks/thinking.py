@@ -2,7 +2,7 @@
 
 import re
 
-from selfdistill.study.run_settings import THINKING
+from selfdistill.study.teacher_settings import THINKING
 
 _OPEN, _CLOSE = "<think>", "</think>"
 _CLOSED = re.compile(rf"{_OPEN}.*?{_CLOSE}\s*", re.DOTALL)

@@ -40,4 +40,4 @@ class Engine(Protocol):
         """
 
     def tick(self, clock: str) -> None:
-        """Tell the teacher that the student has finished a step of the given clock (signals.teachers.CLOCKS)."""
+        """Tell the teacher that the student has finished a step of the given clock (study.teacher_settings.CLOCKS)."""

@@ -2,7 +2,7 @@
 
 from selfdistill.errors import UserError
 from selfdistill.objectives.methods import Method
-from selfdistill.study.run_settings import EXTERNAL, NO_REFERENCE
+from selfdistill.study.teacher_settings import EXTERNAL, NO_REFERENCE
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.training.engine import Engine
 

@@ -12,7 +12,8 @@ from selfdistill.scoring.scorer import ModelScorer, micro_batches, read_response
 from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.scoring.shared_prefixes import backward_with_prefixes
 from selfdistill.signals.teachers import Teacher, frozen_copy
-from selfdistill.study.run_settings import OptimizerSettings, TeacherSettings
+from selfdistill.study.run_settings import OptimizerSettings
+from selfdistill.study.teacher_settings import TeacherSettings
 from selfdistill.training.update import Sums, added, micro_batch_update, read_by_loss
 
 

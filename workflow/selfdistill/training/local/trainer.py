@@ -18,7 +18,7 @@ from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Rollout, Sampler, SamplingSettings
 from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.sampling.trial import check_sampler
-from selfdistill.study.run_settings import INITIAL
+from selfdistill.study.teacher_settings import INITIAL
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.graders import Graded
 from selfdistill.tasks.prompts import student_messages

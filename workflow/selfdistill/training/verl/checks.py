@@ -10,7 +10,7 @@ from selfdistill.models.chat import ChatSettings
 from selfdistill.models.loading import load_generation_config
 from selfdistill.models.template_check import check_prompts
 from selfdistill.models.tokenizer_check import read_tokenizer
-from selfdistill.study.run_settings import TeacherSettings
+from selfdistill.study.teacher_settings import TeacherSettings
 from selfdistill.training.external_models import check_tokens
 
 

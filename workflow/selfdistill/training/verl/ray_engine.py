@@ -19,7 +19,7 @@ from selfdistill.objectives.batch import Batch, Targets
 from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.signals.teachers import TeacherSchedule
-from selfdistill.study.run_settings import EXTERNAL, INITIAL, TeacherSettings
+from selfdistill.study.teacher_settings import EXTERNAL, INITIAL, TeacherSettings
 from selfdistill.training.step import rows_of
 from selfdistill.training.update import Sums
 from selfdistill.training.verl.wire import (

@@ -35,7 +35,7 @@ class Models:
         self._external: dict[str, TrainingWorker] = {}
 
     def create_teacher(self, kind: str, student_share: float = 0.0) -> None:
-        """The teacher begins with the student's weights of now, if it has any of its own (signals.teachers.KINDS).
+        """The teacher begins with the student's weights of now, if it has its own (study.teacher_settings.KINDS).
 
         `student_share`: of the student's logits in a trust region's.
         """
