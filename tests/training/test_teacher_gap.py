@@ -66,6 +66,7 @@ def test_feedback_is_a_context_too_and_without_any_the_gap_is_none(measure):
     found, drawn = measure(set())
     assert len(drawn) == 2
     assert (found["gap"], found["hinted_share"], found["teacher_hinted"]) == (0.0, 0.0, None)
+    assert (found["low"], found["high"]) == (None, None), "two prompts that are alike have no spread"
 
 
 def test_a_second_try_is_no_gain(measure):

@@ -153,10 +153,9 @@ def _summary(student: np.ndarray, teacher: np.ndarray, hinted: Sequence[int], si
     """Percentages; rows of a prompt stand together, `size` of them."""
     differences = 100 * (teacher - student).reshape(-1, size).mean(axis=1)
     gap = float(differences.mean())
-    half = math.nan
-    if len(differences) > 1:
-        spread = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-        half = float(stats.t.ppf(0.975, len(differences) - 1)) * spread
+    spread = float(differences.std(ddof=1)) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    # Prompts that are all alike say nothing of how others would differ.
+    half = float(stats.t.ppf(0.975, len(differences) - 1)) * spread if spread else math.nan
     bounds = {"low": gap - half, "high": gap + half} if math.isfinite(half) else {"low": None, "high": None}
     shares = {
         "student": 100 * float(student.mean()),
