@@ -333,7 +333,7 @@ def test_all_runs_but_the_controls_share_one_learning_rate(resolved):
 #: Rules that report, by what they have a job for.
 OF_TASKS = ("dynamics", "signals", "benchmarks", "contrast", "token_figure", "token_view")
 OF_MODELS = ("dynamics_of_model", "benchmarks_of_model")
-OF_ALL = ("scores", "behaviour", "audit", "drift", "claims", "costs", "profiles", "tokens", "data_report")
+OF_ALL = ("scores", "behaviour", "audit", "drift", "windows", "claims", "costs", "profiles", "tokens", "data_report")
 OF_ALL += ("page", "overview", "site", "all")
 
 
@@ -358,7 +358,7 @@ def test_the_whole_matrix_is_planned_without_data_models_or_network(furnished, m
         **dict.fromkeys(OF_MODELS, len(MODELS)),
         **dict.fromkeys(OF_ALL, 1),
         "tables": 9,
-        "table_formats": 16,
+        "table_formats": 17,
     }
     assert trained == 84
     assert jobs["data deepmath_filtered_level7_10/train"] == 1  # two models share it

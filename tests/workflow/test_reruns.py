@@ -16,12 +16,12 @@ TABLES = [
     f"tables {name}"
     for name in ("main", "gains", "pooled", "problems", "flips", "plugin", "hints", "ablations", "power")
 ]
-BESIDE = ("audit", "drift", "costs", "claims", "signs", "certain")
+BESIDE = ("audit", "drift", "windows", "costs", "claims", "signs", "certain")
 FORMATS = [f"table_formats {name.split()[-1]}" for name in (*TABLES, "beside", *BESIDE)]
 TABLES_ON = Counter(["scores", *TABLES, *FORMATS, "behaviour", "claims", "costs", "page", "overview", "site"])
 TABLES_ON += Counter(["benchmarks arithmetic", "benchmarks knights", "benchmarks_of_model", "profiles arithmetic"])
 #: What follows from the metrics of one task, and from the records of one.
-CURVES = ("dynamics {}", "signals {}", "contrast {}", "dynamics_of_model")
+CURVES = ("windows", "dynamics {}", "signals {}", "contrast {}", "dynamics_of_model")
 TOKENS = ("token_view {}", "tokens", "token_figure arithmetic", "token_figure knights")
 RUN = "results/runs/{}/tiny_qwen3/{}/seed0"
 DRAWS = "results/draws/{}/tiny_qwen3/{}/seed0"

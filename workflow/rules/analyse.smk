@@ -63,6 +63,24 @@ rule behaviour:
         "../scripts/behaviour.py"
 
 
+rule windows:
+    input:
+        files_of_runs("metrics"),
+    output:
+        table_csv("windows"),
+    log:
+        "results/logs/tables/windows.log",
+    conda:
+        "../../envs/local.yaml"
+    params:
+        caption=TEXTS["windows"].caption,
+        runs=cells(TRAINED),
+        tasks=TASKS,
+        version=STUDY.published,
+    script:
+        "../scripts/windows.py"
+
+
 rule audit:
     input:
         [

@@ -24,6 +24,7 @@ from selfdistill.reporting.tables.pooled import pooled_table
 from selfdistill.reporting.tables.power import power_table
 from selfdistill.reporting.tables.problems import flips_table, problems_table
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_table
+from selfdistill.reporting.tables.windows import windows_table
 from selfdistill.reporting.tables.within import within_table
 from selfdistill.reporting.tokens.diagnosis import diagnosis_table
 from selfdistill.reporting.tokens.rollout_tables import certain_table, signs_table
@@ -60,6 +61,7 @@ def tables(seeded_study, rollouts):
         "power": power_table(scores, tasks),
         "audit": audit_table(),
         "drift": drift_table(),
+        "windows": windows_table(runs, tasks).round(4),
         "signs": signs_table(rollouts),
         "certain": certain_table(rollouts),
         "costs": costs_table(runs),

@@ -23,6 +23,7 @@ from selfdistill.reporting.tables.pooled import pooled_views
 from selfdistill.reporting.tables.power import power_views
 from selfdistill.reporting.tables.problems import flips_views, problems_views
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_line, sdpo_audit_views
+from selfdistill.reporting.tables.windows import windows_views
 from selfdistill.reporting.tables.within import within_views
 from selfdistill.reporting.tokens.diagnosis import diagnosis_views
 from selfdistill.reporting.tokens.rollout_tables import certain_views, signs_views
@@ -40,6 +41,7 @@ VIEWS = {
     "beside": behaviour_views,
     "power": power_views,
     "audit": lambda table, missing, tasks: audit_views(table),
+    "windows": lambda table, missing, tasks: windows_views(table),
     "drift": lambda table, missing, tasks: drift_views(table),
     "signs": lambda table, missing, tasks: signs_views(table),
     "certain": lambda table, missing, tasks: certain_views(table),
