@@ -78,7 +78,7 @@ def windows_table(runs: Sequence[RunFiles], tasks: Tasks, version: str = FIRST) 
 
 
 def windows_views(table: pd.DataFrame) -> list[View]:
-    """A view for each task and model: of each variant the first and the last window, and those published, or else the middle."""
+    """A view for each task and model: of each variant the first and last window, and those published or the middle."""
     views = []
     for (task, model), part in table.groupby(["task", "model"], sort=False):
         shown = {name: about for name, about in _SHOWN.items() if part[name].notna().any()}
