@@ -1,9 +1,6 @@
-"""Statistics of training curves: by how much they changed from their first tenth to their last, and fell, over seeds.
+"""Training curves: their ends, by how much shares fell from their best, and validation accuracy.
 
-A curve is step -> value of one metric of one run (`runs.series`). Changes are scale-free, so that a toy with answers of
-twenty tokens and a model with sixteen thousand are judged by one measure, and each run by the steps that it has. The
-unit of every interval is the seed: one training run, however large its change, says nothing of the next one. Nor do
-seeds that are all alike (a reward of 0 throughout, lengths at the cap): their spread is not known, rather than zero.
+A curve is step -> value of one metric of one run (`runs.series`); each is read by the steps that it has.
 """
 
 import math
@@ -12,9 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from selfdistill.evaluation.estimators import LEVEL, Estimate
 from selfdistill.reporting.read.accuracy import counted_benchmarks
 from selfdistill.reporting.read.runs import series
 
@@ -28,12 +23,6 @@ def ends(curve: Curve) -> tuple[float, float]:
         return math.nan, math.nan
     tenth = _tenth(len(values))
     return float(values[:tenth].mean()), float(values[-tenth:].mean())
-
-
-def log_ratio(curve: Curve) -> float:
-    """Natural logarithm of the last tenth over the first; nan where one of them is not positive."""
-    first, last = ends(curve)
-    return math.log(last / first) if first > 0 and last > 0 else math.nan
 
 
 def falls(curves: Sequence[Curve]) -> list[float]:
@@ -51,37 +40,6 @@ def falls(curves: Sequence[Curve]) -> list[float]:
     others = (before.sum(axis=0) - before) / (len(curves) - 1) if len(curves) > 1 else before
     best = others.argmax(axis=1)
     return [float(end - mine[place]) for end, mine, place in zip(last, before, best, strict=True)]
-
-
-def mean_over_seeds(values: Sequence[float], *, level: float = LEVEL) -> Estimate:
-    """Mean of one value a seed with its t-interval.
-
-    nan bounds for one seed, and where all seeds are alike; nan throughout where a value is nan.
-    """
-    mean = float(np.mean(values))
-    if len(values) < 2 or alike(values):
-        return Estimate(mean, math.nan, math.nan)
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    return Estimate(mean, float(mean - half), float(mean + half))
-
-
-def gap_over_seeds(first: Sequence[float], second: Sequence[float], *, level: float = LEVEL) -> Estimate:
-    """Mean of `first` minus that of `second`, each one value a seed, the seeds independent: Welch's t-interval.
-
-    nan bounds where one side has one seed, or seeds that are all alike; nan throughout where a value is nan.
-    """
-    gap = float(np.mean(first) - np.mean(second))
-    if min(len(first), len(second)) < 2 or alike(first) or alike(second):
-        return Estimate(gap, math.nan, math.nan)
-    parts = [np.var(side, ddof=1) / len(side) for side in (first, second)]
-    freedom = sum(parts) ** 2 / sum(p**2 / (len(side) - 1) for p, side in zip(parts, (first, second), strict=True))
-    half = stats.t.ppf((1 + level) / 2, freedom) * math.sqrt(sum(parts))
-    return Estimate(gap, float(gap - half), float(gap + half))
-
-
-def alike(values: Sequence[float]) -> bool:
-    """Whether two or more seeds have one and the same value."""
-    return len(values) > 1 and min(values) == max(values)
 
 
 def validation(metrics: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[int, float]:
