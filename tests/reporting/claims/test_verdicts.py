@@ -51,6 +51,11 @@ def at(steps, value, *, begin=0, end=None, usual=1.0):
     return list(values)
 
 
+def lost(variant, metric, seeds=(0, 1, 2), first=1, last=480, value="absent"):
+    """What becomes of a metric between two steps of some seeds: another value, or it is not there."""
+    return {"lost": (variant, metric, seeds, range(first, last + 1), value)}
+
+
 # What was built, of which family; part -> verdict, and what its reason says.
 # fmt: off
 CASES = {
@@ -106,6 +111,19 @@ CASES = {
     "one token is left": (curves(rlsd={LENGTH: (1, 0.01)}), {C5: (NOT_REPRODUCED, "collapse in 3 of 3")}),
     "a shrinkage just within": (curves(rlsd={LENGTH: (1, 0.3)}), {C5: (REPRODUCED, "")}),
     "a collapse just beyond": (curves(rlsd={LENGTH: (1, 0.22)}), {C5: (NOT_REPRODUCED, "collapse")}),
+    "no response at the very end": (
+        curves(rlcsd={LENGTH: at(480, 0.0, begin=0.98)}, rlsd={LENGTH: [*np.linspace(1, 0.8, 475), *([0.0] * 5)]})
+        | {"steps": 480},
+        {C6["entropy"]: (NOT_REPRODUCED, "collapse in 3 of 3"), C5: (NOT_REPRODUCED, "collapse")}),
+    "shrunk on the way, and back": (
+        curves(rlsd=SHRUNK, rlsd_ectr={LENGTH: (1, 0.7, 0.7, 1, 1)}), {C8: (NOT_REPRODUCED, "0.69 x on the way")}),
+    "one seed's reward falls, when the others' rise": (
+        curves(rlcsd={}) | {"noise": 0.02} | lost("rlcsd", REWARD, (0,), first=20, value=0.0),
+        {C6["entropy"]: (INCONCLUSIVE, "collapse in 1 of 3 seeds (seed 0: reward")}),
+    "and the premise is of one run": (
+        {"family": "knights", "alone": "opsd"} | curves(opsd=EXPLODED, opsd_ectr={})
+        | lost("opsd_ectr", REWARD, (0,), first=20, value=0.0),
+        {C7: (INCONCLUSIVE, "collapse in 1 of 3 seeds")}),
     "no length from the beginning": (
         curves(rlcsd={LENGTH: (0, 0)}), {C6["length"]: (INCONCLUSIVE, "begins at 0")}),
     "contrast collapses in place of exploding": (
@@ -156,6 +174,9 @@ CASES = {
         {C4["reward"]: (NOT_REPRODUCED, "grpo does the same"), C4["validation"]: (REPRODUCED, "")}),
     "grpo shrinks too": (
         {"curves": {"grpo": {LENGTH: (1, 0.7)}, "rlsd": SHRUNK}}, {C5: (NOT_REPRODUCED, "grpo does the same")}),
+    "grpo grows as much, and ended early": (
+        {"curves": {"grpo": {LENGTH: (1, 1.7)}, "sdpo": {LENGTH: (1, 1.7)}}} | lost("grpo", None, first=8),
+        {C4["length"]: (INCONCLUSIVE, "grpo ended by step 7, too early")}),
     "no curves of grpo": ({"curves": {"sdpo": EXPLODED}}, {C4["entropy"]: (REPRODUCED, "no curves of grpo")}),
     # Numbers that are none.
     "null from step 51": (
@@ -171,6 +192,27 @@ CASES = {
     "exploded, then null": (
         curves(sdpo={ENTROPY: [*np.linspace(1, 4, 20), *([None] * 20)]}),
         {C4["entropy"]: (REPRODUCED, "3 of 3 seeds")}),
+    "a seed has no number at all": (
+        curves(rlcsd={}, sdpo={}) | {"seeds": 5} | lost("rlcsd", ENTROPY, (4,), value=None),
+        {C6["entropy"]: (INCONCLUSIVE, "rlcsd without seed 4"), C6["length"]: (REPRODUCED, "")}),
+    "nor has a fault's": (
+        curves(sdpo={}) | {"seeds": 5} | lost("sdpo", ENTROPY, (4,), value=None),
+        {C4["entropy"]: (INCONCLUSIVE, "sdpo without seed 4")}),
+    "the reward is null throughout": (
+        curves(rlcsd={}) | lost("rlcsd", REWARD, value=None), {C6["entropy"]: (INCONCLUSIVE, "would go unseen")}),
+    "that of one seed was not logged": (
+        curves(rlcsd={}) | lost("rlcsd", REWARD, (1,)), {C6["entropy"]: (INCONCLUSIVE, "without seed 1")}),
+    "the lengths of grpo were not logged": (
+        curves(rlcsd={}) | lost("grpo", LENGTH), {C6["entropy"]: (REPRODUCED, "")}),
+    "validated to step 48 only": (
+        curves(sdpo={}) | {"steps": 480} | lost("sdpo", VALIDATED, first=49),
+        {C4["validation"]: (INCONCLUSIVE, "ended by step 48 of 384")}),
+    "half of the validations are null": (
+        curves(sdpo={}) | {"steps": 480} | lost("sdpo", VALIDATED, first=150, last=400, value=None),
+        {C4["validation"]: (INCONCLUSIVE, "no number")}),
+    "an entropy of 0 at first": (
+        {"family": "knights", "seeds": 1} | curves(opsd=EXPLODED, opsd_ectr={ENTROPY: at(40, 0.0, end=0.5)}),
+        {AGAINST["C7"]: (INCONCLUSIVE, "begins at 0")}),
     # Seeds that failed.
     "two of five seeds failed": (
         curves(rlcsd={}, sdpo=EXPLODED) | {"missing": [missing(v, s) for v in ("rlcsd", "sdpo") for s in (3, 4)]},
@@ -200,6 +242,9 @@ CASES = {
     # Falls without a scale; baselines that are the beginning.
     "6 % to 2 %": (curves(sdpo={REWARD: (0.06, 0.02)})
         | {"factors": (0.9, 1.0, 1.1)}, {C4["reward"]: (REPRODUCED, "")}),
+    "0.4 % to 0.2 %, which is chance": (
+        curves(sdpo={REWARD: (0.004, 0.002)}, rlcsd={REWARD: (0.004, 0.002)}),
+        {C4["reward"]: (NOT_REPRODUCED, ""), C6["entropy"]: (REPRODUCED, "")}),
     "60 % to 58 %": (curves(sdpo={REWARD: (0.6, 0.58)}), {C4["reward"]: (NOT_REPRODUCED, "")}),
     "a fast explosion": (
         curves(sdpo={ENTROPY: [0.3, *np.geomspace(0.3, 1.5, 24), *([1.5] * 455)]}) | {"steps": 480},
@@ -257,6 +302,9 @@ CASES = {
     "style well above task": (
         {"shares": {"rlcsd": (0.5, 0.5)}, "sizes": {"style": (0.26, 0.1), "task": (0.08, 0.1)}},
         {("C11", "style", "rlcsd"): (REPRODUCED, ""), ("C11", "contrast", "rlcsd"): (REPRODUCED, "")}),
+    "all seeds alike": (
+        {"shares": {"rlcsd": (0.5, 0.5)}, "sizes": {"style": (0.26, 0.1), "task": (0.08, 0.1)}, "factors": (1, 1, 1)},
+        {("C11", "style", "rlcsd"): (INCONCLUSIVE, "no interval: all seeds are alike")}),
     # The paper's own curves.
     "the paper's curves": (
         curves(sdpo={ENTROPY: (0.35, 0.6, 0.9), LENGTH: (8500, 10700), REWARD: (0.6, 0.4), VALIDATED: (0.7, 0.5)},
@@ -272,8 +320,16 @@ CASES = {
 def test_verdicts(case):
     built, wanted = CASES[case]
     built = dict(built)
-    alone = built.pop("alone", None)
+    alone, (variant, metric, seeds, steps, value) = built.pop("alone", None), built.pop("lost", [""] * 5)
     whole = block(**built)
+    for seed in seeds:
+        if metric is None:
+            whole.metrics[variant][seed] = [r for r in whole.metrics[variant][seed] if r["step"] not in steps]
+        for record in whole.metrics[variant][seed]:
+            if record["step"] in steps and metric in record:
+                record[metric] = value
+                if value == "absent":
+                    del record[metric]
     if alone:
         whole.metrics[alone] = {0: whole.metrics[alone][0]}
     rows = found(whole, {claim for claim, *_ in wanted})

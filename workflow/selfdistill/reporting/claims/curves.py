@@ -9,8 +9,8 @@ import numpy as np
 from selfdistill.reporting.claims.inputs import ClaimInputs, NotRunError, Trace
 from selfdistill.reporting.claims.intervals import UNANIMOUS, alike, apart, gap_over_seeds
 from selfdistill.reporting.claims.measures import NAMES, Bound, bounds_of, log, measure, seeds_for, spread_of
-from selfdistill.reporting.claims.predicates import COLLAPSED, CONTROLS, Against, Curve, Word
-from selfdistill.reporting.claims.soundness import BLANK, collapse, named, whole
+from selfdistill.reporting.claims.predicates import CHANGE, COLLAPSED, CONTROLS, LENGTH, Against, Curve, Word
+from selfdistill.reporting.claims.soundness import BLANK, ENOUGH, collapse, empty, silent, whole
 from selfdistill.reporting.claims.verdicts import (
     FACTOR,
     INCONCLUSIVE,
@@ -53,13 +53,15 @@ def judge_curve(curve: Curve, block: ClaimInputs, steps: float, premise: Curve |
         if reached is not False or lasting:
             whole(found, curve.variant, traces, block, steps)
         collapse(found, curve.variant, block)
+        if lasting:
+            _returned(found, traces, curve.word)
         if premise is not None:  # a fault that one run shows is removed in one run, however many do without it
             found.seeds = min(found.seeds, len(block.traces(premise.variant, premise.metric)))
         return of_one_run(found)
     if not reached or lasting:
         whole(found, curve.variant, traces, block, steps, tolerance=BLANK)
     if lasting:
-        _vanished(found, traces)
+        _vanished(found, traces, curve.metric)
     if found.verdict == REPRODUCED:
         _controlled(found, curve, block, bounds[0])
     return of_one_run(found)
@@ -78,7 +80,9 @@ def judge_against(against: Against, block: ClaimInputs, steps: float, premise: C
     numbers = [math.exp(bound) for bound in (gap.value, *gap.bounds())]
     found = Judged(INCONCLUSIVE, statistic, FACTOR, *numbers, seeds, [], needs=needs)
     side = apart(ours, theirs)
-    if seeds == 1:
+    if math.isnan(gap.value):
+        found.why.append("it begins at 0, so there is no ratio")
+    elif seeds == 1:
         found.verdict = REPRODUCED if above < gap.value < below else NOT_REPRODUCED
     elif gap.inside(above, below):
         found.verdict, found.p_value = REPRODUCED, gap.p_value(lambda level: gap.inside(above, below, level))
@@ -87,7 +91,8 @@ def judge_against(against: Against, block: ClaimInputs, steps: float, premise: C
     elif side and 0.0 in (above, below):  # one side of no difference: that all lie apart tells it too
         found.verdict = REPRODUCED if (side > 0) == (above == 0.0) else NOT_REPRODUCED
         found.p_value = 1 / math.comb(len(ours) + len(theirs), len(ours))
-    found.why.append(_where(found, above, below))
+    if not found.why:
+        found.why.append(_where(found, above, below))
     for name, of in traces.items():
         found.why += _lacking(block, name, against.metric, of)
         if name == against.variant or premise is None:
@@ -134,7 +139,7 @@ def _settled(found: Judged, bounds: Sequence[Bound], word: Word) -> bool | None:
         all(bound.clearly_inside for bound in bounds) if word.fault else any(bound.clearly_outside for bound in bounds)
     ):
         reached, p_value, why = word.fault, 0.5**n, f"{n} of {n} {_ALL}"
-    elif any(alike(bound.values) for bound in bounds):
+    elif all(alike(bound.values) or bound.family.inside(bound.above, bound.below) for bound in bounds):
         why = "there is no interval: all seeds are alike, which tells nothing of their spread"
     if reached is not None:
         found.verdict, found.p_value = (REPRODUCED if reached else NOT_REPRODUCED), p_value
@@ -167,14 +172,27 @@ def _where(found: Judged, above: float, below: float) -> str:
     return "there is no interval" if math.isnan(found.low) else f"the interval lies partly {wanted}"
 
 
-def _vanished(found: Judged, traces: Mapping[int, Trace]) -> None:
-    """What is left of less than a quarter has not shrunk but collapsed."""
-    gone = [seed for seed, trace in traces.items() if measure(trace, "end") <= log(COLLAPSED)]
+def _vanished(found: Judged, traces: Mapping[int, Trace], metric: str) -> None:
+    """What is left of less than a quarter, or was nothing at some step, has not shrunk but collapsed."""
+    gone = [
+        seed
+        for seed, trace in traces.items()
+        if measure(trace, "end") <= log(COLLAPSED) or (metric == LENGTH and empty(trace))
+    ]
     if not gone:
         return
-    found.why.append(f"collapse in {len(gone)} of {len(traces)} seeds: less than a quarter is left")
+    found.why.append(f"collapse in {len(gone)} of {len(traces)} seeds: less than a quarter is left, or nothing was")
     found.verdict = NOT_REPRODUCED if 2 * len(gone) >= len(traces) else INCONCLUSIVE
     found.p_value = math.nan
+
+
+def _returned(found: Judged, traces: Mapping[int, Trace], word: Word) -> None:
+    """What fell clearly out of its range on the way has not been kept, though it came back."""
+    lowest = [measure(trace, "lowest") for trace in traces.values()]
+    out = [low for low in lowest if low < log(word.above) - math.log(CHANGE)] if word.above < 1 else []
+    if out and found.verdict == REPRODUCED:
+        found.verdict, found.p_value = (NOT_REPRODUCED if 2 * len(out) >= len(traces) else INCONCLUSIVE), math.nan
+        found.why.append(f"but {len(out)} of {len(traces)} seeds were down at {math.exp(min(out)):.2f} x on the way")
 
 
 def _controlled(found: Judged, curve: Curve, block: ClaimInputs, ours: Bound) -> None:
@@ -191,6 +209,11 @@ def _controlled(found: Judged, curve: Curve, block: ClaimInputs, ours: Bound) ->
     alone, gap = theirs.family, gap_over_seeds(ours.values, theirs.values)
     single = min(len(ours.values), len(theirs.values)) == 1 or alike(theirs.values) or alike(ours.values)
     free = alone.outside(theirs.above, theirs.below) or (single and not any(map(theirs.holds, theirs.values)))
+    least = ENOUGH * min(trace.steps for trace in block.traces(curve.variant, curve.metric).values())
+    if ended := [trace.steps for trace in others if trace.steps < least]:
+        found.verdict, found.p_value = INCONCLUSIVE, math.nan
+        found.why.append(f"but {block.control} ended by step {max(ended)}, too early to tell whether it does the same")
+        return
     if free or gap.inside(theirs.above, theirs.below) or (single and theirs.holds(gap.value)):
         return
     same = gap.outside(theirs.above, theirs.below)
@@ -216,5 +239,5 @@ def _unmet(premise: Curve | None, block: ClaimInputs, steps: float) -> Judged | 
 
 def _lacking(block: ClaimInputs, variant: str, metric: str, there: Collection[int]) -> list[str]:
     """Which seeds of a variant have no curve, in a phrase."""
-    lost = [seed for seed in block.metrics[variant] if seed not in there]
-    return [f"{variant} without {named(lost)}, which has not {metric} at two steps"] if lost else []
+    lost = silent(block, variant, there)
+    return [f"{variant} without {lost}, which has not {metric} at two steps"] if lost else []

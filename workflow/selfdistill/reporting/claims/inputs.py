@@ -28,12 +28,17 @@ class Trace:
     Attributes:
         curve: step -> value, where it is a finite number.
         blank: steps at which it should be there and is not; NaN is logged as null.
-        steps: the last step of the run.
+        steps: the last step of the run; of what is logged now and then, the last with a value or a blank.
     """
 
     curve: Mapping[int, float]
     blank: tuple[int, ...]
     steps: int
+
+    @property
+    def blank_share(self) -> float:
+        """The share of blanks among the steps at which a value should be there."""
+        return len(self.blank) / (len(self.blank) + len(self.curve))
 
     @property
     def values(self) -> np.ndarray:
@@ -185,6 +190,7 @@ def _trace(records: Sequence[Mapping[str, Any]], metric: str, settings: Mapping[
         curve = validation(records, settings)
         # Validated now and then: a step is blank where one of its values is no number.
         blank = [r["step"] for r in records if any(k.startswith("val/") and number(v) is None for k, v in r.items())]
+        steps = max([0, *curve, *blank])
     else:
         curve = series(records, metric)
         blank = [r["step"] for r in records if r["step"] > 0 and r["step"] not in curve]

@@ -86,7 +86,7 @@ def apart(first: Sequence[float], second: Sequence[float]) -> int:
 
     By chance one side comes out above in 1 of 20 such pairs of three.
     """
-    if min(len(first), len(second)) < UNANIMOUS:
+    if min(len(first), len(second)) < UNANIMOUS or any(math.isnan(value) for value in (*first, *second)):
         return 0
     return int(min(first) > max(second)) - int(max(first) < min(second))
 

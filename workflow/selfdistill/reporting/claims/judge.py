@@ -8,7 +8,7 @@ import numpy as np
 
 from selfdistill.reporting.claims.curves import judge_against, judge_curve
 from selfdistill.reporting.claims.inputs import ClaimInputs, NotRunError
-from selfdistill.reporting.claims.intervals import over_seeds
+from selfdistill.reporting.claims.intervals import alike, over_seeds
 from selfdistill.reporting.claims.measures import log, seeds_for, spread_of
 from selfdistill.reporting.claims.predicates import Against, Alone, Claim, Curve, Gap, Leads, Part, Style
 from selfdistill.reporting.claims.scores import judge_scores
@@ -69,7 +69,7 @@ def judge_style(style: Style, block: ClaimInputs) -> Judged:
     found.needs = seeds_for(family.value, spread_of(logs), above, below)
     wanted = f"above {style.above:g}" if math.isinf(below) else f"below {style.below:g}"
     if math.isnan(family.value):
-        found.why.append("a mean is not positive, so there is no ratio")
+        found.why.append("a mean is 0 or not finite, so there is no ratio")
     elif len(logs) == 1:
         found.verdict = REPRODUCED if above < family.value < below else NOT_REPRODUCED
         found.why.append(f"it {'lies' if found.verdict == REPRODUCED else 'does not lie'} {wanted}")
@@ -82,7 +82,8 @@ def judge_style(style: Style, block: ClaimInputs) -> Judged:
                 found.verdict, found.p_value = word, family.p_value(lambda level, f=lies: f(above, below, level))
                 found.why.append(f"{said} {wanted}")
         if found.verdict == INCONCLUSIVE:
-            found.why.append(f"the interval lies partly {wanted}")
+            partly = f"the interval lies partly {wanted}"
+            found.why.append("there is no interval: all seeds are alike" if alike(logs) else partly)
     if lost := [seed for seed in sizes if seed not in there]:
         found.why.append(f"{style.variant} without {named(lost)}, which has not {needed}")
     found.why += _few(rows)
@@ -131,4 +132,4 @@ def _few(rows: Mapping) -> list[str]:
 
 
 def _style_log(style: float, task: float) -> float:
-    return math.log(style / task) if style > 0 and task > 0 else math.nan
+    return math.log(style / task) if 0 < style < math.inf and 0 < task < math.inf else math.nan

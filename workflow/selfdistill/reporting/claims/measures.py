@@ -16,11 +16,13 @@ from scipy.special import stdtrit
 from selfdistill.evaluation.estimators import LEVEL
 from selfdistill.reporting.claims.inputs import Trace
 from selfdistill.reporting.claims.intervals import Family, alike, over_seeds
-from selfdistill.reporting.claims.predicates import CHANGE, FALL, FALL_SHARE, LEAST_SEEDS, Word
+from selfdistill.reporting.claims.predicates import CHANGE, FALL, FALL_SHARE, LEAST_FALL, LEAST_SEEDS, Word
 from selfdistill.reporting.read.curves import ends, falls
 
 #: More seeds than these are not looked for.
 MOST_SEEDS = 100
+#: Standard errors of the difference of two tenths.
+_NOISE = 5.0
 
 NAMES = {
     "end": "last tenth of the steps / beginning",
@@ -91,14 +93,26 @@ def measure(trace: Trace, of: str) -> float:
 
 
 def falls_and_bests(traces: Sequence[Trace]) -> list[tuple[float, float]]:
-    """For each seed its last tenth minus its best tenth before (`curves.falls`), and that best."""
+    """For each seed its last tenth minus its best tenth before (`curves.falls`), and that best.
+
+    A seed that fell when no other did has its best tenth where theirs is not. Its own counts where the fall from it is
+    beyond what the choice of the best of noisy tenths makes of a flat curve: twice the least fall, and _NOISE standard
+    errors.
+    """
     curves = [trace.curve for trace in traces]
-    return [(fall, ends(curve)[1] - fall) for curve, fall in zip(curves, falls(curves), strict=True)]
+    found = []
+    for curve, fall in zip(curves, falls(curves), strict=True):
+        (alone,), end = falls([curve]), ends(curve)[1]
+        values = np.array([curve[step] for step in sorted(curve)])
+        noise = math.sqrt((np.diff(values) ** 2).mean() / max(1, round(len(values) / 10)))
+        clear = -alone > max(2 * least_fall(end - alone), _NOISE * noise)
+        found.append((min(fall, alone) if clear else fall, end - (min(fall, alone) if clear else fall)))
+    return found
 
 
 def least_fall(best: float) -> float:
     """The share that a curve with this best has to lose to have fallen."""
-    return min(FALL / 100, FALL_SHARE * max(best, 0.0))
+    return max(min(FALL / 100, FALL_SHARE * best), LEAST_FALL / 100)
 
 
 def seeds_for(mean: float, spread: float, above: float, below: float) -> float:

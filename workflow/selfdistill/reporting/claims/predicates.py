@@ -29,6 +29,8 @@ BOUNDED = 1.5
 COLLAPSED = 0.25
 #: A share has fallen when it ends so many points below its best, or by this part of its best where that is less.
 FALL, FALL_SHARE = 5.0, 0.25
+#: Fewer points than these are no fall, however low its best is: at the floor a quarter of it is chance.
+LEAST_FALL = 1.0
 #: Points that "no worse" allows.
 MARGIN = 1.0
 #: Points between two settings that are "little difference": less than most gains of contrast (0.2 to 5.4).

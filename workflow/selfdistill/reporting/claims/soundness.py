@@ -35,13 +35,14 @@ def whole(
     for seed, trace in blank.items():
         found.why.append(_blank(variant, seed, trace))
     gaps = any(
-        len(trace.blank) > tolerance * trace.steps or trace.blank[-1] > (1 - 0.1 * (tolerance > 0)) * trace.steps
+        trace.blank_share > tolerance or trace.blank[-1] > (1 - 0.1 * (tolerance > 0)) * trace.steps
         for trace in blank.values()
     )
+    absent = silent(block, variant, traces)
     failed = [] if tolerance else block.failed(variant)
     if failed:
         found.why.append(f"{named(failed)} of {variant} failed, which may be how it went wrong")
-    if short or gaps or (failed and found.verdict == REPRODUCED):
+    if short or gaps or absent or (failed and found.verdict == REPRODUCED):
         found.verdict, found.p_value = INCONCLUSIVE, math.nan
     return found
 
@@ -58,16 +59,19 @@ def collapse(found: Judged, variant: str, block: ClaimInputs) -> Judged:
         try:
             traces = block.traces(variant, metric)
         except NotRunError:
-            found.why.append(f"{metric} of {variant} was not logged, so a collapse of it would go unseen")
+            unseen.append(f"{variant} has no numbers of {metric}, so a collapse of it would go unseen")
             continue
+        if lost := silent(block, variant, traces):
+            unseen.append(f"{variant} without {lost}, which has not {metric}: a collapse would go unseen")
         unseen += [_blank(f"{variant}'s {metric}", seed, trace) for seed, trace in traces.items() if trace.blank]
         for seed, what in of_seeds(traces, variant, block).items():
             faults.setdefault(seed, []).append(what)
     if faults:
+        seeds = len(block.metrics[variant])
         said = "; ".join(f"seed {seed}: {', '.join(what)}" for seed, what in sorted(faults.items()))
-        found.why.append(f"collapse in {len(faults)} of {found.seeds} seeds ({said})")
+        found.why.append(f"collapse in {len(faults)} of {seeds} seeds ({said})")
         if found.verdict != NOT_REPRODUCED:
-            found.verdict = NOT_REPRODUCED if 2 * len(faults) >= found.seeds else INCONCLUSIVE
+            found.verdict = NOT_REPRODUCED if 2 * len(faults) >= seeds else INCONCLUSIVE
             found.p_value = math.nan
     elif unseen and found.verdict == REPRODUCED:
         found.verdict, found.p_value = INCONCLUSIVE, math.nan
@@ -75,9 +79,23 @@ def collapse(found: Judged, variant: str, block: ClaimInputs) -> Judged:
     return found
 
 
+def silent(block: ClaimInputs, variant: str, there: Collection[int]) -> str:
+    """The seeds of a variant that have draws, and no curve among those `there`: by name, where metrics tell one."""
+    logged = [seed for seed in block.metrics[variant] if seed not in there]
+    if logged:
+        return named(logged)
+    count = block.variants[variant].seeds - len(block.metrics[variant])
+    return f"{count} seed{'s' if count > 1 else ''}" if count > 0 else ""
+
+
 def named(seeds: Collection[int]) -> str:
     """`seed 1`, `seeds 0, 2`."""
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
+
+
+def empty(trace: Trace) -> bool:
+    """Whether at some step not one response had a token, where at the first there were some."""
+    return bool(trace.values[0] > 0 >= trace.values.min())
 
 
 def _blank(variant: str, seed: int, trace: Trace) -> str:
@@ -92,11 +110,16 @@ def _falls(traces: Mapping[int, Trace], variant: str, block: ClaimInputs) -> dic
 
 
 def _lengths(traces: Mapping[int, Trace], variant: str, block: ClaimInputs) -> dict[int, str]:
-    control = block.traces(block.control, LENGTH) if block.control not in ("", variant) else {}
+    try:
+        control = block.traces(block.control, LENGTH) if block.control not in ("", variant) else {}
+    except NotRunError:
+        control = {}
     usual = max([0.0, *(measure(trace, "highest") for trace in control.values())])
     found = {}
     for seed, trace in traces.items():
         low, high = measure(trace, "lowest"), measure(trace, "highest")
+        if empty(trace):
+            low = -math.inf
         if low < -log(BOUNDED) or high > log(BOUNDED) + usual:
             found[seed] = f"length {math.exp(low if low < -log(BOUNDED) else high):.2g} x"
     return found
