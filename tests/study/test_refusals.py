@@ -51,6 +51,38 @@ def test_a_method_must_name_all_its_objective_keys():
             "rollout.group_size is 1, but method grpo compares the rollouts of a group: expected 2 or more; raise it",
         ),
         (
+            "{matrix: {variants: [sdpo_official]}, overrides: {all: {hints: {source: none, feedback: always}}}}",
+            "tiny_qwen3/sdpo_official: hints.feedback is 'always' with hints.source 'none', but the grader maths "
+            "says nothing of failures: set hints.source",
+        ),
+        (
+            "{matrix: {tasks: [wrong_facts], variants: [sdpo_official]}, overrides: {all: {hints: {feedback: always}, "
+            "reward: {feedback_level: none}}}}",
+            "the grader chain says nothing of failures; ask for more in grading.feedback: set",
+        ),
+        (
+            "overrides: {all: {reward: {feedback_level: value}}}",
+            "reward.feedback_level: 'value' is no level of grader maths; it says nothing of failures: remove it",
+        ),
+        (
+            "{matrix: {variants: [sdpo_official]}, "
+            "overrides: {all: {hints: {feedback: never, shuffle_feedback: true}}}}",
+            "hints.shuffle_feedback is on, but hints.feedback is 'never'",
+        ),
+        (
+            "{matrix: {tasks: [wrong_facts], variants: [sdpo_official]}, overrides: {all: {"
+            "hints: {shuffle_feedback: true}, rollout: {prompts_per_step: 1}, update: {prompts_per_update: 1}}}}",
+            "hints.shuffle_feedback takes feedback of other prompts, but rollout.prompts_per_step is 1",
+        ),
+        (
+            "tasks: {tool_use: {grading: {feedback: value}}}",
+            "tasks.tool_use.grading.feedback: 'value' is no level of grader tool_use; expected one of none, names",
+        ),
+        (
+            "tasks: {wrong_facts: {preflight: {contexts: {place: {feedback: plaice}}}}}",
+            "preflight.contexts.place.feedback: 'plaice' is no level of grader chain",
+        ),
+        (
             "matrix: {tasks: [arithmetik]}",
             "matrix.tasks: unknown task 'arithmetik'; the nearest known one is 'arithmetic'",
         ),
@@ -161,7 +193,10 @@ LOGIC = "matrix: {tasks: [logic], models: [qwen3_4b], variants: [grpo]}"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("models: {qwen3_4b: {source: no/such}}", "no/such: no config.json; a model's `source` is 'hub', 'package' or"),
+        (
+            "models: {qwen3_4b: {source: no/such}}",
+            "models.qwen3_4b.source: no/such: no config.json; a model's",
+        ),
         ("models: {mine: {parameters: 1, source: hub}}", "models.mine: source 'hub' needs `hub` with id and revision"),
         ("models: {mine: {parameters: 1, source: hub, hub: {id: a/b}}}", "models.mine.hub: key 'revision' is missing"),
         ("models: {qwen3_4b: {hub: {id: Qwen}}}", "expected owner/name of a repository on the hub, found 'Qwen'"),

@@ -139,6 +139,9 @@ def test_feedback_on_errors():
         program, name="code_as_published"
     )  # one too high, as released
     assert feedback(program, feedback="verdict").endswith("line 2 in f: return [][n]")
+    quoted = "raise ValueError('input ' + input() + '!' * 4000)"
+    assert feedback(quoted, feedback="verdict") == f"Runtime error\nValueError\nline 1 in <module>: {quoted}"
+    assert feedback(quoted).endswith("\n\nLast input:\n3")
 
 
 def test_feedback_on_slow_programs_and_wrong_answers():
@@ -199,6 +202,7 @@ def test_feedback_without_a_program():
         ('{"inputs": ["1"], "outputs": [], "testtype": "stdin"}', "1 inputs and 0 outputs"),
         ('{"inputs": [], "outputs": [], "testtype": "stdin"}', "0 inputs"),
         ('{"inputs": ["1"], "outputs": ["1"], "testtype": "code"}', "testtype 'code'"),
+        ('{"inputs": ["1"], "outputs": ["1"], "testtype": "stdin", "fn_name": 3}', "fn_name is 3"),
         ("{", "cannot be read"),
         ("[" * 100_000, "cannot be read"),
     ],

@@ -101,9 +101,12 @@ def test_a_whole_file_that_is_stale_is_told(folder, tmp_path):
         ("{", "line 1 is no JSON"),
         ("[{]", "the array is no JSON"),
         ("[1]", "row 0 .* is int"),
-        (as_lines([question(0), question(0)]), "an idx is there twice"),
+        (as_lines([question(0), question(0)]), r"an idx is there twice \(0\)"),
         (as_lines([question(0), question(1, dataset="gpqa")]), r"row 1 .* 'gpqa' has no grader; .*tooluse"),
+        (as_lines([question(0, dataset=[])]), r"dataset \[\] has no grader"),
         (as_lines([question(0, idx="0")]), "idx is '0'"),
+        (as_lines([question(0, idx=1 << 63)]), "idx is 9223372036854775808, expected a whole number from 0 on"),
+        (as_lines([question(0, answer="C")]), "row 0 .* answer 'C' is none of its options A, B"),
         (as_lines([question(0, prompt=None)]), "prompt is None"),
         (as_lines([question(0, system=3)]), "system is int"),
         (as_lines([question(0, answer="the first")]), "answer 'the first' cannot be read by the grader of sciknoweval"),
@@ -119,10 +122,17 @@ def test_what_is_no_release_is_told(text, message, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+def test_half_a_character_is_told_by_its_row(tmp_path):
+    path = tmp_path / "test.json"
+    path.write_text(json.dumps([question(0), question(7, description="\ud800")]))
+    with pytest.raises(UserError, match=r"val.parquet: idx 7 holds '\\ud800', half a character"):
+        release.write_records(tmp_path / "val.parquet", release.read_release(path), "x", "val")
+
+
 def test_keys_may_be_absent_or_null(tmp_path):
     bare = {key: value for key, value in question(0).items() if key not in ("system", "tests", "embedding", "elo")}
     path = tmp_path / "a.json"
-    path.write_text(as_lines([bare, question(1, system=None, tests=None, embedding=None)]))
+    path.write_text(as_lines([bare, question(1, system=" ", tests=None, embedding=None)]))
     assert [record.system for record in release.read_release(path)] == ["", ""]
 
 
@@ -171,13 +181,20 @@ def test_sciknoweval_is_filtered_and_split(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"answerKey": "E"}, {"choices": {"label": ["A"], "text": ["1"]}}, {"question": None}]
+    "changes",
+    [
+        {"answerKey": "E"},
+        {"question": " "},
+        *({"choices": {"label": list(labels), "text": texts}} for labels, texts in (("A", ["1"]), ("AB", ["1", None]))),
+        {"choices": {"label": ["1", "2"], "text": ["x", "y"]}, "answerKey": "1"},
+        {"choices": ["x", "y"]},
+    ],
 )
 def test_a_question_that_cannot_be_read_is_told(changes):
     with pytest.raises(UserError, match=r"row 1 of SciKnowEval .*answerKey"):
         sciknoweval.domains([hub_row(0), hub_row(1, **changes)])
     with pytest.raises(UserError, match="no question of level L3"):
-        sciknoweval.domains([hub_row(0, details=None)])
+        sciknoweval.domains([hub_row(0, details=None), hub_row(1, details="L3")])
 
 
 # -------------------------------------------------------------------------------------------------------- LiveCodeBench

@@ -1,11 +1,14 @@
 """Official SDPO in the local trainer: feedback from the grader to the record, its teacher's clock."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from registered_methods import coin, registered
 
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.graders import Graded
+from selfdistill.training.step_hints import step_candidates
 
 
 def told(response, problem):
@@ -44,6 +47,21 @@ def test_feedback_reaches_teacher_metrics_and_records(make, when):
         place = row["prompt"] * 8 + row["rollout"]
         assert row["feedback"] == rollouts.feedback[place]
         assert row.get("correct_feedback") == (rollouts.feedback[place] if read[place] else None)
+
+
+def test_shuffled_feedback_is_not_of_the_same_problem_asked_twice(make):
+    trainer = make(told, **registered("sdpo_official", hints={"feedback": "always", "shuffle_feedback": True}))
+    rollouts = trainer.roll_out(1)
+    said = [f"said {row}" for row in range(len(rollouts.texts))]
+    for distinct in (1, 2):
+        problems = [rollouts.problems[0], *[rollouts.problems[-1]] * (distinct - 1)]
+        size = len(said) // 4
+        asked = [problems[row // size % distinct] for row in range(len(said))]  # four prompts, one or two problems
+        told_of = replace(rollouts, problems=asked, feedback=said, topics=None)
+        groups = step_candidates(told_of, torch.zeros(len(said)), trainer._step.settings, 1)
+        drawn = [candidate.feedback for group in groups for candidate in group]
+        assert all(text == "" or asked[said.index(text)] != own for text, own in zip(drawn, asked, strict=True))
+        assert any(drawn) == (distinct == 2)
 
 
 def test_a_step_in_which_nobody_has_a_context_moves_nothing(make):

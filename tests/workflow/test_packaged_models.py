@@ -111,8 +111,9 @@ def test_a_folders_model_may_be_warm_started_too(tmp_path):
     ],
 )
 def test_what_is_wrong_is_named(text, said):
-    with pytest.raises(UserError, match=re.escape(said)):
+    with pytest.raises(UserError, match=re.escape(said)) as raised:
         a_study(text)
+    assert str(raised.value).count("models.a.trained: ") <= 1  # the place is told once
 
 
 OF_RUN = """

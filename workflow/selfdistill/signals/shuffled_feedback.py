@@ -20,7 +20,7 @@ def shuffled_feedback(
     Args:
         feedback: of all rollouts of a step; blank where nothing was said.
         key: names the random streams; each rollout draws from its own.
-        groups: the prompt of each.
+        groups: what tells the prompt of each.
         topics: what each feedback is about (Graded.topic); the texts themselves if None.
     """
     topics = feedback if topics is None else topics

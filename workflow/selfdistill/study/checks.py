@@ -12,6 +12,7 @@ from selfdistill.methods.catalogue import shipped
 from selfdistill.schemas import KeyPath, canonical
 from selfdistill.study.config_files import value_at
 from selfdistill.study.data import GENERATED, HUB
+from selfdistill.study.feedback_levels import check_feedback, check_level
 from selfdistill.study.matrix import AXES, BASE
 from selfdistill.study.models import PACKAGE, TRAINED
 from selfdistill.study.preflight import check_preflight
@@ -73,6 +74,7 @@ def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: st
                 f"{where}: rollout.group_size is 1, but method {settings['implementation']} compares the rollouts of a "
                 "group: expected 2 or more; raise it"
             )
+    check_feedback(settings, where)
     if settings["trainer"] == "verl":
         files = dict.fromkeys(("train_file", "val_file", "model", "state"), "anywhere")
         with _told(where):
@@ -202,8 +204,9 @@ def _check_task(study: "Study", task: str) -> None:
         raise UserError(f"{place}: metric {entry['metric']} does not fit draws {entry['draws']}; change one of them")
     _check_also(study, task, place)
     check_raw(place, entry)
+    check_level(entry["grader"], entry.get("grading", {}).get("feedback"), f"{place}.grading.feedback")
     if "preflight" in entry:
-        check_preflight(entry["preflight"], f"{place}.preflight")
+        check_preflight(entry["preflight"], entry["grader"], f"{place}.preflight")
     source = entry["data"]["source"]
     if source == HUB and HUB not in entry["data"]:
         raise UserError(

@@ -66,7 +66,8 @@ class Diagnoses:
     def __init__(self, study: "Study"):
         """study: a checked configuration."""
         self._study = study
-        self.settings = from_mapping(DiagnosisSettings, study.config.get("diagnosis", {}), "config")
+        given = study.config.get("diagnosis", {})
+        self.settings = from_mapping(DiagnosisSettings, given, study.origin(("diagnosis",), given))
         models = study.config["models"]
         for name in self.settings.teachers:
             if name not in models:

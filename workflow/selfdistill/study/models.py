@@ -60,7 +60,7 @@ class BaseModels:
             return {"source": HUB, **locked_model(self._lock, entry[HUB])}
         if entry["source"] == PACKAGE:
             return {"source": PACKAGE, PACKAGE: entry[PACKAGE]}
-        return {"source": entry["source"], "files": _listing(entry["source"])}
+        return {"source": entry["source"], "files": _listing(model, entry["source"])}
 
     def settings(self, model: str, task: str) -> dict[str, Any]:
         """Return the part of a model's entry that decides one task's base model, in the entry's own shape.
@@ -100,7 +100,8 @@ class BaseModels:
         try:
             run = self._resolve(task, named["model"], named["variant"], named["seed"])
         except UserError as error:
-            raise UserError(f"{place}: models.{model}.trained: {error}") from None
+            said, where = str(error), f"{place}: models.{model}.trained: "
+            raise UserError(where + said.removeprefix(where)) from None  # one that begins with itself has told so
         finally:
             self._asked.pop()
         return {"source": TRAINED, TRAINED: {**named, "seed": int(named["seed"]), "settings": sha256_json(run)}}
@@ -119,15 +120,15 @@ class BaseModels:
         return sha256_json({key: settings[key] for key in ("architecture", "warm_start", "chat")})
 
 
-def _listing(folder: str) -> dict[str, Any]:
+def _listing(model: str, folder: str) -> dict[str, Any]:
     """Return what a folder's model depends on: sha256 of the small files, and of pieces of each weights file.
 
     Hashing all of the weights would take minutes each time that something is planned.
     """
     if not os.path.isfile(f"{folder}/config.json"):
         raise UserError(
-            f"{folder}: no config.json; a model's `source` is {HUB!r}, {PACKAGE!r} or a folder that "
-            "holds it as transformers saves it"
+            f"models.{model}.source: {folder}: no config.json; a model's `source` is {HUB!r}, {PACKAGE!r} or a "
+            "folder that holds it as transformers saves it"
         )
     found: dict[str, Any] = {}
     for path in sorted(Path(folder).glob("*")):

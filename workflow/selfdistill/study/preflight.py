@@ -5,6 +5,7 @@ from typing import Any
 
 from selfdistill.errors import UserError
 from selfdistill.study.base_chat import base_chat, base_section
+from selfdistill.study.feedback_levels import check_level
 
 #: The row of the model that reads no context; contexts have other names.
 STUDENT = "student"
@@ -48,11 +49,13 @@ def preflight_settings(config: Mapping[str, Any], task: str, model: str) -> dict
     }
 
 
-def check_preflight(entry: Mapping[str, Any], place: str) -> None:
-    """Raise UserError unless every limit of a task's pre-flight is one of a measure that it takes.
+def check_preflight(entry: Mapping[str, Any], grader: str, place: str) -> None:
+    """Raise UserError unless every limit of a task's pre-flight is one of a measure that it takes, and every context
+    shows what there is.
 
     Args:
         entry: `preflight` of a task.
+        grader: of the task.
         place: file and keys, for the message.
     """
     if STUDENT in entry["contexts"]:
@@ -62,6 +65,7 @@ def check_preflight(entry: Mapping[str, Any], place: str) -> None:
             raise UserError(f"{place}.contexts.{name}: shows nothing; give it feedback: <level>, or solution: true")
         if about.get("shuffled") and "feedback" not in about:
             raise UserError(f"{place}.contexts.{name}: shuffled needs the level of feedback that is; add feedback")
+        check_level(grader, about.get("feedback"), f"{place}.contexts.{name}.feedback")
     for name, limits in entry["limits"].items():
         if name not in (STUDENT, *entry["contexts"]):
             known = ", ".join((STUDENT, *entry["contexts"]))

@@ -16,8 +16,6 @@ from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.graded import Graded, feedback_level
 from selfdistill.tasks.schema import Problem
 
-LEVELS = ("none", "verdict", "place", "value", "solution")
-
 _STEP = re.compile(r"(?<!\d)(\d++)\s*+([+\-*])\s*+(\d++)\s*+=\s*+(-?\d++)")
 WRONG = "The final answer is wrong."
 _SOLUTION = "Right working: "
@@ -64,7 +62,7 @@ def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Grade
     Nothing is said of a right answer, however it was come by. Raises UserError for a problem that is no chain, and for
     an unknown level.
     """
-    level = feedback_level(settings.get("feedback"), LEVELS, "value")
+    level = feedback_level(settings.get("feedback"), "chain")
     answer = last_boxed(response)
     if answer is not None and maths.grade(answer, problem.answer):
         return Graded(answer, True)

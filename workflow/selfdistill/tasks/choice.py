@@ -15,7 +15,6 @@ from selfdistill.tasks.schema import Problem
 LETTERS = "ABCDEFGHIJ"
 CLOSING = "Please reason step by step."
 _OPEN, _CLOSE = "<answer>", "</answer>"
-LEVELS = ("none", "format")
 
 _BLOCK = re.compile(rf"{_OPEN}((?:(?!{_OPEN}|{_CLOSE}).)*){_CLOSE}", re.DOTALL)
 _LETTER = re.compile(r"(?:\\boxed\{|\\text\{|[\s(\[*_`\"'])*([A-Za-z])(?:[\s)\]*_`\"'}.:,]*)")
@@ -56,7 +55,7 @@ def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Grade
     The block holds a letter of the question's options, in either case and with brackets, a full stop or emphasis; the
     option's own text may follow it.
     """
-    level = feedback_level(settings.get("feedback"), LEVELS, "none")
+    level = feedback_level(settings.get("feedback"), "choice")
     options, blocks = options_of(problem.problem), _BLOCK.findall(response)
     letter = _letter(blocks[-1], options) if blocks else None
     told = "" if letter is not None or level == "none" else _NO_LETTER if blocks else _NO_BLOCK
@@ -66,7 +65,7 @@ def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Grade
 def grade_as_published(response: str, problem: Problem, settings: Mapping[str, Any]) -> Graded:
     """Grade a response as SDPO's released code does: the text after the last opening tag, up to a closing one."""
     answer = response.rpartition(_OPEN)[2].partition(_CLOSE)[0].strip()
-    correct = answer == problem.answer
+    correct = answer == problem.answer.strip()
     return Graded(answer if correct or _OPEN in response else None, correct)
 
 

@@ -20,7 +20,6 @@ from selfdistill.tasks.code_feedback import Failure, feedback_of, no_program
 from selfdistill.tasks.graded import Graded, feedback_level
 from selfdistill.tasks.schema import Problem
 
-LEVELS = ("none", "verdict", "case", "full")
 #: Seconds of a test where neither the settings nor the tests say so.
 TEST_SECONDS = 6.0
 KINDS = ("stdin", "functional")
@@ -82,11 +81,13 @@ def read_tests(reference: str) -> Tests:
         raise ValueError(f"testtype {kind!r} is none of {', '.join(KINDS)}")
     limit = told.get("time_limit")
     seconds = float(limit) if isinstance(limit, int | float) and 0 < limit < math.inf else TEST_SECONDS
+    if not isinstance(function := told.get("fn_name") or "", str):
+        raise ValueError(f"fn_name is {function!r}, expected a name or null")
     return Tests(
         inputs=tuple(each if isinstance(each, dict) else _text(each) for each in inputs),
         outputs=tuple(_text(each) for each in outputs),
         kind=kind,
-        function=told.get("fn_name") or "",
+        function=function,
         seconds=seconds,
     )
 
@@ -152,7 +153,7 @@ class _Mode:
 
 
 def _graded(response: str, problem: Problem, settings: Mapping[str, Any], mode: _Mode) -> Graded:
-    level = feedback_level(settings.get("feedback"), LEVELS, "full")
+    level = feedback_level(settings.get("feedback"), "code")
     try:
         tests = read_tests(problem.answer)
     except ValueError as error:

@@ -16,8 +16,8 @@ from selfdistill.sandbox.runner import Run
 _SHOWN_CASES = 2
 _LINES = 8
 _LINE = 250
-_PART = 500  # of the strict form's inputs
-_WHOLE = 2000
+_PART = 500  # of the strict form's inputs, messages and lines
+_WHOLE = 2000  # of the published form
 _FORMAT = "No program was found: the answer must end with the whole program in a block fenced by three backticks."
 _CUT = "The answer was cut because it became too long, before there was a program: answer in fewer words."
 
@@ -54,30 +54,32 @@ def feedback_of(failures: Sequence[Failure], program: str, level: str, *, publis
     chosen = next((each for each in failures if each.run.status in ("error", "ended")), None)
     chosen = chosen or next((each for each in failures if each.run.status in ("time", "output")), None)
     if chosen is not None:
-        parts = [_broken(chosen, program, published)]
+        parts = [_broken(chosen, program, level, published)]
         if level != "verdict":
             parts.append(f"Last input:\n{_input(chosen.given, published)}")
         text = "\n\n".join(parts)
     else:
         shortest = sorted(failures, key=lambda each: len(_whole(each.given)) + len(each.wanted))[:_SHOWN_CASES]
         text = "\n\n".join(_wrong(each, level, published) for each in shortest)
-    return text[:_WHOLE].rstrip("\n")
+    return (text[:_WHOLE] if published else text).rstrip("\n")
 
 
-def _broken(failure: Failure, program: str, published: bool) -> str:
+def _broken(failure: Failure, program: str, level: str, published: bool) -> str:
     run = failure.run
     if run.status == "time":
         return "Time limit exceeded"
     if run.status == "output":
         return "Output limit exceeded"
-    lines = ["Runtime error", run.error]
+    # A message may quote the input, which a mere verdict does not tell.
+    error = run.error.partition(":")[0] if level == "verdict" else run.error
+    lines = ["Runtime error", error if published else _capped(error, _PART)]
     source = program.splitlines()
     for number, function in run.places:
         if published:
             lines.append(f"line {number + (not failure.functional)} in {function}")
         else:
             shown = source[number - 1].strip()[:_LINE] if 0 < number <= len(source) else ""
-            lines.append(f"line {number} in {function}: {shown}")
+            lines.append(_capped(f"line {number} in {function}: {shown}", _PART))
     return "\n".join(lines)
 
 

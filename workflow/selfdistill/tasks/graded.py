@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from selfdistill.errors import UserError
+from selfdistill.study.feedback_levels import DEFAULTS, check_level
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,7 @@ class Graded:
         return self.answer is not None
 
 
-def feedback_level(given: str | None, levels: tuple[str, ...], default: str) -> str:
+def feedback_level(given: str | None, grader: str) -> str:
     """The level of feedback that is asked for. Raises UserError where the grader has no such level."""
-    level = default if given is None else given
-    if level not in levels:
-        raise UserError(f"grading.feedback: {level!r} is no level of this grader; expected one of {', '.join(levels)}")
-    return level
+    check_level(grader, given, "grading.feedback")
+    return DEFAULTS[grader] if given is None else given

@@ -13,7 +13,9 @@ As a program:
 
 import json
 import os
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,7 @@ SCHEMA = pa.schema(
         ),
     ]
 )
+_HALF = re.compile("[\ud800-\udfff]")
 _ROWS = 32  # of a row group, as released: a row of tests may be megabytes
 
 
@@ -90,8 +93,8 @@ def read_release(path: str | os.PathLike) -> list[Record]:
         records.append(_record(told, f"{path}: row {row} (counted from 0)"))
     if not records:
         raise UserError(f"{path}: no records; expected a JSON array, or one JSON object a line")
-    if len({record.index for record in records}) < len(records):
-        raise UserError(f"{path}: an idx is there twice; each record needs its own")
+    if twice := [index for index, count in Counter(record.index for record in records).items() if count > 1]:
+        raise UserError(f"{path}: an idx is there twice ({twice[0]}); each record needs its own")
     return records
 
 
@@ -103,6 +106,9 @@ def write_records(path: str | os.PathLike, records: Sequence[Record], name: str,
         records: in the order of its rows.
         name: of the dataset or benchmark (column data_source).
         split: "train" or "val".
+
+    Raises:
+        UserError: for a text that UTF-8 has no bytes for.
     """
     rows = [
         {
@@ -120,8 +126,19 @@ def write_records(path: str | os.PathLike, records: Sequence[Record], name: str,
         }
         for record in records
     ]
+    try:
+        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    except UnicodeEncodeError:
+        index, half = next(
+            (record.index, half[0])
+            for record, row in zip(records, rows, strict=True)
+            if (half := _HALF.search(json.dumps(row, ensure_ascii=False)))
+        )
+        raise UserError(
+            f"{path}: idx {index} holds {half!r}, half a character, which no file takes; mend or drop it"
+        ) from None
     with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary, compression="zstd", row_group_size=_ROWS)
+        pq.write_table(table, temporary, compression="zstd", row_group_size=_ROWS)
 
 
 def domain_name(domain: str | os.PathLike) -> str:
@@ -201,7 +218,7 @@ def _objects(path: str | os.PathLike) -> Iterable[dict[str, Any]]:
             found = json.loads(text)
         else:
             found = []
-            for number, line in enumerate(text.splitlines() if "\r" in text else text.split("\n"), start=1):
+            for number, line in enumerate(text.split("\n"), start=1):
                 where = f"line {number}"
                 if line.strip():
                     found.append(json.loads(line))
@@ -215,10 +232,10 @@ def _objects(path: str | os.PathLike) -> Iterable[dict[str, Any]]:
 
 def _record(told: Mapping[str, Any], where: str) -> Record:
     dataset, index = told.get("dataset"), told.get("idx")
-    if dataset not in _DATASETS:
+    if not isinstance(dataset, str) or dataset not in _DATASETS:
         raise UserError(f"{where}: dataset {dataset!r} has no grader; expected one of {', '.join(_DATASETS)}")
-    if type(index) is not int:
-        raise UserError(f"{where}: idx is {index!r}, expected a whole number")
+    if type(index) is not int or not 0 <= index < 1 << 63:
+        raise UserError(f"{where}: idx is {index!r}, expected a whole number from 0 on, of 64 bits")
     prompt, system = told.get("prompt"), told.get("system")
     if not isinstance(prompt, str) or not prompt.strip():
         raise UserError(f"{where}: prompt is {prompt!r}, expected the user's message")
@@ -230,13 +247,16 @@ def _record(told: Mapping[str, Any], where: str) -> Record:
             f"{where}: {'tests' if dataset == 'livecodebench' else 'answer'} {str(reference)[:60]!r} cannot be read by "
             f"the grader of {dataset}; mend or drop it"
         )
+    options = choice.options_of(prompt) if dataset == "sciknoweval" else {}
+    if options and reference.strip() not in options:
+        raise UserError(f"{where}: answer {reference!r} is none of its options {', '.join(options)}; mend or drop it")
     return Record(
         index=index,
         kind=str(told.get("kind") or "-"),
         dataset=dataset,
         prompt=prompt,
         reference=reference,
-        system=system or "",
+        system=system if system and system.strip() else "",
         description=str(told.get("description") or ""),
     )
 

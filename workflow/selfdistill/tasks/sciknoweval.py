@@ -31,7 +31,7 @@ def domains(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[Recor
     for number, row in enumerate(rows):
         if (
             row.get("type") in TYPES
-            and (row.get("details") or {}).get("level") == LEVEL
+            and _mapping(row.get("details")).get("level") == LEVEL
             and row.get("domain") in DOMAINS
         ):
             records = chosen.setdefault(DOMAINS[row["domain"]], [])
@@ -51,12 +51,19 @@ def split(records: list[Record]) -> dict[str, list[Record]]:
     return {"train": [records[i] for i in order[tests:]], "test": [records[i] for i in order[:tests]]}
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _record(row: Mapping[str, Any], index: int, where: str) -> Record:
-    choices, answer, question = row.get("choices") or {}, row.get("answerKey"), row.get("question")
+    choices, answer, question = _mapping(row.get("choices")), row.get("answerKey"), row.get("question")
     labels, texts = list(choices.get("label") or ()), list(choices.get("text") or ())
-    if not isinstance(question, str) or len(labels) != len(texts) or len(labels) < 2 or answer not in labels:
+    asks = isinstance(question, str) and question.strip() and all(isinstance(text, str) for text in texts)
+    lettered = len(texts) >= 2 and labels == list(choice.LETTERS[: len(texts)])
+    if not (asks and lettered and answer in labels):
         raise UserError(
-            f"{where}: expected question, choices.label, choices.text and answerKey; found {str(row)[:80]!r}"
+            f"{where}: expected question, choices.text, choices.label (A, B, ... in order) and answerKey, one of them; "
+            f"found {str(row)[:80]!r}"
         )
     return Record(
         index=index,

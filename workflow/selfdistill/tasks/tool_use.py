@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 from selfdistill.tasks.graded import Graded, feedback_level
 from selfdistill.tasks.schema import Problem
 
-LEVELS = ("none", "names", "keys", "full")
-
 _LABEL = re.compile(r"^[ \t>*_`#-]*Action(?P<input>[ _]Input)?[*_`]*[ \t]*:[*_`]*", re.MULTILINE | re.IGNORECASE)
 _FENCE = re.compile(r"\s*(?:```+[\w]*[ \t]*\n|`)?\s*")
 _TAG = re.compile(r"^\[\w+\]\s*")  # "[Optional]" before a name in the data
@@ -83,7 +81,7 @@ def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Grade
     Feedback says at level `names` which calls are wrong, at `keys` (of calls with the right name) which parameters are,
     and at `full` what was expected, which hands over the answer.
     """
-    level = feedback_level(settings.get("feedback"), LEVELS, "names")
+    level = feedback_level(settings.get("feedback"), "tool_use")
     wanted, given = _reference(problem.answer), calls_in(response)
     correct = Counter(given) == Counter(wanted) and all(call.input is not None for call in given)
     told = "" if correct or level == "none" else _feedback(given, wanted, level)
@@ -92,7 +90,7 @@ def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Grade
 
 def grade_as_published(response: str, problem: Problem, settings: Mapping[str, Any]) -> Graded:
     """Grade a response as SDPO's released code does; its feedback always prints what was expected."""
-    level = feedback_level(settings.get("feedback"), ("none", "full"), "full")
+    level = feedback_level(settings.get("feedback"), "tool_use_as_published")
     reference = json.loads(problem.answer)
     names, inputs = _PUBLISHED_NAME.findall(response), _merged(_published_inputs(response))
     wanted_names = [call["Action"] for call in reference]

@@ -30,8 +30,8 @@ def step_candidates(
     if settings.reward.shuffle:  # a permuted reward is all that is known of a rollout
         scores = [None] * count
     if settings.hints.shuffle_feedback:
-        prompts = [row // settings.rollout.group_size for row in range(count)]
-        feedback = shuffled_feedback(feedback, (settings.seed, number), groups=prompts, topics=rollouts.topics)
+        problems = [problem.id for problem in rollouts.problems]  # a small training set asks one twice in a step
+        feedback = shuffled_feedback(feedback, (settings.seed, number), groups=problems, topics=rollouts.topics)
     texts = [without_thinking(text, settings.hints.thinking) for text in rollouts.texts]
     columns = ([float(reward) for reward in rewards], texts, rollouts.answers, scores, feedback)
     rows = [Candidate(*row) for row in zip(*columns, strict=True)]
