@@ -425,8 +425,9 @@ def test_what_does_not_fit_is_refused():
     for bad in ([], [np.ones((2, 2, 2))], [np.array([])]):
         with pytest.raises(ValueError, match="list of benchmarks"):
             interval(bad)
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        interval([np.array([50.0])])
+    for bad in (50.0, -0.1, math.nan):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            interval([np.array([0.5, bad])])
     with pytest.raises(ValueError, match="same seeds"):
         interval([np.ones((2, 3)), np.ones((3, 3))])
     with pytest.raises(ValueError, match="problems is 'some': expected one of sampled, fixed"):

@@ -117,6 +117,13 @@ def test_one_draw_of_one_seed_sees_nothing_on_fixed_problems():
     assert needed(0.2, GIVEN, Design((60, 30), 1, 1), problems="fixed").seeds == 2
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_one_problem_says_nothing_of_others(seeds):
+    design = Design((60, 1), 12, seeds)
+    assert math.isnan(detectable(GIVEN, design))
+    assert needed(0.2, GIVEN, design).seeds == math.inf
+
+
 def test_spreads_of_seeds_are_pooled_by_their_degrees_of_freedom():
     rng = generator("pooled")
     methods = [[rng.random((seeds, 9)), rng.random((seeds, 4))] for seeds in (2, 4, 1)]

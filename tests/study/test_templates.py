@@ -58,10 +58,15 @@ def test_a_message_that_cannot_be_one_is_refused_by_file_and_place(file, text, s
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("name", "said"), [("absent.txt", "No such file"), (".", "Is a directory"), ("a\0b", "null")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("absent.txt", "No such file"), (".", "Is a directory"), ("a\0b", "null"), ("", "No such")],
+)
 def test_a_file_that_cannot_be_read_is_named(file, name, said):
     with pytest.raises(UserError, match=f"here: .*cannot be read .*{said}.*expected the path of a text file"):
         read_text(name, "here")
+    with pytest.raises(UserError, match="here: /dev/zero: has 100,001 bytes"):
+        read_text("/dev/zero", "here")
 
 
 @pytest.mark.parametrize(
@@ -100,8 +105,11 @@ def test_a_teacher_template_is_checked_while_the_study_is_planned(file):
     for text, said in (
         ("{problem} {answer}", "has no section for solution, which the run's teacher is to read"),
         ("{problem} {solution} {answer} {hint}", "unknown slot {hint}"),
+        ("{problem}", "(this one shows none)"),
     ):
-        assert said in refusal(hinted(file(text)))
+        told = refusal(hinted(file(text)))
+        assert told.startswith("run arithmetic/tiny_qwen3/rlcsd: hints.template: own.txt: ")
+        assert said in told
     assert "run arithmetic/tiny_qwen3/rlcsd: hints.template: absent.txt: cannot be read" in refusal(
         hinted("absent.txt")
     )

@@ -27,7 +27,7 @@ def mapping_of(text: str, where: str, then: str = "make this run again") -> dict
         said = one_line(str(error)) or type(error).__name__
         raise UserError(f"{where}: not YAML ({said}); {then}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{where}: expected the keys of a run and their values; {then}")
+        raise UserError(f"{where}: expected keys and their values; {then}")
     if _values(content) > MOST_VALUES:
         raise UserError(f"{where}: more than {MOST_VALUES} values, aliases spelt out; {then}")
     return content

@@ -193,7 +193,7 @@ def test_broken_files_are_named(study, tmp_path):
     runs = [dataclasses.replace(study.runs[0], provenance=bad)]
     with pytest.raises(UserError, match=r"provenance\.json: not JSON"):
         page_of(dataclasses.replace(study, runs=runs))
-    for text, complaint in (("a: [", "not YAML"), ("- a", "expected the keys of a run and their values")):
+    for text, complaint in (("a: [", "not YAML"), ("- a", "expected keys and their values")):
         (tmp_path / "config.yaml").write_text(text)
         runs = [dataclasses.replace(study.runs[0], config=tmp_path / "config.yaml")]
         with pytest.raises(UserError, match=rf"config\.yaml: {complaint}"):

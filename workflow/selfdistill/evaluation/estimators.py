@@ -125,7 +125,8 @@ def interval(
     so stays within [0, 1] and is wider towards 1/2. error and a, the average, are those of `variance.softened`: near 0
     and 1 they allow for unlike problems (or, with the problems fixed, draws) that were not seen. Where all are right or
     all wrong it is Wilson's own, of as many problems or draws; from there on, one more wrong answer does not raise the
-    lower bound of one seed's average.
+    lower bound of one seed's average, except on fixed problems where a problem's draws are then all wrong, and so seem
+    not to vary.
 
     Args:
         scores: for each benchmark the scores of S seeds on its problems, in [0, 1], shape [S, P] (P may differ; [P] is
@@ -322,7 +323,7 @@ def _scores(scores: Sequence[np.ndarray]) -> list[np.ndarray]:
     arrays = [np.atleast_2d(a) for a in arrays]
     if len({len(a) for a in arrays}) > 1:
         raise ValueError("the benchmarks of one method must have scores of the same seeds")
-    if any(a.min() < 0 or a.max() > 1 for a in arrays):
+    if not all(a.min() >= 0 and a.max() <= 1 for a in arrays):  # nan is neither
         raise ValueError("scores must lie between 0 and 1")
     return arrays
 

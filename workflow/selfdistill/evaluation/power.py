@@ -196,6 +196,8 @@ def _error(variances: Variances, design: Design, problems: str) -> Term:
     freedom = 2 * (design.seeds - 1)
     terms = []
     if problems == "sampled":
+        if min(design.benchmarks) < 2:  # one problem says nothing of others
+            return Term(math.nan, math.nan)
         for (size, between, *_), s, chance in zip(parts, scale, rest, strict=True):
             terms.append(Term(between * s + chance, size - 1))
             if freedom:

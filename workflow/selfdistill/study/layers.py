@@ -174,7 +174,8 @@ def _own_template(hints: Mapping[str, Any], where: str) -> dict[str, str]:
         shown = shown_parts(hints["source"], hints["mode"], hints.get("feedback", "never"))
         check_shown(sections, shown, path)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        told = str(error).removeprefix("hints.template: ")  # of a file that cannot be read
+        raise UserError(f"{where}: hints.template: {told}") from None
     return {"hint_template_sha256": known_sha256(path)}
 
 

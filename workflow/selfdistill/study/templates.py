@@ -128,11 +128,12 @@ def read_wording(path: str) -> Wording:
 
 def check_shown(sections: Collection[str], parts: Collection[str], where: str) -> None:
     """Raise UserError unless a template has a place for each of these parts."""
+    shows = ", ".join(sections) or "none"
     for part in parts:
         if part not in sections:
             raise UserError(
                 f"{where}: has no section for {part}, which the run's teacher is to read (hints.mode, hints.feedback); "
-                f"add a slot {{{part}}}, or choose another hints.template (this one shows {', '.join(sections)})"
+                f"add a slot {{{part}}}, or choose another hints.template (this one shows {shows})"
             )
 
 
@@ -164,14 +165,17 @@ def read_text(path: str, where: str) -> str:
         UserError: for a file that cannot be read, is no UTF-8 or has bytes that no prompt should have.
     """
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(_LONGEST + 1)  # of a device there may be no end
+        size = max(len(data), Path(path).stat().st_size)
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         told = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{where}: {path}: cannot be read ({told}); expected the path of a text file, from the working directory"
+            f"{where}: {path or 'an empty name'}: cannot be read ({told}); expected the path of a text file, from the "
+            "working directory"
         ) from None
-    if len(data) > _LONGEST:
-        raise UserError(f"{where}: {path}: has {len(data):,} bytes, expected at most {_LONGEST:,}; is it a template?")
+    if size > _LONGEST:
+        raise UserError(f"{where}: {path}: has {size:,} bytes, expected at most {_LONGEST:,}; is it a template?")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
