@@ -74,7 +74,7 @@ def test_a_family_trains_or_is_refused_by_name(family, tokenizer, tmp_path, monk
     model = trainer.model
     assert manner_of(model).together == (family.outcome != ONE_BY_ONE)
 
-    drawn = trainer._roll_out(1)
+    drawn = trainer.roll_out(1)
     for prompt, response, logprobs in zip(drawn.prompts, drawn.responses, drawn.logprobs, strict=True):
         assert error(logprobs, model, prompt, response) < TOLERANCE
 

@@ -68,7 +68,7 @@ def slow_opd(slow, method, case, aggregation):
 def slow_divergence(slow, method, case, aggregation):
     """D_beta(S, T) on the ids, without any bound; the log has KL(S, T), whatever beta is."""
     asked = case.places(hinted=True)
-    rows = int((case.batch.hinted & case.batch.kept).sum())
+    rows = slow.distilled(case, aggregation)
 
     def value(at, student):
         return slow.divergence(*slow.pair(at, student, method), method.beta)

@@ -48,6 +48,7 @@ def test_a_quiet_dry_run_lists_nothing_and_is_refused():
 def test_the_one_line_that_says_what_is_wrong():
     said = 'Config file x.\nWorkflowError in file "/a/common.smk", line 15:\n--config: matrix: bad\n  File "/a"'
     assert refusal(said) == "--config: matrix: bad"
+    assert refusal('WorkflowError:\n--configfile: bad\n  File "/a"') == "--configfile: bad"
     trace = "Traceback (most recent call last):\n  File x\n\nFileNotFoundError: no such file: 'x.yaml'\n"
     assert refusal(trace) == "FileNotFoundError: no such file: 'x.yaml'"
     assert refusal("") == "snakemake ended without a word"
@@ -74,7 +75,10 @@ def test_the_registries_are_those_of_the_snakefile_and_found_from_anywhere(tmp_p
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"matrix: \xe9", "mine.yaml, line 1: byte 9 is no UTF-8"), (b"a: &x {b: *x}", "mine.yaml: an anchor (&) holds")],
+    [
+        (b"matrix: \xe9", "--configfile: mine.yaml, line 1: byte 9 is no UTF-8"),
+        (b"a: &x {b: *x}", "mine.yaml: an anchor (&) holds"),
+    ],
 )
 def test_a_file_that_snakemake_cannot_read_is_named(tmp_path, monkeypatch, capsys, content, said):
     (tmp_path / "mine.yaml").write_bytes(content)

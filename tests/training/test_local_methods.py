@@ -354,7 +354,8 @@ class OwnPrompts(ContextBuilder):
     """Shows every teacher what its student sees."""
 
     def build(self, problems, assignments, response_lengths):
-        prompts = [encode_chat(self._tokenizer, student_prompt(problem, training=True)) for problem in problems]
+        asked = (student_prompt(problem.problem, training=True) for problem in problems)
+        prompts = [encode_chat(self._tokenizer, text) for text in asked]
         return TeacherContexts(prompts, [[]] * len(prompts), 0.0)
 
 

@@ -90,7 +90,7 @@ STALE = {
     "tasks={knights: {evaluation: {temperature: 1.0}}}": evaluated("knights") + TABLES_ON + ALL,
     "tasks={knights: {benchmarks: {knights-5: {counted: false}}}}": TABLES_ON
     + ALL
-    + Counter(["dynamics knights", "dynamics_of_model"])
+    + Counter(["dynamics knights", "dynamics_of_model", "windows"])
     - Counter(["costs"]),
     "matrix={seeds: [0, 1]}": a_seed_more(),
 }

@@ -142,7 +142,7 @@ def test_a_run_joins_its_own_cluster_or_none(tmp_path, monkeypatch, nodes, addre
     monkeypatch.setattr(run, "hydra_overrides", lambda config, **places: ["a=b"])
     files = {name: tmp_path / name for name in ("train_file", "val_file", "base_model", "state_dir")}
     named = {"task": "t", "model": "m", "variant": "grpo", "seed": 0}
-    config = {**named, "steps": 1, "verl": {"device": "cpu", "attention": "sdpa"}}
+    config = {**named, "steps": 1, "grader": "maths", "verl": {"device": "cpu", "attention": "sdpa"}}
     with pytest.raises(_Enough):
         run.train(config, **files, outputs={}, threads=1, gpus=0, nodes=nodes, report=print)
     assert seen["environment"].get("RAY_ADDRESS") == address

@@ -65,7 +65,7 @@ def refusal(said: str) -> str:
     """The one line of Snakemake's output that says what is wrong."""
     lines = [line.strip() for line in said.split("\n") if line.strip()]
     for number, line in enumerate(lines[:-1]):
-        if re.match(r"(\w+(Error|Exception)) in (file|rule) ", line):
+        if re.match(r"\w+(Error|Exception)(:$| in (file|rule) )", line):
             return lines[number + 1]
     errors = [line for line in lines if re.match(r"\w*(Error|Exception)\b|snakemake: error", line)]
     return (errors or lines or ["snakemake ended without a word"])[-1]
