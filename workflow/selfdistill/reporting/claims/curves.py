@@ -10,7 +10,7 @@ from selfdistill.reporting.claims.inputs import ClaimInputs, NotRunError, Trace
 from selfdistill.reporting.claims.intervals import UNANIMOUS, alike, apart, gap_over_seeds
 from selfdistill.reporting.claims.measures import NAMES, Bound, bounds_of, log, measure, seeds_for, spread_of
 from selfdistill.reporting.claims.predicates import CHANGE, COLLAPSED, CONTROLS, LENGTH, Against, Curve, Word
-from selfdistill.reporting.claims.soundness import BLANK, ENOUGH, collapse, empty, silent, whole
+from selfdistill.reporting.claims.soundness import BLANK, ENOUGH, collapse, empty, left_open, silent, whole
 from selfdistill.reporting.claims.verdicts import (
     FACTOR,
     INCONCLUSIVE,
@@ -210,8 +210,8 @@ def _controlled(found: Judged, curve: Curve, block: ClaimInputs, ours: Bound) ->
     single = min(len(ours.values), len(theirs.values)) == 1 or alike(theirs.values) or alike(ours.values)
     free = alone.outside(theirs.above, theirs.below) or (single and not any(map(theirs.holds, theirs.values)))
     least = ENOUGH * min(trace.steps for trace in block.traces(curve.variant, curve.metric).values())
-    if ended := [trace.steps for trace in others if trace.steps < least]:
-        found.verdict, found.p_value = INCONCLUSIVE, math.nan
+    if ended := [max(trace.curve) for trace in others if max(trace.curve) < least]:
+        left_open(found)
         found.why.append(f"but {block.control} ended by step {max(ended)}, too early to tell whether it does the same")
         return
     if free or gap.inside(theirs.above, theirs.below) or (single and theirs.holds(gap.value)):

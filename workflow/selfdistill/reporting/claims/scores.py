@@ -183,7 +183,9 @@ def _statistic(predicate: Accuracy) -> str:
 
 def _reason(predicate: Accuracy, found: Judged, bounded: bool) -> str:
     above, below = predicate.above, predicate.below
-    wanted = f"above {above:g}" if math.isinf(below) else f"between {above:g} and {below:g}"
+    wanted = f"between {above:g} and {below:g}"
+    if math.isinf(above) or math.isinf(below):
+        wanted = f"above {above:g}" if math.isinf(below) else f"below {below:g}"
     where = {
         REPRODUCED: f"the whole interval lies {wanted}",
         NOT_REPRODUCED: f"no part of the interval lies {wanted}",
@@ -221,8 +223,11 @@ def _ends(found: Judged, predicate: Accuracy, block: ClaimInputs, other: str) ->
         spoilt = {REPRODUCED, INCONCLUSIVE} if mostly else set()
     else:
         spoilt = {NOT_REPRODUCED, INCONCLUSIVE} if len(dull) == len(names) else set()
-    for name in ("verdict", "of_kind"):
-        if getattr(found, name) in spoilt:
+    # Who is higher where they can differ is no lower, whatever the others say.
+    ahead = isinstance(predicate, Gap) and predicate.tolerant and math.isinf(predicate.below)
+    lows = {"verdict": found.low_kind if math.isnan(found.low) else found.low, "of_kind": found.low_kind}
+    for name, low in lows.items():
+        if getattr(found, name) in spoilt and not (ahead and low > 0):
             setattr(found, name, UNINFORMATIVE)
             found.needs = math.nan
     return found

@@ -43,7 +43,7 @@ def whole(
     if failed:
         found.why.append(f"{named(failed)} of {variant} failed, which may be how it went wrong")
     if short or gaps or absent or (failed and found.verdict == REPRODUCED):
-        found.verdict, found.p_value = INCONCLUSIVE, math.nan
+        left_open(found)
     return found
 
 
@@ -71,12 +71,17 @@ def collapse(found: Judged, variant: str, block: ClaimInputs) -> Judged:
         said = "; ".join(f"seed {seed}: {', '.join(what)}" for seed, what in sorted(faults.items()))
         found.why.append(f"collapse in {len(faults)} of {seeds} seeds ({said})")
         if found.verdict != NOT_REPRODUCED:
+            left_open(found)
             found.verdict = NOT_REPRODUCED if 2 * len(faults) >= seeds else INCONCLUSIVE
-            found.p_value = math.nan
     elif unseen and found.verdict == REPRODUCED:
-        found.verdict, found.p_value = INCONCLUSIVE, math.nan
+        left_open(found)
         found.why += [text for text in unseen if text not in found.why]
     return found
+
+
+def left_open(found: Judged) -> None:
+    """Make a verdict inconclusive for a reason that no number of further seeds is known to remove."""
+    found.verdict, found.p_value, found.needs = INCONCLUSIVE, math.nan, math.nan
 
 
 def silent(block: ClaimInputs, variant: str, there: Collection[int]) -> str:
