@@ -35,6 +35,7 @@ class Outlook:
         lacking: those of them that lack a variant, and which these are.
         seeds: the fewest of any that lacks none; 0 where all do.
         needs: seeds that each of these takes (inf: no number that is worth having).
+        known: for each of these whether that is by published numbers, and not the least that can say anything.
     """
 
     claim: Claim
@@ -43,6 +44,7 @@ class Outlook:
     absent: tuple[str, ...]
     seeds: int
     needs: tuple[float, ...]
+    known: tuple[bool, ...]
 
     @property
     def decided(self) -> int:
@@ -65,25 +67,33 @@ def as_text(outlooks_of: list[Outlook]) -> str:
         return ""
     lines = ["Claims that this matrix can decide (80 % power, on these problems; docs/claims.md)"]
     for each in outlooks_of:
-        able = each.parts - each.lacking
+        able = f"{each.decided} of {each.parts - each.lacking} parts"
         seeds = f"{each.seeds} seed{'s' if each.seeds > 1 else ''}"
-        said = f"{each.decided} of {able} parts" if each.seeds > 1 else "seen in one run at most"
+        perhaps = "" if all(each.known) or not each.decided else "perhaps "
+        said = f"{perhaps}{able}" if each.seeds > 1 else "seen in one run at most"
         lacks = f"; {each.lacking} more lack {_listed(each.absent)}" if each.lacking else ""
-        lines.append(f"  {each.claim.name.ljust(9)} {seeds.ljust(8)} {said}; {_needs(each.needs)}{lacks}")
+        lines.append(f"  {each.claim.name.ljust(9)} {seeds.ljust(8)} {said}; {_needs(each)}{lacks}")
     lines.append(
-        "  Where no number is published, and of curves: three seeds are the least; how runs differ is not known yet."
+        "  At least: how runs differ is not known of curves, tokens and gains, nor where no number is published.\n"
+        "  For these docs/claims.md has how often each comes out if the paper is right."
     )
     return "\n".join(lines)
 
 
-def _needs(needs: tuple[float, ...]) -> str:
-    known = [need for need in needs if math.isfinite(need)]
-    never = len(needs) - len(known)
-    if not known:
-        return "no number of seeds would do"
-    least, most = f"{min(known):.0f}", f"{max(known):.0f}"
-    said = f"{least if least == most else f'{least} to {most}'} seeds would do"
-    return f"{said} for {len(known)} of {len(needs)}, none for the rest" if never else f"{said} for all"
+def _needs(outlook: Outlook) -> str:
+    by_numbers = [need for need, known in zip(outlook.needs, outlook.known, strict=True) if known]
+    guessed = len(outlook.needs) - len(by_numbers)
+    finite = [need for need in by_numbers if math.isfinite(need)]
+    said = []
+    if finite:
+        least, most = f"{min(finite):.0f}", f"{max(finite):.0f}"
+        share = f"{len(finite)} of {len(outlook.needs)}" if len(finite) < len(outlook.needs) else "all"
+        said.append(f"{least if least == most else f'{least} to {most}'} seeds would do for {share}")
+    if guessed:
+        said.append(f"{LEAST_SEEDS} seeds at least{f' for {guessed}' if by_numbers else ''}")
+    if len(finite) < len(by_numbers):
+        said.append("none for the rest" if said else "no number of seeds would do")
+    return ", ".join(said)
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -91,7 +101,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def _outlook(study: Study, claim: Claim, blocks: dict[Block, dict[str, set[int]]]) -> Outlook:
-    parts, lacking, absent, seeds, needs = 0, 0, {}, [], []
+    parts, lacking, absent, seeds, needs, known = 0, 0, {}, [], [], []
     for part in claim.parts:
         for (task, model), variants in blocks.items():
             if not part.asked(study.config["tasks"][task]["grader"], variants):
@@ -102,20 +112,22 @@ def _outlook(study: Study, claim: Claim, blocks: dict[Block, dict[str, set[int]]
                 absent |= dict.fromkeys(lost)
                 continue
             seeds.append(min(len(variants[name]) for name in part.needs if name != BASE))
-            needs.append(_seeds_for(study, part, task, model))
-    return Outlook(claim, parts, lacking, tuple(absent), min(seeds, default=0), tuple(needs))
+            found = _seeds_for(study, part, task, model)
+            needs.append(found or LEAST_SEEDS)
+            known.append(found is not None)
+    return Outlook(claim, parts, lacking, tuple(absent), min(seeds, default=0), tuple(needs), tuple(known))
 
 
-def _seeds_for(study: Study, part: Part, task: str, model: str) -> float:
-    """Seeds that a part takes: by its published gaps, by no gap at all where that would satisfy it, else the least."""
+def _seeds_for(study: Study, part: Part, task: str, model: str) -> float | None:
+    """Seeds that a part takes: by its published gaps, by no gap at all where that would satisfy it, else not known."""
     predicate = part.predicate
     if not isinstance(predicate, Gap | Highest):
-        return LEAST_SEEDS
+        return None
     needs = []
     for other in predicate.others:
         gap = _published_gap(task, model, predicate.variant, other)
         if gap is None and not predicate.tolerant:
-            return LEAST_SEEDS
+            return None
         bounds = [bound for bound in (predicate.above, predicate.below) if math.isfinite(bound)]
         distance = min(abs((gap or 0.0) - bound) for bound in bounds)
         needs.append(_seeds_of_gap(study, task, distance / 100, sum(n != BASE for n in (predicate.variant, other))))
