@@ -61,6 +61,24 @@ def test_a_method_must_name_all_its_objective_keys():
             "the grader chain says nothing of failures; ask for more in grading.feedback: set",
         ),
         (
+            "{matrix: {tasks: [wrong_facts], variants: [sdpo_official]}, "
+            "overrides: {all: {hints: {template: reference}}}}",
+            "run wrong_facts/tiny_qwen3/sdpo_official: hints.template: reference: has no section for feedback",
+        ),
+        (
+            "{matrix: {variants: [sdpo_official]}, overrides: {all: {hints: {source: none, feedback: never}}}}",
+            "hints.source is 'none' and hints.feedback 'never', but the teacher of method sdpo_official reads hints",
+        ),
+        (
+            "{matrix: {variants: [opd]}, overrides: {all: {teacher: {kind: none}}}}",
+            "teacher.kind is 'none', but method opd needs a teacher; name one",
+        ),
+        (
+            "{matrix: {variants: [opd]}, "
+            "overrides: {all: {teacher: {model: tiny_qwen3}, objective: {extrapolation: 1.25}}}}",
+            "objective.extrapolation is 1.25, which starts from teacher.reference, and that is 'none'",
+        ),
+        (
             "overrides: {all: {reward: {feedback_level: value}}}",
             "reward.feedback_level: 'value' is no level of grader maths; it says nothing of failures: remove it",
         ),

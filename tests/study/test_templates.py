@@ -1,11 +1,14 @@
 """Templates of one's own: what is refused, while a study is planned, and what of them is in a run's settings."""
 
+import contextlib
+
 import pytest
 from configurations import merged, refusal, resolved
 
 from selfdistill.errors import UserError
 from selfdistill.study.study import config_hash, load_study
-from selfdistill.study.templates import PARTS, question_text, read_text, read_wording, shown_parts
+from selfdistill.study.teacher_settings import TEMPLATES
+from selfdistill.study.templates import PARTS, SHOWN, question_text, read_text, read_wording, shown_parts
 from selfdistill.tasks.contexts import ContextTemplate, Hint
 from selfdistill.tasks.prompts import asked, context_template
 
@@ -95,6 +98,13 @@ def test_parts_are_those_of_a_hint():
     assert shown_parts("gt_cot", "solution_answer", "never") == ("solution", "answer")
     assert shown_parts("self_rollout", "answer_only", "always") == ("answer", "feedback")
     assert shown_parts("none", "solution", "always") == ("feedback",)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("part", PARTS)
+def test_the_librarys_templates_show_what_planning_takes_them_to(name, part):
+    with contextlib.nullcontext() if part in SHOWN[name] else pytest.raises(UserError, match="has no section for"):
+        context_template(name).check(part)
 
 
 def hinted(path: str) -> str:

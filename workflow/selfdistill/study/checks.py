@@ -17,6 +17,7 @@ from selfdistill.study.matrix import AXES, BASE
 from selfdistill.study.models import PACKAGE, TRAINED
 from selfdistill.study.preflight import check_preflight
 from selfdistill.study.raw_data import check_raw
+from selfdistill.study.teacher_settings import NO_REFERENCE
 from selfdistill.study.verl_words import hydra_overrides
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: st
     if kind := shipped().get(settings["implementation"]):
         with _told(where):
             loss = kind(**settings["objective"])
+        _check_teacher(kind.published, settings, getattr(loss, "extrapolation", 1.0), where)
         if settings["rollout"]["group_size"] == 1 and loss.compares_rollouts:
             raise UserError(
                 f"{where}: rollout.group_size is 1, but method {settings['implementation']} compares the rollouts of a "
@@ -83,6 +85,26 @@ def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: st
         raise UserError(
             f"{where}: rollout.engine with trainer local: expected one of own, transformers, found 'vllm'; change it, "
             "or set trainer: verl"
+        )
+
+
+def _check_teacher(published: Mapping[str, Any], settings: Mapping[str, Any], extrapolation: float, where: str) -> None:
+    """Raise UserError where a shipped method's teacher is not there, reads nothing, or is compared with nothing.
+
+    Which methods need one is what they are published with; training.method_checks asks the losses themselves.
+    """
+    method, teacher, hints = settings["implementation"], settings["teacher"], settings["hints"]
+    if published.get("teacher") and teacher["kind"] == "none":
+        raise UserError(f"{where}: teacher.kind is 'none', but method {method} needs a teacher; name one")
+    if published.get("hints") and hints["source"] == "none" and hints.get("feedback", "never") == "never":
+        raise UserError(
+            f"{where}: hints.source is 'none' and hints.feedback 'never', but the teacher of method {method} reads "
+            "hints; set one of them"
+        )
+    if extrapolation != 1.0 and teacher.get("reference", NO_REFERENCE) == NO_REFERENCE:
+        raise UserError(
+            f"{where}: objective.extrapolation is {extrapolation}, which starts from teacher.reference, and that is "
+            f"{NO_REFERENCE!r}; set it to initial or to an entry of models, or extrapolation to 1"
         )
 
 

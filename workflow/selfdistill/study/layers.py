@@ -22,7 +22,7 @@ from selfdistill.study.own_prompts import resolved_prompt
 from selfdistill.study.own_source import source_sha256
 from selfdistill.study.run_settings import RunSettings as Settings
 from selfdistill.study.teacher_settings import TEMPLATES, TeacherSettings
-from selfdistill.study.templates import check_shown, read_wording, shown_parts
+from selfdistill.study.templates import SHOWN, check_shown, read_wording, shown_parts
 
 #: Keys of a run's `verl` section that are about the machine: no part of its settings, so a change retrains nothing.
 _MACHINE = ("nodes", "gpus_per_node")
@@ -165,17 +165,19 @@ class RunSettings:
 
 
 def _own_template(hints: Mapping[str, Any], where: str) -> dict[str, str]:
-    """The digest of a template of one's own, so that an edit retrains its runs. Raises UserError without a file."""
+    """The digest of a template of one's own, so that an edit retrains its runs.
+
+    Raises UserError without a file, and where a template has no place for what the teacher is to read.
+    """
     path = hints.get("template", TEMPLATES[0])
-    if path in TEMPLATES:
-        return {}
     try:
-        sections = read_wording(path).sections
-        shown = shown_parts(hints["source"], hints["mode"], hints.get("feedback", "never"))
-        check_shown(sections, shown, path)
+        sections = SHOWN[path] if path in TEMPLATES else read_wording(path).sections
+        check_shown(sections, shown_parts(hints["source"], hints["mode"], hints.get("feedback", "never")), path)
     except UserError as error:
         told = str(error).removeprefix("hints.template: ")  # of a file that cannot be read
         raise UserError(f"{where}: hints.template: {told}") from None
+    if path in TEMPLATES:
+        return {}
     return {"hint_template_sha256": known_sha256(path)}
 
 

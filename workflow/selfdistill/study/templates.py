@@ -15,6 +15,8 @@ from selfdistill.yaml_files import mapping_of
 #: Parts that a hint may have, and what each mode of showing it leaves out.
 PARTS = ("solution", "answer", "feedback", "critique")
 HIDDEN: dict[str, tuple[str, ...]] = {"solution_answer": (), "answer_only": ("solution",), "solution": ("answer",)}
+#: The library's own templates, and the parts that each can show.
+SHOWN = {"reference": PARTS[:2], "sections": PARTS}
 #: Slots of a teacher's message besides those of the parts: the student's message, the bare question.
 ASKED = ("prompt", "problem")
 _LONGEST = 100_000  # bytes of a file: some ten times the longest prompt that anybody writes by hand
