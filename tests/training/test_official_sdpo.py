@@ -64,6 +64,13 @@ def test_shuffled_feedback_is_not_of_the_same_problem_asked_twice(make):
         assert any(drawn) == (distinct == 2)
 
 
+def test_feedback_would_tell_what_permuted_rewards_hide(make):
+    trainer = make(told, **registered("sdpo_official", hints={"feedback": "always"}, reward={"shuffle": True}))
+    metrics = trainer.step(1)
+    assert (metrics["hints/feedback_available_share"], metrics["hints/feedback_used_share"]) == (0, 0)
+    assert metrics["hints/solution_share"] > 0
+
+
 def test_a_step_in_which_nobody_has_a_context_moves_nothing(make):
     def silent(response, problem):
         return Graded(last_boxed(response), False)

@@ -61,7 +61,9 @@ class RewardSettings(Settings):
     at: ClassVar = ("reward",)
 
     shuffle: bool = setting(
-        False, "Permute each step's rewards: a negative control, under which nothing may be learned."
+        False,
+        "Permute each step's rewards, and show nobody's feedback, which tells the true ones: a negative control, under "
+        "which nothing may be learned.",
     )
     first_role_counts: bool = setting(
         False,

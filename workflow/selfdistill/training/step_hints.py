@@ -27,8 +27,10 @@ def step_candidates(
     count = len(rollouts.responses)
     scores = [None] * count if rollouts.scores is None else list(rollouts.scores)
     feedback = [""] * count if rollouts.feedback is None else list(rollouts.feedback)
-    if settings.reward.shuffle:  # a permuted reward is all that is known of a rollout
-        scores = [None] * count
+    if (
+        settings.reward.shuffle
+    ):  # a permuted reward is all that is known of a rollout: who is told of a failure did fail
+        scores, feedback = [None] * count, [""] * count
     if settings.hints.shuffle_feedback:
         problems = [problem.id for problem in rollouts.problems]  # a small training set asks one twice in a step
         feedback = shuffled_feedback(feedback, (settings.seed, number), groups=problems, topics=rollouts.topics)
