@@ -21,7 +21,7 @@ from selfdistill.reporting.read.curves import ends, falls
 
 #: More seeds than these are not looked for.
 MOST_SEEDS = 100
-#: Standard errors of the difference of two tenths.
+#: How many such differences a fall of one seed has to be.
 _NOISE = 5.0
 
 NAMES = {
@@ -96,17 +96,19 @@ def falls_and_bests(traces: Sequence[Trace]) -> list[tuple[float, float]]:
     """For each seed its last tenth minus its best tenth before (`curves.falls`), and that best.
 
     A seed that fell when no other did has its best tenth where theirs is not. Its own counts where the fall from it is
-    beyond what the choice of the best of noisy tenths makes of a flat curve: twice the least fall, and _NOISE standard
-    errors.
+    beyond what the choice of the best of noisy tenths makes of a flat curve: twice the least fall, and _NOISE times
+    the usual difference of two tenths that follow each other, which a curve that wanders slowly has too.
     """
     curves = [trace.curve for trace in traces]
     found = []
     for curve, fall in zip(curves, falls(curves), strict=True):
         (alone,), end = falls([curve]), ends(curve)[1]
         values = np.array([curve[step] for step in sorted(curve)])
-        noise = math.sqrt((np.diff(values) ** 2).mean() / max(1, round(len(values) / 10)))
-        clear = -alone > max(2 * least_fall(end - alone), _NOISE * noise)
-        found.append((min(fall, alone) if clear else fall, end - (min(fall, alone) if clear else fall)))
+        tenths = [part.mean() for part in np.array_split(values, min(10, len(values)))]
+        noise = float(np.median(np.abs(np.diff(tenths))))
+        if -alone > max(2 * least_fall(end - alone), _NOISE * noise):
+            fall = min(fall, alone)
+        found.append((fall, end - fall))
     return found
 
 
