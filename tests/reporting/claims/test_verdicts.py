@@ -247,7 +247,9 @@ CASES = {
         | {"factors": (0.9, 1.0, 1.1)}, {C4["reward"]: (REPRODUCED, "")}),
     "0.4 % to 0.2 %, which is chance": (
         curves(sdpo={REWARD: (0.004, 0.002)}, rlcsd={REWARD: (0.004, 0.002)}),
-        {C4["reward"]: (NOT_REPRODUCED, ""), C6["entropy"]: (REPRODUCED, "")}),
+        {C4["reward"]: (NOT_REPRODUCED, ""), C6["entropy"]: (INCONCLUSIVE, "stays at the floor in seeds 0, 1, 2")}),
+    "1.4 % to 0.9 %, which is chance too": (
+        curves(rlcsd={REWARD: (0.014, 0.009)}), {C6["entropy"]: (REPRODUCED, "")}),
     "60 % to 58 %": (curves(sdpo={REWARD: (0.6, 0.58)}), {C4["reward"]: (NOT_REPRODUCED, "")}),
     "a fast explosion": (
         curves(sdpo={ENTROPY: [0.3, *np.geomspace(0.3, 1.5, 24), *([1.5] * 455)]}) | {"steps": 480},

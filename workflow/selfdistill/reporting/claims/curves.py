@@ -140,7 +140,8 @@ def _settled(found: Judged, bounds: Sequence[Bound], word: Word) -> bool | None:
     ):
         reached, p_value, why = word.fault, 0.5**n, f"{n} of {n} {_ALL}"
     elif all(alike(bound.values) or bound.family.inside(bound.above, bound.below) for bound in bounds):
-        why = "there is no interval: all seeds are alike, which tells nothing of their spread"
+        what = "there is no interval" if math.isnan(found.low) else "of the other end there is no interval"
+        why = f"{what}: all seeds are alike, which tells nothing of their spread"
     if reached is not None:
         found.verdict, found.p_value = (REPRODUCED if reached else NOT_REPRODUCED), p_value
     found.why.append(why or _where(found, *wanted))

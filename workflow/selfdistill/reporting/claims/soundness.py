@@ -12,6 +12,8 @@ from selfdistill.reporting.claims.verdicts import INCONCLUSIVE, NOT_REPRODUCED, 
 ENOUGH, LEAST_STEPS = 0.8, 10
 #: Share of steps without a number that still lets a run show that a fault is absent.
 BLANK = 0.05
+#: A run whose reward is never above this has hardly been trained, and shows nothing by staying as it was.
+FLOOR = 0.01
 
 
 def whole(
@@ -64,6 +66,8 @@ def collapse(found: Judged, variant: str, block: ClaimInputs) -> Judged:
         if lost := silent(block, variant, traces):
             unseen.append(f"{variant} without {lost}, which has not {metric}: a collapse would go unseen")
         unseen += [_blank(f"{variant}'s {metric}", seed, trace) for seed, trace in traces.items() if trace.blank]
+        if metric == REWARD and (idle := [seed for seed, trace in traces.items() if trace.values.max() <= FLOOR]):
+            unseen.append(f"the reward of {variant} stays at the floor in {named(idle)}: little there to learn from")
         for seed, what in of_seeds(traces, variant, block).items():
             faults.setdefault(seed, []).append(what)
     if faults:

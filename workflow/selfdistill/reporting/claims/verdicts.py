@@ -123,6 +123,7 @@ _BECAUSE = {
     "which has not": "numbers missing",
     "go unseen": "numbers missing",
     "begins at 0": "no ratio",
+    "at the floor in": "reward at the floor",
     "on the way": "some seeds fell on the way",
     "alike": "seeds all alike",
     "the same (": "grpo may do the same",
