@@ -27,9 +27,7 @@ def step_candidates(
     count = len(rollouts.responses)
     scores = [None] * count if rollouts.scores is None else list(rollouts.scores)
     feedback = [""] * count if rollouts.feedback is None else list(rollouts.feedback)
-    if (
-        settings.reward.shuffle
-    ):  # a permuted reward is all that is known of a rollout: who is told of a failure did fail
+    if settings.reward.shuffle:  # the permuted reward is all that is known: these would tell the true one
         scores, feedback = [None] * count, [""] * count
     if settings.hints.shuffle_feedback:
         problems = [problem.id for problem in rollouts.problems]  # a small training set asks one twice in a step
