@@ -19,6 +19,7 @@ from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import omega_conf_to_dataclass, validate_config
 
 from selfdistill.errors import UserError
+from selfdistill.objectives.methods import build_method
 from selfdistill.study.matrix import BASE
 from selfdistill.study.study import Study, load_study
 from selfdistill.study.training_settings import TrainingSettings
@@ -121,7 +122,9 @@ def test_the_plug_in_reads_its_settings_back_for_every_variant(preset):
         read = VerlSettings.from_hydra(config)
         expected = TrainingSettings.from_config(run)
         machine = replace(read.run.verl, head_rows=expected.verl.head_rows)  # the rest is verl's own
-        assert replace(read.run, verl=expected.verl) == expected
+        method = build_method(expected.implementation, expected.objective)  # a later setting may be left at its default
+        assert build_method(read.run.implementation, read.run.objective) == method
+        assert replace(read.run, verl=expected.verl, objective=expected.objective) == expected
         assert machine == read.run.verl
         assert read.run.needs_initial == config.actor_rollout_ref.actor.use_kl_loss
         # What the FSDP engine clips by: actor.grad_clip is read by other engines.

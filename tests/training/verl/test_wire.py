@@ -57,6 +57,7 @@ def update():
         importance=noise(4, WIDTH) + 1,
         reference_logprobs=noise(4, WIDTH) + 2,
         current_logprobs=noise(4, WIDTH) + 3,
+        teacher_reference_logprobs=noise(4, WIDTH) + 3.5,
         correct_logprobs=noise(4, WIDTH) + 4,
         wrong_logprobs=wrong,
         wrong_mask=mask,
