@@ -131,8 +131,8 @@ def test_what_is_wrong_with_a_runs_numbers_is_told(tmp_path, name):
 
 
 BAD_CONFIGS = {
-    "list": ("- a\n- b\n", "expected the keys of a run"),
-    "text": ("a", "expected the keys of a run"),
+    "list": ("- a\n- b\n", "expected keys and their values"),
+    "text": ("a", "expected keys and their values"),
     "broken": ("a: [", "not YAML"),
     "no date": ("a: 2024-13-45", "not YAML"),
     "endless": ("a: &a {b: *a}", "more than 10000 values"),
