@@ -13,7 +13,8 @@ from selfdistill.errors import UserError
 from selfdistill.objectives.contrast import mean_wrong_logprobs
 from selfdistill.reporting.tokens import tables as tokens_module
 from selfdistill.reporting.tokens.classes import token_class
-from selfdistill.reporting.tokens.summaries import mean_wrong, read_frame, summarise, write_frame
+from selfdistill.reporting.tokens.rollouts import mean_wrong
+from selfdistill.reporting.tokens.summaries import read_frame, summarise, write_frame
 from selfdistill.reporting.tokens.tables import as_csv, read_top_tokens, tokens_table, top_tokens_table
 from selfdistill.runs.records import read_records
 

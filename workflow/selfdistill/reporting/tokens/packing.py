@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from selfdistill.reporting.tokens.summaries import mean_wrong
+from selfdistill.reporting.tokens.rollouts import mean_wrong
 
 #: Characters of a problem, solution or answer beyond which its middle is left out.
 _MOST_TEXT = 12_000

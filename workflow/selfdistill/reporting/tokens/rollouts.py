@@ -81,13 +81,23 @@ def _signs(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*rows, {"name": LEAST_SIMILAR, "value": float(above), "count": 1}]
 
 
-def _mean_contrast(correct: np.ndarray, wrong: np.ndarray) -> float:
-    """Mean over T tokens of correct [T] minus the log of the mean probability under wrong hints [K, T], nats."""
-    largest = wrong.max(axis=0)
+def mean_wrong(logprobs: np.ndarray) -> np.ndarray:
+    """Log of the mean probability over K wrong hints, [K, T] nats -> [T]; NaN where there is none.
+
+    `objectives.contrast.mean_wrong_logprobs` for readers of records: pages and tables need no torch.
+    """
+    if not len(logprobs):
+        return np.full(logprobs.shape[1], np.nan)
+    largest = logprobs.max(axis=0)
+    # Where no hint gives the token any probability, the mean is 0, and its log -inf.
     finite = np.where(np.isneginf(largest), 0, largest)
     with np.errstate(divide="ignore"):
-        mean = finite + np.log(np.exp(wrong - finite).mean(axis=0))
-    return float(np.mean(correct - mean))
+        return finite + np.log(np.exp(logprobs - finite).mean(axis=0))
+
+
+def _mean_contrast(correct: np.ndarray, wrong: np.ndarray) -> float:
+    """Mean over T tokens of correct [T] minus the log of the mean probability under wrong hints [K, T], nats."""
+    return float(np.mean(correct - mean_wrong(wrong)))
 
 
 def _certain(record: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path
 from selfdistill.reporting.tokens.classes import NAMES, OURS, PARTITIONS
-from selfdistill.reporting.tokens.rollouts import ROLLOUT_COLUMNS, rollout_rows
+from selfdistill.reporting.tokens.rollouts import ROLLOUT_COLUMNS, mean_wrong, rollout_rows
 from selfdistill.runs.records import read_records
 
 #: Signals of the tables.
@@ -105,20 +105,6 @@ def read_frame(path: str | os.PathLike) -> pd.DataFrame:
         return pq.ParquetFile(path).read().to_pandas()
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: cannot be read as parquet ({error}); delete it, and it is made again") from None
-
-
-def mean_wrong(logprobs: np.ndarray) -> np.ndarray:
-    """Log of the mean probability over K wrong hints, [K, T] nats -> [T]; NaN where there is none.
-
-    `objectives.contrast.mean_wrong_logprobs` for readers of records: pages and tables need no torch.
-    """
-    if not len(logprobs):
-        return np.full(logprobs.shape[1], np.nan)
-    largest = logprobs.max(axis=0)
-    # Where no hint gives the token any probability, the mean is 0, and its log -inf.
-    finite = np.where(np.isneginf(largest), 0, largest)
-    with np.errstate(divide="ignore"):
-        return finite + np.log(np.exp(logprobs - finite).mean(axis=0))
 
 
 def _read_signals(path: str | os.PathLike, partition: str) -> _Signals:
