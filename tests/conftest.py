@@ -1,6 +1,12 @@
 """What tests of several parts share: one thread, no waiting for the disk, and the toy's tokenizer."""
 
 import os
+import re
+
+# What a terminal, a scheduler, a hook of git's or a user's settings say to programs, they would say to the tests' too.
+_SAID = r"COLUMNS|LINES|(NO|FORCE)_COLOR|CLICOLOR.*|TTY_.*|GIT_.*|SLURM_.*|SNAKEMAKE_.*|HF_HUB_OFFLINE|PYTHONWARNINGS"
+for _name in [name for name in os.environ if re.fullmatch(_SAID, name)]:
+    del os.environ[_name]
 
 import pytest
 import torch

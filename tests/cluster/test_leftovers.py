@@ -1,5 +1,6 @@
 """What is left in the queue of a Snakemake that was killed."""
 
+import contextlib
 import itertools
 import subprocess
 import sys
@@ -48,7 +49,8 @@ def settled(tmp_path, clients, cancel: bool) -> list[str]:
     return said
 
 
-def test_jobs_that_wait_are_cancelled_and_those_that_run_are_waited_for(tmp_path, clients):
+def test_jobs_that_wait_are_cancelled_and_those_that_run_are_waited_for(tmp_path, clients, monkeypatch):
+    monkeypatch.setattr(leftovers.time, "monotonic", lambda: 1.0)  # of a machine that has just started
     said = settled(tmp_path, clients, cancel=False)
     assert clients.calls("scancel") == ["8"]
     assert said[0].startswith("cancelled: 8 (rule_train_wildcards_x, pending)")
@@ -61,32 +63,35 @@ def test_with_cancel_all_are_and_each_once(tmp_path, clients):
     assert clients.calls("scancel") == ["7 8"]
 
 
+@contextlib.contextmanager
+def snakemake_at_work(folder, *arguments: str):
+    """Process id of a program of that name in `folder`, for as long as the block lasts."""
+    program = folder / "snakemake"
+    program.write_text("import time\nprint('at work', flush=True)\ntime.sleep(3600)")
+    command = [sys.executable, str(program), *arguments]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            # Until it speaks: for a moment after `exec`, /proc shows a process without a command line.
+            assert process.stdout.readline() == "at work\n"
+            yield process.pid
+        finally:
+            process.kill()
+
+
 def test_a_snakemake_that_still_works_here_is_not_disturbed(tmp_path, clients, monkeypatch, capsys):
     clients.say("squeue", queue(tmp_path))
-    program = tmp_path / "snakemake"
-    program.write_text("import time; time.sleep(3600)")
-    process = subprocess.Popen([sys.executable, str(program)], cwd=tmp_path)
-    try:
-        assert running_snakemake(tmp_path) == process.pid
+    with snakemake_at_work(tmp_path) as process:
+        assert running_snakemake(tmp_path) == process
         monkeypatch.chdir(tmp_path)
         assert main([]) == 1
-        assert f"process {process.pid}" in capsys.readouterr().err
+        assert f"process {process}" in capsys.readouterr().err
         assert clients.calls("squeue") == []
-    finally:
-        process.kill()
-        process.wait()
     assert running_snakemake(tmp_path) is None
 
 
 def test_the_snakemake_of_a_job_is_not_taken_for_one_that_submits(tmp_path):
-    program = tmp_path / "snakemake"
-    program.write_text("import time; time.sleep(3600)")
-    process = subprocess.Popen([sys.executable, str(program), "--target-jobs", "train:seed=0"], cwd=tmp_path)
-    try:
+    with snakemake_at_work(tmp_path, "--target-jobs", "train:seed=0"):
         assert running_snakemake(tmp_path) is None
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_a_client_that_is_missing_fails_or_hangs_is_one_message(clients, monkeypatch):

@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 REGISTRIES = [ROOT / "config" / f"{name}.yaml" for name in ("defaults", "models", "methods", "tasks")]
 DEMO = ROOT / "config" / "demo.yaml"
 VERL = "overrides: {all: {trainer: verl, rollout: {engine: vllm, old_logprobs: recompute}}}"
+#: What stands for the file of a configuration that is in none.
+NO_FILE = "no-file.yaml"
 #: Of a run whose layers are asked for.
 NAMES = {
     "task": "arithmetic",
@@ -58,10 +60,12 @@ def resolved(*texts: str, variant="rlcsd", task="arithmetic", seed=0) -> dict:
 
 
 def refusal(*texts: str) -> str:
-    """What is said of a demo that is refused."""
+    """What is said of a demo that is refused, behind the place where the value was given, which every message names."""
     with pytest.raises(UserError) as caught:
-        load_study(merged(*texts))
-    return str(caught.value)
+        load_study(merged(*texts), elsewhere=NO_FILE)
+    said = str(caught.value)
+    assert said.startswith(f"{NO_FILE}: "), said
+    return said.removeprefix(f"{NO_FILE}: ")
 
 
 def flat(settings: dict, prefix: str = "") -> dict:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from openai_server import Listening
+
 COMMIT = "c0ffee" + "0" * 34
 HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 
@@ -59,8 +61,7 @@ class Hub:
 @contextlib.contextmanager
 def serving(hub: Hub) -> Iterator[Hub]:
     """The hub at `hub.endpoint`, a port of its own."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
-    server.daemon_threads = True
+    server = Listening(("127.0.0.1", 0), _handler(hub))
     hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

@@ -13,6 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from selfdistill.training.free_ports import free_port
+
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 _CONFIG = Path("/etc/slurm")  # the executor's job steps drop SLURM_CONF: no other place is read
 _MUNGE_KEY = Path("/etc/munge/munge.key")
@@ -49,7 +51,8 @@ SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=2,requeue_delay=1
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
-MinJobAge=300
+# Seconds: what ended long ago is asked about, too, on a machine that takes long.
+MinJobAge=86400
 KillWait=2
 CompleteWait=0
 MaxArraySize=1001
@@ -97,7 +100,7 @@ class Cluster:
 
     def start(self) -> None:
         """Write the configuration and start munged, slurmctld and slurmd; returns when the node is idle."""
-        controller, node = _free_ports(2)
+        controller, node = free_port("127.0.0.1"), free_port("127.0.0.1")
         for name in ("munge", "state", "spool", "gpus"):
             (self.folder / name).mkdir(mode=0o755)
         for i in range(_GPUS):
@@ -219,14 +222,3 @@ def _end_processes_of_jobs() -> None:
         with contextlib.suppress(OSError):
             if b"SLURM_CLUSTER_NAME=tests\0" in (process / "environ").read_bytes():
                 os.kill(int(process.name), signal.SIGKILL)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

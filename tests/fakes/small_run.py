@@ -113,7 +113,7 @@ def config(template):
 def make(small_run, config):
     """A trainer for the config with some sections changed, and another grader or dtype if wanted."""
 
-    def build(grade=None, dtype=torch.float32, **changes):
+    def build(grade=None, dtype=torch.float32, make_critic=None, **changes):
         changed = copy.deepcopy(config)
         for key, value in changes.items():
             changed[key] = {**changed.get(key, {}), **value} if isinstance(value, dict) else value
@@ -129,6 +129,7 @@ def make(small_run, config):
             validation,
             grade or (lambda response, problem: grade_response(response, problem, "maths")),
             external,
+            critic=make_critic,
         )
 
     return build
@@ -165,6 +166,11 @@ def metrics_of(path):
     """Records without the timings, which are the only thing that may differ."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [{k: v for k, v in line.items() if not k.startswith("timing_s/")} for line in lines]
+
+
+def trained_weights(trainer):
+    """All weights of a trainer's model, one after another."""
+    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
 
 
 def weights_hash(outputs):

@@ -37,9 +37,9 @@ def recorded(make, method, number=1, **changes):
     caught = []
     run = TrainingStep.run
 
-    def catch(self, step, rollouts):
+    def catch(self, step, rollouts, *more):
         caught.append(rollouts)
-        return run(self, step, rollouts)
+        return run(self, step, rollouts, *more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrainingStep, "run", catch)
@@ -86,7 +86,7 @@ def test_score_and_feedback_are_recorded_where_the_grader_has_them(make, tmp_pat
     assert table["feedback"].to_pylist() == [row["feedback"] for row in rows] + [None] * len(rows)
     plain, _, _ = recorded(make, "rlcsd")
     write_records(tmp_path / "plain.parquet", plain)
-    assert read_records(tmp_path / "plain.parquet").column_names == SCHEMA.names
+    assert read_records(tmp_path / "plain.parquet").column_names == [*SCHEMA.names, "context"]
 
 
 @pytest.mark.parametrize("method", TAUGHT)
@@ -208,7 +208,7 @@ def test_files_come_back_as_they_were_and_in_order(make, tmp_path):
     records.write(3, [{**row, "step": 3} for row in rows])  # again, after a kill
     records.collect(tmp_path / "all.parquet", print)
     table = read_records(tmp_path / "all.parquet")
-    assert table.schema == SCHEMA
+    assert table.schema == pa.schema([*SCHEMA, pa.field("context", pa.string())])
     assert table["step"].to_pylist() == [3] * len(rows) + [20] * len(rows)
     back = table.to_pylist()[0]
     assert back["tokens"] == rows[0]["tokens"]

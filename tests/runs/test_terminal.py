@@ -74,6 +74,20 @@ def test_a_job_that_is_tried_again_with_success_has_not_failed(tmp_path, capsys)
     assert "1 failed" not in said
 
 
+def test_an_interrupt_says_at_once_what_is_waited_for_and_that_it_can_go_on(tmp_path, capsys):
+    terminal, log = Terminal(), tmp_path / "a.log"
+    log.write_text("12:00:00 step 3/30\nTraceback ...\nKeyboardInterrupt\n")
+    started(terminal, str(log))
+    terminal.hear(record(None, "Terminating processes on user request, this might take some time."))
+    assert capsys.readouterr().err.endswith("Stopping; waiting for 1 to end: train sums/grpo/seed0\n")
+    terminal.hear(record(LogEvent.JOB_ERROR, **FAILED, log=[str(log)], aux={}))
+    terminal.close()
+    said = capsys.readouterr().err
+    assert "stopped  train sums/grpo/seed0" in said
+    assert "FAILED" not in said
+    assert said.endswith("Stopped: 0 of 2 jobs are done; the same command goes on from there\n")
+
+
 @pytest.mark.parametrize(
     ("heard", "said"),
     [

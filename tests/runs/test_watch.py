@@ -1,5 +1,6 @@
 """The table of all runs: every kind of state, files that are torn, foreign or gone, and what it may not do."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from rich.console import Console
 from waiting import SECONDS
 
 from selfdistill.runs.folder_lock import folder_lock
-from selfdistill.runs.run_file import EVALUATION, TRAINING, write_attempt
+from selfdistill.runs.run_file import EVALUATION, SEARCH, TRAINING, write_attempt
 from selfdistill.runs.watch import main, view
 from selfdistill.runs.watched import States, Watched
 
@@ -225,3 +226,68 @@ def test_without_a_terminal_it_ends_by_itself(tmp_path):
     command = [sys.executable, "-m", "selfdistill.runs.watch", str(tmp_path / "none")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
     assert done.stdout == "no run has a state yet\n"
+
+
+def searching(results: Path, name: str, search: str, progress: dict, **amount) -> Path:
+    folder = results / "state" / name
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()
+    write_attempt(folder, cell(search), SEARCH, questions=9, budget=320, **amount)
+    if progress:
+        (folder / "progress.json").write_text(json.dumps(progress))
+    return folder
+
+
+PROGRESS = {"attempts": 1200, "questions": 3, "passed": 2, "hold": 1, "made": 600, "seconds": 20.0}
+
+
+def test_a_search_says_how_far_it_is_and_what_passes(tmp_path):
+    at_work = searching(tmp_path, "3a", "best_of", PROGRESS)
+    searching(tmp_path, "3b", "multi_turn", {}, part=2)
+    failed = searching(tmp_path, "3c", "self_distillation", PROGRESS)
+    (failed / "log.txt").write_text("failed: no question 12\n")
+    with folder_lock(at_work, print, "searching these questions"):
+        found = look(tmp_path)
+        text, narrow = (shown(States(tmp_path).look(), width) for width in (150, 80))
+    run = found["best_of"]
+    assert (run.word, run.done, run.total) == ("searching", 3, 9)
+    assert (run.attempts, run.passed, run.hold, run.speed) == (1200, 2, 1, 30.0)
+    assert run.left == (9 * 320 - 1200) / 30
+    waiting = found["multi_turn/0, part 2"]
+    assert (waiting.state, waiting.done, waiting.attempts, waiting.left) == ("waiting", None, None, None)
+    assert (found["self_distillation"].state, found["self_distillation"].left) == ("failed", None)
+    assert "search: 1 searching, 1 failed, 1 waiting" in text
+    assert all(len(line.rstrip()) <= 80 for line in narrow.splitlines())
+    for each in (text, narrow):
+        assert "3/9" in each
+        assert "1,200" in each
+        assert "self_distillation/0: no question 12" in each
+        assert "reward" not in each
+    assert "30.0" in text
+
+
+@pytest.mark.parametrize(
+    ("search", "file", "amount"),
+    [
+        ("best_of", "discovery/arithmetic/tiny/best_of/seed0/part1.parquet", {"part": 1}),
+        ("base", "discovery/arithmetic/tiny/base/part0.parquet", {}),
+    ],
+)
+def test_a_search_is_published_where_its_file_is_what_it_wrote(tmp_path, search, file, amount):
+    folder = searching(tmp_path, "3d", search, PROGRESS | {"questions": 9}, **amount)
+    (folder / "published.json").write_text(json.dumps({"sha256": hashlib.sha256(b"attempts").hexdigest()}))
+    states, place = States(tmp_path), tmp_path / file
+    assert [each.state for each in states.look()] == ["finished"]
+    place.parent.mkdir(parents=True)
+    for content, state in ((b"attempts", "published"), (b"of other settings", "finished")):
+        place.write_bytes(content)
+        assert [each.state for each in states.look()] == [state]
+
+
+@pytest.mark.parametrize("content", ["[]", '{"attempts": "many", "questions": NaN, "made": null}', '{"attempts'])
+def test_a_torn_count_of_a_search_spoils_no_table(tmp_path, content):
+    folder = searching(tmp_path, "3e", "best_of", PROGRESS)
+    (folder / "progress.json").write_text(content)
+    (run,) = States(tmp_path).look()
+    assert (run.state, run.attempts, run.done, run.speed) == ("waiting", None, None, None)
+    assert shown([run], 150)
