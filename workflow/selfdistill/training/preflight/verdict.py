@@ -1,17 +1,14 @@
-"""The verdict of a pre-flight: its measures beside their limits, as its rule leaves it and training asks for it."""
+"""Judges a pre-flight: its measures beside their limits, as its rule writes them and training requires them."""
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from selfdistill.errors import UserError
-from selfdistill.files import atomic_path, write_json
-from selfdistill.study.preflight import MEASURES
+from selfdistill.files import write_json
+from selfdistill.json_files import read_object
 
 _WORDS = {"least": "at least", "most": "at most"}
 
@@ -35,7 +32,7 @@ class Finding:
 
     @property
     def met(self) -> bool:
-        """Whether the measure keeps to the limit."""
+        """Returns whether the measure keeps to the limit."""
         if self.found is None:
             return False
         return self.found >= self.limit if self.bound == "least" else self.found <= self.limit
@@ -63,25 +60,26 @@ def judge(rows: Sequence[Mapping[str, Any]], limits: Mapping[str, Mapping[str, M
     ]
 
 
-def write_verdict(
-    table: str | os.PathLike,
-    verdict: str | os.PathLike,
-    rows: Sequence[Mapping[str, Any]],
-    findings: Sequence[Finding],
+def write_preflight(
+    path: str | os.PathLike, of: Mapping[str, str], rows: Sequence[Mapping[str, Any]], findings: Sequence[Finding]
 ) -> None:
-    """Write the table of all measures as CSV, and the verdict as JSON."""
-    columns = ["context", "rollouts", "rollouts_with_place", *MEASURES]
-    with atomic_path(table) as temporary:
-        pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False, float_format="%.4f")
-    found = [{**asdict(each), "met": each.met} for each in findings]
-    write_json(Path(verdict), {"passed": all(each.met for each in findings), "findings": found})
+    """Write a pre-flight as JSON: whose it is, its rows, its findings, and whether all limits are met.
+
+    Args:
+        path: of the file.
+        of: task, model and variant.
+        rows: of `run_preflight`.
+        findings: of `judge`.
+    """
+    found = [{**asdict(each), "met": each.met, "said": each.said} for each in findings]
+    passed = all(each.met for each in findings)
+    write_json(Path(path), {**of, "rows": list(rows), "findings": found, "passed": passed})
 
 
 def check_verdict(path: str | os.PathLike, *, refuse: bool, report: Callable[[str], None]) -> None:
     """Report a verdict, and raise UserError where a limit is not met and `refuse` is set."""
-    verdict = json.loads(Path(path).read_text(encoding="utf-8"))
-    findings = [Finding(**{k: v for k, v in each.items() if k != "met"}) for each in verdict["findings"]]
-    broken = [each.said for each in findings if not each.met]
+    findings = read_object(path, "run this pre-flight again")["findings"]
+    broken = [each["said"] for each in findings if not each["met"]]
     if not broken:
         report(f"pre-flight: all {len(findings)} limits are met ({path})")
         return

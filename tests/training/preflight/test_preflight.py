@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from configurations import merged, refusal
@@ -12,9 +11,8 @@ from torch.nn.functional import log_softmax
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfdistill.errors import UserError
-from selfdistill.evaluation.preflight import run_preflight
-from selfdistill.evaluation.preflight_verdict import check_verdict, judge, write_verdict
 from selfdistill.models.chat import encode_chat
+from selfdistill.reporting.tables.preflight import preflight_table
 from selfdistill.schemas import schema
 from selfdistill.study.preflight import MEASURES
 from selfdistill.study.study import load_study
@@ -24,8 +22,10 @@ from selfdistill.tasks.contexts import SECTIONS, Hint
 from selfdistill.tasks.datasets import write_generated
 from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.wrong_facts import believed, step_at, wrong_cells
+from selfdistill.training.preflight.measure import run_preflight
+from selfdistill.training.preflight.verdict import check_verdict, judge, write_preflight
 
-BASE = Path(__file__).parents[2] / "resources/base_models/tiny_qwen3/wrong_facts"
+BASE = Path(__file__).parents[3] / "resources/base_models/tiny_qwen3/wrong_facts"
 PROBLEMS = 60
 
 
@@ -43,7 +43,7 @@ def problems(study, tmp_path_factory):
 @pytest.fixture(scope="module")
 def rows(study, problems):
     """The pre-flight of the shipped base model, on a fifth of its problems and under the contexts that have limits."""
-    settings = study.preflight("wrong_facts", "tiny_qwen3")
+    settings = study.preflights.of("wrong_facts", "tiny_qwen3", "base")
     limited = study.config["tasks"]["wrong_facts"]["preflight"]["limits"]
     settings["contexts"] = {name: about for name, about in settings["contexts"].items() if name in limited}
     assert settings["hints"]["template"] == "sections"
@@ -105,12 +105,14 @@ ROWS = [
     ],
 )
 def test_the_verdict_names_what_is_broken_and_training_refuses_or_warns(limits, broken, tmp_path):
-    table, verdict, said = tmp_path / "table.csv", tmp_path / "verdict.json", []
+    verdict, said = tmp_path / "verdict.json", []
     findings = judge(ROWS, limits)
     assert [each.said for each in findings if not each.met] == broken
-    write_verdict(table, verdict, ROWS, findings)
-    assert pd.read_csv(table)["context"].tolist() == ["student", "value"]
+    write_preflight(verdict, {"task": "t", "model": "m", "variant": "base"}, ROWS, findings)
     assert json.loads(verdict.read_text())["passed"] == (not broken)
+    table = preflight_table([verdict])
+    assert table["context"].tolist() == ["student", "value"]
+    assert "; ".join(filter(None, table["not_met"])) == "; ".join(each.partition(": ")[2] for each in broken)
     if broken:
         with pytest.raises(UserError, match=r"fails 1 of \d limits: .*preflight\.refuse: false"):
             check_verdict(verdict, refuse=True, report=said.append)
@@ -125,7 +127,7 @@ def test_a_model_that_is_never_wrong_has_nothing_to_be_taught(study, tmp_path):
     path = tmp_path / "train.parquet"
     write_generated(clean, "train", path)
     with pytest.raises(UserError, match="all 3 responses of the base model are right"):
-        run_preflight(study.preflight("wrong_facts", "tiny_qwen3"), path, BASE, lambda line: None)
+        run_preflight(study.preflights.of("wrong_facts", "tiny_qwen3", "base"), path, BASE, lambda line: None)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,9 @@ def test_a_model_that_is_never_wrong_has_nothing_to_be_taught(study, tmp_path):
     [
         ("limits: {values: {accuracy: {least: 1}}}", "no context 'values'; expected student or one of contexts"),
         ("limits: {value: {acuracy: {least: 1}}}", "unknown key 'acuracy'; the nearest valid key is 'accuracy'"),
-        ("contexts: {student: {solution: true}}", "'student' is the model without a context"),
+        ("contexts: {student: {solution: true}}", "'student' is a row of its own"),
+        ("contexts: {contrast: {solution: true}}", "'contrast' is a row of its own"),
+        ("limits: {contrast: {slip_auc: {least: 1}}}", "no context 'contrast'; expected student or one of contexts"),
         ("contexts: {bare: {shuffled: true}}", "bare: shows nothing; give it feedback"),
         ("contexts: {odd: {solution: true, shuffled: true}}", "odd: shuffled needs the level of feedback"),
     ],
