@@ -75,6 +75,18 @@ def test_all_end_when_the_caller_is_killed(tmp_path):
     wait_for(lambda: not is_running(orphan))
 
 
+def test_a_second_signal_does_not_break_off_what_ends_the_others():
+    """As when a scheduler ends both sides: SIGTERM, and the end of the input."""
+    before = {number: signal.signal(number, process_group._end) for number in process_group._ENDS}
+    try:
+        with pytest.raises(process_group._Ended):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_a_folder_is_the_commands_own_and_goes_with_it(tmp_path):
     code = "import os, sys; open(sys.argv[1] + '/x', 'w'); open(sys.argv[2], 'w').write(sys.argv[1])"
     command = [sys.executable, "-c", code, FOLDER, str(tmp_path / "name")]

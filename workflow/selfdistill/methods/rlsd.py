@@ -1,4 +1,4 @@
-"""RLSD as arXiv 2606.11709 compares it; the RLSD paper itself has answer_only hints and epsilon_high 0.28."""
+"""Declares the settings of RLSD as arXiv 2606.11709 runs it; RLSD's paper has answer_only hints, epsilon_high 0.28."""
 
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ class AnnealedSettings(MethodSettings):
         "optimizer": {"max_grad_norm": 1.0},
         "update": {"kl_coef": 0.0},
     }
+    reads_evidence = True
 
     epsilon_low: float = setting(0.2, "Clip of the policy ratio below 1; no dual clip.", above=0, maximum=1)
     epsilon_high: float = setting(0.2, "Clip of the policy ratio above 1.", above=0)

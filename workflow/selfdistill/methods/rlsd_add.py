@@ -1,4 +1,4 @@
-"""The additive advantage of the TC-RLSD note, formulas only.
+"""Declares the settings of the TC-RLSD note's additive advantage; only its formula is published.
 
 There the hint is a critique that another model writes of each wrong rollout; here it is whatever `hints.source` gives.
 """

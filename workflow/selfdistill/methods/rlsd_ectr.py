@@ -1,4 +1,4 @@
-"""RLSD with the contrast of RLCSD: the plug-in study of arXiv 2606.11709."""
+"""Declares the settings of RLSD with RLCSD's contrast, the plug-in study of arXiv 2606.11709."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The hybrid advantage of the TC-RLSD note, formulas only (see rlsd_add)."""
+"""Declares the settings of the TC-RLSD note's hybrid advantage; only its formula is published (see rlsd_add)."""
 
 from dataclasses import dataclass
 

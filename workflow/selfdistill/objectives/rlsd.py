@@ -1,4 +1,8 @@
-"""RLSD: token advantages scaled by how far a hinted teacher agrees with each token (docs/methods.md, rlsd)."""
+"""Implements RLSD, which scales token advantages by how far a hinted teacher agrees (docs/methods.md#rlsd)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,15 +19,20 @@ from selfdistill.objectives.modulation import (
     weight_watched,
 )
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
 
 class RLSD(AgainstStudent, RLSDSettings):
-    """Settings and loss of RLSD."""
+    """Settings and loss of RLSD: an advantage is scaled by how much the hinted teacher agrees with its sign."""
 
-    def reads_teacher(self, advantages: Tensor, step: int) -> Tensor:
-        """See methods.rows_read: none of a group of one outcome, and nobody once lam is 0."""
+    def reads_teacher(self, advantages: Float[Tensor, " B"], step: int) -> Bool[Tensor, " B"]:
+        """(B,) bool: rollouts whose advantage is not 0, while lambda is not 0; no other is moved by a scale."""
         return rows_scaled(advantages, annealed(self.lam, self.lam_decay_steps, step))
 
-    def advantages(self, advantages: Tensor, evidence: Tensor, step: int) -> Tensor:
+    def advantages(
+        self, advantages: Float[Tensor, "B T"], evidence: Float[Tensor, "B T"], step: int
+    ) -> Float[Tensor, "B T"]:
         """Scaled by the evidence weight; the sign stays, for lam up to 1."""
         lam = annealed(self.lam, self.lam_decay_steps, step)
         weight = evidence_weight(advantages, evidence)
@@ -32,6 +41,8 @@ class RLSD(AgainstStudent, RLSDSettings):
             return interpolated(advantages, clipped, lam)
         return (1 - lam) * advantages + lam * torch.minimum(weight * advantages, clipped * advantages)
 
-    def watched(self, advantages: Tensor, evidence: Tensor, mask: Tensor) -> Watched:
-        """Mean weight and share of clipped weights."""
+    def watched(
+        self, advantages: Float[Tensor, "B T"], evidence: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+    ) -> Watched:
+        """Mean clipped weight, and the share of weights that the clip changes, over the tokens of `mask`."""
         return weight_watched(evidence_weight(advantages, evidence), self.epsilon_w, mask)

@@ -1,6 +1,8 @@
-"""RLSD-ECTR: RLSD with the contrast of a correct and a wrong hint as its evidence (docs/methods.md, rlsd_ectr)."""
+"""Implements RLSD-ECTR: RLSD on the contrast of a correct and a wrong hint (docs/methods.md#opsd_ectr-rlsd_ectr)."""
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,14 +23,17 @@ from selfdistill.objectives.modulation import (
 )
 from selfdistill.objectives.policy_gradient import clipped_surrogate
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
 
 class RLSDECTR(RLSDECTRSettings):
     """Settings and loss of RLSD-ECTR: those of RLSD. Published with one wrong hint; several count by their mean."""
 
     needs: ClassVar[Needs] = Needs(correct_hint=True, wrong_hints=True, mixed_groups=True)
 
-    def reads_teacher(self, advantages: Tensor, step: int) -> Tensor:
-        """See methods.rows_read: nobody once lam is 0."""
+    def reads_teacher(self, advantages: Float[Tensor, " B"], step: int) -> Bool[Tensor, " B"]:
+        """(B,) bool: rollouts whose advantage is not 0, while lambda is not 0; no other is moved by a scale."""
         return rows_scaled(advantages, annealed(self.lam, self.lam_decay_steps, step))
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
@@ -47,6 +52,6 @@ class RLSDECTR(RLSDECTRSettings):
         )
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """The clipped surrogate, without dual clip."""
+        """(B, T) in units of the advantage: the clipped surrogate, without dual clip."""
         old, advantages = batch.old_logprobs, targets.advantages
         return TokenLoss(clipped_surrogate(student.logprobs, old, advantages, self.epsilon_low, self.epsilon_high))

@@ -1,4 +1,8 @@
-"""The hybrid advantage of the TC-RLSD note: see rlsd_add."""
+"""Implements the hybrid advantage of the TC-RLSD note (see rlsd_add)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -15,6 +19,9 @@ from selfdistill.objectives.modulation import (
     weight_watched,
 )
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
 
 class RLSDHybrid(AgainstStudent, RLSDHybridSettings):
     """A_t = alpha A ((1 - lam) + lam clip(w_t)) + beta evidence_t, with RLSD's weight w_t.
@@ -23,14 +30,18 @@ class RLSDHybrid(AgainstStudent, RLSDHybridSettings):
     with alpha = 1 - lam, beta = lam and a lam of 0.
     """
 
-    def advantages(self, advantages: Tensor, evidence: Tensor, step: int) -> Tensor:
+    def advantages(
+        self, advantages: Float[Tensor, "B T"], evidence: Float[Tensor, "B T"], step: int
+    ) -> Float[Tensor, "B T"]:
         """Scaled by the evidence weight and shifted by the bounded evidence."""
         lam = annealed(self.lam, self.lam_decay_steps, step)
         weight = clipped_weight(evidence_weight(advantages, evidence), self.epsilon_w)
         shift = self.beta * bounded(evidence, self.evidence_clip)
         return self.alpha * interpolated(advantages, weight, lam) + shift
 
-    def watched(self, advantages: Tensor, evidence: Tensor, mask: Tensor) -> Watched:
+    def watched(
+        self, advantages: Float[Tensor, "B T"], evidence: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+    ) -> Watched:
         """Mean weight, share of clipped weights, and share of tokens whose evidence is over the bound."""
         weight = evidence_weight(advantages, evidence)
         return weight_watched(weight, self.epsilon_w, mask) | bound_watched(evidence, self.evidence_clip, mask)

@@ -1,4 +1,4 @@
-"""How rows of long tables look to readers, whatever the format."""
+"""Formats rows of long tables for readers, whatever the format."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -85,13 +85,18 @@ def number_cell(value: Any, style: str) -> Cell:
 
 
 def is_outside(row: Mapping[str, Any]) -> bool:
-    """Whether the paper's value is known not to fit; not where there is none, or nothing to judge it by."""
+    """Returns whether the paper's value is known not to fit; not where there is none, or nothing to judge it by."""
     return not pd.isna(row["published_within"]) and not row["published_within"]
 
 
 def bounds(low: float, high: float, shape: str) -> str:
     """An interval as text; nothing where there is none."""
     return "" if math.isnan(low) or math.isnan(high) else f"[{shape.format(low)}, {shape.format(high)}]"
+
+
+def or_never(number: float, shape: str) -> str:
+    """A number as text, in the shape of `format`; "never" for an infinite one."""
+    return "never" if math.isinf(number) else format(number, shape)
 
 
 def p_text(p_value: float) -> str:

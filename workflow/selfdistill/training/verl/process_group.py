@@ -20,12 +20,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import IO
 
 #: Stands for the temporary folder in the words of a command.
 FOLDER = "{folder}"
 PATIENCE_SECONDS = 3.0
 _KILLED_SECONDS = 10.0  # a process that waits for a device does not even die of SIGKILL
 _PASSED_ON_SECONDS = 5.0  # by srun, to and fro
+_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -43,11 +45,20 @@ def guarded(words: Sequence[str], folder: str | None = None) -> list[str]:
 
 
 def start_guarded(
-    words: Sequence[str], environment: Mapping[str, str], *, folder: str | None = None, through: Sequence[str] = ()
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    folder: str | None = None,
+    through: Sequence[str] = (),
+    output: IO[bytes] | None = None,
 ) -> subprocess.Popen:
-    """Start a command under a guard, which itself is started `through` other words: those of srun, or none."""
+    """Start a command under a guard, which itself is started `through` other words: those of srun, or none.
+
+    output: takes standard output and error of all of it; None: they are this process's.
+    """
     command = [*through, *guarded(words, folder)]
-    return subprocess.Popen(command, env=dict(environment), stdin=subprocess.PIPE, start_new_session=True)
+    streams = {} if output is None else {"stdout": output, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(command, env=dict(environment), stdin=subprocess.PIPE, start_new_session=True, **streams)
 
 
 def end_guarded(processes: Iterable[subprocess.Popen]) -> None:
@@ -72,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("words", nargs="+")
     options = parser.parse_args(arguments)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _ENDS:
         signal.signal(number, _end)
     folder = options.folder
     try:
@@ -85,15 +96,20 @@ def main(arguments: Sequence[str]) -> int:
     except _Ended:
         return 128 + signal.SIGTERM
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        _ignore_ends()
         _end_descendants()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(number: int, frame: object) -> None:
+    _ignore_ends()  # the end of the input follows a signal, and must not break off what ends the others
     raise _Ended
+
+
+def _ignore_ends() -> None:
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end_with_input() -> None:
