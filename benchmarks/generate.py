@@ -1,8 +1,8 @@
-"""How fast responses are drawn: the own decode loop, transformers' generate and vLLM, at three model sizes.
+"""How fast responses are drawn: the own decode loop, transformers' generate and vLLM, at four model sizes.
 
-python benchmarks/generate.py [--sizes tiny 5M 50M] [--threads 1] [--vllm-python .venv-verl/bin/python]; run from the
-repository's root. Equal prompts, eight responses each, all of the same length. vLLM has an environment and a process of
-its own, where there is one.
+python benchmarks/generate.py [--sizes tiny 5M 50M 135M] [--groups N] [--threads 1] [--vllm-python FILE]; run from the
+repository's root. Equal prompts, eight responses each (at 135M twelve, as in an evaluation), all of the same length.
+vLLM has an environment and a process of its own, where there is one.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from side_by_side import as_text, machine, medians, one_thread, write_csv
+from smollm2_shape import random_smollm2
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -51,24 +52,38 @@ PATIENCE = 900
 
 @dataclass(frozen=True)
 class Size:
-    """A model (None is the demo's) and how much it draws: prompts in groups of eight, tokens of a response."""
+    """A model and how much it draws.
+
+    Attributes:
+        name: of the rows; "135M" has SmolLM2-135M's shape.
+        model: sizes of a random one; None: the demo's, or that shape.
+        groups: problems.
+        tokens: of a response.
+        repetitions: of which the median is taken.
+        draws: of each problem.
+    """
 
     name: str
     model: TinyModel | None
     groups: int
     tokens: int
     repetitions: int
+    draws: int = GROUP
 
 
 SIZES = (
     Size("tiny", None, groups=16, tokens=80, repetitions=5),
     Size("5M", TinyModel(hidden_size=256, layers=6, heads=8, mlp_size=768, kv_heads=4), 8, 80, repetitions=3),
     Size("50M", TinyModel(hidden_size=768, layers=7, heads=12, kv_heads=6, head_dim=64, mlp_size=2304), 4, 40, 3),
+    Size("135M", None, groups=130, tokens=32, repetitions=1, draws=12),  # an evaluation's draws
 )
 
 
 def load(size: Size) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The size's model, random unless it is the demo's, with the toy's tokenizer."""
+    if size.name == "135M":
+        with tempfile.TemporaryDirectory(prefix="generate") as folder:
+            return load_model(random_smollm2(Path(folder)), pick_device())
     if size.model is None:
         return load_model(DEMO_MODEL, pick_device())
     tokenizer = build_tokenizer()
@@ -77,10 +92,10 @@ def load(size: Size) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def make_prompts(size: Size, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Prompts of the demo's chains, each for eight responses."""
+    """Prompts of the demo's chains, each for as many responses as the size has draws."""
     problems = generate_problems({**CHAINS, "problems": size.groups}, "train")
     texts = (student_prompt(problem.problem, training=True) for problem in problems)
-    return [prompt for text in texts for prompt in [encode_chat(tokenizer, text)] * GROUP]
+    return [prompt for text in texts for prompt in [encode_chat(tokenizer, text)] * size.draws]
 
 
 @torch.no_grad()
@@ -199,13 +214,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--sizes", nargs="+", choices=names, default=names)
     parser.add_argument("--threads", type=int, default=1, help="as many as a job of the demo has")
     parser.add_argument("--vllm-python", type=Path, default=Path(".venv-verl/bin/python"), help="with vLLM")
+    parser.add_argument("--groups", type=int, help="problems, in place of the sizes' own")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     logging.set_verbosity_error()  # generate warns of an id that nothing has
     rows: list[dict[str, Any]] = []
     print(machine(), flush=True)
     for size in (size for size in SIZES if size.name in options.sizes):
-        found = measure(size, options.vllm_python)
+        changed = size if options.groups is None else dataclasses.replace(size, groups=options.groups)
+        found = measure(changed, options.vllm_python)
         rows += found
         write_csv(OUTPUT, rows)
         print(as_text(found), flush=True)

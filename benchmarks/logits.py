@@ -127,6 +127,7 @@ def compared(size: Size, repetitions: int) -> list[dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures and prints one table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--hidden", type=int, nargs="+", default=[1024, 2048, 4096], help="widths of the states")
     parser.add_argument("--rows", type=int, nargs="+", default=[2048], help="numbers of rows")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from evidence import evidence_of, hinted_batch, response_mask, share, sizes, smallest_selected
 from side_by_side import as_text, machine, write_csv
 from step import base_model, load
 from torch import Tensor
@@ -24,8 +25,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from selfdistill.errors import UserError
 from selfdistill.models.chat import encode_chat, end_ids
 from selfdistill.models.loading import cast_weights, load_model, pick_device
-from selfdistill.objectives.batch import Batch
-from selfdistill.objectives.contrast import contrastive_evidence
 from selfdistill.objectives.methods import build_method
 from selfdistill.objectives.policy_gradient import importance_weights, log_ratio
 from selfdistill.objectives.rlcsd import RLCSD
@@ -37,7 +36,8 @@ from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.scoring.scorer import ModelScorer, read_responses, score
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.hints import Assignment, Candidate, assign_hints
-from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, score_contexts
+from selfdistill.signals.teacher_contexts import ContextBuilder, TeacherContexts
+from selfdistill.signals.teacher_scores import score_contexts
 from selfdistill.study.study import Study
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.datasets import generate_problems
@@ -276,66 +276,6 @@ def evidence_by_class(case: Case) -> Iterator[Row]:
                     "same": share(signs[kept] == before[kept]) if compared and kept.any() else None,
                     "new": share(selected[others]) if compared and others.any() else None,
                 }
-
-
-def hinted_batch(
-    responses: Sequence[Sequence[int]],
-    correct: Tensor,
-    wrong: Tensor,
-    wrong_mask: Tensor | None = None,
-    student: Tensor | None = None,
-) -> Batch:
-    """Rows that all have their hints, as a loss gets them.
-
-    Args:
-        responses: of B rollouts, token ids.
-        correct: (B, T) nats under the correct hint. wrong: (B, K, T) nats under wrong ones.
-        wrong_mask: (B, K) bool, which of these there are; all of them without.
-        student: (B, T) nats of the student, for one-sided evidence.
-    """
-    every = torch.ones(wrong.shape[:2], dtype=torch.bool, device=correct.device)
-    return Batch(
-        response_mask=response_mask(responses, correct.device),
-        advantages=torch.ones(len(responses), device=correct.device),  # selection does not depend on them
-        old_logprobs=correct,  # nor on these
-        current_logprobs=student,
-        correct_logprobs=correct,
-        wrong_logprobs=wrong,
-        wrong_mask=every if wrong_mask is None else wrong_mask,
-        hinted=every[:, 0],
-    )
-
-
-def evidence_of(method: RLCSD, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Evidence (n,) in nats of all tokens of a hinted batch, row after row, and (n,) bool: those that are selected."""
-    if method.one_sided:
-        evidence = batch.correct_logprobs - batch.current_logprobs
-    else:
-        evidence = contrastive_evidence(batch.correct_logprobs, batch.wrong_logprobs, batch.wrong_mask)
-    return evidence[batch.hinted_mask], method.targets(batch, "tokens").marked[batch.hinted_mask]
-
-
-def smallest_selected(method: RLCSD) -> float:
-    """Nats of evidence beyond which a token is selected."""
-    return method.tau * float(torch.tensor(method.delta / (method.beta * method.lam), dtype=torch.float64).atanh())
-
-
-def response_mask(responses: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """(B, T) bool: tokens of the responses, T the longest."""
-    lengths = torch.tensor([len(response) for response in responses], device=device)
-    return torch.arange(int(lengths.max()), device=device) < lengths[:, None]
-
-
-def sizes(differences: Tensor, **quantiles: float) -> dict[str, float]:
-    """Absolute values in nats: mean, the named quantiles, 99th percentile, maximum."""
-    values = differences.abs().double()
-    wanted = {**quantiles, "p99": 0.99, "max": 1.0}
-    return {"mean": float(values.mean())} | {name: float(values.quantile(q)) for name, q in wanted.items()}
-
-
-def share(true: Tensor) -> float:
-    """The share of True."""
-    return float(true.double().mean())
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -39,7 +39,8 @@ SLOWEST = 5
 @dataclass(frozen=True)
 class Took:
     """Of one call of Snakemake: seconds; those of all processors, which other work on the machine does not lengthen;
-    seconds before any job; jobs; rule -> seconds of all its jobs, whole ones."""
+    seconds before any job; jobs; rule -> seconds of all its jobs, whole ones.
+    """
 
     seconds: float
     processors: float

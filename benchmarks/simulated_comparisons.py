@@ -1,4 +1,4 @@
-"""Simulated comparisons of two methods whose truth is known, to measure what intervals cover. Two worlds:
+"""Simulated comparisons of two methods whose truth is known, to measure what intervals cover, in two worlds.
 
 "beta": the chances of a benchmark's problems follow a beta distribution with a given mean, and with a given share of a
 draw's variance p (1 - p) between problems: 0.6, after "A Sober Look at Progress in LM Reasoning" (docs/statistics.md).

@@ -24,7 +24,8 @@ from selfdistill.objectives.rlcsd import RLCSD
 from selfdistill.randomness import generator
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Candidate, assign_hints
-from selfdistill.signals.teacher_scores import TeacherContexts, TeacherScores, score_contexts
+from selfdistill.signals.teacher_contexts import TeacherContexts
+from selfdistill.signals.teacher_scores import TeacherScores, score_contexts
 from selfdistill.study.teacher_settings import HintSettings
 from selfdistill.tasks.prompts import Hint
 

@@ -4,6 +4,8 @@ import random
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -23,11 +25,12 @@ from transformers import (
     MptForCausalLM,
 )
 
+from selfdistill.scoring.batching import less_padded
 from selfdistill.scoring.prefix_schedule import schedule_prefixes, shared_fronts
 from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import ModelScorer, read_responses, score
 from selfdistill.scoring.scores import Sequences
-from selfdistill.scoring.shared_prefixes import backward_with_prefixes, score_with_prefixes
+from selfdistill.scoring.shared_prefixes import ModelForwards, backward_with_prefixes, score_with_prefixes
 from selfdistill.scoring.sharing import can_share
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 60}
@@ -68,12 +71,13 @@ def mask_of(sequences, width):
     return torch.tensor([[t < len(response) for t in range(width)] for response in sequences.responses])
 
 
-def assert_scores(model, sequences, max_tokens=10**6, temperature=1.0):
+def assert_scores(model, sequences, max_tokens=10**6, temperature=1.0, packed=False, worth=None):
     """Everything that can be read, against single rows."""
     width = max(map(len, sequences.responses)) + 1
     expected, inside = alone(model, sequences, width, temperature), mask_of(sequences, width)
     schedule = schedule_prefixes(sequences, max_tokens)
-    found = score_with_prefixes(model, sequences, schedule, width, max_tokens, temperature, Query(4, entropy=True))
+    forwards = ModelForwards(model, temperature, packed, worth)
+    found = score_with_prefixes(forwards, sequences, schedule, width, max_tokens, Query(4, entropy=True))
     taken = torch.zeros(len(inside), width, dtype=torch.int64)
     for i, response in enumerate(sequences.responses):
         taken[i, : len(response)] = torch.tensor(response)
@@ -87,18 +91,70 @@ def assert_scores(model, sequences, max_tokens=10**6, temperature=1.0):
     torch.testing.assert_close(found.support.double(), torch.where(inside[..., None], best, 0), **close)
     torch.testing.assert_close(found.support.double(), expected.gather(-1, found.ids) * inside[..., None], **close)
     given = torch.randint(0, 50, (*inside.shape, 3), generator=torch.Generator().manual_seed(0))
-    at_given = score_with_prefixes(model, sequences, schedule, width, max_tokens, temperature, Query(ids=given))
+    at_given = score_with_prefixes(forwards, sequences, schedule, width, max_tokens, Query(ids=given))
     torch.testing.assert_close(at_given.support.double(), expected.gather(-1, given) * inside[..., None], **close)
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(("seed", "max_tokens"), [(0, 1), (1, 25), (2, 10**6), (3, 25), (4, 10**6), (5, 1), (6, 25)])
-def test_scores_are_those_of_single_forwards(model, seed, max_tokens):
-    assert_scores(model, grouped(seed), max_tokens, temperature=(1.0, 0.6)[seed % 2])
+def test_scores_are_those_of_single_forwards(model, seed, max_tokens, packed):
+    assert_scores(model, grouped(seed), max_tokens, temperature=(1.0, 0.6)[seed % 2], packed=packed)
 
 
-def test_prompts_of_one_token_and_prompts_within_prompts(model):
+@pytest.mark.parametrize("worth", [0, 5])
+def test_scores_are_the_same_where_padding_is_cut(model, worth):
+    assert_scores(model, grouped(2), worth=worth)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_prompts_of_one_token_and_prompts_within_prompts(model, packed):
     prompts = [[5], [5, 6], [5, 6, 7], [5, 6, 7], [8], [5, 6]]
-    assert_scores(model, Sequences(prompts, [[1], [2, 3], [4], [5, 1, 2], [6, 7], [2, 3]]))
+    assert_scores(model, Sequences(prompts, [[1], [2, 3], [4], [5, 1, 2], [6, 7], [2, 3]]), packed=packed)
+
+
+def test_prompts_of_one_token_alone(model):
+    assert_scores(model, Sequences([[5], [8]], [[1, 2], [3]]), packed=True)
+
+
+def test_packed_rows_are_not_padded(model):
+    sequences = grouped(3)
+    schedule = schedule_prefixes(sequences, 10**6)
+    forwards = ModelForwards(model, packed=True)
+    shapes = computed(model, lambda: score_with_prefixes(forwards, sequences, schedule, 10, 10**6))
+    assert {rows for rows, _ in shapes} == {1}
+    empty = sum(len(rest) == 0 for wave in schedule.waves for rest in [*wave.rests(schedule.bodies), *wave.fronts])
+    assert sum(tokens for _, tokens in shapes) == schedule.tokens + empty  # a stand-in for each row without tokens
+
+
+@pytest.mark.parametrize("worth", [None, 0, 5])
+@pytest.mark.parametrize("max_tokens", [1, 25, 10**6])
+def test_a_schedule_says_how_many_forwards_it_takes(model, max_tokens, worth):
+    sequences = grouped(3)
+    schedule = schedule_prefixes(sequences, max_tokens)
+    forwards = ModelForwards(model, worth=worth)
+    shapes = computed(model, lambda: score_with_prefixes(forwards, sequences, schedule, 10, max_tokens))
+    assert schedule.forwards(sequences, max_tokens, worth) == len(shapes)
+    if worth == 0 and max_tokens == 10**6:  # all rows of a forward have one length
+        assert len(shapes) > schedule.forwards(sequences, max_tokens)
+        padded = sum(rows * columns for rows, columns in shapes[2:])
+        assert padded == sum(map(len, sequences.responses))
+
+
+def columns(batches):
+    return sum(len(batch) * max(batch) for batch in batches)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(0, 80))
+@settings(deadline=None, max_examples=200)
+def test_padding_is_cut_where_that_saves_more_than_a_forward_and_nowhere_else(lengths, worth):
+    rows = sorted(lengths, reverse=True)
+    batches = list(less_padded(rows, lambda row: row, worth))
+    assert [row for batch in batches for row in batch] == rows
+    for batch in batches:  # no cut is left that saves more
+        assert all(
+            columns([batch]) - columns([batch[:place], batch[place:]]) <= worth for place in range(1, len(batch))
+        )
+    assert columns([rows]) - columns(batches) >= (worth + 1) * (len(batches) - 1)
 
 
 def test_rows_without_a_response_are_zero_and_cost_nothing(model):
@@ -148,6 +204,8 @@ def test_other_models_with_full_attention(kind):
     model = tiny(kind).eval()
     assert can_share(model)
     assert_scores(model, grouped(1), 40)
+    assert can_share(model, packed=True)
+    assert_scores(model, grouped(1), 40, packed=True)
 
 
 @pytest.mark.parametrize("kind", ["sliding", "gemma", "dynamic", "alibi", "bloom", "mpt", "local"])
@@ -199,15 +257,30 @@ def test_every_prompt_and_every_front_is_computed_once(model):
     prompts = [[*front, hint, 3, 4, 5] for front in fronts for hint in (10, 11, 12)]
     sequences = Sequences([p for p in prompts for _ in range(4)], [[6, 7, 8, 9 + i % 4] for i in range(24)])
     schedule = schedule_prefixes(sequences, 10**6)
-    shapes = computed(model, lambda: score_with_prefixes(model, sequences, schedule, 4, 10**6))
+    shapes = computed(model, lambda: score_with_prefixes(ModelForwards(model), sequences, schedule, 4, 10**6))
     assert shapes == [(2, 10), (6, 3), (24, 4)]  # a prompt's last token stands before its responses
     assert schedule.tokens == sum(rows * columns for rows, columns in shapes)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_prompts_end_where_the_last_layer_has_their_keys(model, packed):
+    """What a layer makes of them is computed for the next one only."""
+    sequences = grouped(3)
+    schedule, counts = schedule_prefixes(sequences, 10**6, fronts=False), []
+    layers = model.base_model.layers
+    hooks = [layer.register_forward_hook(lambda *_, i=i: counts.append(i)) for i, layer in enumerate(layers)]
+    try:
+        score_with_prefixes(ModelForwards(model, packed=packed), sequences, schedule, 10, 10**6)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert [counts.count(i) for i in range(len(layers))] == [2] * (len(layers) - 1) + [1]
 
 
 def test_forwards_keep_to_the_budget(model):
     sequences = grouped(3, groups=4)
     schedule = schedule_prefixes(sequences, 30)
-    shapes = computed(model, lambda: score_with_prefixes(model, sequences, schedule, 10, 30))
+    shapes = computed(model, lambda: score_with_prefixes(ModelForwards(model), sequences, schedule, 10, 30))
     assert max(rows * columns for rows, columns in shapes) <= 30
     assert len(schedule.waves) > 1
 
@@ -227,7 +300,7 @@ def test_long_fronts_and_prompts_count_towards_the_budget(model, monkeypatch):
     schedule = schedule_prefixes(sequences, 500)
     assert all(len(wave.fronts) for wave in schedule.waves)
     assert max(len(wave.prompts) for wave in schedule.waves) == 4  # of some 105 tokens each
-    shapes = computed(model, lambda: score_with_prefixes(model, sequences, schedule, 5, 500))
+    shapes = computed(model, lambda: score_with_prefixes(ModelForwards(model), sequences, schedule, 5, 500))
     assert max(rows * columns for rows, columns in shapes) <= 500
     assert 1500 < max(keys) <= 4 * 500
 
@@ -235,7 +308,7 @@ def test_long_fronts_and_prompts_count_towards_the_budget(model, monkeypatch):
 def test_a_row_over_the_budget_goes_by_itself(model):
     sequences = grouped(3, groups=2)
     schedule = schedule_prefixes(sequences, 1)
-    shapes = computed(model, lambda: score_with_prefixes(model, sequences, schedule, 10, 1))
+    shapes = computed(model, lambda: score_with_prefixes(ModelForwards(model), sequences, schedule, 10, 1))
     assert {rows for rows, _ in shapes} == {1}
 
 
@@ -346,7 +419,8 @@ def weighted(values, rows, width):
         *((3, 40, "top_k"), (1, 10**6, "top_k"), (2, 1, "ids"), (3, 40, "ids"), (0, 10**6, "ids")),
     ],
 )
-def test_gradients_are_those_of_whole_rows(model, seed, max_tokens, asked):
+@pytest.mark.parametrize("packed", [False, True])
+def test_gradients_are_those_of_whole_rows(model, seed, max_tokens, asked, packed):
     sequences = grouped(seed)
     width, count = max(map(len, sequences.responses)), len(sequences.prompts)
     ids = torch.randint(0, 50, (count, width + 2, 3), generator=torch.Generator().manual_seed(0))
@@ -359,7 +433,8 @@ def test_gradients_are_those_of_whole_rows(model, seed, max_tokens, asked):
         return total if read.support is None else total + weighted(read.support.exp(), rows, width)
 
     schedule = schedule_prefixes(sequences, max_tokens, fronts=False)
-    backward_with_prefixes(model, sequences, schedule, max_tokens, loss, 0.7, query)
+    forwards = ModelForwards(model, 0.7, packed, worth=(None, 0)[seed % 2])
+    backward_with_prefixes(forwards, sequences, schedule, max_tokens, loss, query)
     shared = gradients(model)
     assert sorted(seen) == list(range(count))
     for row in range(count):
@@ -374,7 +449,10 @@ def test_a_gradient_reaches_the_prompt_once_however_many_responses_it_has(model)
     sequences = Sequences([[3, 4, 5, 6, 7, 8]] * 6, [[9, 10 + i] for i in range(6)])
     schedule = schedule_prefixes(sequences, 4, fronts=False)
     shapes = computed(
-        model, lambda: backward_with_prefixes(model, sequences, schedule, 4, lambda _, read: read.logprobs.sum())
+        model,
+        lambda: backward_with_prefixes(
+            ModelForwards(model), sequences, schedule, 4, lambda _, read: read.logprobs.sum()
+        ),
     )
     assert shapes == [(1, 5), (2, 2), (2, 2), (2, 2)]
     assert gradients(model)["model.layers.0.self_attn.k_proj.weight"].abs().max() > 0
@@ -383,7 +461,7 @@ def test_a_gradient_reaches_the_prompt_once_however_many_responses_it_has(model)
 def test_prompts_of_one_token_have_nothing_to_take_back(model):
     sequences = Sequences([[3], [3], [4]], [[5, 6], [7], [8]])
     schedule = schedule_prefixes(sequences, 100, fronts=False)
-    backward_with_prefixes(model, sequences, schedule, 100, lambda _, read: read.logprobs.sum())
+    backward_with_prefixes(ModelForwards(model), sequences, schedule, 100, lambda _, read: read.logprobs.sum())
     shared = gradients(model)
     read_responses(model, sequences, range(3)).logprobs.sum().backward()
     whole = gradients(model)

@@ -17,6 +17,7 @@ from verl.utils import tensordict_utils
 
 from selfdistill.study.teacher_settings import TeacherSettings
 from selfdistill.training.verl.loss import Loss
+from selfdistill.training.verl.shared_prompts import SHARED, SHARED_TOKENS
 from selfdistill.training.verl.wire import pack_scores_request, pack_update, sums_of, unpack_scores
 
 
@@ -49,6 +50,10 @@ def two_updates(models: InProcess, rank: int, ranks: int) -> dict[str, Tensor]:
         for who in ("student", "teacher", "initial"):
             reply = engine.ask(who, share(pack_scores_request(sequences)))
             found[f"{who}_{number}"] = unpack_scores(reply, width).logprobs
+            for form in ("padded", "packed"):  # of so small a budget that ranks have unlike numbers of forwards
+                data = share(pack_scores_request(sequences))
+                reply = engine.ask(who, data, **{SHARED: form, SHARED_TOKENS: 15})
+                found[f"{who}_{form}_{number}"] = unpack_scores(reply, width).logprobs
     return found
 
 

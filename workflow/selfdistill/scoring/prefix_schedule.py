@@ -1,16 +1,22 @@
-"""Which prompts are computed together, and which front they share, before their responses are scored."""
+"""Decides which prompts are computed together, and which front they share, before their responses are scored."""
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from selfdistill.scoring.batching import batches_within
+from selfdistill.scoring.batching import batches_within, less_padded
+from selfdistill.scoring.pictures import pictures_in
+from selfdistill.scoring.prompts import PromptPicture, keyed
 from selfdistill.scoring.scores import Sequences
 
 _WORTH = 0.1  # of its prompts' tokens that a shared front must save, to be worth a forward of its own
 _NEIGHBOURS = 64  # most prompts that share one front
+#: The share of a plain forward's tokens above which sharing prompts is not worth its smaller forwards.
+WORTH_SHARING = 0.9
+#: Cached keys allowed per token of a budget: a key costs about a quarter of a token's activations in each layer.
+_KEYS = 4
 
-#: A prompt without its last token, which is read at the head of each response.
+#: A prompt without its last token, which is read at the head of each response; a picture's key in place of its tokens.
 Body = tuple[int, ...]
 
 
@@ -46,6 +52,11 @@ class Wave:
         fronts = [len(self.fronts[front]) for front in self.front_of]
         return [bodies[prompt][length:] for prompt, length in zip(self.prompts, fronts, strict=True)]
 
+    def columns(self, bodies: Sequence[Body]) -> int:
+        """Count the columns of keys that the wave's prompts have when all are padded to the longest."""
+        fronts = max(map(len, self.fronts)) if any(self.fronts) else 0
+        return fronts + max(1, max(map(len, self.rests(bodies))))
+
     def tokens(self, bodies: Sequence[Body]) -> int:
         """Count the tokens that are computed for the wave's prompts, padding apart."""
         return sum(map(len, self.fronts)) + sum(map(len, self.rests(bodies)))
@@ -53,19 +64,56 @@ class Wave:
 
 @dataclass(frozen=True)
 class PrefixSchedule:
-    """What is computed for some sequences, and in which order.
+    """Holds what is computed for some sequences, and in which order.
 
     Attributes:
         bodies: distinct prompts without their last tokens.
         waves: of prompts, all of which have a response.
         uses: prompt -> rows of the sequences.
         tokens: that go through the model, padding not counted.
+        pictures: of all prompts, by key.
     """
 
     bodies: list[Body]
     waves: list[Wave]
     uses: list[list[int]]
     tokens: int
+    pictures: Mapping[int, PromptPicture] = field(default_factory=dict)
+
+    def response_batches(
+        self, wave: Wave, sequences: Sequences, max_tokens: int, worth: int | None = None
+    ) -> Iterator[list[tuple[int, int]]]:
+        """Cut the responses under a wave's prompts into micro-batches of similar length, longest first.
+
+        Args:
+            wave: of this schedule.
+            sequences: those that it was made of.
+            max_tokens: padded tokens of responses a forward, whose keys, prompts' included, are four times as many at
+                most; at least one row.
+            worth: columns of padding that a further forward must save; None: as few forwards as the budget allows.
+
+        Returns:
+            Batches of (row of the sequences, place of its prompt in the wave).
+        """
+        responses, before = sequences.responses, wave.columns(self.bodies)
+        jobs = [(row, place) for place, prompt in enumerate(wave.prompts) for row in self.uses[prompt]]
+        jobs.sort(key=lambda job: (-len(responses[job[0]]), job))
+
+        def row_tokens(width: int) -> float:
+            return max(width, (before + width) / _KEYS)
+
+        for batch in batches_within(jobs, lambda job: (len(responses[job[0]]),), row_tokens, max_tokens):
+            if worth is None:
+                yield batch
+            else:
+                yield from less_padded(batch, lambda job: len(responses[job[0]]), worth)
+
+    def forwards(self, sequences: Sequences, max_tokens: int, worth: int | None = None) -> int:
+        """Count the forwards of the schedule: fronts, prompts and responses of each wave; arguments as above."""
+        return sum(
+            any(wave.fronts) + 1 + sum(1 for _ in self.response_batches(wave, sequences, max_tokens, worth))
+            for wave in self.waves
+        )
 
 
 def schedule_prefixes(sequences: Sequences, max_tokens: int, *, fronts: bool = True) -> PrefixSchedule:
@@ -83,7 +131,7 @@ def schedule_prefixes(sequences: Sequences, max_tokens: int, *, fronts: bool = T
     uses: list[list[int]] = []
     for row, (prompt, response) in enumerate(zip(sequences.prompts, sequences.responses, strict=True)):
         if len(response):
-            place = number.setdefault(tuple(prompt), len(uses))
+            place = number.setdefault(keyed(prompt), len(uses))
             if place == len(uses):
                 uses.append([])
             uses[place].append(row)
@@ -91,7 +139,8 @@ def schedule_prefixes(sequences: Sequences, max_tokens: int, *, fronts: bool = T
     shared = shared_fronts(bodies) if fronts else [SharedFront([prompt], 0) for prompt in range(len(bodies))]
     waves = _waves(bodies, shared, max_tokens)
     computed = sum(wave.tokens(bodies) for wave in waves)
-    return PrefixSchedule(bodies, waves, uses, computed + sum(map(len, sequences.responses)))
+    tokens = computed + sum(map(len, sequences.responses))
+    return PrefixSchedule(bodies, waves, uses, tokens, pictures_in(sequences.prompts))
 
 
 def shared_fronts(bodies: Sequence[Body]) -> list[SharedFront]:
@@ -103,15 +152,19 @@ def shared_fronts(bodies: Sequence[Body]) -> list[SharedFront]:
         saved[0] = 0
         saved[e] = max(saved[e - 1], max over s < e - 1 of saved[s] + front(s, e) * (e - s - 1))
 
-    front(s, e) is what prompts s to e - 1 have in common, at least one token of each left over. A run counts only if it
-    saves a tenth of its prompts' tokens, and has at most 64 prompts.
+    front(s, e) is what prompts s to e - 1 have in common, at least one token of each left over; of a picture it has all
+    or nothing. A run counts only if it saves a tenth of its prompts' tokens, and has at most 64 prompts.
     """
     order = sorted(range(len(bodies)), key=lambda prompt: bodies[prompt])
     common = [_common(bodies[a], bodies[b]) for a, b in itertools.pairwise(order)]
 
     def front(start: int, end: int) -> int:
         shortest = min(len(bodies[prompt]) for prompt in order[start:end])
-        return min(min(common[start : end - 1], default=0), shortest - 1) if end - start > 1 else 0
+        shared = min(min(common[start : end - 1], default=0), shortest - 1) if end - start > 1 else 0
+        first = bodies[order[start]]
+        while shared and first[shared - 1] < 0 and first[shared] == first[shared - 1]:
+            shared -= 1
+        return shared
 
     saved, begins = [0], [0]  # begins[e]: where the last run of the first e prompts begins
     for end in range(1, len(order) + 1):
@@ -147,9 +200,10 @@ def _waves(bodies: Sequence[Body], shared: Sequence[SharedFront], max_tokens: in
         for prompt in sorted(front.prompts, key=lambda prompt: (-len(bodies[prompt]), prompt))
     ]
 
-    def widths(job: tuple[SharedFront, int]) -> tuple[int, int]:
+    def widths(job: tuple[SharedFront, int]) -> tuple[int, int, int]:
         front, prompt = job
-        return front.length, len(bodies[prompt]) - front.length
+        of_pictures = sum(key < 0 for key in bodies[prompt])  # which go through the vision tower besides
+        return front.length, len(bodies[prompt]) - front.length, of_pictures
 
     return [_wave(bodies, batch) for batch in batches_within(jobs, widths, lambda *width: sum(width), max_tokens)]
 
@@ -167,7 +221,7 @@ def _wave(bodies: Sequence[Body], jobs: Sequence[tuple[SharedFront, int]]) -> Wa
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two prompts have in common at the front."""
+    """Returns how many tokens two prompts have in common at the front."""
     for place, (a, b) in enumerate(zip(first, second, strict=False)):
         if a != b:
             return place

@@ -1,4 +1,4 @@
-"""Which problems are asked with a chat of their own (a row's column `prompt`), and which with the library's prompt."""
+"""Decides which problems are asked with a chat of their own (column `prompt`), and which with the library's prompt."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-r"""The words around a problem: what the student reads, and what the hinted teacher reads.
+r"""Holds the words around a problem: what the student reads, and what the hinted teacher reads.
 
 The structure is the paper's (arXiv 2606.11709, sect. 3); the boxed-answer instruction is the one
 the models' own cards publish; the teacher template's sentences are ours. Correct and wrong hints go through the same
@@ -9,7 +9,7 @@ template and style cancel in the contrast of the two.
 from typing import TYPE_CHECKING
 
 from selfdistill.study.templates import Template
-from selfdistill.tasks.contexts import SECTIONS, ContextTemplate, Hint, Message
+from selfdistill.tasks.contexts import CRITIQUE, SECTIONS, ContextTemplate, Hint, Message
 
 if TYPE_CHECKING:
     from selfdistill.tasks.schema import Problem
@@ -62,7 +62,7 @@ def context_template(name: str, framing: str = "neutral", *, own_prompts: bool =
     """The template of teachers' prompts that a run names as `hints.template`.
 
     Args:
-        name: "reference", "sections", or a file of one's own.
+        name: "reference", "sections", "critique", or a file of one's own.
         framing: of "reference": a key of FRAMINGS.
         own_prompts: of "reference": whether problems have chats of their own, which say how to answer.
 
@@ -71,7 +71,8 @@ def context_template(name: str, framing: str = "neutral", *, own_prompts: bool =
     """
     if name == "reference":
         return (_REFERENCE_OF_OWN if own_prompts else _REFERENCE)[framing]
-    return SECTIONS if name == "sections" else ContextTemplate.read(name)
+    named = {"sections": SECTIONS, "critique": CRITIQUE}
+    return named[name] if name in named else ContextTemplate.read(name)
 
 
 def teacher_prompt(problem: str, hint: Hint, *, mode: str = "solution_answer", framing: str = "neutral") -> str:

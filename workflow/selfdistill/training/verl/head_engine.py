@@ -1,7 +1,7 @@
-"""verl's FSDP engine with our output head: log-probs and distributions of responses, never the logits of a batch."""
+"""Reads log-probs and distributions in verl's FSDP engine with our output head, never the logits of a batch."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,10 @@ from selfdistill.errors import UserError
 from selfdistill.models.finite import refuse_not_finite
 from selfdistill.models.first_day import check_model, remark
 from selfdistill.scoring.head import Read, read
+from selfdistill.scoring.pictures import banned_ids, freeze_vision_tower, reads_pictures
 from selfdistill.scoring.query import Query
+from selfdistill.training.verl.picture_inputs import PICTURES, PictureInputs
+from selfdistill.training.verl.shared_prompts import SHARED, autocast, prove_sharing, score_shared
 from selfdistill.training.verl.wire import (
     ENTROPY,
     LOGPROBS,
@@ -29,6 +32,7 @@ from selfdistill.training.verl.wire import (
     STATES,
     SUPPORT,
     SUPPORT_IDS,
+    has_entropy_bonus,
     reads_full_vocabulary,
 )
 
@@ -38,7 +42,7 @@ VENDOR = "selfdistill"
 
 @dataclass(frozen=True)
 class _Request:
-    """What is to be read of one forward.
+    """Holds what is to be read of one forward.
 
     Attributes:
         size: positions of the forward.
@@ -47,7 +51,7 @@ class _Request:
         query: what is read besides their log-probs; `ids` (M, k).
         states_only: whether the hidden states are wanted, and nothing that is made of them.
         others: (M, H) hidden states of another model, whose logits are mixed with this one's; None: nothing is mixed.
-        settings: temperature and rows of `head.read`.
+        settings: temperature, rows and banned of `head.read`.
     """
 
     size: int
@@ -137,8 +141,12 @@ class SelfDistillEngine(FSDPEngineWithLMHead):
     A row that is longer than max_token_len_per_gpu has a micro-batch to itself, as in the local trainer.
     """
 
+    #: Whether the vision tower of a model that reads pictures stays as it is; the worker says so before it makes one.
+    freezes_vision_tower = False
+
     def __init__(self, model_config: Any, engine_config: Any, *args: Any, **kwargs: Any):
         _refuse_unsupported(model_config, engine_config)
+        self._proved: set[str] = set()  # forms in which prompts have been shared without harm
         super().__init__(model_config, engine_config, *args, **kwargs)
 
     def _build_module(self) -> nn.Module:
@@ -149,9 +157,23 @@ class SelfDistillEngine(FSDPEngineWithLMHead):
             raise UserError(f"{self.model_config.path}: no linear output layer found; expected a causal language model")
         self._head = ResponseHead(layer)
         layer.forward = self._head
+        self._banned = banned_ids(module.config)
+        #: Of a model that reads pictures, what it is given of them.
+        self.pictures = PictureInputs(module, self.model_config.local_path) if reads_pictures(module.config) else None
+        if self.freezes_vision_tower and not self.engine_config.forward_only:
+            freeze_vision_tower(module)
         return module
 
     def forward_backward_batch(self, data: TensorDict, loss_function: Callable | None, forward_only: bool = False):
+        if forward_only and SHARED in data and OTHER_STATES not in data and "read_states" not in data:
+            form, group = (
+                tensordict_utils.get_non_tensor_data(data, SHARED, default="none"),
+                self.get_data_parallel_group(),
+            )
+            if form not in self._proved:
+                prove_sharing(self, data, self._device, group)
+                self._proved.add(form)
+            return score_shared(self, data, _query(data, self._banned)[0], self._device, group)
         if tensordict_utils.get_non_tensor_data(data, "use_dynamic_bsz", default=True):
             longest = data["input_ids"].offsets().diff().max().to(self._device)
             torch.distributed.all_reduce(
@@ -174,12 +196,19 @@ class SelfDistillEngine(FSDPEngineWithLMHead):
         firsts = begins + prompts.offsets().diff() - 1 - offsets[:-1]
         positions = torch.arange(int(offsets[-1]), device=offsets.device)
         positions = positions + firsts.repeat_interleave(offsets.diff())
+        if self.pictures is not None:
+            packed = tensordict_utils.get_non_tensor_data(micro_batch, "use_remove_padding", default=True)
+            inputs |= self.pictures.ask(micro_batch, packed=packed)
+        elif PICTURES in micro_batch:
+            raise UserError(
+                f"{self.model_config.path}: rows have pictures, but the model reads none; take a model that does"
+            )
         others = micro_batch.get(OTHER_STATES, None)
         request = _Request(
             rows * width,
             positions,
             responses.values(),
-            *_query(micro_batch),
+            *_query(micro_batch, self._banned),
             states_only=tensordict_utils.get_non_tensor_data(micro_batch, "read_states", default=False),
             others=None if others is None else others.values(),
         )
@@ -199,9 +228,18 @@ class SelfDistillEngine(FSDPEngineWithLMHead):
             if value is not None
         }
 
+    def read(self, inputs: dict[str, Any], picked: Tensor, labels: Tensor, query: Query, data: TensorDict) -> Read:
+        """Put rows of one's own through the model, as `shared_prompts` does; its forwards are like verl's otherwise."""
+        _, settings = _query(data, self._banned)
+        if self.pictures is not None:
+            inputs = self.pictures.with_pixels(inputs)
+        self._head.ask(_Request(inputs["input_ids"].numel(), picked, labels, query, settings))
+        with torch.no_grad(), autocast(self, self._device):
+            return self.module(**inputs).logits
+
     @property
     def head(self) -> ResponseHead:
-        """What stands in for the output layer."""
+        """Returns what stands in for the output layer."""
         return self._head
 
     @property
@@ -221,8 +259,8 @@ def register() -> None:
     )
 
 
-def _query(micro_batch: TensorDict) -> tuple[Query, dict[str, Any]]:
-    """What a micro-batch asks for, and the settings of `head.read`."""
+def _query(micro_batch: TensorDict, banned: Sequence[int]) -> tuple[Query, dict[str, Any]]:
+    """Returns what a micro-batch asks for, and the settings of `head.read`; `banned` ids are in no distribution."""
 
     def given(key: str, default: Any) -> Any:
         return tensordict_utils.get_non_tensor_data(micro_batch, key, default=default)
@@ -231,9 +269,12 @@ def _query(micro_batch: TensorDict) -> tuple[Query, dict[str, Any]]:
     query = Query(
         top_k=0 if reads_full_vocabulary(micro_batch) else given("read_top_k", None),
         ids=None if ids is None else ids.values(),
-        entropy=given("read_entropy", False),
+        entropy=given("read_entropy", False) or has_entropy_bonus(micro_batch),
     )
-    return query, {"temperature": given("temperature", 1.0), "rows": given("head_rows", None)}
+    settings = {"temperature": given("temperature", 1.0), "rows": given("head_rows", None)}
+    if banned:
+        settings["banned"] = torch.tensor(banned, device=micro_batch["responses"].device)
+    return query, settings
 
 
 def _try(module: nn.Module, path: str) -> None:
