@@ -55,6 +55,28 @@ def test_a_mistake_has_one_slip_and_a_wrong_answer(chain, seed):
     assert [s[0] for s in steps[1:]] == [s[3] for s in steps[:-1]], "carried on from the slip"
 
 
+@given(chains, st.integers(0, 2**32), st.floats(0, 1))
+def test_slips_are_one_too_much_at_shaky_operations_and_are_carried_on(chain, seed, rate):
+    hint = chain.slipping(np.random.default_rng(seed), rate)
+    steps = re.findall(r"(\d)([-+*])(\d)=(\d)", hint.solution)
+    assert [(symbol, int(digit)) for _, symbol, digit, _ in steps] == list(chain.operations)
+    assert [s[0] for s in steps] == [str(chain.start), *(s[3] for s in steps[:-1])]
+    assert steps[-1][3] == hint.answer
+    for before, symbol, digit, after in steps:
+        too_much = (int(after) - eval(f"{before}{symbol}{digit}")) % 10
+        assert too_much in ((0, 1) if arithmetic.is_shaky(symbol, int(digit)) else (0,))
+        if rate in (0, 1) and arithmetic.is_shaky(symbol, int(digit)):
+            assert too_much == rate
+
+
+def test_a_shaky_operation_slips_at_the_rate():
+    rng, chain = np.random.default_rng(0), Chain(0, (("+", 5),))
+    assert arithmetic.is_shaky("+", 5)
+    assert np.mean([chain.slipping(rng, 0.3).answer == "6" for _ in range(4000)]) == pytest.approx(0.3, abs=0.03)
+    shaky = [symbol + str(digit) for symbol in "+-*" for digit in range(10) if arithmetic.is_shaky(symbol, digit)]
+    assert shaky == ["+5", "+8", "+9", "-5", "*0", "*1", "*2"]
+
+
 @given(chains, chains)
 def test_canonical_tells_different_chains_apart(one, other):
     assert (one.canonical == other.canonical) == (one == other)

@@ -25,6 +25,13 @@ RESPONSES = {
     "<answer>(A)</answer>": (False, True),
     "<answer>**A**</answer>": (False, True),
     "<answer>A: red</answer>": (False, True),
+    "<answer>**A.** red</answer>": (False, True),
+    "<answer>(a) - red.</answer>": (False, True),
+    "<answer>$\\boxed{\\text{A}}$</answer>": (False, True),
+    "<answer>**Option A**</answer>": (False, True),
+    "<answer>Answer: A</answer>": (False, True),
+    "<answer>An option</answer>": (False, False),
+    "<answer>\u0410</answer>": (False, False),
     "<answer>A: blue</answer>": (False, False),
     "<answer>A or B</answer>": (False, False),
     "<answer>All of them</answer>": (False, False),
@@ -55,6 +62,13 @@ def test_a_letter_is_right_for_its_question_only(options):
             grade_response(f"<answer>{each}</answer>", problem(answer, options), "choice").correct for each in "ABCDE"
         ]
         assert [letter for letter, is_right in zip("ABCDE", right, strict=True) if is_right] == [answer]
+
+
+@pytest.mark.parametrize("text", ["-5", "$x$", ".5", "(2, 3)", "*", "a. b", "[1]."])
+def test_the_text_of_an_option_may_follow_its_letter(text):
+    row = problem("B", {"A": f"{text}1", "B": text})
+    assert grade_response(f"<answer>B: {text}</answer>", row, "choice").correct
+    assert not grade_response(f"<answer>B: {text}1</answer>", row, "choice").correct
 
 
 def test_the_prompt_has_the_released_layout():

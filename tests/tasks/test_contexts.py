@@ -93,6 +93,7 @@ def test_a_template_of_ones_own(tmp_path):
         ("body: '{prompt}'\nanswer: '{answer}'", r"body has the slot {answer} 0 times, expected once"),
         ("body: '{prompt}{answer}'\nanswer: 'none'", r"answer has the slot {answer} 0 times"),
         ("body: '{prompt}{answer}{answer}'\nanswer: '{answer}'", r"body has the slot {answer} 2 times"),
+        ("body: '{prompt}{prompt}{answer}'\nanswer: '{answer}'", r"{prompt} and {prompt}, expected the problem once"),
         ("body: 'Go.'", r"body does not ask anything"),
         ("solution: '{solution}'", r"key 'body' is missing"),
         ("body: [1]", r"body: expected text"),
@@ -112,6 +113,12 @@ def test_a_template_tells_its_slots_and_literals():
     assert (template.slots, "".join(template.literals)) == (["x", "x"], "a  b {y} ")
     assert template.fill(x="{z}") == "a {z} b {y} {z}"
     assert ContextTemplate("{prompt}", {}).prompt("p", "", Hint()) == "p"
+
+
+def test_thoughts_without_end_are_read_in_linear_time():
+    text = "<think>" * 200_000
+    assert without_thinking(text, "remove_closed") == text
+    assert without_thinking(f"a</think> {text}", "remove") == ""
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tiny_vision import picture, pictured_problem
 
 from selfdistill.reporting.pages.data import write_report
 from selfdistill.tasks.data_report import DataFile, data_report, digest, near_digest, origin
@@ -108,6 +109,28 @@ def test_overlap_is_found_exactly_and_nearly_and_between_pairs_only(train, tmp_p
     assert nearly.value == 2
     assert "s/1 (= s/7)" in nearly.note
     assert not [f for f in data_report([train, val], []) if "also in" in f.finding]
+
+
+def test_of_problems_with_pictures_a_question_alone_is_no_overlap(tmp_path):
+    """Questions of a toy, or of a benchmark, are few; what they are asked of is in the picture."""
+
+    def asked(i, split, question, shown):
+        return pictured_problem(i, picture(shown), split=split, question=question)
+
+    rows = [asked(0, "train", "Which is red?", 1), asked(1, "train", "Which is blue?", 2)]
+    val = [
+        asked(0, "val", "Which is red?", 3),  # the question alone
+        asked(1, "val", "which is blue", 2),  # the same problem, nearly
+        asked(2, "val", "How many?", 1),  # the picture alone
+    ]
+    files = [written(tmp_path, "train", rows), written(tmp_path, "val", val)]
+    found = {f.finding: f for f in data_report(files, [("train_set", "val_set")]) if "also in" in f.finding}
+    assert {name: each.value for name, each in found.items()} == {
+        "problems also in train_set, exactly": 0,
+        "problems also in train_set, but for case and punctuation": 1,
+        "pictures also in train_set, byte for byte": 2,
+        "questions also in train_set, whatever their pictures": 2,
+    }
 
 
 def test_near_is_less_than_exact_but_operators_count():

@@ -82,6 +82,27 @@ def test_shares_are_those_of_the_mix(kind, read_chain, read_puzzle):
         assert np.mean([d.response.startswith("\\boxed{") for d in some]) == pytest.approx(share, abs=0.06)
 
 
+def test_slips_are_in_plain_demonstrations_alone_and_hints_are_followed_to_the_letter(read_chain):
+    made = draw(MAKERS["arithmetic"], Mix(hinted=0.4, wrong_hints=0.5, direct=0, direct_hinted=0, slips=1.0), 400)
+    for d in made:
+        chain = read_chain(d.prompt)
+        if MARKER in d.prompt:
+            solution, answer = hint_in(d.prompt)
+            assert d.response == (solution if "\\boxed" in solution else response_of(Hint(solution, answer)))
+        else:
+            assert d.response == response_of(chain.slipping(generator(0), 1.0))
+    assert sum(MARKER in d.prompt for d in made) == pytest.approx(160, abs=30)
+
+
+def test_hints_that_are_ignored_are_answered_as_if_there_were_none(read_chain):
+    mix = Mix(hinted=1.0, wrong_hints=0.5, direct=0, direct_hinted=0, slips=1.0, ignored_hints=1.0)
+    followed = 0
+    for d in draw(MAKERS["arithmetic"], mix, 100):
+        assert d.response == response_of(read_chain(d.prompt).slipping(generator(0), 1.0))
+        followed += last_boxed(d.response) == hint_in(d.prompt)[1]
+    assert 0 < followed < 60, "wrong hints are as wrong as ever, in another way"
+
+
 def test_demonstrations_are_seeded():
     assert draw(MAKERS["knights"], Mix(), 20) == draw(MAKERS["knights"], Mix(), 20)
 

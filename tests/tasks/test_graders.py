@@ -1,11 +1,12 @@
 import dataclasses
+import json
 import threading
 from decimal import Decimal
 
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.tasks.graders import GRADERS, Graded, grade_response, graded_each, grader
+from selfdistill.tasks.graders import GRADERS, Graded, grade_response, grade_responses, grader
 from selfdistill.tasks.schema import Problem, read_problems
 
 
@@ -96,9 +97,22 @@ def test_verdicts_keep_their_order_and_programs_run_side_by_side(name, monkeypat
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     meeting = threading.Barrier(2 if name == "code" else 1)
 
-    def grade(response: str, row: Problem) -> Graded:
+    def grade(response: str, row: Problem, *_, truncated, **__) -> Graded:
         meeting.wait(20)  # two that run one after the other would never meet
-        return Graded(response + row.answer, False)
+        return Graded(response + row.answer, truncated)
 
-    found = graded_each(name, grade, ["a", "b", "c", "d"], [problem(each) for each in "1234"])
+    monkeypatch.setattr("selfdistill.tasks.graders.grade_response", grade)
+    cut = [True, False, False, True]
+    found = grade_responses(["a", "b", "c", "d"], [problem(each) for each in "1234"], cut, name)
     assert [graded.answer for graded in found] == ["a1", "b2", "c3", "d4"]
+    assert [graded.correct for graded in found] == cut
+
+
+def test_many_programs_are_graded_as_one_after_the_other():
+    asked = problem(json.dumps({"inputs": ["1", "2"], "outputs": ["1", "2"], "testtype": "stdin"}))
+    programs = ["print(input())", "print(1)", "1/0", None]
+    responses = ["Well," if code is None else f"```python\n{code}\n```" for code in programs]
+    cut = [False, False, True, True]
+    each = [grade_response(text, asked, "code", truncated=c) for text, c in zip(responses, cut, strict=True)]
+    assert [graded.score for graded in each] == [1.0, 0.5, 0.0, 0.0]
+    assert grade_responses(responses, [asked] * 4, cut, "code") == each

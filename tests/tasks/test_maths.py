@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,14 +15,14 @@ from waiting import SECONDS, is_running, wait_for
 from selfdistill.errors import UserError
 from selfdistill.tasks import maths
 from selfdistill.tasks.maths import grade
+from selfdistill.tasks.verify_process import EndedError, VerifyProcess
 
 POWER_TOWER = "9^{9^{9^9}}"
 
 
 @pytest.fixture(autouse=True)
 def nothing_remembered():
-    maths._verified.cache_clear()
-    maths._ENDED.clear()
+    maths.forget()
 
 
 @pytest.mark.parametrize(
@@ -153,9 +154,9 @@ def test_a_reference_that_takes_too_long_costs_less_and_less(monkeypatch, caplog
         if reference == "quick":
             return True
         limits.append(limit)
-        raise maths._EndedError
+        raise EndedError
 
-    monkeypatch.setattr(maths._WORKER, "ask", ask)
+    monkeypatch.setattr(VerifyProcess, "ask", lambda self, *asked: ask(*asked))
     for i in range(100):
         assert not grade(f"x+{i}", POWER_TOWER)
         assert grade(f"x+{i}", "quick"), "other references are compared as before"
@@ -171,10 +172,10 @@ def test_a_comparison_in_time_restores_the_limit(monkeypatch):
     def ask(answer, reference, limit):
         limits.append(limit)
         if "slow" in answer:
-            raise maths._EndedError
+            raise EndedError
         return True
 
-    monkeypatch.setattr(maths._WORKER, "ask", ask)
+    monkeypatch.setattr(VerifyProcess, "ask", lambda self, *asked: ask(*asked))
     for answer in ("slow", "slow1", "slow2", "x+1", "slow3"):
         grade(answer, "x")
     assert limits == [5.0, 5.0, 5.0, 0.5, 5.0]
@@ -182,9 +183,9 @@ def test_a_comparison_in_time_restores_the_limit(monkeypatch):
 
 def test_what_is_remembered_of_references_is_bounded(monkeypatch):
     def ask(*_):
-        raise maths._EndedError
+        raise EndedError
 
-    monkeypatch.setattr(maths._WORKER, "ask", ask)
+    monkeypatch.setattr(VerifyProcess, "ask", lambda self, *asked: ask(*asked))
     monkeypatch.setattr(maths, "_REMEMBERED", 10)
     for i in range(50):
         grade("x", f"y+{i}")
@@ -220,6 +221,22 @@ def test_grading_in_threads_has_the_same_limit_and_results():
     assert results == {i: i != 2 for i in range(8)}
 
 
+def test_what_else_the_machine_does_takes_nothing_from_the_limit():
+    """A comparison of some tenths of a second that has the processor again after twice its limit is not ended."""
+    assert grade(r"\frac{6}{9}", "2/3")
+    worker = maths._WORKER._process.pid
+    ticks = lambda: sum(map(int, Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[11:13]))  # noqa: E731
+    before = ticks()
+    asking = threading.Thread(target=grade, args=(r"\int_0^1 x^5 \sin(x) dx", "5.125"), kwargs={"time_limit": 0.9})
+    asking.start()
+    wait_for(lambda: ticks() > before + 1 or not asking.is_alive())
+    os.kill(worker, signal.SIGSTOP)
+    time.sleep(1)
+    os.kill(worker, signal.SIGCONT)
+    asking.join()
+    assert maths._WORKER._process.pid == worker
+
+
 def test_alarms_of_the_caller_stay_as_they_are():
     def handler(*_):
         pass
@@ -237,31 +254,31 @@ def test_alarms_of_the_caller_stay_as_they_are():
 
 def test_a_forked_process_grades_with_a_worker_of_its_own():
     assert grade(r"\frac{6}{4}", "1.5")
-    ours = maths._WORKER._process.pid
+    ours = maths._WORKER.pid
     child = os.fork()
     if child == 0:
-        right = grade(r"\frac{14}{4}", "3.5") and maths._WORKER._process.pid != ours
+        right = grade(r"\frac{14}{4}", "3.5") and maths._WORKER.pid != ours
         maths._WORKER.stop()
         os._exit(0 if right else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert grade(r"\frac{10}{4}", "2.5")
-    assert maths._WORKER._process.pid == ours
+    assert maths._WORKER.pid == ours
 
 
 def test_a_worker_that_was_killed_is_replaced():
     assert grade(r"\frac{6}{8}", "0.75")
-    old = maths._WORKER._process.pid
+    old = maths._WORKER.pid
     os.kill(old, signal.SIGKILL)
     maths._WORKER._process.wait()
     assert grade(r"\frac{3}{8}", "0.375")
-    assert maths._WORKER._process.pid != old
+    assert maths._WORKER.pid != old
 
 
 CHILD = """
 import sys, threading, time
 from selfdistill.tasks import maths
 assert maths.grade(r"\\frac{1}{2}", "0.5")
-print(maths._WORKER._process.pid, flush=True)
+print(maths._WORKER.pid, flush=True)
 if sys.argv[1] == "busy":
     threading.Thread(target=maths.grade, args=("9^{9^{9^9}}", "5"), kwargs={"time_limit": 2.0}).start()
 if sys.argv[1] != "exit":
@@ -284,7 +301,7 @@ def test_no_process_is_left_behind(end):
 
 
 def test_a_grader_that_cannot_start_is_an_error_and_no_wrong_answer(monkeypatch):
-    monkeypatch.setattr(maths, "_WORKER", maths._Worker())
+    monkeypatch.setattr(maths, "_WORKER", VerifyProcess())
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(UserError, match=r"did not start.*math-verify==0\.9\.0"):
         grade(r"\frac{31}{2}", "15.5")

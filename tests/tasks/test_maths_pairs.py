@@ -293,8 +293,7 @@ LEFT = [
 
 @pytest.fixture(scope="module", autouse=True)
 def fresh():
-    maths._verified.cache_clear()
-    maths._ENDED.clear()
+    maths.forget()
 
 
 @pytest.mark.parametrize(("answer", "reference", "right", "source"), PAIRS)

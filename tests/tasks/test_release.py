@@ -101,6 +101,7 @@ def test_a_whole_file_that_is_stale_is_told(folder, tmp_path):
         ("{", "line 1 is no JSON"),
         ("[{]", "the array is no JSON"),
         ("[1]", "row 0 .* is int"),
+        ('[{"idx": 0, "idx": 1}]', "the array is no JSON .*the key 'idx' is there twice"),
         (as_lines([question(0), question(0)]), r"an idx is there twice \(0\)"),
         (as_lines([question(0), question(1, dataset="gpqa")]), r"row 1 .* 'gpqa' has no grader; .*tooluse"),
         (as_lines([question(0, dataset=[])]), r"dataset \[\] has no grader"),
@@ -122,6 +123,18 @@ def test_what_is_no_release_is_told(text, message, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+def test_each_domain_has_a_name_and_a_whole_file_of_its_own(tmp_path):
+    for name in ("a.b/train.json", "c/d/train.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(as_lines([question(0)]))
+    (tmp_path / "a.json").write_text("no JSON")  # of no domain
+    assert len(release.import_folder(tmp_path, tmp_path / "out")) == 2
+    (tmp_path / "c_d").mkdir()
+    (tmp_path / "c_d/train.json").write_text(as_lines([question(0)]))
+    with pytest.raises(UserError, match=r"c_d/train.json: another domain is called c_d too"):
+        release.import_folder(tmp_path, tmp_path / "out")
+
+
 def test_half_a_character_is_told_by_its_row(tmp_path):
     path = tmp_path / "test.json"
     path.write_text(json.dumps([question(0), question(7, description="\ud800")]))
@@ -132,7 +145,8 @@ def test_half_a_character_is_told_by_its_row(tmp_path):
 def test_keys_may_be_absent_or_null(tmp_path):
     bare = {key: value for key, value in question(0).items() if key not in ("system", "tests", "embedding", "elo")}
     path = tmp_path / "a.json"
-    path.write_text(as_lines([bare, question(1, system=" ", tests=None, embedding=None)]))
+    lines = as_lines([bare, question(1, system=" ", tests=None, embedding=None)])
+    path.write_bytes(f"\ufeff{lines}".replace("\n", "\r\n").encode())
     assert [record.system for record in release.read_release(path)] == ["", ""]
 
 
@@ -201,7 +215,11 @@ def test_a_question_that_cannot_be_read_is_told(changes):
 
 
 def packed(value) -> str:
-    return base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
+    return zipped(pickle.dumps(value))
+
+
+def zipped(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data)).decode()
 
 
 def contest(number: int, *, count: int = 4, date: str = "2025-03-01T00:00:00", **changes) -> dict:
@@ -255,11 +273,15 @@ class Harm:
 @pytest.mark.parametrize(
     ("cases", "message"),
     [
-        (packed(Harm()), "asks for builtins.print"),
-        (packed(json.loads), "asks for json.loads"),
-        (packed(["a list"]), "a pickle of list"),
+        (packed(Harm()), "asks for STACK_GLOBAL"),
+        (packed(json.loads), "asks for STACK_GLOBAL"),
+        (packed(["a list"]), "asks for EMPTY_LIST"),
+        (packed(7), "asks for BININT1"),
+        (zipped(b"\x80\x02X\x01\x00\x00\x001X\x01\x00\x00\x002."), "has 2 of them"),
+        (zipped(b"\x80\x02X\xff\xff\xff\x7f1."), "not a pickle of a text"),
+        (zipped(zlib.compress(bytes(1 << 20))), "not a pickle"),
         (packed("no JSON"), "Expecting value"),
-        (base64.b64encode(zlib.compress(b"\x80\x05")).decode(), "not a pickle"),
+        (zipped(b"\x80\x05"), "not a pickle"),
         (base64.b64encode(b"x").decode(), "neither JSON nor base64 of zlib"),
         ("%%%", "neither JSON nor base64"),
         ("[]", "list index out of range"),
@@ -270,6 +292,27 @@ def test_tests_that_are_more_than_text_are_refused(cases, message, capsys):
     with pytest.raises(UserError, match=f"question '3' of LiveCodeBench: private_test_cases.*{message}"):
         livecodebench.splits([contest(3, private_test_cases=cases)])
     assert "harm" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_text_is_read_in_every_protocol(protocol):
+    cases = [{"input": "é 漢\n\\", "output": "\U0001f600" * 300}]
+    data = zipped(pickle.dumps(json.dumps(cases, ensure_ascii=False), protocol))
+    assert livecodebench.unpack_tests(data) == cases
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([contest(3), contest(3)], "is there twice"),
+        ([contest(3, question_content=7)], "question_content is 7"),
+        ([contest(3, question_content=" ")], "question_content is ' '"),
+        ([contest(3, starter_code=["def f(): pass"])], "starter_code is"),
+    ],
+)
+def test_questions_that_are_none_are_told(rows, message):
+    with pytest.raises(UserError, match=f"question '3' of LiveCodeBench.*{message}"):
+        livecodebench.splits(rows)
 
 
 def test_dates_that_are_none_or_all_others_are_told():

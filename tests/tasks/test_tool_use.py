@@ -56,6 +56,19 @@ CASES = {
     "over several lines": (written(inputs(ONE, '{\n  "name": "axolotl",\n  "page": 1\n}')), ONE, (True, True)),
     "in a fence": (written(inputs(ONE, '\n```json\n{"name": "axolotl", "page": 1}\n```')), ONE, (False, True)),
     "in backticks": (written(inputs(ONE, '`{"name": "axolotl", "page": 1}`')), ONE, (False, True)),
+    "in a fence on the line": (written(inputs(ONE, '```json {"name": "axolotl", "page": 1} ```')), ONE, (False, True)),
+    "a list of steps": ('1. Action: find\n2. Action Input: {"name": "axolotl", "page": 1}', ONE, (True, True)),
+    "on one line": ('Action: find Action Input: {"name": "axolotl", "page": 1}', ONE, (True, True)),
+    "a call and its brackets": (written(ONE).replace("find", "`[find]`").replace("\n", "\r\n"), ONE, (False, True)),
+    "talk of an input": (written(ONE) + "\nThought: the Action Input: has a name", ONE, (True, True)),
+    "two inputs": (written(ONE) + '\nAction Input: {"name": "newt", "page": 1}', ONE, (False, False)),
+    "two inputs, one of them no JSON": (
+        written(inputs(ONE, "?")) + f"\nAction Input: {ONE[0]['Action_Input']}",
+        ONE,
+        (True, False),
+    ),
+    "two values": (written(ONE) + ' {"name": "newt", "page": 1}', ONE, (True, False)),
+    "not a number": (written(inputs(ONE, '{"name": "axolotl", "page": NaN}')), ONE, (False, False)),
     "bold labels": ('**Action:** find\n**Action Input:** {"name": "axolotl", "page": 1}', ONE, (False, True)),
     "talk behind": (written(ONE) + "\nObservation: none {}\nFinal Answer: done.", ONE, (True, True)),
     "a call too many": (written(TWO), ONE, (False, False)),
@@ -108,13 +121,23 @@ def test_feedback_can_be_written_to_any_file():
     "unit", ["Action:", "Action Input: {", "**Action", "Action: a\nAction Input: {", "\n", " ", "{"]
 )
 def test_degenerate_responses_are_read_in_seconds(unit):
-    began = time.monotonic()
+    began = time.process_time()
     verdicts(unit * 5_000, ONE)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_references_that_are_no_calls():
-    for text in ("", "[]", "7", "{}", '[{"Action": "a"}]', '[{"Action": "a", "Action_Input": "x"}]', "[" * 100_000):
+    huge = json.dumps([{"Action": "a", "Action_Input": '{"x": 1e999}'}])
+    for text in (
+        huge,
+        "",
+        "[]",
+        "7",
+        "{}",
+        '[{"Action": "a"}]',
+        '[{"Action": "a", "Action_Input": "x"}]',
+        "[" * 100_000,
+    ):
         assert not tool_use.readable(text)
 
 

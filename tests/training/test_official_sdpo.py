@@ -27,7 +27,7 @@ def test_feedback_reaches_teacher_metrics_and_records(make, when):
     trainer = make(told, **registered("sdpo_official", hints={"feedback": when}, rollout={"group_size": 8}))
     rollouts = trainer.roll_out(1)
     rewards = torch.tensor(rollouts.correct).float()
-    assignments, contexts, _ = trainer._step.hinted(rollouts, rewards, 1)
+    assignments, contexts, _ = trainer.training_step.hinted(rollouts, rewards, 1)
     metrics = trainer.step(1)
     said = [bool(text) for text in rollouts.feedback]
     available = sum(said) / len(said)
@@ -47,6 +47,8 @@ def test_feedback_reaches_teacher_metrics_and_records(make, when):
         place = row["prompt"] * 8 + row["rollout"]
         assert row["feedback"] == rollouts.feedback[place]
         assert row.get("correct_feedback") == (rollouts.feedback[place] if read[place] else None)
+        assert trainer.tokenizer.decode(contexts.correct[place]) == row["context"]
+        assert row["problem"] in row["context"]
 
 
 def test_shuffled_feedback_is_not_of_the_same_problem_asked_twice(make):
@@ -58,7 +60,7 @@ def test_shuffled_feedback_is_not_of_the_same_problem_asked_twice(make):
         size = len(said) // 4
         asked = [problems[row // size % distinct] for row in range(len(said))]  # four prompts, one or two problems
         told_of = replace(rollouts, problems=asked, feedback=said, topics=None)
-        groups = step_candidates(told_of, torch.zeros(len(said)), trainer._step.settings, 1)
+        groups = step_candidates(told_of, torch.zeros(len(said)), trainer.training_step.settings, 1)
         drawn = [candidate.feedback for group in groups for candidate in group]
         assert all(text == "" or asked[said.index(text)] != own for text, own in zip(drawn, asked, strict=True))
         assert any(drawn) == (distinct == 2)

@@ -2,6 +2,7 @@
 
 from configurations import REGISTRIES, ROOT, flat, merged
 
+from selfdistill.study.preflight import Preflight
 from selfdistill.study.study import load_study
 
 STUDY = load_study(merged(files=(*REGISTRIES, ROOT / "config" / "sdpo_demo.yaml")))
@@ -38,14 +39,16 @@ def test_the_variants_differ_in_their_contexts_and_learning_rates_alone():
 
 
 def test_what_shows_contexts_waits_for_the_pre_flight():
-    asked = {v: STUDY.has_preflight("wrong_facts", "tiny_qwen3", v) for v in ("grpo", *CONTEXTS)}
-    assert asked == {"grpo": False} | dict.fromkeys(CONTEXTS, True)
-    assert not STUDY.has_preflight("arithmetic", "tiny_qwen3", "rlcsd")
+    cell = ("wrong_facts", "tiny_qwen3")
+    asked = {v: STUDY.preflights.awaited(*cell, v) for v in ("grpo", *CONTEXTS)}
+    assert asked == {"grpo": []} | {variant: [Preflight(*cell, "base")] for variant in CONTEXTS}
+    assert STUDY.preflights.cells() == [Preflight(*cell, "base")]
+    assert STUDY.preflights.awaited("arithmetic", "tiny_qwen3", "rlcsd") == []
 
 
 def test_the_pre_flight_comes_before_the_training_that_waits_for_it(furnished):
     runs = "results/runs/wrong_facts/tiny_qwen3/{}/seed0/metrics.jsonl"
     config = ("--configfile", "config/sdpo_demo.yaml")
     waiting = furnished.planned(runs.format("sdpo-value"), *config)
-    assert waiting["preflight wrong_facts"] == waiting["train wrong_facts/sdpo-value"] == 1
+    assert waiting["preflight wrong_facts/base"] == waiting["train wrong_facts/sdpo-value"] == 1
     assert not any(job.startswith("preflight") for job in furnished.planned(runs.format("grpo"), *config))

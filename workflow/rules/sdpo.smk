@@ -38,6 +38,7 @@ rule graders:
 rule sdpo_audit:
     input:
         shipped("resources/published/sdpo_results.csv"),
+        shipped("resources/published/sdpo_code.csv"),
     output:
         table_csv("sdpo_audit"),
     log:
@@ -50,44 +51,18 @@ rule sdpo_audit:
         "../scripts/sdpo_audit.py"
 
 
-# Before any run: what the first step's contexts are worth. Variants with the same contexts share one.
-rule teacher_gap:
+rule sdpo_code:
     input:
-        train=train_file,
-        base_model=base_model,
+        files_of_runs("metrics"),
+        shipped("resources/published/sdpo_code.csv"),
     output:
-        "results/gaps/{task}/{model}/{variant}.json",
+        table_csv("sdpo_code"),
     log:
-        "results/logs/gaps/{task}/{model}/{variant}.log",
-    wildcard_constraints:
-        variant=any_of(name for name in STUDY.variants if name != BASE),
-    conda:
-        evaluation_environment
-    threads: 1
-    resources:
-        gpus=evaluation("gpus"),
-        gres=evaluation("gres"),
-        cpus_per_task=evaluation("cpus"),
-        mem_mb=evaluation("mem_mb"),
-        runtime=evaluation("runtime_minutes"),
-    params:
-        run=run_of_gap,
-        engine=evaluation_engine,
-        prompts=STUDY.diagnoses.settings.prompts,
-    script:
-        "../scripts/teacher_gap.py"
-
-
-rule gaps:
-    input:
-        gaps_of_teachers(),
-    output:
-        table_csv("gaps"),
-    log:
-        "results/logs/tables/gaps.log",
+        "results/logs/tables/sdpo_code.log",
     conda:
         "../../envs/local.yaml"
     params:
-        caption=TEXTS["gaps"].caption,
+        caption=TEXTS["sdpo_code"].caption,
+        runs=cells(IN_REPORT),
     script:
-        "../scripts/gaps.py"
+        "../scripts/sdpo_code.py"

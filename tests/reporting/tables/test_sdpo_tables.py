@@ -10,10 +10,10 @@ from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.reporting.read.published_sdpo import RESULTS, published_best, sdpo_code, sdpo_results
 from selfdistill.reporting.read.runs import RunFiles, read_metrics
 from selfdistill.reporting.render.table import markdown
-from selfdistill.reporting.tables.gaps import COLUMNS as GAP_COLUMNS
-from selfdistill.reporting.tables.gaps import gaps_table, gaps_views
 from selfdistill.reporting.tables.graders import graders_table, graders_views
+from selfdistill.reporting.tables.preflight import preflight_table, preflight_views
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_line, sdpo_audit_table, sdpo_audit_views
+from selfdistill.reporting.tables.sdpo_code import MEASURES, sdpo_code_table, sdpo_code_views
 from selfdistill.reporting.tables.within import COLUMNS, best_within, within_table, within_views
 
 BENCHMARK = "sciknoweval_chemistry"
@@ -109,16 +109,51 @@ def test_two_graders_are_counted_on_the_same_draws(tmp_path):
     assert graders_table(runs, {}).empty
 
 
-def test_gaps_are_a_row_each_and_one_that_lacks_a_key_is_named(tmp_path):
-    found = dict.fromkeys(GAP_COLUMNS[3:], 12.5) | {"prompts": 2, "rollouts": 8, "low": None, "high": None}
-    found["run"] = {"task": "code", "model": "m", "variant": "v"}
-    (tmp_path / "a.json").write_text(json.dumps(found))
-    table = gaps_table([tmp_path / "a.json"])
-    assert table.to_dict("records")[0]["gap"] == 12.5
-    assert "+12.5" in markdown(gaps_views(table), "", "")
-    (tmp_path / "b.json").write_text(json.dumps({"run": found["run"]}))
-    with pytest.raises(UserError, match=r"b\.json: key 'prompts' is missing; measure this gap again"):
-        gaps_table([tmp_path / "a.json", tmp_path / "b.json"])
+def test_contexts_are_a_row_each_and_a_file_that_lacks_a_key_is_named(tmp_path):
+    of = {"task": "code", "model": "m", "variant": "v"}
+    row = {"context": "v", "rollouts": 8, "rollouts_with_place": 0, "hinted_share": 0.5, "accuracy": 0.75}
+    row |= {"student_accuracy": 0.5, "gap": 0.125, "gap_low": -0.1, "gap_high": 0.35}
+    (tmp_path / "a.json").write_text(json.dumps({**of, "rows": [row], "findings": []}))
+    table = preflight_table([tmp_path / "a.json"])
+    assert table.to_dict("records")[0]["gap"] == 0.125
+    shown = markdown(preflight_views(table), "", "")
+    assert "+12.5" in shown
+    assert "75.0" in shown
+    assert "first wrong token" not in shown, "no grader told it"
+    (tmp_path / "b.json").write_text(json.dumps(of))
+    with pytest.raises(UserError, match=r"b\.json: key 'findings' is missing; run this pre-flight again"):
+        preflight_table([tmp_path / "a.json", tmp_path / "b.json"])
+
+
+def test_what_is_printed_of_code_stands_beside_what_was_run(tmp_path):
+    def run(variant, seed, model="qwen3_8b", **curve):
+        path = tmp_path / f"{variant}{seed}{model}"
+        found = {int(step[1:]): {"val/livecodebench/mean@4": value} for step, value in curve.items()}
+        lines = [{"step": step} | found.get(step, {}) for step in range(max(found) + 1)]
+        path.write_text("\n".join(map(json.dumps, lines)))
+        return RunFiles("livecodebench", model, variant, seed, "m", {}, path)
+
+    table = sdpo_code_table(
+        [
+            run("sdpo_official-code", 0, _0=0.2, _60=0.4, _80=0.5, _90=0.3, _95=0.9),
+            run("sdpo_official-code", 1, _0=0.3, _60=0.2),
+            run("sdpo_official-code-own", 0, _0=0.25, _60=0.4),
+            run("grpo-sdpo-code", 0, model="tiny", _60=0.4),
+        ]
+    )
+    cells = {(r["model"], r["variant"], r["measure"], r["place"]): r for r in table.to_dict("records")}
+    best = [cells["qwen3_8b", "sdpo_official-code", "best", place] for place in ("text", "teacher study")]
+    assert [(row["percent"], row["published"], row["n_seeds"]) for row in best] == [(35, 48.8, 2), (35, 49.3, 2)]
+    assert cells["qwen3_8b", "sdpo_official-code", "mean", "teacher study"]["percent"] == 30
+    assert cells["qwen3_8b", "sdpo_official-code", "end", "figure"]["percent"] == 25
+    assert cells["qwen3_8b", "sdpo_official-code", "step_80", "figure"]["percent"] == 50
+    assert cells["qwen3_8b", "base", "best", "text"]["percent"] == 25
+    assert cells["qwen3_8b", "grpo-sdpo-code", "best", "text"]["n_seeds"] == 0, "printed, and not run"
+    assert np.isnan(cells["qwen3_8b", "sdpo_official-code-own", "best", ""]["published"])
+    assert {name for model, name, *_ in cells if model == "tiny"} == {"grpo-sdpo-code"}, "no other model is printed"
+    shown = markdown(sdpo_code_views(table), "", "")
+    assert "paper 48.8 (text), 49.3 (teacher study)" in shown
+    assert "not run" in shown
 
 
 def test_the_published_tables_are_whole():
@@ -127,13 +162,13 @@ def test_the_published_tables_are_whole():
     assert published_best("olmo3_7b_instruct", "grpo-sdpo-on_policy", "tooluse", 5) == {"1.0.0": 60.6, "0e6d510": 60.6}
     assert published_best("qwen3_8b", "base", "sciknoweval_biology", 1) == {"1.0.0": 27.9, "0e6d510": 30.8}
     assert published_best("qwen3_4b", "base", "sciknoweval_biology", 1) == {}
-    assert {row["measure"] for row in sdpo_code()} == {"best", "mean", "end"}
+    assert {row["measure"] for row in sdpo_code()} == MEASURES.keys()
 
 
 def test_what_is_odd_in_the_published_tables_is_found():
     table = sdpo_audit_table()
     found = dict(iter(table.groupby("finding")))
-    assert found.keys() == {"changed", "winner", "chance", "repeated"}
+    assert found.keys() == {"changed", "winner", "chance", "repeated", "twice", "beyond"}
     assert set(found["changed"]["benchmark"]) == {"sciknoweval_biology", "sciknoweval_chemistry"}
     chance = {(row["model"], row["benchmark"]) for row in found["chance"].to_dict("records")}
     assert ("Qwen3-8B", "sciknoweval_biology") in chance
@@ -142,11 +177,13 @@ def test_what_is_odd_in_the_published_tables_is_found():
     assert winners.loc[("Qwen3-8B", "sciknoweval_biology", 5), ["method", "note"]].tolist() == ["grpo", "sdpo in 1.0.0"]
     assert found["repeated"].to_dict("records")[0]["percent"] == 49.8
     assert "cells that changed" in sdpo_audit_line(table)
-    assert len(sdpo_audit_views(table)) == 4
+    assert found["twice"][["method", "percent", "against"]].values.tolist() == [["sdpo_official-code", 49.3, 48.8]]
+    assert found["beyond"][["percent", "against"]].values.tolist() == [[49.8, 49.3]]
+    assert len(sdpo_audit_views(table)) == 6
 
 
 def test_each_kind_of_oddity_shows():
     at = {"version": "0e6d510", "model": "M", "method": "sdpo", "benchmark": "tooluse"}
     rows = [{**at, "hours": "1", "percent": "98.5"}, {**at, "hours": "5", "percent": "97.0"}]
-    assert sdpo_audit_table(rows)["finding"].tolist() == ["later", "ceiling"]
-    assert np.isclose(sdpo_audit_table(rows)["against"].tolist(), [98.5, 97.1]).all()
+    assert sdpo_audit_table(rows, [])["finding"].tolist() == ["later", "ceiling"]
+    assert np.isclose(sdpo_audit_table(rows, [])["against"].tolist(), [98.5, 97.1]).all()

@@ -1,10 +1,18 @@
-"""SDPO (arXiv 2601.20802) as arXiv 2606.11709 compares it: hints are dataset solutions, not siblings (D6)."""
+"""Declares the settings of SDPO as arXiv 2606.11709 runs it: hints are dataset solutions, not siblings (D6)."""
 
 from dataclasses import dataclass
 
 from selfdistill.errors import UserError
 from selfdistill.methods.method import DASHES, Look, MethodSettings
 from selfdistill.methods.setting import setting
+
+#: What the RLCSD paper runs sdpo and srpo with.
+PUBLISHED_BY_RLCSD = {
+    "teacher": {"kind": "ema", "ema_decay": 0.95},
+    "hints": {"source": "gt_cot"},
+    "optimizer": {"max_grad_norm": 1.0},
+    "update": {"kl_coef": 0.0},
+}
 
 
 @dataclass(frozen=True)
@@ -27,12 +35,7 @@ class SDPOSettings(StudentDivergenceSettings):
     """Settings of SDPO."""
 
     description = "distils a teacher that has read the solution, by Jensen-Shannon divergence; rewards play no part"
-    published = {
-        "teacher": {"kind": "ema", "ema_decay": 0.95},
-        "hints": {"source": "gt_cot"},
-        "optimizer": {"max_grad_norm": 1.0},
-        "update": {"kl_coef": 0.0},
-    }
+    published = PUBLISHED_BY_RLCSD
     papers = ("2601.20802", "2606.11709")
     look = Look("#009E73", DASHES[2])
 

@@ -1,4 +1,4 @@
-"""SDPO as its authors run it (arXiv 2601.20802): the teacher reads a sibling's success, or feedback on the rollout.
+"""Declares the settings of SDPO as its authors run it (arXiv 2601.20802): contexts are siblings or feedback.
 
 All that the published run sets is named here, so that preset `as_published`, which is about RLCSD's release, changes
 nothing of it.
@@ -7,7 +7,7 @@ nothing of it.
 from dataclasses import dataclass
 
 from selfdistill.errors import UserError
-from selfdistill.methods.method import Look
+from selfdistill.methods.method import ClippedPolicySettings, Look
 from selfdistill.methods.sdpo import StudentDivergenceSettings
 from selfdistill.methods.setting import setting
 
@@ -15,7 +15,7 @@ LEVELS = ("logits", "token", "sequence")
 
 
 @dataclass(frozen=True)
-class SDPOOfficialSettings(StudentDivergenceSettings):
+class SDPOOfficialSettings(ClippedPolicySettings, StudentDivergenceSettings):
     """Settings of SDPO with contexts of its own."""
 
     description = "distils a teacher that has read a sibling's success or what was said of the rollout itself"
@@ -52,10 +52,14 @@ class SDPOOfficialSettings(StudentDivergenceSettings):
         minimum=0,
         below=1,
     )
-    epsilon_low: float = setting(0.2, "Clip of the policy ratio below 1, in the advantage's part.", above=0, maximum=1)
     epsilon_high: float = setting(0.28, "Clip of the policy ratio above 1, in the advantage's part.", above=0)
-    dual_clip: float = setting(
-        3.0, "Bound of the ratio where the advantage is negative, in the advantage's part.", above=1
+    advantage_bound: float | None = setting(
+        None,
+        "Bound of what draws a student to its teacher, |log-prob of the teacher - of the student| of each id; null is "
+        "off. With `alpha` 1 alone. The divergence that is logged stays what it is.",
+        unit="nats",
+        above=0,
+        added=True,
     )
 
     def __post_init__(self) -> None:
@@ -65,4 +69,9 @@ class SDPOOfficialSettings(StudentDivergenceSettings):
             raise UserError(
                 f"objective.level {self.level} needs objective.alpha 1, found {self.alpha}: drawn tokens can estimate "
                 "the reverse divergence only; change one"
+            )
+        if self.advantage_bound is not None and self.alpha != 1.0:
+            raise UserError(
+                f"objective.advantage_bound needs objective.alpha 1, found {self.alpha}: it bounds the "
+                "advantages of the reverse divergence; change one"
             )

@@ -1,4 +1,4 @@
-"""SDPO as the RLCSD comparison has it: Jensen-Shannon distillation of every rollout (docs/methods.md, sdpo).
+"""Implements SDPO as RLCSD's tables have it: Jensen-Shannon distillation of every rollout (docs/methods.md#sdpo).
 
 The official SDPO draws its hints from sibling successes instead (arXiv 2601.20802).
 """
@@ -13,11 +13,12 @@ class SDPO(SDPOSettings):
 
     @property
     def needs(self) -> Needs:
+        """The teacher under the correct hint: at the student's (B, T, k) top ids, or of the sampled tokens alone."""
         support = Support("student", self.top_k) if self.full_distribution else None
         return Needs(correct_hint=True, support=support)
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
-        """A mean over the rows that have a hint."""
+        """No advantages; weights (B, T) of one mean over the rows that have a hint."""
         return distillation_targets(batch, aggregation)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:

@@ -1,4 +1,8 @@
-"""SDPO as its authors run it: distillation of the rollouts that have a context (docs/methods.md, sdpo_official)."""
+"""Implements SDPO as its authors run it: distils the rollouts that have a context (docs/methods.md#sdpo_official)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -7,7 +11,11 @@ from selfdistill.methods.sdpo_official import SDPOOfficialSettings
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Needs, Student, Support, Targets, TokenLoss
 from selfdistill.objectives.distillation import distillation_targets, gap_watched, stale_ratio, support_divergence
+from selfdistill.objectives.divergences import bounded_reverse_divergence, distributions
 from selfdistill.objectives.policy_gradient import clipped_surrogate
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class SDPOOfficial(SDPOOfficialSettings):
@@ -15,6 +23,7 @@ class SDPOOfficial(SDPOOfficialSettings):
 
     @property
     def needs(self) -> Needs:
+        """The teacher under the correct context: at the student's (B, T, k) top ids, or of the sampled tokens."""
         return Needs(correct_hint=True, support=Support("student", self.top_k) if self.level == "logits" else None)
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
@@ -43,8 +52,13 @@ class SDPOOfficial(SDPOOfficialSettings):
         watched = {"signal/divergence_mean": (divergence, mask), "signal/is_ratio_mean": (ratio, mask)}
         return TokenLoss(loss, watched | gap_watched(student, batch))
 
-    def _divergence(self, student: Student, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _divergence(self, student: Student, batch: Batch) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
         """(B, T) the loss of each token, and what it says of the divergence, detached; nats."""
+        bound = self.advantage_bound
+        if self.level == "logits" and bound is not None:
+            mine = distributions(student.support, self.top_k, self.tail)
+            loss = bounded_reverse_divergence(mine, distributions(batch.correct_support, self.top_k, self.tail), bound)
+            return loss, loss.detach()
         if self.level == "logits":
             loss = support_divergence(student, batch.correct_support, self.alpha, self.top_k, self.tail)
             return loss, loss.detach()
@@ -54,4 +68,5 @@ class SDPOOfficial(SDPOOfficialSettings):
             inside = batch.response_mask
             means = torch.where(inside, gap, 0.0).sum(dim=1) / inside.sum(dim=1).clamp(min=1)
             gap = means[:, None].expand(gap.shape)
-        return gap * student.logprobs, gap
+        pull = gap if bound is None else gap.clamp(-bound, bound)
+        return pull * student.logprobs, gap

@@ -1,1 +1,1 @@
-"""Running programs that a model wrote: what they may touch, how long they may take, and what came of them."""
+"""Runs programs that a model wrote, with limits on what they may touch and how long they may take."""

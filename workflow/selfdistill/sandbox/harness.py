@@ -1,4 +1,4 @@
-"""What runs inside the sandbox: a program on one input after another, each time in a process of its own.
+"""Runs inside the sandbox: a program on one input after another, each time in a process of its own.
 
 `runner` starts this file with a fresh interpreter (python -I -S -E) and nothing of ours on its path, so it imports the
 standard library only. Jobs come in and replies go out through two pipes that no program ever holds. The expected
@@ -28,6 +28,7 @@ import typing
 NAME = "program.py"  # the program's file in tracebacks; there is no such file
 _REPORT = 3  # where a program's process says what it raised or returned
 _FRAMES = 3
+_STACK = 64 << 20
 #: Standard modules that are worth loading once for all tests of a program that names them.
 _PRELOADED = {
     "array", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools",
@@ -79,8 +80,21 @@ def become_subreaper() -> None:
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
-def end_all_others() -> None:
-    """End and collect whatever a program left running."""
+def refuse_calls(lines: bytes) -> None:
+    """Set the filter of system calls (`syscalls.refused_calls`) for this process, where bubblewrap has not done so."""
+    import ctypes
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("lines", ctypes.c_char_p))
+
+    prctl = ctypes.CDLL(None).prctl
+    prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS, without which nobody may
+    prctl(22, 2, ctypes.byref(Program(len(lines) // 8, lines)), 0, 0)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+
+
+def end_all_others() -> float:
+    """End and collect whatever a program left running; returns the seconds of processor time that it used."""
+    seconds = 0.0
     while True:
         if os.getpid() == 1:
             with contextlib.suppress(ProcessLookupError):
@@ -89,16 +103,17 @@ def end_all_others() -> None:
             for pid in _children():
                 os.kill(pid, signal.SIGKILL)
         try:
-            os.waitpid(-1, 0)
+            _, _, usage = os.wait4(-1, 0)
         except ChildProcessError:
-            return
+            return seconds
+        seconds += usage.ru_utime + usage.ru_stime
 
 
 def _children() -> list[int]:
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{name}/stat") as file:
+            with open(f"/proc/{name}/stat", errors="replace") as file:
                 parent = int(file.read().rpartition(")")[2].split()[1])
         except OSError:
             continue
@@ -132,7 +147,8 @@ def limit_self(settings: dict) -> None:
     at_most(resource.RLIMIT_FSIZE, settings["file_bytes"])
     at_most(resource.RLIMIT_NOFILE, 64)
     at_most(resource.RLIMIT_NPROC, settings["tasks"] + settings["processes"])
-    at_most(resource.RLIMIT_STACK, 64 << 20)
+    _, hard = resource.getrlimit(resource.RLIMIT_STACK)  # programs raise this one, and address space is limited anyway
+    resource.setrlimit(resource.RLIMIT_STACK, (_STACK if hard == resource.RLIM_INFINITY else min(_STACK, hard), hard))
     at_most(resource.RLIMIT_AS, settings["own_bytes"] + settings["memory_bytes"])
 
 
@@ -143,11 +159,14 @@ def become_program(program: str, job: dict, settings: dict, stdin: int, stdout: 
         os.dup2(fd, place)
     os.closerange(_REPORT + 1, 1 << 16)
     limit_self(settings)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if settings["refused"]:
+        refuse_calls(bytes.fromhex(settings["refused"]))
     calls = "arguments" in job
     name = "solution" if calls else "__main__"  # a program's main guard is for its own tests
     module = types.ModuleType(name)
     module.__dict__.update({each: getattr(typing, each) for each in typing.__all__})
-    module.__dict__["__builtins__"] = builtins
+    module.__dict__.update({"__builtins__": builtins, "__file__": NAME})
     sys.modules[name] = module
     sys.argv = [NAME]
     try:
@@ -238,7 +257,7 @@ def run(program: str, job: dict, settings: dict, jobs: int) -> dict:
         os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
     seconds = time.monotonic() - began
-    end_all_others()
+    by_others = end_all_others()
     for fd in list(live):  # what is still in the pipes
         os.set_blocking(fd, False)
         while fd in live:
@@ -254,7 +273,7 @@ def run(program: str, job: dict, settings: dict, jobs: int) -> dict:
         "ended": ended,
         "code": os.waitstatus_to_exitcode(status),
         "seconds": seconds,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime + by_others,
         "stdout": collected[out[0]].decode("utf-8", "replace"),
         "told": told if isinstance(told, dict) else {},
         "clean": _empty_folder(),
@@ -262,7 +281,7 @@ def run(program: str, job: dict, settings: dict, jobs: int) -> dict:
 
 
 def _empty_folder() -> bool:
-    """Whether the program left nothing behind in the working folder; a folder that it closed to us is not empty."""
+    """Returns whether the working folder is empty after a program; one that it closed to us is not."""
     try:
         return not os.listdir(".")
     except OSError:
@@ -283,6 +302,7 @@ def _collect(fd: int, into: bytearray, limit: int, poll: select.poll, live: set)
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that would reach a number 1, as Python handles it
     jobs, replies = os.dup(0), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1):
@@ -291,7 +311,7 @@ def main() -> None:
     if settings["packages"]:
         sys.path.append(settings["packages"])
     program = settings["program"]
-    named = set(re.findall(r"^\s*(?:import|from)\s+(\w+)", program, flags=re.MULTILINE))
+    named = set(re.findall(r"^[ \t]*+(?:import|from)[ \t]++(\w+)", program, flags=re.MULTILINE))  # in linear time
     for name in sorted(named & (_PRELOADED | set(settings["preloaded"]))):
         with contextlib.suppress(ImportError):  # not installed: the program's own import will say so
             __import__(name)

@@ -1,4 +1,4 @@
-"""What keeps a program from the rest of the machine: the command that starts the harness behind bubblewrap's walls.
+"""Builds the command that starts the harness behind bubblewrap's walls.
 
 Which way holds on a machine is found by `trial`.
 """

@@ -1,8 +1,9 @@
-"""Running a program on several inputs in one sandbox, with all waiting limited from outside."""
+"""Runs a program on several inputs in one sandbox, with all waiting limited from outside."""
 
 import contextlib
 import json
 import os
+import secrets
 import select
 import signal
 import struct
@@ -24,7 +25,7 @@ _GRACE_SECONDS = 5.0  # of the harness's, beyond the limit that it watches itsel
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use.
+    """Holds what a program may use.
 
     Attributes:
         seconds: processor time of a test.
@@ -64,7 +65,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of one run.
+    """Holds what came of one run.
 
     Attributes:
         status: "ok"; "error" (an exception, an exit status that is not 0, a signal); "time"; "output" (too much);
@@ -117,12 +118,13 @@ class _Session:
     ) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the session)
         self._longest = 14 * output_bytes + (1 << 20)  # of a reply: output and result, escaped
+        self._mark = {} if way.bwrap else {"SANDBOX": secrets.token_hex()}  # of all that is started in there
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | self._mark,
             cwd=folder,
             start_new_session=True,
             pass_fds=fds,
@@ -139,7 +141,7 @@ class _Session:
             raise NotStartedError(self._last_words()) from None
 
     def run(self, calls: Sequence[Call], limits: Limits, deadline: float) -> Iterator[Run]:
-        """What comes of each call, until one leaves something behind."""
+        """Returns what comes of each call, until one leaves something behind."""
         for number, call in enumerate(calls):
             left = deadline - time.monotonic()
             if left <= 0:
@@ -164,6 +166,8 @@ class _Session:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        for name, value in self._mark.items():
+            _end_marked(f"{name}={value}")
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):  # what could not be delivered
                 stream.close()
@@ -212,12 +216,31 @@ class _Session:
             raise _EndedError
 
     def _last_words(self) -> str:
-        """What bubblewrap or the interpreter said when it did not start."""
+        """Returns what bubblewrap or the interpreter said when it did not start."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
         self._errors.seek(0)
         words = " ".join(self._errors.read(4000).decode("utf-8", "replace").split())
         return words[-300:] or f"no answer within {_START_SECONDS:.0f} s"
+
+
+def _end_marked(mark: str) -> None:
+    """End the processes that have a variable in their environment: of a harness that a program ended, the others."""
+    for _ in range(100):  # those that start more of them meanwhile
+        found = [pid for pid in filter(str.isdigit, os.listdir("/proc")) if mark in _environment(pid)]
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        if not found:
+            return
+
+
+def _environment(pid: str) -> list[str]:
+    try:
+        with open(f"/proc/{pid}/environ", encoding="utf-8", errors="replace") as file:
+            return file.read().split("\0")
+    except OSError:
+        return []
 
 
 @contextlib.contextmanager
@@ -242,6 +265,7 @@ def _session(way: Isolation, program: str, limits: Limits) -> Iterator[_Session]
             "processes": limits.processes,
             "output_bytes": limits.output_bytes,
             "file_bytes": limits.file_bytes,
+            "refused": "" if way.bwrap else (refused_calls() or b"").hex(),
         }
         session = _Session(command, "/" if way.bwrap else folder, settings["output_bytes"], tuple(fds.values()), way)
         try:
@@ -281,9 +305,10 @@ def _run_of(reply: dict[str, Any], limits: Limits) -> Run:
         stdout, told, ended, code = str(reply["stdout"]), dict(reply["told"]), reply["ended"], int(reply["code"])
         seconds = float(reply["cpu_seconds"])
         places = tuple((int(line), str(name)[:100]) for line, name in list(told.get("frames", []))[:3])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise _EndedError from None
-    result, error = told.get("result"), str(told.get("error", ""))[:4000]
+    result, error = told.get("result"), told.get("error")
+    error = error[:4000] if isinstance(error, str) else ""  # a program may have written a tower of lists there
     if ended == "time" or seconds > limits.seconds or code == -signal.SIGXCPU:
         return Run("time", stdout, None, "the time limit was exceeded", (), seconds)
     if ended == "output" or code == -signal.SIGXFSZ:

@@ -1,4 +1,4 @@
-"""Running a program behind the walls that hold on this machine.
+"""Runs a program behind the walls that hold on this machine.
 
 Whether namespaces, mounts and limits can be had depends on kernel, container and user, and no documentation of these is
 complete. So each way is tried once a process with a program that tests its own walls; the first that holds is used.
@@ -87,7 +87,7 @@ def _found() -> tuple[Isolation | None, str]:
 
 
 def _fault(way: Isolation) -> str:
-    """What is wrong with a way, in words; "" where its walls hold."""
+    """Returns what is wrong with a way, in words; "" where its walls hold."""
     # What is asked of the program is to look for what it must not find: a file of ours, a process, a network.
     with tempfile.NamedTemporaryFile() as secret:
         job = {"secret": secret.name, "harness": str(HARNESS), "processes": 4}

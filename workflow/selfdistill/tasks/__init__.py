@@ -1,1 +1,1 @@
-"""What is asked and how it is graded: prompts, parquet schema, generators and graders."""
+"""Poses problems and grades answers: prompts, parquet schema, generators and graders."""

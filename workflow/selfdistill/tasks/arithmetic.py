@@ -1,8 +1,9 @@
-"""Chains of operations modulo 10: the toy stand-in for competition mathematics.
+"""Generates chains of operations modulo 10: the toy stand-in for competition mathematics.
 
 A problem with n operations is one of 10 * 30**n; a worked solution takes six tokens an operation.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -44,18 +45,21 @@ class Chain:
 
     @property
     def canonical(self) -> str:
-        """What makes two problems the same one, for splitting by hash."""
+        """Returns what makes two problems the same one, for splitting by hash."""
         return f"{self.start}" + "".join(f"{symbol}{operand}" for symbol, operand in self.operations)
 
     def text(self) -> str:
         return _OPENING + str(self.start) + "".join(_SPOKEN[s] + str(d) for s, d in self.operations) + _CLOSING
 
-    def worked(self, results: list[int] | None = None) -> str:
-        """The steps, without the final answer; `results` overrides the true values (for wrong solutions)."""
+    def steps(self, results: list[int] | None = None) -> list[str]:
+        """The steps, one by one; `results` overrides the true values (for wrong solutions)."""
         results = self.results if results is None else results
         before = [self.start, *results[:-1]]
-        steps = [f"{b}{s}{d}={r}" for b, (s, d), r in zip(before, self.operations, results, strict=True)]
-        return "; ".join(steps) + ". "
+        return [f"{b}{s}{d}={r}" for b, (s, d), r in zip(before, self.operations, results, strict=True)]
+
+    def worked(self, results: list[int] | None = None) -> str:
+        """The steps, without the final answer; `results` as of `steps`."""
+        return "; ".join(self.steps(results)) + ". "
 
     def mistaken_results(self, rng: np.random.Generator) -> list[int]:
         """Results with one slip, carried on from there, and a wrong final value."""
@@ -79,6 +83,20 @@ class Chain:
         results = self.mistaken_results(rng)
         return Hint(self.worked(results), str(results[-1]))
 
+    def slipping(self, rng: np.random.Generator, rate: float) -> Hint:
+        """A worked solution in which each shaky operation (`is_shaky`) gives one more than it should at this rate.
+
+        What was got wrong is carried on. Which operations are shaky is the same in all chains, and so is their wrong
+        result: attempts at one problem tend to slip alike.
+        """
+        results, value = [], self.start
+        for symbol, operand in self.operations:
+            value = apply(value, symbol, operand)
+            if is_shaky(symbol, operand) and rng.random() < rate:
+                value = (value + 1) % MODULUS
+            results.append(value)
+        return Hint(self.worked(results), str(results[-1]))
+
 
 def read_chain(text: str) -> Chain | None:
     """The chain that a problem's text asks for, or None where it asks for something else."""
@@ -91,6 +109,11 @@ def read_chain(text: str) -> Chain | None:
 def apply(value: int, symbol: str, operand: int) -> int:
     """The result of one operation, modulo 10."""
     return {"+": value + operand, "-": value - operand, "*": value * operand}[symbol] % MODULUS
+
+
+def is_shaky(symbol: str, operand: int) -> bool:
+    """Returns whether an operation is one of the quarter that `Chain.slipping` gets wrong, chosen by hash."""
+    return hashlib.sha256(f"shaky{symbol}{operand}".encode()).digest()[0] % 4 == 0
 
 
 def generate(rng: np.random.Generator, operations: int) -> Chain:

@@ -1,4 +1,4 @@
-r"""Answers in LaTeX's ``\boxed{...}``."""
+r"""Finds answers in LaTeX's ``\boxed{...}``."""
 
 import re
 
@@ -12,6 +12,11 @@ _UNSEEN = re.compile(
     r"(?:[ ,;:!]|(?:q?quad|text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt)|mbox|left\.?|right\.?|displaystyle)"
     r"(?![a-zA-Z]))"
 )
+
+
+def boxed(answer: str) -> str:
+    r"""An answer in its box."""
+    return f"\\boxed{{{answer}}}"
 
 
 def last_boxed(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Chains of operations, graded with feedback: what the environment says of the response's own working.
+"""Grades chains of operations with feedback on the response's own working.
 
 It is written in the notation of a solution, so that a reader can copy the step that is named. The levels, each saying
 more than the one before: the verdict alone; the place of the first wrong step; what that step should be; the solution.
@@ -41,7 +41,7 @@ PHRASES = [*SENTENCES, _SOLUTION, *AT_STEP.values()]
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a response whose answer is.
+    """Holds what is wrong with a response whose answer is.
 
     Attributes:
         kind: one of KINDS.
@@ -82,7 +82,7 @@ def repaired(response: str, problem: Problem) -> str | None:
 
 
 def readable(reference: str) -> bool:
-    """Whether a reference is a digit."""
+    """Returns whether a reference is a digit."""
     return len(reference.strip()) == 1 and reference.strip().isdecimal()
 
 
@@ -97,7 +97,7 @@ def chain_of(problem: Problem) -> Chain:
 
 
 def fault_of(chain: Chain, response: str, answer: str | None, *, truncated: bool = False) -> Fault:
-    """What is wrong with a response that has a wrong answer, or none."""
+    """Returns what is wrong with a response that has a wrong answer, or none."""
     if answer is None:
         return Fault("cut" if truncated else "no_box")
     steps, value = list(_STEP.finditer(response)), chain.start
@@ -115,6 +115,11 @@ def fault_of(chain: Chain, response: str, answer: str | None, *, truncated: bool
             return Fault("result", number, steps[number].span(4), right)
         value = result
     return Fault("extra" if len(steps) > len(chain.operations) else "box")
+
+
+def written_steps(response: str) -> list[str]:
+    """The steps that a response shows, as they are written."""
+    return [found[0] for found in _STEP.finditer(response)]
 
 
 def said_of(fault: Fault, level: str, chain: Chain) -> str:

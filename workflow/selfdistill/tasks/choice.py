@@ -1,4 +1,4 @@
-"""Multiple choice: questions with lettered options, answered by a letter between tags (SciKnowEval in SDPO).
+"""Poses and grades multiple choice, answered by a letter between tags (SciKnowEval in SDPO).
 
 The released grader (`as_published`) takes the text after the last opening tag, or the whole response without one, and
 wants exactly the letter. So a bare letter or a tag that never closes is right, and "A.", "(A)" or "a" between tags is
@@ -17,7 +17,11 @@ CLOSING = "Please reason step by step."
 _OPEN, _CLOSE = "<answer>", "</answer>"
 
 _BLOCK = re.compile(rf"{_OPEN}((?:(?!{_OPEN}|{_CLOSE}).)*){_CLOSE}", re.DOTALL)
-_LETTER = re.compile(r"(?:\\boxed\{|\\text\{|[\s(\[*_`\"'])*([A-Za-z])(?:[\s)\]*_`\"'}.:,]*)")
+_BEFORE = r"(?:\\(?:boxed|text|textbf|mathrm|mathbf)\s*+\{|\\[(\[]|[\s(\[*_`\"'$])*+"
+_MARKS = r"(?:\\[)\]]|[\s)\]}*_`\"'$])*+"
+_LETTER = re.compile(rf"{_BEFORE}(?:(?i:option|answer|choice)\b[\s:*_]*+{_BEFORE})?([A-Za-z])(?![A-Za-z0-9])")
+#: Between the letter and its option's text.
+_BETWEEN = re.compile(rf"{_MARKS}(?:[.:,]|[-\u2013\u2014](?=\s))?{_MARKS}")
 _OPTION = re.compile(r"^([A-J]): ", re.MULTILINE)
 _NO_BLOCK = f"The answer was not found: it must stand alone between {_OPEN} and {_CLOSE}."
 _NO_LETTER = f"The text between {_OPEN} and {_CLOSE} is not the letter of one option."
@@ -57,7 +61,7 @@ def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Grade
     """
     level = feedback_level(settings.get("feedback"), "choice")
     options, blocks = options_of(problem.problem), _BLOCK.findall(response)
-    letter = _letter(blocks[-1], options) if blocks else None
+    letter = read_letter(blocks[-1], options) if blocks else None
     told = "" if letter is not None or level == "none" else _NO_LETTER if blocks else _NO_BLOCK
     return Graded(letter, letter == problem.answer.strip(), feedback=told)
 
@@ -70,14 +74,16 @@ def grade_as_published(response: str, problem: Problem, settings: Mapping[str, A
 
 
 def readable(reference: str) -> bool:
-    """Whether a reference is the letter of an option."""
+    """Returns whether a reference is the letter of an option."""
     return len(reference.strip()) == 1 and reference.strip() in LETTERS
 
 
-def _letter(text: str, options: Mapping[str, str]) -> str | None:
+def read_letter(text: str, options: Mapping[str, str]) -> str | None:
     """The letter that a text gives, or None."""
     if not (found := _LETTER.match(text)):
         return None
-    letter, rest = found[1].upper(), text[found.end() :].strip()
-    alone = not rest or " ".join(rest.split()) == " ".join(options.get(letter, "").split())
+    letter, rest = found[1].upper(), text[found.end() :]
+    rest = " ".join(rest[_BETWEEN.match(rest).end() :].split()).rstrip("*_`")
+    own = " ".join(re.sub(rf"^{_MARKS}", "", options.get(letter, "")).split()).rstrip("*_`")
+    alone = rest in ("", own, f"{own}.")
     return letter if alone and (letter in options or not options) else None

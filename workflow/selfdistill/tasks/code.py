@@ -1,4 +1,4 @@
-"""Programming questions: a program in a fenced block, run on hidden tests (LiveCodeBench in SDPO).
+"""Grades programs in a fenced block by running hidden tests (LiveCodeBench in SDPO).
 
 Programs run in `selfdistill.sandbox`, in both modes: how the released code runs them (forks of the trainer with a list
 of 41 builtins and no walls) is no matter of grading, and its authors call it no sandbox. `as_published` keeps what its
@@ -8,6 +8,7 @@ grader reads and compares; docs/departures.md lists both.
 import json
 import math
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,11 +23,17 @@ from selfdistill.tasks.schema import Problem
 
 #: Seconds of a test where neither the settings nor the tests say so.
 TEST_SECONDS = 6.0
+_ABSOLUTE = 1e-12  # of a float's difference, for one that should be 0
 KINDS = ("stdin", "functional")
 
-_FENCE = re.compile(r"^[ \t]*+(?P<marks>`{3,}+|~{3,}+)[ \t]*+(?P<language>[\w+#.-]*+)[^\n`]*+$")  # in linear time
-_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
-_PYTHON = ("", "python", "python3", "py", "py3")
+# All in linear time. A fence opens a line, or ends one that begins with words; it closes a line, or ends one of code.
+_OPENING = re.compile(
+    r"(?P<indent>[ \t]*+)(?:[^`\n]*+(?P<ticks>`{3,}+)|(?P<tildes>~{3,}+))[ \t]*+(?P<language>[\w+#.-]*+)[^\n`]*+$"
+)
+_CLOSING = re.compile(r"(?P<code>[ \t]*+|.*?[^\s`#][ \t]*+)(?P<marks>`{3,}+|~{3,}+)[ \t]*+$")
+_PYTHON = re.compile(r"(?:i?python|py|pypy)[\d.]*+", re.IGNORECASE)
+_DEEPER = 4  # columns: so far in a fence is a line of the program, a docstring's perhaps
+_DECIMAL = re.compile(r"-?(?:(?:0|[1-9]\d*+)(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _PUBLISHED_FENCE = re.compile(r"```(?:\w+)?\n(.*?)```", re.DOTALL)
 _INSTRUCTION = (
     "You are an expert programmer. Write a correct Python program for the problem below; it is right when it passes "
@@ -92,36 +99,72 @@ def read_tests(reference: str) -> Tests:
     )
 
 
+def check_tests(reference: str) -> None:
+    """Raise ValueError, in words, for a reference that holds no tests, or one of a function that is no JSON."""
+    tests = read_tests(reference)
+    if tests.kind != "functional":
+        return
+    for number, (given, wanted) in enumerate(zip(tests.inputs, tests.outputs, strict=True), start=1):
+        for what, text in (("input", given), ("output", wanted)):
+            try:
+                _ = text if isinstance(text, dict) else _lines_of_json(text) if what == "input" else json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"test {number}: the {what} {text[:40]!r} is no JSON ({error})") from None
+
+
 def readable(reference: str) -> bool:
-    """Whether a reference holds tests."""
+    """Returns whether a reference holds tests."""
     try:
-        read_tests(reference)
+        check_tests(reference)
     except ValueError:
         return False
     return True
 
 
 def program_in(response: str) -> str | None:
-    """The last Python block of a response; one that never closes goes to the end. None without any."""
-    found, block, closing, python = None, [], "", False
+    """The last block of a response that is marked as Python's, or else the last without a mark; None without any.
+
+    A block that never closes goes to the end. The indentation that all of its lines have is not the program's.
+    """
+    found: dict[bool, str] = {}  # by whether it is marked
+    block: list[str] = []
+    opened: tuple[str, str, int] | None = None  # marks, language, column
     for line in response.splitlines(keepends=True):
-        fence = _FENCE.match(line.rstrip("\r\n"))
-        if not closing:
-            if fence:
-                closing, block, python = fence["marks"], [], fence["language"].lower() in _PYTHON
-        elif fence and fence["marks"].startswith(closing) and not fence["language"]:
-            found, closing = "".join(block) if python and "".join(block).strip() else found, ""
-        else:
+        text = line.rstrip("\r\n")
+        if opened is None:
+            if fence := _OPENING.match(text):
+                marks = fence["ticks"] or fence["tildes"]
+                block, opened = [], (marks, fence["language"], len(fence["indent"]))
+            continue
+        fence = _CLOSING.match(text)
+        if not fence or not fence["marks"].startswith(opened[0]) or _is_deeper(fence["code"], opened[2]):
             block.append(line)
-    return "".join(block) if closing and python and "".join(block).strip() else found
+            continue
+        _keep(found, opened[1], [*block, fence["code"]])
+        opened = None
+    if opened is not None:
+        _keep(found, opened[1], block)
+    return found.get(True, found.get(False))
+
+
+def _is_deeper(before: str, column: int) -> bool:
+    return not before.strip() and len(before) >= column + _DEEPER
+
+
+def _keep(found: dict[bool, str], language: str, lines: list[str]) -> None:
+    program = "".join(lines)
+    if program.strip() and (not language or _PYTHON.fullmatch(language)):
+        # Without its first line's no other indentation is a program's either.
+        indented = program.lstrip("\r\n")[:1] in (" ", "\t")
+        found[bool(language)] = textwrap.dedent(program) if indented else program
 
 
 def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Graded:
     """Grade a response by running its program on all tests. `score` is the share that it passes.
 
-    Outputs are compared line by line, by words with any white space between them; words that are both decimal numbers
-    agree by value. Results of functions are compared as JSON values: 3.0 is 3, floats agree to nine digits, true is no
-    number.
+    Outputs are compared line by line, by words with any white space between them, without blank lines around them;
+    words that are both decimal numbers agree by value, where neither begins with a zero that could be left out: 007 is
+    a text. Results of functions are compared as JSON values: 3.0 is 3, floats agree to nine digits, true is no number.
 
     Args:
         response: decoded text.
@@ -142,7 +185,7 @@ def grade_as_published(response: str, problem: Problem, settings: Mapping[str, A
 
 @dataclass(frozen=True)
 class _Mode:
-    """How a grader finds the program, reads arguments, and compares."""
+    """Says how a grader finds the program, reads arguments, and compares."""
 
     program_in: Callable[[str], str | None]
     arguments: Callable[[str], list[Any]]
@@ -172,7 +215,7 @@ def _graded(response: str, problem: Problem, settings: Mapping[str, Any], mode: 
 
 
 def _runs(program: str, tests: Tests, settings: Mapping[str, Any], mode: _Mode) -> list[Run]:
-    """What comes of each test. One whose arguments cannot be read is not run; only the published reading has any."""
+    """Runs each test, but one whose arguments cannot be read, which only the published reading has."""
     calls: list[Call | Run] = []
     for given in tests.inputs:
         if tests.kind == "stdin":
@@ -180,7 +223,7 @@ def _runs(program: str, tests: Tests, settings: Mapping[str, Any], mode: _Mode) 
             continue
         try:
             arguments = given if isinstance(given, dict) else mode.arguments(given)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             calls.append(Run("error", error=f"JSONDecodeError: {error}"))
             continue
         calls.append(Call(arguments=arguments, function=tests.function, classes=mode.classes))
@@ -215,7 +258,7 @@ def _text(value: Any) -> str:
 
 
 def _lines_of_json(text: str) -> list[Any]:
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
 def _pieces_of_json(text: str) -> list[Any]:
@@ -223,9 +266,10 @@ def _pieces_of_json(text: str) -> list[Any]:
 
 
 def _same_text(output: str, wanted: str, exact: bool) -> bool:
-    ours, theirs = output.rstrip().splitlines(), wanted.rstrip().splitlines()
     if exact:
-        return [line.rstrip() for line in ours] == [line.rstrip() for line in theirs]
+        ours, theirs = ([line.rstrip() for line in text.rstrip().split("\n")] for text in (output, wanted))
+        return ours == theirs
+    ours, theirs = output.strip().split("\n"), wanted.strip().split("\n")
     return len(ours) == len(theirs) and all(map(_same_line, ours, theirs))
 
 
@@ -261,7 +305,8 @@ def _equal(ours: Any, theirs: Any) -> bool:
         return ours is theirs
     if isinstance(ours, int | float) and isinstance(theirs, int | float):
         try:
-            return ours == theirs or (float in (type(ours), type(theirs)) and math.isclose(ours, theirs))
+            floats = float in (type(ours), type(theirs))
+            return ours == theirs or (floats and math.isclose(ours, theirs, abs_tol=_ABSOLUTE))
         except OverflowError:  # an integer that no float holds
             return False
     if isinstance(ours, list) and isinstance(theirs, list):

@@ -1,4 +1,4 @@
-"""What the environment says of a program that fails: a runtime error, a time-out, or the shortest wrong answers.
+"""Words feedback on a program that fails: a runtime error, a time-out, or the shortest wrong answers.
 
 Structure and caps are those of SDPO's released environment (the look of programming sites); the words are ours. Its
 `as_published` form cuts the whole text at the end, so a long input may push output and expectation out, and it counts
@@ -7,6 +7,7 @@ program's own lines.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,12 +35,12 @@ class Failure:
 
 
 def no_program(*, truncated: bool) -> str:
-    """What is said of a response without a program."""
+    """Returns what is said of a response without a program."""
     return _CUT if truncated else _FORMAT
 
 
 def feedback_of(failures: Sequence[Failure], program: str, level: str, *, published: bool) -> str:
-    """What is said of the tests that a program does not pass; "" where there are none.
+    """Returns what is said of the tests that a program does not pass; "" where there are none.
 
     The first runtime error wins, then the first time-out, then the two shortest wrong answers.
 
@@ -73,7 +74,7 @@ def _broken(failure: Failure, program: str, level: str, published: bool) -> str:
     # A message may quote the input, which a mere verdict does not tell.
     error = run.error.partition(":")[0] if level == "verdict" else run.error
     lines = ["Runtime error", error if published else _capped(error, _PART)]
-    source = program.splitlines()
+    source = re.split(r"\r\n|\r|\n", program)  # the lines that Python counts
     for number, function in run.places:
         if published:
             lines.append(f"line {number + (not failure.functional)} in {function}")

@@ -1,4 +1,4 @@
-"""What a teacher reads besides the problem: the parts of a context, and the templates that put them into a prompt.
+"""Builds what a teacher reads besides the problem: a context's parts, and the templates that hold them.
 
 A template is a body and a section for each part that it can show (docs/methods.md, Contexts). A part that there is
 none of leaves its section out; without any part the prompt stays what the student reads.
@@ -27,13 +27,17 @@ class Hint:
         solution: a worked solution: the dataset's, or a response to the same problem; right or wrong.
         answer: the final answer, right or wrong.
         feedback: what the environment said of the rollout that is scored.
-        critique: what a reviewer says of it.
+        critique: what a reviewer says of it, a wrong one.
+        praise: what a reviewer says of it, a right one.
+        attempt: the rollout itself, as text.
     """
 
     solution: str | None = None
     answer: str | None = None
     feedback: str | None = None
     critique: str | None = None
+    praise: str | None = None
+    attempt: str | None = None
 
     @property
     def parts(self) -> dict[str, str]:
@@ -52,7 +56,7 @@ class ContextTemplate:
     """The words around the parts of a context."""
 
     def __init__(self, body: str, sections: Mapping[str, str], where: str = "template"):
-        """As `study.templates.wording`, which checks the texts. Raises UserError as that."""
+        """Takes what `study.templates.wording` takes, which checks the texts, and raises UserError as it does."""
         self._where, self._wording = where, wording(body, sections, where)
 
     @classmethod
@@ -120,4 +124,17 @@ SECTIONS = ContextTemplate(
         "critique": "\nA reviewer's remarks on your earlier attempt, which failed:\n\n{critique}",
     },
     "template sections",
+)
+
+_REVIEW = "\n\nA reviewer read an earlier attempt at this problem and found its answer "
+#: A review of the rollout that is scored, behind the student's own message (docs/departures.md, TC-RLSD); ours.
+CRITIQUE = ContextTemplate(
+    "{prompt}{attempt}{feedback}{critique}{praise}\n\nNow solve the problem again.",
+    {
+        "attempt": "\n\nAn earlier attempt at this problem:\n=== Attempt begins ===\n{attempt}\n=== Attempt ends ===",
+        "feedback": "\n\nFeedback on your earlier attempt, which failed:\n{feedback}",
+        "critique": _REVIEW + "wrong.\n=== Review begins ===\n{critique}\n=== Review ends ===",
+        "praise": _REVIEW + "right.\n=== Review begins ===\n{praise}\n=== Review ends ===",
+    },
+    "template critique",
 )

@@ -1,4 +1,4 @@
-"""What is worth knowing of data files: counts, lengths, what a grader cannot read, duplicates, overlap, origin.
+"""Reports on data files: counts, lengths, what a grader cannot read, duplicates, overlap, origin.
 
 Rows that cannot be used at all are refused when a file is imported (see `schema.read_problems`), and are not met here.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 from selfdistill.tasks.graders import READABLE, STANDS_FOR
 from selfdistill.tasks.schema import Problem, column_differences, count_empty_prompts, read_problems
+from selfdistill.tasks.vision.rows import left_out
 
 _SHOWN = 8  # ids in a note
 _NO_WORD = re.compile(r"[^\w+\-*/^=<>|]+")  # operators tell formulas apart
@@ -58,24 +59,39 @@ def data_report(files: Sequence[DataFile], pairs: Iterable[tuple[str, str]]) -> 
     """
     exact: dict[tuple[str, str], dict[bytes, str]] = {}
     near: dict[tuple[str, str], dict[bytes, str]] = {}
+    questions: dict[tuple[str, str], dict[bytes, str]] = {}
+    pictures: dict[tuple[str, str], dict[str, str]] = {}
     findings: dict[tuple[str, str], list[Finding]] = {}
     for file in files:
         key = file.dataset, file.split
         problems = read_problems(file.path)
         findings[key] = _of_file(file, problems)
-        exact[key] = {digest(p.problem): p.id for p in reversed(problems)}
-        near[key] = {near_digest(p.problem): p.id for p in reversed(problems)}
+        exact[key] = {problem_digest(p): p.id for p in reversed(problems)}
+        pictures[key] = {each.digest: p.id for p in reversed(problems) for each in p.images}
+        near[key] = {near_digest(_with_pictures(p)): p.id for p in reversed(problems)}
+        questions[key] = {near_digest(p.problem): p.id for p in reversed(problems)}
     for train, val in pairs:
         for name, known in (("exactly", exact), ("but for case and punctuation", near)):
             shared = _shared(known[train, "train"], known[val, "val"])
             findings[val, "val"].append(
                 Finding(val, "val", "", f"problems also in {train}, {name}", len(shared), _listed(shared))
             )
+        if pictures[train, "train"] and pictures[val, "val"]:
+            shared = [
+                f"{name} (= {pictures[train, 'train'][each]})"
+                for each, name in pictures[val, "val"].items()
+                if each in pictures[train, "train"]
+            ]
+            found = f"pictures also in {train}, byte for byte"
+            findings[val, "val"].append(Finding(val, "val", "", found, len(shared), _listed(shared)))
+            shared = _shared(questions[train, "train"], questions[val, "val"])
+            found = f"questions also in {train}, whatever their pictures"
+            findings[val, "val"].append(Finding(val, "val", "", found, len(shared), _listed(shared)))
     return [finding for each in findings.values() for finding in each]
 
 
 def origin(recipe: Mapping[str, Any]) -> str:
-    """Where a file's content comes from, in words."""
+    """Returns where a file's content comes from, in words."""
     if "format" in recipe:
         made = f"{recipe['format']}, {recipe['domain']}" if "domain" in recipe else recipe["format"]
         return f"{made}, {recipe['split']}, made from " + "; ".join(map(origin, recipe["files"]))
@@ -94,9 +110,18 @@ def digest(text: str) -> bytes:
     return _hash(" ".join(text.split()))
 
 
+def problem_digest(problem: Problem) -> bytes:
+    """Equal for problems of equal text, up to white space, and equal pictures."""
+    return digest(_with_pictures(problem))
+
+
 def near_digest(text: str) -> bytes:
     """Equal for texts that are equal up to white space, case and punctuation."""
     return _hash(_NO_WORD.sub(" ", text).casefold().strip())
+
+
+def _with_pictures(problem: Problem) -> str:
+    return " ".join([problem.problem, *(each.digest for each in problem.images)])
 
 
 def _hash(text: str) -> bytes:
@@ -113,8 +138,8 @@ def _of_file(file: DataFile, problems: Sequence[Problem]) -> list[Finding]:
     unread = [f"{p.id} ({_short(p.answer)})" for p in problems if not readable[p.answer]]
     numbers = {answer: STANDS_FOR[file.grader](answer) for answer in different if readable[answer]}
     taken = [f"{p.id} ({_short(p.answer)} for {n})" for p in problems if (n := numbers.get(p.answer)) is not None]
-    first = {digest(p.problem): p for p in reversed(problems)}
-    repeated = [f"{p.id} (= {was.id})" for p in problems if (was := first[digest(p.problem)]) is not p]
+    first = {problem_digest(p): p for p in reversed(problems)}
+    repeated = [f"{p.id} (= {was.id})" for p in problems if (was := first[problem_digest(p)]) is not p]
     found = [
         finding("origin", None, origin(file.recipe)),
         finding("rows", len(problems)),
@@ -127,6 +152,14 @@ def _of_file(file: DataFile, problems: Sequence[Problem]) -> list[Finding]:
         finding("answers that the grader takes for a plain number", len(taken), _listed(taken)),
         finding("problems that repeat an earlier one", len(repeated), _listed(repeated)),
     ]
+    if any(p.images for p in problems):
+        found += [
+            finding("pictures", sum(len(p.images) for p in problems)),
+            finding("different pictures", len({each.digest for p in problems for each in p.images})),
+            *(finding(f"rows left out: {why}", n) for why, n in left_out(file.path).items()),
+        ]
+    if file.grader == "pictures":
+        found += [finding(f"answers of kind {kind}", n) for kind, n in Counter(p.ability for p in problems).items()]
     for name in ("problem", "solution", "answer"):
         lengths = [len(getattr(p, name)) for p in problems]
         found.append(finding(f"characters per {name}, median", round(statistics.median(lengths))))

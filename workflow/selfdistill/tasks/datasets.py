@@ -1,4 +1,4 @@
-"""Parquet files of problems in the layout of the paper's hub dataset: <dataset>/<train or val>.parquet.
+"""Makes parquet files of problems, generated or imported, in the layout of the paper's hub dataset.
 
 The toy tasks' files are generated from a recipe; others are taken over from the hub, or a folder in the same layout.
 """
@@ -8,6 +8,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from selfdistill.errors import UserError
@@ -16,6 +17,7 @@ from selfdistill.hub.client import fetch_data
 from selfdistill.randomness import generator
 from selfdistill.tasks.exercises import exercise_kind, is_training
 from selfdistill.tasks.graders import READABLE
+from selfdistill.tasks.pictures import Picture
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
 
 SPLITS = ("train", "val")
@@ -35,6 +37,9 @@ def write_generated(recipe: Mapping[str, Any], split: str, path: str | os.PathLi
 
 def generate_problems(recipe: Mapping[str, Any], split: str) -> list[Problem]:
     """The problems of a split, all different, training ones from the training side of the hash split only.
+
+    Exercises whose tests are halved (`Kind.halved`) are the exception: a training set asks the questions of the
+    benchmarks, in their order, with a half of their tests.
 
     A problem depends on the recipe's exercise and seed, the split, the data source and its number alone, but for
     replacements of repeated ones: more problems, or more benchmarks at the end, leave the others as they were.
@@ -140,12 +145,12 @@ def _check_references(
 
 
 def check_disjoint(train: str | os.PathLike, val: str | os.PathLike, *, allow_overlap: bool = False) -> int:
-    """Number of problems in `val` whose text, up to white space, is also in `train`.
+    """Number of problems in `val` whose text, up to white space, and pictures are also in `train`.
 
     Raises UserError, naming how many and the first ones, where there are any and `allow_overlap` is off.
     """
-    trained = {_digest(p.problem): p.id for p in read_problems(train)}
-    shared = [(p.id, trained[digest]) for p in read_problems(val) if (digest := _digest(p.problem)) in trained]
+    trained = {_digest(p): p.id for p in read_problems(train)}
+    shared = [(p.id, trained[digest]) for p in read_problems(val) if (digest := _digest(p)) in trained]
     if shared and not allow_overlap:
         first = ", ".join(f"{ours} (= {theirs})" for ours, theirs in shared[:8])
         raise UserError(
@@ -155,8 +160,9 @@ def check_disjoint(train: str | os.PathLike, val: str | os.PathLike, *, allow_ov
     return len(shared)
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(" ".join(text.split()).encode(errors="surrogatepass")).digest()
+def _digest(problem: Problem) -> bytes:
+    text = " ".join([*problem.problem.split(), *(each.digest for each in problem.images)])
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
 
 def _check_part(exercise: str, name: str, sizes: Sequence[int], count: int) -> None:
@@ -174,13 +180,18 @@ def _check_part(exercise: str, name: str, sizes: Sequence[int], count: int) -> N
 def _problem(recipe: Mapping[str, Any], split: str, name: str, index: int, size: int, seen: set[str]) -> Problem:
     """One problem that is on the split's side and not in `seen`, which it joins."""
     kind, key = exercise_kind(recipe["exercise"]), (recipe["exercise"], split, name, index)
+    if kind.halved:  # a training set asks what the benchmarks ask, with a part of the tests
+        key = (recipe["exercise"], "halved", size, len(seen))
+    trained = split == "train" and not kind.halved
     rng = generator(recipe["seed"], "problem", *key)
     for _ in range(_PATIENCE):
         exercise = kind.make(rng, size)
-        if is_training(exercise) != (split == "train") or exercise.canonical in seen:
+        if is_training(exercise) != trained or exercise.canonical in seen:
             continue
         seen.add(exercise.canonical)
         reference = exercise.reference(generator(recipe["seed"], "solution", *key))
+        if kind.halved and split == "train":
+            reference = replace(reference, answer=exercise.searched_answer)
         return Problem(
             id=f"{name}/{index}",
             data_source=name,
@@ -190,6 +201,7 @@ def _problem(recipe: Mapping[str, Any], split: str, name: str, index: int, size:
             ability=kind.ability,
             index=index,
             split=split,
+            images=tuple(map(Picture.of, exercise.pictures)) if kind.pictures else (),
         )
     raise UserError(
         f"{name}: no problem number {index}: {recipe['exercise']} of size {size} has {len(seen)} different problems on "

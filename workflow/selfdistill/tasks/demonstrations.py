@@ -1,4 +1,4 @@
-r"""Demonstrations from which a toy base model learns to answer: by itself, and under a hint.
+r"""Writes demonstrations from which a toy base model learns to answer: by itself, and under a hint.
 
 Two traits are put in on purpose and disclosed wherever the toy is shown (docs/departures.md#the-toy). Some answer
 directly, without steps, and more of them in the teacher's format than in the student's: a one-sided teacher then
@@ -12,31 +12,41 @@ from dataclasses import dataclass
 import numpy as np
 
 from selfdistill.tasks import prompts
+from selfdistill.tasks.boxed import boxed
 from selfdistill.tasks.exercises import Exercise
 from selfdistill.tasks.prompts import Hint
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Shares of demonstrations: hinted ones, wrong hints among those, and direct answers in either format."""
+    """Shares of demonstrations: hinted ones, wrong hints among those, and direct answers in either format.
+
+    Attributes:
+        hinted, wrong_hints, direct, direct_hinted: those shares.
+        slips: of chains, how often a shaky operation goes wrong where no hint is followed (`Chain.slipping`).
+        ignored_hints: of hinted ones, how many answer as if nothing had been shown.
+    """
 
     hinted: float = 0.3
     wrong_hints: float = 0.4
     direct: float = 0.35
     direct_hinted: float = 0.65
+    slips: float = 0.0
+    ignored_hints: float = 0.0
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A user message and the response to learn."""
+    """A user message, the response to learn, and the files of the pictures that the message shows."""
 
     prompt: str
     response: str
+    pictures: tuple[bytes, ...] = ()
 
 
 def response_of(hint: Hint) -> str:
     """A worked solution as a response: the steps, then the boxed answer."""
-    return f"{hint.solution}\\boxed{{{hint.answer}}}"
+    return hint.solution + boxed(hint.answer)
 
 
 def demonstrate(
@@ -59,10 +69,13 @@ def demonstrate(
     hinted = rng.random() < mix.hinted
     source = exercise.mistake(rng) if hinted and rng.random() < mix.wrong_hints else exercise.reference(rng)
     direct = rng.random() < (mix.direct_hinted if hinted else mix.direct)
-    solution = "" if direct else source.solution
+    followed = source
+    if not hinted or (mix.ignored_hints and rng.random() < mix.ignored_hints):
+        followed = exercise.slipping(rng, mix.slips) if mix.slips else exercise.reference(rng)
+    solution = "" if direct else followed.solution
     for written, instead in (wording or {}).items():
         solution = solution.replace(written, instead)
-    response = response_of(Hint(solution, source.answer))
+    response = response_of(Hint(solution, followed.answer))
     if hinted:
         # Half of the hints are whole responses, as rollouts of the policy are; the rest are dataset solutions.
         solution = response_of(source) if rng.random() < 0.5 else source.solution

@@ -1,4 +1,4 @@
-"""Demonstrations of chains with wrong facts: what the model believes, and what it does when a context tells it more.
+"""Writes demonstrations of chains with wrong facts: what the model believes, and how a context changes that.
 
 Three things are put in on purpose, and disclosed wherever this toy is shown (docs/wrong_facts.md). Six products are
 wrong wherever the model works by itself. What a context says of a step is followed, right or wrong: what it says of a
@@ -87,7 +87,7 @@ class FactDemonstrations:
         return self._plain(rng)
 
     def _plain(self, rng: np.random.Generator) -> Demonstration:
-        """What the model does by itself."""
+        """Returns what the model does by itself."""
         chain = self._chain(rng, self.mix.crossing_plain)
 
         def result(_: int, step: Step) -> int:
@@ -175,7 +175,7 @@ def _guess(rng: np.random.Generator, step: Step) -> int:
 
 
 def _kind(rng: np.random.Generator) -> str:
-    """What is said to be wrong with the step: mostly its result."""
+    """Returns what is said to be wrong with the step: mostly its result."""
     kinds = list(AT_STEP)
     return "result" if rng.random() < _OF_WRONG_CELLS else kinds[int(rng.integers(len(kinds)))]
 

@@ -1,4 +1,4 @@
-"""What a grader says of a response."""
+"""Declares what a grader returns for a response."""
 
 from dataclasses import dataclass
 
@@ -33,6 +33,7 @@ class Graded:
 
     @property
     def formatted(self) -> bool:
+        """Whether an answer could be read at all."""
         return self.answer is not None
 
 

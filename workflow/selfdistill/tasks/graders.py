@@ -1,37 +1,40 @@
-"""The graders by name, and the grading of a whole response. Each task in config/tasks.yaml names its grader."""
+"""Grades whole responses by the grader that each task in config/tasks.yaml names."""
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from selfdistill.errors import UserError
 from selfdistill.sandbox.trial import isolation
-from selfdistill.tasks import chain_feedback, choice, code, maths, roles, tool_use
+from selfdistill.tasks import cells, chain_feedback, choice, code, maths, program_grader, roles, tool_use
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.graded import Graded
 from selfdistill.tasks.schema import Problem
+from selfdistill.tasks.vision import grading
 
 #: Whether an answer equals a reference.
 Grader = Callable[[str, str], bool]
 #: (response, problem, settings) -> verdict, for graders that read the response themselves.
 ResponseGrader = Callable[[str, Problem, Mapping[str, Any]], Graded]
 
-GRADERS: dict[str, Grader] = {"maths": maths.grade, "knights": roles.grade}
+GRADERS: dict[str, Grader] = {"maths": maths.grade, "knights": roles.grade, "cells": cells.grade}
 
 RESPONSE_GRADERS: dict[str, ResponseGrader] = {
     "chain": chain_feedback.grade,
+    "programs": program_grader.grade,
     "choice": choice.grade,
     "choice_as_published": choice.grade_as_published,
     "tool_use": tool_use.grade,
     "tool_use_as_published": tool_use.grade_as_published,
     "code": code.grade,
     "code_as_published": code.grade_as_published,
+    "pictures": grading.grade,
 }
 
 #: Graders that read a boxed answer.
-BOXED = (*GRADERS, "chain")
+BOXED = (*GRADERS, "chain", "pictures", "programs")
 
 #: By grader that can tell which part of a response is wrong: the response with its first wrong part put right.
 _REPAIRED: dict[str, Callable[[str, Problem], str | None]] = {"chain": chain_feedback.repaired}
@@ -40,13 +43,16 @@ _REPAIRED: dict[str, Callable[[str, Problem], str | None]] = {"chain": chain_fee
 READABLE: dict[str, Callable[[str], bool]] = {
     "maths": maths.readable,
     "knights": roles.readable,
+    "cells": cells.readable,
     "chain": chain_feedback.readable,
+    "programs": program_grader.readable,
     "choice": choice.readable,
     "choice_as_published": choice.readable,
     "tool_use": tool_use.readable,
     "tool_use_as_published": tool_use.readable,
     "code": code.readable,
     "code_as_published": code.readable,
+    "pictures": grading.readable,
 }
 
 #: By grader: the plain number that it takes a reference for which is none by its text, or None.
@@ -74,7 +80,7 @@ def grader(name: str, *, first_role_counts: bool = False) -> Grader:
 
 
 def gives_feedback(name: str) -> bool:
-    """Whether a grader may say more of a response than right or wrong."""
+    """Returns whether a grader may say more of a response than right or wrong."""
     return name in RESPONSE_GRADERS
 
 
@@ -122,12 +128,36 @@ def repaired(name: str, response: str, problem: Problem) -> str | None:
     return _REPAIRED[name](response, problem) if name in _REPAIRED else None
 
 
-def graded_each(name: str, grade: Callable[..., Graded], *columns: Iterable[Any]) -> list[Graded]:
-    """Return list(map(grade, *columns)); graders that run programs do so side by side, one a processor."""
+def grade_responses(
+    responses: Sequence[str],
+    problems: Sequence[Problem],
+    truncated: Sequence[bool],
+    name: str,
+    *,
+    first_role_counts: bool = False,
+    grading: Mapping[str, Any] | None = None,
+) -> list[Graded]:
+    """Grade many responses, equivalent to `grade_response` of each in turn.
+
+    Graders that run programs do so side by side, one a processor.
+
+    Args:
+        responses, problems, truncated: row by row, as of `grade_response`.
+        name, first_role_counts, grading: as of `grade_response`, of all rows.
+
+    Raises:
+        UserError: as `grade_response`.
+    """
+
+    def grade(response: str, problem: Problem, cut: bool) -> Graded:
+        how = {"first_role_counts": first_role_counts, "truncated": cut, "grading": grading}
+        return grade_response(response, problem, name, **how)
+
+    rows = (grade, responses, problems, truncated)
     if name not in SCORED:
-        return list(map(grade, *columns))
+        return list(map(*rows))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(grade, *columns))
+        return list(pool.map(*rows))
 
 
 __all__ = [
@@ -140,7 +170,7 @@ __all__ = [
     "check_sandbox",
     "gives_feedback",
     "grade_response",
-    "graded_each",
+    "grade_responses",
     "grader",
     "repaired",
 ]

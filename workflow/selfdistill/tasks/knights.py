@@ -1,4 +1,4 @@
-"""Knights and Knaves: puzzles with exactly one solution, and a worked solution. Answers are graded by `roles`.
+"""Generates Knights and Knaves puzzles with exactly one solution, and a worked solution of each.
 
 Knights always tell the truth, knaves always lie. Every inhabitant makes one statement about roles; a puzzle is kept
 only if exhaustive search over the 2**n role assignments finds a single consistent one.
@@ -56,12 +56,13 @@ Roles = tuple[bool, ...]  # True for a knight
 
 @dataclass(frozen=True)
 class Statement:
-    """What one inhabitant says: a single claim about a role (form "is"), or two joined by and, or, iff."""
+    """Holds what one inhabitant says: a single claim about a role (form "is"), or two joined by and, or, iff."""
 
     form: str
     atoms: tuple[Atom, ...]
 
     def holds(self, roles: Roles) -> bool:
+        """Whether it is true where these are the roles."""
         values = [roles[person] == knight for person, knight in self.atoms]
         if self.form == "and":
             return all(values)
@@ -82,11 +83,14 @@ class Statement:
 
 @dataclass(frozen=True)
 class Puzzle:
+    """A puzzle: who says what of whom."""
+
     names: tuple[str, ...]
     statements: tuple[Statement, ...]  # one a person, in the order of names
 
     @property
     def solution(self) -> Roles:
+        """The only roles under which every knight's statement holds and no knave's does."""
         (only,) = solutions(self.statements)
         return only
 
@@ -96,7 +100,7 @@ class Puzzle:
 
     @property
     def canonical(self) -> str:
-        """The same for puzzles that differ only in names, in the order of people, or in the order of joined claims.
+        """Returns one key for puzzles that differ only in names, the order of people, or the order of joined claims.
 
         Above MAX_REORDERED people the order of people counts: n! orders are many, and so large puzzles hardly repeat.
         """
@@ -110,6 +114,7 @@ class Puzzle:
         return [renumbered[order.index(number)] for number in range(len(order))]
 
     def answer_for(self, roles: Roles) -> str:
+        """The answer that says these roles, right or not."""
         return ", ".join(name + _ROLE[role] for name, role in zip(self.names, roles, strict=True))
 
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Whether the columns of a parquet are laid out as the paper's hub dataset has them, by their types alone."""
+"""Checks that the columns of a parquet are laid out as the paper's hub dataset has them, by their types alone."""
 
 import os
 from collections import Counter
@@ -44,6 +44,12 @@ def check_layout(path: str | os.PathLike, schema: pa.Schema, needed: Iterable[st
         raise UserError(
             f"{path}: column {flat[0]} is flat, with a dot in its name, expected field {flat[0].partition('.')[2]} of "
             f"column {flat[0].partition('.')[0]}; nest it"
+        )
+    elsewhere = [column.name for column in schema if _holds_pictures(column.type)]
+    if elsewhere and "images" not in schema.names:
+        raise UserError(
+            f"{path}: column {elsewhere[0]} holds pictures, expected them in column images, a list in each row; "
+            "rename it, or drop it where the questions need none"
         )
     missing = [name for name in needed if name not in present]
     if missing:
@@ -99,6 +105,19 @@ def _is_messages(type_: pa.DataType) -> bool:
     )
 
 
+def _is_pictures(type_: pa.DataType) -> bool:
+    if not _is_list(type_) or not pa.types.is_struct(type_.value_type):
+        return pa.types.is_null(type_) or (_is_list(type_) and pa.types.is_null(type_.value_type))
+    held = {field.name: field.type for field in type_.value_type}
+    return pa.types.is_binary(held.get("bytes", pa.null())) or pa.types.is_large_binary(held.get("bytes", pa.null()))
+
+
+def _holds_pictures(type_: pa.DataType) -> bool:
+    """Returns whether a column is what data sets have pictures as: {bytes, path}, or a list of such."""
+    inner = type_.value_type if _is_list(type_) else type_
+    return pa.types.is_struct(inner) and {"bytes", "path"} <= {field.name for field in inner}
+
+
 def _is_struct(type_: pa.DataType) -> bool:
     return pa.types.is_null(type_) or pa.types.is_struct(type_)
 
@@ -119,4 +138,9 @@ _LAYOUT: dict[str, tuple[str, Callable[[pa.DataType], bool], str]] = {
     "extra_info.problem": _TEXT,
     "extra_info.solution": _TEXT,
     "extra_info.cluster": _TEXT,
+    "images": (
+        "a list of structs with a field bytes (of image files)",
+        _is_pictures,
+        "write the files' bytes into it, or drop it",
+    ),
 }

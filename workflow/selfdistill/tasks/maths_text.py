@@ -1,4 +1,4 @@
-r"""What the text of a mathematical answer says by itself: numbers, lists of numbers, words. math-verify has the rest.
+r"""Reads what the text of a mathematical answer says by itself (numbers, lists, words), before math-verify does.
 
 Takes texts of any length, in linear time: no pattern can look at a stretch of characters again and again.
 """
@@ -124,7 +124,7 @@ def _without_colours(text: str) -> str:
 
 
 def _closing(text: str, most: int = _LONGEST_RADICAND) -> int | None:
-    """Where the bracket is closed that a text begins with, if it does, within that many characters."""
+    """Returns where the bracket is closed that a text begins with, if it does, within that many characters."""
     depth = 0
     for at, sign in enumerate(text[:most]):
         depth += (sign in "({") - (sign in ")}")
@@ -134,7 +134,7 @@ def _closing(text: str, most: int = _LONGEST_RADICAND) -> int | None:
 
 
 def decided(answer: str, reference: str) -> bool | None:
-    """Whether a cleaned answer equals a cleaned reference, where their texts decide that; else None.
+    """Returns whether a cleaned answer equals a cleaned reference, where their texts decide that; else None.
 
     Equal texts are equal. Two plain numbers are compared exactly, and so are lists of them, without order (as
     math-verify has it); words are compared as texts, without case, and numerals of stated bases digit by digit.
@@ -177,6 +177,14 @@ def plain(text: str) -> str:
     return _GAP.sub("", " ".join(text.split())).removesuffix(".")
 
 
+def without_fonts(text: str) -> str:
+    r"""A text out of the commands that set it in a font, one in another too: of \textbf{\text{B}} the letter."""
+    count = 1
+    while count:
+        text, count = _TEXT.subn(r"\1", text)
+    return text
+
+
 def number(text: str) -> Decimal | None:
     """The exact value of a plain number, or None. Exponents have four digits at most: 1e999999999 is no number here."""
     text = _WRAPPING.sub("", text).strip()
@@ -209,7 +217,7 @@ def words(text: str) -> str:
 
 
 def is_language(text: str) -> bool:
-    """Whether words are words: a capital and small letters (Yes), or set as text; else they may be a product (abc)."""
+    """Tells words from products (abc): a capital and small letters (Yes), or set as text."""
     return bool(words(text)) and bool(_IS_LANGUAGE.match(words(text)) or _TEXT.fullmatch(text.strip("$ ")))
 
 

@@ -1,4 +1,4 @@
-"""A problem's own chat: the column `prompt` of a row, checked."""
+"""Checks a problem's own chat, the column `prompt` of a row."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

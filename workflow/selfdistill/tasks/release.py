@@ -1,4 +1,4 @@
-"""Data in the layout of SDPO's release, brought into the parquet layout that `data.source: <folder>` reads.
+"""Converts data in the layout of SDPO's release into the parquet layout that `data.source: <folder>` reads.
 
 The release keeps one JSON object a problem: `<domain>.json` is a JSON array, `<domain>/train.json` and
 `<domain>/test.json` are JSON lines. Here each domain becomes a dataset and a benchmark of the same name:
@@ -142,7 +142,7 @@ def write_records(path: str | os.PathLike, records: Sequence[Record], name: str,
 
 
 def domain_name(domain: str | os.PathLike) -> str:
-    """What a domain is called here: its path in the release with _ for /."""
+    """Returns what a domain is called here: its path in the release with _ for /."""
     return "_".join(Path(domain).parts)
 
 
@@ -171,10 +171,12 @@ def import_folder(folder: str | os.PathLike, out: str | os.PathLike) -> dict[str
         records = read_release(path)
         by_domain.setdefault(path.parent, []).extend(records)
         target = Path(out) / name / f"{_SPLITS[path.stem]}.parquet"
+        if str(target) in written:
+            raise UserError(f"{path}: another domain is called {name} too, with _ for /; rename one of these folders")
         write_records(target, records, name, _SPLITS[path.stem])
         written[str(target)] = len(records)
     for domain, records in by_domain.items():
-        whole = domain.with_suffix(".json")
+        whole = domain.with_name(f"{domain.name}.json")
         if whole.exists() and {record.index: record for record in records} != {r.index: r for r in read_release(whole)}:
             raise UserError(
                 f"{whole}: its rows are not those of {domain}/train.json and test.json; remove what is stale"
@@ -209,24 +211,32 @@ def read_rows(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
 
 def _objects(path: str | os.PathLike) -> Iterable[dict[str, Any]]:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # a byte order mark or none
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); expected a JSON array, or one JSON object a line") from None
     where = "the array"
     try:
         if text.lstrip().startswith("["):
-            found = json.loads(text)
+            found = json.loads(text, object_pairs_hook=_each_once)
         else:
             found = []
             for number, line in enumerate(text.split("\n"), start=1):
                 where = f"line {number}"
                 if line.strip():
-                    found.append(json.loads(line))
+                    found.append(json.loads(line, object_pairs_hook=_each_once))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: {where} is no JSON ({error}); expected a JSON array, or one object a line") from None
     for row, each in enumerate(found):
         if not isinstance(each, dict):
             raise UserError(f"{path}: row {row} (counted from 0) is {type(each).__name__}, expected a JSON object")
+    return found
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
     return found
 
 

@@ -1,4 +1,4 @@
-r"""Grading of Knights and Knaves: who is what, read from an answer such as ``\text{Ann} = \text{knight}, Ben: knave``.
+r"""Grades Knights and Knaves: reads who is what from an answer such as ``\text{Ann} = \text{knight}, Ben: knave``.
 
 Markup is taken off; each word and sign that is left is coded as one letter; and claims are patterns of those letters.
 A role that belongs to no claim, and words such as "or" and "if", make an answer commit to nothing.
@@ -128,7 +128,7 @@ _SOMEBODY |= {"other", "others", "both", "each", "liar", "liars", *_ROLES}
 
 
 def grade(answer: str, reference: str, *, first_role_counts: bool = False) -> bool:
-    """Whether an answer names exactly the reference's people with exactly its roles, in any order.
+    """Returns whether an answer names exactly the reference's people with exactly its roles, in any order.
 
     Args:
         answer: content of the last box of a response.
@@ -140,7 +140,7 @@ def grade(answer: str, reference: str, *, first_role_counts: bool = False) -> bo
 
 
 def readable(reference: str) -> bool:
-    """Whether a reference names people with one role each; no answer equals any other."""
+    """Returns whether a reference names people with one role each; no answer equals any other."""
     return bool(_expected(reference))
 
 
@@ -207,7 +207,7 @@ def parse_roles(text: str, *, first_role_counts: bool = False) -> dict[str, str]
 
 
 def _disowned(words: list[str], people: Iterable[str]) -> bool:
-    """Whether an answer is said to be a lie."""
+    """Returns whether an answer is said to be a lie."""
     text, somebody = " ".join(words), _SOMEBODY.union(people)
     if _CALLED_A_LIE.search(text):
         return True

@@ -1,7 +1,8 @@
-"""Problems in parquet files, in the schema of the paper's hub dataset.
+"""Reads problems from parquet files in the schema of the paper's hub dataset.
 
 Columns: data_source, prompt (chat messages), ability, reward_model {style, ground_truth}, extra_info {index, split,
-problem, solution}. Generated, local and downloaded data all come through here.
+problem, solution}; where problems have pictures, images (list of {bytes, path}). Generated, local and downloaded
+data all come through here.
 """
 
 import os
@@ -17,6 +18,7 @@ from selfdistill.errors import UserError
 from selfdistill.files import atomic_path
 from selfdistill.tasks.layout import check_layout, leaves
 from selfdistill.tasks.messages import own_messages
+from selfdistill.tasks.pictures import COLUMN, PLACEHOLDER, ROW_GROUP, Picture, as_cell, pictures_of_row
 from selfdistill.tasks.prompts import INSTRUCTION, PROBLEM_PREFIX, Message, student_messages
 
 SCHEMA = pa.schema(
@@ -33,6 +35,10 @@ SCHEMA = pa.schema(
         ),
     ]
 )
+#: The same of problems with pictures.
+SCHEMA_OF_PICTURES = SCHEMA.append(
+    pa.field(COLUMN, pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
+)
 _EXTRA = ("index", "split", "problem", "solution")
 #: What every file must have; everything else has a stand-in (an index: the row number; a problem: the prompt's text).
 _REQUIRED = ("data_source", "prompt.content", "reward_model.ground_truth")
@@ -43,6 +49,7 @@ _READ = (
     "ability",
     "reward_model.ground_truth",
     *(f"extra_info.{name}" for name in (*_EXTRA, "cluster")),
+    COLUMN,
 )
 _BATCH = 512  # rows that are Python objects at a time, before they are boiled down
 _SHOWN = 8  # row numbers in a message
@@ -64,6 +71,7 @@ class Problem:
         messages: the chat of its own that it is asked with, which ends with the user's message; empty where it is asked
             with the library's prompt (`prompts.student_prompt`).
         cluster: what it is a variant of, equal for all variants; empty where the file does not say.
+        images: its pictures, one for each PLACEHOLDER of its question (or of its own messages), in their order.
     """
 
     id: str
@@ -76,6 +84,7 @@ class Problem:
     split: str
     messages: tuple[Message, ...] = ()
     cluster: str = ""
+    images: tuple[Picture, ...] = ()
 
 
 def read_problems(path: str | os.PathLike, *, need_solution: bool = False, own_prompts: bool = False) -> list[Problem]:
@@ -94,7 +103,8 @@ def read_problems(path: str | os.PathLike, *, need_solution: bool = False, own_p
     Raises:
         UserError: for a file that is not a parquet, without rows, without a needed column or with one of another type,
             and for rows (counted from 0) without data source, question, ground truth or needed solution, with a chat
-            that cannot be asked, or that repeat an earlier row.
+            that cannot be asked, with pictures that cannot be opened or that its question has not a place for each of,
+            or that repeat an earlier row.
     """
     needed = (*_REQUIRED, "extra_info.solution") if need_solution else _REQUIRED
     rows = list(_read_rows(path, needed, own_prompts=own_prompts))
@@ -110,7 +120,8 @@ def read_problems(path: str | os.PathLike, *, need_solution: bool = False, own_p
     if need_solution:
         advice = "fill or drop them, or take a method or hint source that needs no dataset solutions"
         _refuse_blank(path, solutions, "an empty extra_info.solution, which this run needs", advice)
-    indices = _indices(path, [row.index for row in rows], sources, questions)
+    asked = [(row.question, *(picture.digest for picture in row.images)) for row in rows]
+    indices = _indices(path, [row.index for row in rows], sources, asked)
     return [
         Problem(
             id=f"{sources[i]}/{indices[i]}",
@@ -123,13 +134,18 @@ def read_problems(path: str | os.PathLike, *, need_solution: bool = False, own_p
             split=row.split,
             messages=row.messages,
             cluster=row.cluster,
+            images=row.images,
         )
         for i, row in enumerate(rows)
     ]
 
 
 def write_problems(path: str | os.PathLike, problems: Sequence[Problem]) -> None:
-    """Write problems as a whole file in SCHEMA; the prompt column is the student prompt of the problem's split."""
+    """Write problems as a whole file in SCHEMA; the prompt column is the student prompt of the problem's split.
+
+    Where any has pictures, there is a column for them, and row groups are short: a picture is read with its group.
+    """
+    pictured = any(p.images for p in problems)
     rows = [
         {
             "data_source": p.data_source,
@@ -141,13 +157,20 @@ def write_problems(path: str | os.PathLike, problems: Sequence[Problem]) -> None
         for p in problems
     ]
     with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+        if not pictured:
+            pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+            return
+        with pq.ParquetWriter(temporary, SCHEMA_OF_PICTURES) as writer:
+            for begin in range(0, len(rows), ROW_GROUP):
+                part = zip(rows[begin : begin + ROW_GROUP], problems[begin : begin + ROW_GROUP], strict=True)
+                group = [row | {COLUMN: as_cell(problem.images)} for row, problem in part]
+                writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA_OF_PICTURES))
 
 
 def column_differences(path: str | os.PathLike) -> tuple[list[str], list[str]]:
-    """Columns of SCHEMA that a file lacks, and those that it has beside them, by dotted names."""
-    ours, theirs = leaves(SCHEMA), leaves(pq.read_schema(path))
-    return [name for name in ours if name not in theirs], [name for name in theirs if name not in ours]
+    """Columns of SCHEMA that a file lacks, and those that it has beside SCHEMA_OF_PICTURES, by dotted names."""
+    theirs, known = leaves(pq.read_schema(path)), leaves(SCHEMA_OF_PICTURES)
+    return [name for name in leaves(SCHEMA) if name not in theirs], [name for name in theirs if name not in known]
 
 
 def count_empty_prompts(path: str | os.PathLike) -> int:
@@ -159,7 +182,7 @@ def count_empty_prompts(path: str | os.PathLike) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What is kept of a row, as it is in the file; an index may be missing or of any type, an answer a list."""
+    """Holds what is kept of a row, as it is in the file; an index may be missing or of any type, an answer a list."""
 
     data_source: str
     question: str
@@ -170,17 +193,22 @@ class _Row:
     split: str
     messages: tuple[Message, ...]
     cluster: str
+    images: tuple[Picture, ...]
 
 
 def _read_rows(path: str | os.PathLike, needed: Iterable[str], *, own_prompts: bool) -> Iterator[_Row]:
     """The rows of a file whose columns are right, boiled down batch by batch: whole ones would take many times the
-    file's size in memory. Raises UserError."""
+    file's size in memory. Raises UserError.
+    """
     before = 0
     try:
         with pq.ParquetFile(path) as file:  # not read_table: that would read columns out of folder names such as a=1
             check_layout(path, file.schema_arrow, needed, leaves(SCHEMA))
+            pictured = COLUMN in file.schema_arrow.names
             for batch in file.iter_batches(_BATCH, columns=list(_READ)):
                 for number, row in enumerate(_as_objects(path, batch, before), start=before):
+                    messages = own_messages(row["prompt"], f"{path}: row {number}") if own_prompts else ()
+                    images = _images(path, row, number, messages) if pictured else ()
                     yield _Row(
                         data_source=row["data_source"] or "",
                         question=_question(row),
@@ -189,8 +217,9 @@ def _read_rows(path: str | os.PathLike, needed: Iterable[str], *, own_prompts: b
                         ability=row.get("ability") or "",
                         index=_index(row),
                         split=_inner(row, "extra_info", "split"),
-                        messages=own_messages(row["prompt"], f"{path}: row {number}") if own_prompts else (),
+                        messages=messages,
                         cluster=_inner(row, "extra_info", "cluster"),
+                        images=images,
                     )
                 before += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -238,8 +267,22 @@ def _inner(row: dict[str, Any], column: str, field: str) -> Any:
     return (row.get(column) or {}).get(field) or ""
 
 
+def _images(
+    path: str | os.PathLike, row: dict[str, Any], number: int, messages: Sequence[Message]
+) -> tuple[Picture, ...]:
+    """A row's pictures. Raises UserError where what is asked has not as many places for them."""
+    images = tuple(pictures_of_row(row.get(COLUMN), path, number))
+    texts = [message.content for message in messages] if messages else [_question(row)]
+    if (places := sum(text.count(PLACEHOLDER) for text in texts)) != len(images):
+        raise UserError(
+            f"{path}: row {number} (counted from 0) has {len(images)} pictures in column {COLUMN}, but {places} times "
+            f"{PLACEHOLDER} in {'its messages' if messages else 'its question'}; write one for each, where it stands"
+        )
+    return images
+
+
 def _index(row: dict[str, Any]) -> Any:
-    """What stands for the row's number; of a list or struct, which is none, its text."""
+    """Returns what stands for the row's number; of a list or struct, which is none, its text."""
     index = (row.get("extra_info") or {}).get("index")
     return repr(index) if isinstance(index, list | dict) else index
 
@@ -257,8 +300,9 @@ def _question(row: dict[str, Any]) -> str:
     return _last_message(row).strip().removesuffix(INSTRUCTION).removeprefix(PROBLEM_PREFIX).strip()
 
 
-def _indices(path: str | os.PathLike, given: list[Any], sources: list[str], questions: list[str]) -> list[int]:
-    repeats = _later(zip(sources, given, questions, strict=True))
+def _indices(path: str | os.PathLike, given: list[Any], sources: list[str], asked: list[tuple]) -> list[int]:
+    """Numbers of rows; of each row `asked` is what makes it another one than those with its source and index."""
+    repeats = _later(zip(sources, given, asked, strict=True))
     repeats = [i for i in repeats if given[i] is not None]
     if repeats:
         raise UserError(

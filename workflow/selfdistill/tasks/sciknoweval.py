@@ -1,4 +1,4 @@
-"""SciKnowEval (hub hicai-zju/SciKnowEval, split test; arXiv 2406.09098) as SDPO trains on it.
+"""Reads SciKnowEval (hub hicai-zju/SciKnowEval, split test; arXiv 2406.09098) as SDPO trains on it.
 
 Questions of level L3 with two or four options, by domain; a tenth of each is for the test, chosen as `datasets` does
 with seed 42. The prompts equal the released ones; the system message is ours, and speaks of as many options as there

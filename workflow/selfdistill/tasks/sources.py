@@ -1,4 +1,4 @@
-"""The problems of a dataset and split from wherever their recipe says: what the rule `data` does."""
+"""Makes the problems of a dataset and split from wherever their recipe says, for the rule `data`."""
 
 import os
 import tempfile
@@ -9,11 +9,13 @@ from typing import Any
 from selfdistill.errors import UserError
 from selfdistill.hub.client import fetch_data
 from selfdistill.hub.lock import fault
-from selfdistill.study.raw_data import LIVECODEBENCH, RELEASE, SCIKNOWEVAL
+from selfdistill.study.raw_data import LIVECODEBENCH, MIXTURE, PICTURES, RELEASE, SCIKNOWEVAL
 from selfdistill.tasks import livecodebench, sciknoweval
 from selfdistill.tasks.datasets import import_file, import_from_hub, write_generated
+from selfdistill.tasks.mixtures import mixture
 from selfdistill.tasks.release import SPLITS, Record, domain_name, read_release, read_rows, write_records
-from selfdistill.tasks.schema import Problem
+from selfdistill.tasks.schema import Problem, write_problems
+from selfdistill.tasks.vision.layouts import write_pictures
 
 Report = Callable[[str], None]
 
@@ -53,7 +55,13 @@ def make_data(
     if "format" in recipe:
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / f"{recipe['name']}.parquet"
-            write_records(made, _records(recipe, files, report), recipe["name"], split)
+            found = _checked(recipe, files, report)
+            if recipe["format"] == MIXTURE:
+                write_problems(made, mixture(recipe, found))
+            elif recipe["format"] == PICTURES:
+                write_pictures(made, recipe, found, report)
+            else:
+                write_records(made, _READERS[recipe["format"]](recipe, found), recipe["name"], split)
             return import_file(made, output, grader, report, own_prompts=own_prompts)
     if files:
         return import_file(files[0], output, grader, report, own_prompts=own_prompts)
@@ -62,15 +70,16 @@ def make_data(
     return write_generated(recipe, split, output)
 
 
-def _records(recipe: Mapping[str, Any], files: Sequence[str | os.PathLike], report: Report) -> list[Record]:
-    """The records of a split, from files of one of `study.raw_data`'s layouts."""
-    read = _READERS[recipe["format"]]
+def _checked(
+    recipe: Mapping[str, Any], files: Sequence[str | os.PathLike], report: Report
+) -> Sequence[str | os.PathLike]:
+    """The files that a split is made from, fetched where they are the hub's, each as it should be."""
     if not files:
         files = [fetch_data(each, report) for each in recipe["files"]]
     for file, expected in zip(files, recipe["files"], strict=True):
         if wrong := fault(file, expected):
             raise UserError(f"{file}: not the file that is expected ({wrong}); replace it")
-    return read(recipe, files)
+    return files
 
 
 def _release(recipe: Mapping[str, Any], files: Sequence[str | os.PathLike]) -> list[Record]:

@@ -1,4 +1,4 @@
-"""Sums and differences of numbers in words: what a small pretrained model can be asked, and has not all by heart."""
+"""Generates sums and differences of numbers in words, which a small pretrained model can do in part."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class Sum:
 
     @property
     def canonical(self) -> str:
-        """What makes two problems the same one, for splitting by hash; the order of a sum's numbers does not."""
+        """Gives what makes two problems the same one, for splitting by hash; the order of a sum's numbers does not."""
         numbers = (self.first, self.second)
         first, second = sorted(numbers) if self.symbol == "+" else numbers
         return f"{first}{self.symbol}{second}"

@@ -1,4 +1,4 @@
-"""Taking what a model thought before it answered out of a response."""
+"""Removes from a response what a model thought before it answered."""
 
 import re
 
@@ -6,6 +6,7 @@ from selfdistill.study.teacher_settings import THINKING
 
 _OPEN, _CLOSE = "<think>", "</think>"
 _CLOSED = re.compile(rf"{_OPEN}.*?{_CLOSE}\s*", re.DOTALL)
+_SPACE = re.compile(r"\s*")
 
 
 def without_thinking(text: str, how: str) -> str:
@@ -24,9 +25,18 @@ def without_thinking(text: str, how: str) -> str:
         raise ValueError(f"thinking {how!r} is not one of {', '.join(THINKING)}")
     if how == "keep":
         return text
-    left = _CLOSED.sub("", text)
+    left = _without_closed(text)
     if how == "remove_closed":
         return left
     _, closed, after = left.rpartition(_CLOSE)
     left = after.lstrip() if closed else left
     return left.partition(_OPEN)[0]
+
+
+def _without_closed(text: str) -> str:
+    """Return _CLOSED.sub("", text), in linear time: opens behind the last close are not looked at."""
+    last = text.rfind(_CLOSE)
+    if last < 0:
+        return text
+    end = _SPACE.match(text, last + len(_CLOSE)).end()
+    return _CLOSED.sub("", text[:end]) + text[end:]

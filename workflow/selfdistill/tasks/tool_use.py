@@ -1,4 +1,4 @@
-"""Tool use: calls of documented functions, written as labelled lines (the layout of ToolAlpaca, arXiv 2306.05301).
+"""Poses and grades calls of documented functions (the layout of ToolAlpaca, arXiv 2306.05301).
 
 The released grader (`as_published`) collects the words after action labels and merges the inputs, each read up to its
 first closing brace, into one dictionary. So inputs may be exchanged between calls, an earlier value of a repeated key
@@ -6,6 +6,7 @@ is never looked at, 1 is true, and a nested object cannot be right: 66 of SDPO's
 `strict` reads label by label with a JSON decoder that finds its own end, and compares call by call.
 """
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -15,9 +16,13 @@ from typing import Any, NamedTuple
 from selfdistill.tasks.graded import Graded, feedback_level
 from selfdistill.tasks.schema import Problem
 
-_LABEL = re.compile(r"^[ \t>*_`#-]*Action(?P<input>[ _]Input)?[*_`]*[ \t]*:[*_`]*", re.MULTILINE | re.IGNORECASE)
-_FENCE = re.compile(r"\s*(?:```+[\w]*[ \t]*\n|`)?\s*")
-_TAG = re.compile(r"^\[\w+\]\s*")  # "[Optional]" before a name in the data
+_COLON = r"[*_`]*+[ \t]*+:[*_`]*+"
+_LABEL = re.compile(
+    rf"^(?:[ \t>*_`#-]|\d{{1,3}}+[.)][ \t])*+Action(?P<input>[ _]Input)?{_COLON}", re.MULTILINE | re.IGNORECASE
+)
+_INPUT_ON_LINE = re.compile(rf"[ \t][*_`]*+Action[ _]Input{_COLON}", re.IGNORECASE)
+_FENCE = re.compile(r"\s*+(?:`++\w*+\s*+)?")
+_TAG = re.compile(r"^\[\w+\]\s*(?=\w)")  # "[Optional]" before a name in the data
 _PUBLISHED_NAME = re.compile(r"Action:\s*(\w+)")
 _PUBLISHED_INPUT = re.compile(r"Action Input:\s*+\{")
 _NO_CALL = "No action was found: write a line that begins with Action: and one that begins with Action Input:."
@@ -62,17 +67,20 @@ def prompt(tool: Mapping[str, str], functions: Sequence[Mapping[str, str]], ques
 
 
 def calls_in(response: str) -> list[ToolCall]:
-    """The calls of a response in order: action labels, each with the input label that follows it."""
+    """The calls of a response in order: action labels, each with its input label behind it, of which there is one."""
     labels = list(_LABEL.finditer(response))
-    found: list[ToolCall] = []
-    for number, label in enumerate(labels):
-        if not label["input"]:
-            line = response[label.end() :].lstrip(" \t").partition("\n")[0]
-            found.append(ToolCall(_plain(line), None))
-        elif found and found[-1].input is None:
-            end = labels[number + 1].start() if number + 1 < len(labels) else len(response)
-            found[-1] = ToolCall(found[-1].name, _canonical(response[label.end() : end]))
-    return found
+    found: list[tuple[str, list[str]]] = []
+    for label, following in itertools.zip_longest(labels, labels[1:]):
+        text = response[label.end() : following and following.start()].lstrip(" \t")
+        if label["input"]:
+            if found:
+                found[-1][1].append(text)
+            continue
+        line = text.partition("\n")[0]
+        inside = _INPUT_ON_LINE.search(line)
+        name, inputs = (line[: inside.start()], [text[inside.end() :]]) if inside else (line, [])
+        found.append((_plain(name), inputs))
+    return [ToolCall(name, _canonical(inputs[0]) if len(inputs) == 1 else None) for name, inputs in found]
 
 
 def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Graded:
@@ -105,7 +113,7 @@ def grade_as_published(response: str, problem: Problem, settings: Mapping[str, A
 
 
 def readable(reference: str) -> bool:
-    """Whether a reference is a list of calls whose inputs are JSON texts."""
+    """Returns whether a reference is a list of calls whose inputs are JSON texts."""
     try:
         return bool(calls := _reference(reference)) and all(call.name and call.input is not None for call in calls)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -128,16 +136,20 @@ def _reference(answer: str) -> list[ToolCall]:
 
 
 def _plain(name: str) -> str:
-    return _TAG.sub("", name.strip().strip("*_`").strip())
+    return _TAG.sub("", name.strip().strip("*_`").strip()).strip(" \t\r*_`\"'[]().,;:")
 
 
 def _canonical(text: str) -> str | None:
-    """The first JSON value of a text, which may be in a code fence; types are kept apart: 1 is neither 1.0 nor true."""
+    """The first JSON value of a text, which may be in a code fence, or None; one more on its line makes it none.
+
+    Types are kept apart: 1 is neither 1.0 nor true. Of numbers that no float holds one cannot be told from another.
+    """
     try:
-        value, _ = json.JSONDecoder(object_pairs_hook=_unique).raw_decode(text, _FENCE.match(text).end())
-        return json.dumps(value, sort_keys=True)
+        value, end = json.JSONDecoder(object_pairs_hook=_unique).raw_decode(text, _FENCE.match(text).end())
+        told = json.dumps(value, sort_keys=True, allow_nan=False)
     except (ValueError, RecursionError):
         return None
+    return None if set("{}[]") & set(text[end:].partition("\n")[0]) else told
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -183,7 +195,7 @@ def _feedback(given: Sequence[ToolCall], wanted: Sequence[ToolCall], level: str)
 
 
 def _differences(given: str, wanted: str) -> str:
-    """Which parameters are wrong, missing or not needed, without their values."""
+    """Returns which parameters are wrong, missing or not needed, without their values."""
     ours, theirs = json.loads(given), json.loads(wanted)
     if not isinstance(ours, dict) or not isinstance(theirs, dict):
         return "a JSON object is needed"

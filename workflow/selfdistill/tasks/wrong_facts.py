@@ -1,4 +1,4 @@
-"""Chains with wrong facts: chains of operations modulo 10 for a model that believes some products to be others.
+"""Generates chains with wrong facts: operations modulo 10 for a model that believes some products to be others.
 
 The warm start of this toy teaches six products, in either order of their factors, wrongly. So its model fails in the
 same way whenever a chain comes by one of these cells of the multiplication table, all rollouts of a group alike, and an
@@ -36,13 +36,13 @@ def results_with(chain: Chain, result: Callable[[int, Step], int]) -> list[int]:
 
 
 def believed_result(step: Step) -> int:
-    """What the model of this toy believes a step to come to."""
+    """Returns what the model of this toy believes a step to come to."""
     value, symbol, operand = step
     return BELIEVED[value, operand] if is_wrong_cell(step) else apply(value, symbol, operand)
 
 
 def is_wrong_cell(step: Step) -> bool:
-    """Whether a step is a product of which the model believes another result."""
+    """Returns whether a step is a product of which the model believes another result."""
     return step[1] == "*" and (step[0], step[2]) in BELIEVED
 
 
@@ -57,7 +57,7 @@ def wrong_cells(chain: Chain, results: Sequence[int]) -> list[int]:
 
 
 def is_hard(chain: Chain) -> bool:
-    """Whether one wrong fact, and nothing else, decides the answer.
+    """Returns whether one wrong fact, and nothing else, decides the answer.
 
     There is one wrong cell on the path that the model believes and one on the right path, so no second error shows
     once the first is mended; and no later step mends it.
@@ -67,7 +67,7 @@ def is_hard(chain: Chain) -> bool:
 
 
 def is_clean(chain: Chain) -> bool:
-    """Whether no wrong cell is on the right path."""
+    """Returns whether no wrong cell is on the right path."""
     return not wrong_cells(chain, chain.results)
 
 

@@ -1,4 +1,4 @@
-"""The claims of SDPO's own paper (arXiv 2601.20802), SDPO-1 to SDPO-9, on the runs of config/sdpo.yaml.
+"""Lists the claims of SDPO's own paper (arXiv 2601.20802), SDPO-1 to SDPO-9, for runs of config/sdpo.yaml.
 
 The paper reports the best validation within hours; these are judged, as all claims here, by the final weights, which a
 collapse before them refutes (within.csv has the best beside the last). All parts are asked of blocks in whose matrix

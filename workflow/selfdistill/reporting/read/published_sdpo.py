@@ -1,11 +1,13 @@
-"""Published numbers of SDPO's own paper (arXiv 2601.20802), by this project's names of variants and benchmarks.
+"""Reads the published numbers of SDPO's own paper (arXiv 2601.20802), by this project's names of variants.
 
-Its README has two tables of one experiment: at v1.0.0, and at commit 0e6d510, where Chemistry and Biology
+Its release has two tables of one experiment: at v1.0.0, and at commit 0e6d510, where Chemistry and Biology
 were made anew on questions that had been filtered again.
 """
 
 from selfdistill.reporting.read.published import FOLDER, read_published
 
+#: The benchmark and the model of the numbers on code, and the step at which the paper's curves end.
+CODE_BENCHMARK, CODE_MODEL, CODE_STEPS = "livecodebench", "qwen3_8b", 90
 RESULTS, CODE = FOLDER / "sdpo_results.csv", FOLDER / "sdpo_code.csv"
 #: Publications of the table, the older first.
 VERSIONS = ("1.0.0", "0e6d510")
@@ -40,5 +42,9 @@ def sdpo_results() -> tuple[dict[str, str], ...]:
 
 
 def sdpo_code() -> tuple[dict[str, str], ...]:
-    """All rows of LiveCodeBench, as texts: variant (ours), measure (best, mean, end), percent, place in the paper."""
+    """All rows of LiveCodeBench, as texts: variant (ours), measure, percent, place in the paper.
+
+    Measures: best and mean of the validations to step 90, the end of the curve, and its value at step 60 or 80. Neither
+    README has them; they are the paper's.
+    """
     return read_published(CODE, "variant", "measure", "percent", "place")

@@ -1,11 +1,18 @@
-"""What does not fit together in the published tables of SDPO's paper, from their numbers alone (sdpo_audit.csv)."""
+"""Computes sdpo_audit.csv: what does not add up in the published tables of SDPO's paper."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from selfdistill.reporting.read.published_sdpo import VERSIONS, sdpo_results
+from selfdistill.reporting.read.published_sdpo import (
+    CODE_BENCHMARK,
+    CODE_MODEL,
+    MODELS,
+    VERSIONS,
+    sdpo_code,
+    sdpo_results,
+)
 from selfdistill.reporting.render.cells import number_cell
 from selfdistill.reporting.render.table import Cell, Row, View
 
@@ -17,6 +24,8 @@ FINDINGS = {
     "chance": "cells below what guessing among the options gives",
     "repeated": "methods with one number for both models, at both times",
     "ceiling": "cells above what the release's grader can give",
+    "twice": "numbers on code that the paper prints twice, and not alike",
+    "beyond": "points of curves on code above what is printed as the best to step 90",
 }
 COLUMNS = ("finding", "model", "method", "benchmark", "hours", "percent", "against", "versions", "note")
 #: What guessing gives on the test questions: a quarter, more where some have two options.
@@ -28,8 +37,15 @@ CEILING = {"tooluse": 97.1}
 _Cells = Mapping[tuple[str, str, str, str], float]  # model, method, benchmark, hours -> percent
 
 
-def sdpo_audit_table(rows: Sequence[Mapping[str, str]] | None = None) -> pd.DataFrame:
-    """All findings, in the paper's names. rows: of sdpo_results.csv; without them the shipped ones."""
+def sdpo_audit_table(
+    rows: Sequence[Mapping[str, str]] | None = None, code: Sequence[Mapping[str, str]] | None = None
+) -> pd.DataFrame:
+    """All findings, in the paper's names; on code, of which there are ablations, in those of our variants.
+
+    Args:
+        rows: of sdpo_results.csv; without them the shipped ones.
+        code: of sdpo_code.csv; without them the shipped ones.
+    """
     tables: dict[str, dict[tuple[str, str, str, str], float]] = {version: {} for version in VERSIONS}
     for row in sdpo_results() if rows is None else rows:
         key = (row["model"], row["method"], row["benchmark"], row["hours"])
@@ -41,6 +57,7 @@ def sdpo_audit_table(rows: Sequence[Mapping[str, str]] | None = None) -> pd.Data
         for finding in (*_later(cells), *_chance(cells), *_repeated(cells), *_ceiling(cells)):
             of_version.setdefault(finding, []).append(version)
     found += [(*finding, "; ".join(versions)) for finding, versions in of_version.items()]
+    found += _on_code(sdpo_code() if code is None else code)
     order = [name for name in COLUMNS if name not in ("versions", "note")]
     records = [dict(zip((*order, "note", "versions"), finding, strict=True)) for finding in found]
     made = pd.DataFrame(records, columns=list(COLUMNS))
@@ -123,6 +140,22 @@ def _repeated(cells: _Cells) -> Iterator[tuple[Any, ...]]:
         if len(values) == 1 and None not in values and len(models) > 1:
             (value,) = values
             yield ("repeated", " and ".join(models), method, benchmark, "", value, value, "the same four times")
+
+
+def _on_code(rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[Any, ...]]:
+    printed: dict[tuple[str, str], list[tuple[float, str]]] = {}
+    for row in rows:
+        printed.setdefault((row["variant"], row["measure"]), []).append((float(row["percent"]), row["place"]))
+    at = MODELS[CODE_MODEL]
+    for (variant, measure), values in printed.items():
+        (least, first), (most, second) = min(values), max(values)
+        if least < most:
+            note = f"{measure}: {least:.1f} in {first}, {most:.1f} in {second}"
+            yield ("twice", at, variant, CODE_BENCHMARK, "", most, least, note, "paper")
+        best = max((percent for percent, _ in printed.get((variant, "best"), [])), default=100.0)
+        if measure.startswith("step_") and most > best:
+            note = f"{most:.1f} at {measure.replace('_', ' ')} in {second}"
+            yield ("beyond", at, variant, CODE_BENCHMARK, "", most, best, note, "paper")
 
 
 def _ceiling(cells: _Cells) -> Iterator[tuple[Any, ...]]:
