@@ -1,10 +1,11 @@
-r"""Draws methods.svg and methods.png, the picture of docs/methods.md, from the library's own method classes.
+r"""Draws the pictures of docs/methods.md and of the README from the library's own method classes.
 
     python docs/figures/draw_methods.py [folder]
 
-a: the advantage of a token as a function of its evidence. b: the target distributions of opsd and opsd_ectr. c: what
-each method makes of the tokens of two rollouts. b and c show one real group of the toy task, scored by the toy's base
-model; it was chosen because its two worked responses differ in one slip.
+methods.svg and methods.png have three parts. a: the advantage of a token as a function of its evidence. b: the target
+distributions of opsd and opsd_ectr. c: what each method makes of the tokens of two rollouts. tokens.svg and tokens.png
+are the wrong one alone. b and c show one real group of the toy task, scored by the toy's base model; it was chosen
+because its two worked responses differ in one slip.
 """
 
 import sys
@@ -152,7 +153,7 @@ def scored_group() -> Rollouts:
 
 
 def draw(folder: Path) -> None:
-    """Write methods.svg and methods.png into the folder."""
+    """Writes methods and tokens, as SVG and PNG each, into the folder."""
     group = scored_group()
     with rc_context(_LOOK):
         figure = Figure(figsize=(9, 8.6), layout="constrained")
@@ -160,8 +161,21 @@ def draw(folder: Path) -> None:
         curves, bars = top.subplots(1, 2, width_ratios=[1, 1.15])
         _draw_curves(curves)
         _draw_targets(bars, group)
-        _draw_strips(bottom, group)
+        titles = {
+            RIGHT_ROW: rf"$\bf{{c}}$  A right rollout, {_advantage(group, RIGHT_ROW)}",
+            WRONG_ROW: f"A wrong one of the same group, {_advantage(group, WRONG_ROW)}, its slip in red",
+        }
+        _draw_strips(bottom, group, titles)
         write_figure(figure, folder / "methods.svg", folder / "methods.png")
+        figure = Figure(figsize=(9, 3.3), layout="constrained")
+        _draw_strips(
+            figure, group, {WRONG_ROW: f"A wrong rollout, its slip in red (6 {_MINUS} 9 was asked, modulo 10)"}, 0.19
+        )
+        write_figure(figure, folder / "tokens.svg", folder / "tokens.png")
+
+
+def _advantage(group: Rollouts, row: int) -> str:
+    return f"A = {group.batch.advantages[row]:+.2f}".replace("-", _MINUS)
 
 
 def _draw_curves(axis: Axes) -> None:
@@ -214,8 +228,15 @@ def _draw_targets(axis: Axes, group: Rollouts) -> None:
     axis.legend(loc="upper right", handlelength=1.6)
 
 
-def _draw_strips(figure: SubFigure, group: Rollouts) -> None:
-    """Token by token: the evidence, what it adds to the rollout's advantage, and the distance to a target."""
+def _draw_strips(
+    figure: Figure | SubFigure, group: Rollouts, titles: Mapping[int, str], scale_height: float = 0.13
+) -> None:
+    """Token by token: the evidence, what it adds to the rollout's advantage, and the distance to a target.
+
+    Args:
+        titles: of the rollouts that are shown, by their row in the group.
+        scale_height: of the colour scales, as a share of the strips' height.
+    """
     batch, student = group.batch, group.student
     plain = batch.advantages[:, None]
     contrast = contrastive_evidence(batch.correct_logprobs, batch.wrong_logprobs, batch.wrong_mask)
@@ -235,13 +256,11 @@ def _draw_strips(figure: SubFigure, group: Rollouts) -> None:
         _Block("added\nto A", "added to the advantage", added, _SIGNED, Normalize(-0.5, 0.5)),
         _Block("loss", "loss of a distillation (nats)", apart, _POSITIVE, Normalize(0, 0.5)),
     )
-    titles = (
-        rf"$\bf{{c}}$  A right rollout, A = {plain[RIGHT_ROW, 0]:+.2f}",
-        f"A wrong one of the same group, A = {plain[WRONG_ROW, 0]:+.2f}, its slip in red".replace("-", _MINUS),
-    )
-    strips, scales = figure.subfigures(2, 1, height_ratios=[1, 0.13])
-    grids = strips.subplots(2 * len(blocks), 1, height_ratios=[len(block.rows) for block in blocks] * 2)
-    for row, axes in enumerate(np.split(grids, 2)):
+    strips, scales = figure.subfigures(2, 1, height_ratios=[1, scale_height])
+    heights = [len(block.rows) for block in blocks] * len(titles)
+    grids = strips.subplots(len(heights), 1, height_ratios=heights)
+    slip = next(t for t, (a, b) in enumerate(zip(*group.tokens, strict=True)) if a != b)
+    for row, axes in zip(titles, np.split(grids, len(titles)), strict=True):
         for axis, block in zip(axes, blocks, strict=True):
             _draw_block(axis, block, row)
         axes[0].set_title(titles[row], pad=19)
@@ -249,8 +268,8 @@ def _draw_strips(figure: SubFigure, group: Rollouts) -> None:
         axes[0].xaxis.tick_top()
         for label in axes[0].get_xticklabels():
             label.set_fontsize(6.5 if len(label.get_text()) > 3 else 9)
-    slip = next(t for t, (a, b) in enumerate(zip(*group.tokens, strict=True)) if a != b)
-    grids[len(blocks)].get_xticklabels()[slip].set(color=_RED, fontweight="bold")
+        if row == WRONG_ROW:
+            axes[0].get_xticklabels()[slip].set(color=_RED, fontweight="bold")
     for axis, block in zip(scales.subplots(1, len(blocks)), blocks, strict=True):
         extend = "max" if block.colours is _POSITIVE else "both"
         bar = figure.colorbar(ScalarMappable(block.norm, block.colours), axis, orientation="horizontal", extend=extend)

@@ -7,6 +7,7 @@ GROUPS = {
     "Rollouts and validation": ("reward/", "response/", "rollout/", "val/"),
     "Updates": ("actor/",),
     "Hints": ("hints/",),
+    "Critiques": ("critique/",),
     "Teacher and signal": ("teacher/", "signal/"),
     "Guards": ("guard/",),
     "Cost": ("tokens/", "timing_s/", "memory/"),

@@ -6,7 +6,8 @@ import yaml
 
 from from_code.passages import linked, plain
 from selfdistill.methods.catalogue import shipped
-from selfdistill.methods.setting import defaults, fields, json_schema
+from selfdistill.methods.setting import defaults, fields, is_section, json_schema
+from selfdistill.study.discovery import DiscoverySettings, MultiTurnSettings, QuestionSet
 from selfdistill.study.presets import SWITCHES, presets
 from selfdistill.study.run_settings import RunSettings
 
@@ -75,6 +76,19 @@ def run_keys(sections: set[str]) -> str:
         for each in fields(inner):
             default = plain(defaults(inner)[each.name])
             lines.append(_row(each, part["properties"][each.name], f"{field.name}.{each.name}", default))
+    return "\n".join(lines)
+
+
+def discovery_keys() -> str:
+    """Returns the table of keys of the section `discovery`, those of a set and of the dialogue among them."""
+    lines = ["| key | default | unit or values | meaning |", "|---|---|---|---|"]
+    for kind, prefix in ((DiscoverySettings, ""), (QuestionSet, "sets.<name>."), (MultiTurnSettings, "multi_turn.")):
+        for field in fields(kind):
+            if is_section(field.default_factory):
+                continue
+            part, default = json_schema(kind)["properties"][field.name], defaults(kind)[field.name]
+            shown = ", ".join(default) if isinstance(default, dict) else plain(default)
+            lines.append(_row(field, part, f"{prefix}{field.name}", shown or "none"))
     return "\n".join(lines)
 
 
