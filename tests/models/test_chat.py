@@ -4,7 +4,7 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import encode_chat, encode_messages, end_ids
+from selfdistill.models.chat import encode_chat, encode_messages, end_ids, pad_id
 from selfdistill.models.tiny_model import build_tokenizer
 from selfdistill.study.run_settings import ChatSettings
 from selfdistill.tasks.prompts import Message
@@ -90,6 +90,11 @@ def test_end_ids_are_those_of_the_generation_config_and_the_tokenizer(configured
 def test_a_model_without_any_end_is_refused(configured):
     with pytest.raises(UserError, match=r"some/folder.*eos token"):
         ends(configured, None)
+
+
+def test_a_batch_is_filled_up_with_the_tokenizers_pad_or_the_first_end():
+    assert pad_id(SimpleNamespace(pad_token_id=0), [7, 9]) == 0
+    assert pad_id(SimpleNamespace(pad_token_id=None), [7, 9]) == 7
 
 
 def test_end_ids_of_the_tiny_model(model, tokenizer):

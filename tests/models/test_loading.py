@@ -9,13 +9,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from selfdistill.errors import UserError
-from selfdistill.models.folder_check import index_files
 from selfdistill.models.loading import (
     cast_weights,
     load_generation_config,
     load_model,
     load_weights,
 )
+from selfdistill.study.model_folder import index_files
 
 CPU = torch.device("cpu")
 

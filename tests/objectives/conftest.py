@@ -36,13 +36,20 @@ class Case:
         ids = self.batch.support_ids
         support = logprobs if ids is None else logprobs.gather(-1, ids)
         sampled = logprobs.gather(-1, self.tokens[..., None])[..., 0]
-        return Student(sampled, support if self.needs.support else None)
+        entropy = -(logprobs.exp() * logprobs).sum(dim=-1)
+        return Student(sampled, support if self.needs.support else None, entropy)
 
     def at(self, logits: Tensor) -> "Case":
         return replace(self, logits=logits)
 
     def changed(self, **values: Tensor) -> "Case":
         return replace(self, batch=self.batch.extended(**values))
+
+    def with_bonus(self) -> "Case":
+        """With weights of an entropy bonus, another for each token."""
+        mask = self.batch.token_mask
+        weights = torch.linspace(0.01, 0.1, mask.numel(), dtype=self.logits.dtype).reshape(mask.shape)
+        return self.changed(entropy_weights=torch.where(mask, weights, 0.0))
 
     def part(self, rows: Tensor, width: int | None = None) -> "Case":
         width = self.tokens.shape[1] if width is None else width

@@ -5,7 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfdistill.objectives.divergences import distributions, divergence, renormalised, with_tail
+from selfdistill.objectives.divergences import (
+    bounded_reverse_divergence,
+    distributions,
+    divergence,
+    renormalised,
+    with_tail,
+)
 
 DOUBLE = {"rtol": 1e-9, "atol": 1e-9}
 MIXES = [0.0, 0.3, 0.5, 1.0]
@@ -221,3 +227,32 @@ def test_leading_axes_are_kept():
             for j in range(3):
                 alone = divergence(with_tail(student[i, j, :4]), with_tail(teacher[i, j, :4]), mix, 0.05)
                 torch.testing.assert_close(found[i, j], alone, **DOUBLE)
+
+
+@pytest.mark.parametrize("bound", [0.3, 1.0, 1e3])
+def test_a_bounded_reverse_divergence_pulls_by_advantages_within_the_bound(bound):
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 6, generator=rng, dtype=torch.float64, requires_grad=True)
+    teacher = (2 * torch.randn(4, 6, generator=rng, dtype=torch.float64)).log_softmax(-1)
+    value = bounded_reverse_divergence(logits.log_softmax(-1), teacher, bound)
+    value.sum().backward()
+    student = logits.detach().softmax(-1)
+    for row in range(4):
+        p = student[row].tolist()
+        gaps = [min(max(math.log(p[v]) - float(teacher[row, v]), -bound), bound) for v in range(6)]
+        mean = sum(p[v] * gaps[v] for v in range(6))
+        for v in range(6):  # the gradient of log p over the logits, weighed by p and the bounded gap
+            assert float(logits.grad[row, v]) == pytest.approx(p[v] * (gaps[v] - mean), abs=1e-12)
+        free = sum(p[v] * (math.log(p[v]) - float(teacher[row, v])) for v in range(6))
+        assert float(value[row]) == pytest.approx(free, abs=1e-12)
+    if bound > 100:
+        again = logits.detach().requires_grad_()
+        divergence(again.log_softmax(-1), teacher, 1.0).sum().backward()
+        assert torch.allclose(again.grad, logits.grad, atol=1e-12)
+
+
+def test_a_bounded_divergence_has_no_gradient_that_is_not_a_number_where_an_id_is_excluded():
+    student = torch.tensor([0.5, 0.5, 0.0]).log().requires_grad_()
+    value = bounded_reverse_divergence(student, torch.tensor([0.2, 0.7, 0.1]).log(), 1.0)
+    value.backward()
+    assert torch.isfinite(student.grad).all()

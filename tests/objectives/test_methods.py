@@ -32,6 +32,7 @@ FAMILY = {
         {"level": "sequence", "alpha": 1.0, "grpo_share": 0.5},
         {"tail": False, "grpo_share": 0.9},
         {"top_k": 0},
+        {"alpha": 1.0, "advantage_bound": 0.3},
     ],
     "srpo": [{}, {"routing": "advantage_sign"}, {"entropy_beta": 0.0}, {"tail": False}, {"top_k": 0}],
     "rlsd": [{}, {"form": "minimum"}, {"lam_decay_steps": 0, "lam": 1.0}],
@@ -108,7 +109,7 @@ def at_once(method, case, aggregation):
 @settings(deadline=None, max_examples=10)
 def test_the_loss_does_not_know_of_micro_batches(random_case, agree, name, switches, aggregation, seed, rows, cuts):
     method = built(name, switches)
-    case = random_case(seed, method.needs, rows=rows)
+    case = random_case(seed, method.needs, rows=rows).with_bonus()
     order = np.random.default_rng(seed).permutation(rows).tolist()
     edges = [0, *sorted(cut for cut in cuts if cut < rows), rows]
     parts = [order[begin:end] for begin, end in pairwise(edges)]
@@ -311,9 +312,9 @@ def test_targets_carry_no_gradient_and_have_the_batchs_shape(random_case, name, 
 
 @pytest.mark.parametrize(("name", "switches"), EVERY_METHOD, ids=str)
 def test_importance_and_kl_enter_token_by_token(random_case, name, switches):
-    """Sum of weight x importance x token loss, plus kl coefficient x mean k3, in loops."""
+    """Sum of weight x importance x token loss, plus kl coefficient x mean k3, minus the entropy's share, in loops."""
     method = built(name, switches)
-    case = random_case(2, method.needs)
+    case = random_case(2, method.needs).with_bonus()
     batch, student = case.batch, case.student()
     targets = method.targets(batch, "tokens")
     kl_weights = KL * token_weights(batch.token_mask, "tokens", batch.rollouts)
@@ -324,9 +325,11 @@ def test_importance_and_kl_enter_token_by_token(random_case, name, switches):
         gap = float(batch.reference_logprobs[i, t] - student.logprobs[i, t])
         bare += share
         expected += share * float(batch.importance[i, t]) + float(kl_weights[i, t]) * (math.exp(gap) - gap - 1)
+        entropy = -sum(p * math.log(p) for p in case.logits[i, t].softmax(dim=-1).tolist())
+        expected -= float(batch.entropy_weights[i, t]) * entropy
     found, sums = micro_batch_loss(method, student, batch, targets, kl_weights)
     assert float(found) == pytest.approx(expected, rel=1e-9)
-    without = batch.extended(importance=None, reference_logprobs=None)
+    without = batch.extended(importance=None, reference_logprobs=None, entropy_weights=None)
     found, same = micro_batch_loss(method, student, without, targets, kl_weights)
     assert float(found) == pytest.approx(bare, rel=1e-9)
     assert same == sums

@@ -56,6 +56,19 @@ def test_logprobs_and_entropies_are_those_of_a_plain_forward(model, plain_scores
         assert len(rollout.response_ids) == len(rollout.logprobs) == len(rollout.entropies)
 
 
+def test_the_most_likely_ids_come_with_each_token_where_they_are_asked_for(model):
+    """Of responses that end early, too; those that scoring finds, but for equally likely ones."""
+    rollouts = draw(model, SamplingSettings(LIMIT, 0.7, top_k=2, support=5), ends=range(2, 20))
+    assert len({len(rollout.response_ids) for rollout in rollouts}) > 2
+    for prompt, rollout in zip(PROMPTS, rollouts, strict=True):
+        assert rollout.support_ids.shape == (len(rollout.response_ids), 5)
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *rollout.response_ids]])).logits[0, len(prompt) - 1 : -1]
+        found = logits.gather(-1, torch.from_numpy(rollout.support_ids))
+        torch.testing.assert_close(found, logits.topk(5).values, rtol=0, atol=1e-5)
+    assert draw(model, SamplingSettings(2))[0].support_ids is None
+
+
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 def test_logprobs_are_what_scoring_finds(model, temperature):
     """The sampler's log-probs may stand in for the trainer's old ones."""

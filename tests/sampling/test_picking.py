@@ -45,23 +45,24 @@ FILTERS = [(1.0, 0), (1.0, 3), (0.7, 0), (0.5, 0), (0.05, 0), (0.8, 4), (1.0, 99
 @pytest.mark.parametrize(("top_p", "top_k"), FILTERS)
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 2.0])
 def test_agrees_with_loops(temperature, top_p, top_k):
-    sampling = SamplingSettings(1, temperature, top_p, top_k)
+    sampling = SamplingSettings(1, temperature, top_p, top_k, support=3)
     for seed in range(6):
         logits = torch.randn(7, generator=torch.Generator().manual_seed(seed)) * 2
-        tokens, logprobs, entropies = pick(logits.expand(200, 7), grid(200), sampling)
+        tokens, logprobs, entropies, support = pick(logits.expand(200, 7), grid(200), sampling)
         assert tokens.tolist() == [slow_pick(logits.tolist(), u, sampling) for u in grid(200).tolist()]
         full = dict(slow_kept(logits.tolist(), SamplingSettings(1, temperature)))
         expected = [math.log(full[i]) for i in tokens.tolist()]
         torch.testing.assert_close(logprobs, torch.tensor(expected), rtol=1e-5, atol=1e-5)
         entropy = -sum(p * math.log(p) for p in full.values())
         torch.testing.assert_close(entropies, torch.full((200,), entropy), rtol=1e-5, atol=1e-5)
+        assert support.tolist() == [sorted(range(7), key=lambda i: -logits[i])[:3]] * 200
 
 
 @pytest.mark.parametrize(("top_p", "top_k"), FILTERS)
 def test_frequencies_over_a_uniform_grid_are_the_probabilities(top_p, top_k):
     sampling = SamplingSettings(1, 1.0, top_p, top_k)
     logits = torch.randn(7, generator=torch.Generator().manual_seed(1))
-    tokens, _, _ = pick(logits.expand(5000, 7), grid(5000), sampling)
+    tokens, *_ = pick(logits.expand(5000, 7), grid(5000), sampling)
     kept = dict(slow_kept(logits.tolist(), sampling))
     counts = torch.bincount(tokens, minlength=7).tolist()
     for token in range(7):
@@ -78,7 +79,7 @@ def test_frequencies_over_a_uniform_grid_are_the_probabilities(top_p, top_k):
 @settings(deadline=None, max_examples=200)
 def test_a_draw_is_always_a_token_that_the_filters_leave(logits, uniform, top_p, top_k):
     row, uniforms = torch.tensor([logits]), torch.tensor([uniform], dtype=torch.float64)
-    tokens, logprobs, _ = pick(row, uniforms, SamplingSettings(1, 1.0, top_p, top_k))
+    tokens, logprobs, *_ = pick(row, uniforms, SamplingSettings(1, 1.0, top_p, top_k))
     slack = SamplingSettings(1, 1.0, min(1.0, top_p + 1e-5), top_k)  # float32 may put a token on the other side
     assert int(tokens) in dict(slow_kept(logits, slack))
     assert float(logprobs) == pytest.approx(float(row.double().log_softmax(-1)[0, int(tokens)]), abs=1e-4)
@@ -97,7 +98,7 @@ def test_rows_are_drawn_independently():
 def test_greedy_takes_the_likeliest_whatever_the_uniform_and_reports_at_temperature_one():
     logits = torch.tensor([[1.0, 3.0, 2.0], [0.5, -1.0, 0.5]])
     for uniform in (0.0, 0.999):
-        tokens, logprobs, _ = pick(logits, torch.full((2,), uniform).double(), SamplingSettings(1, 0.0))
+        tokens, logprobs, *_ = pick(logits, torch.full((2,), uniform).double(), SamplingSettings(1, 0.0))
         assert tokens.tolist() == [1, 0]
         torch.testing.assert_close(logprobs, logits.log_softmax(-1)[[0, 1], [1, 0]])
 
@@ -105,7 +106,7 @@ def test_greedy_takes_the_likeliest_whatever_the_uniform_and_reports_at_temperat
 @pytest.mark.parametrize(("top_p", "kept"), [(0.25, 1), (0.5, 2), (0.501, 3), (0.75, 3), (0.99, 4), (1.0, 4)])
 def test_top_p_keeps_the_smallest_set_with_at_least_that_mass(top_p, kept):
     """Four tokens of a quarter each: a set that has the mass exactly is enough."""
-    tokens, _, _ = pick(torch.zeros(400, 4), grid(400), SamplingSettings(1, 1.0, top_p))
+    tokens, *_ = pick(torch.zeros(400, 4), grid(400), SamplingSettings(1, 1.0, top_p))
     assert sorted(set(tokens.tolist())) == list(range(kept))
 
 

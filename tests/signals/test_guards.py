@@ -10,7 +10,8 @@ import torch
 from selfdistill.scoring.scorer import ModelScorer, score
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.guards import over_uniform, teacher_guards
-from selfdistill.signals.teacher_scores import TeacherContexts, score_contexts
+from selfdistill.signals.teacher_contexts import TeacherContexts
+from selfdistill.signals.teacher_scores import score_contexts
 
 VOCABULARY = 103
 

@@ -13,7 +13,8 @@ from selfdistill.objectives.batch import Support
 from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Assignment
-from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts, fair_shares, score_contexts
+from selfdistill.signals.teacher_contexts import ContextBuilder, TeacherContexts, fair_shares
+from selfdistill.signals.teacher_scores import score_contexts
 from selfdistill.study.teacher_settings import HintSettings
 from selfdistill.tasks.contexts import SECTIONS
 from selfdistill.tasks.prompts import (
@@ -615,3 +616,9 @@ def test_shifting_a_support_by_one_token_changes_the_result(model):
         assert (scores.correct_support[i, :length].double() - later).abs().max() > 1e-1
         moved = distributions(model, context, RESPONSES[i]).gather(-1, STUDENT_IDS[i, 1 : length + 1])
         assert (scores.correct_support[i, :length].double() - moved).abs().max() > 1e-1
+
+
+def test_a_method_without_a_teacher_needs_no_place_in_a_template(tokenizer):
+    """A study may name one template for all of its runs."""
+    builder = ContextBuilder(tokenizer, HintSettings(template="critique"), 512)
+    assert builder.build([], [], []).correct == []

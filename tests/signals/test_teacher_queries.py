@@ -6,8 +6,9 @@ import torch
 from selfdistill.objectives.batch import Needs
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.signals.hints import Candidate, assign_hints
+from selfdistill.signals.teacher_contexts import ContextBuilder
 from selfdistill.signals.teacher_queries import Use, distinct_queries, plain_tokens
-from selfdistill.signals.teacher_scores import ContextBuilder, score_contexts
+from selfdistill.signals.teacher_scores import score_contexts
 from selfdistill.study.teacher_settings import HintSettings
 from selfdistill.tasks.prompts import Hint
 from selfdistill.tasks.schema import Problem

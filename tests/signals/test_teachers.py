@@ -6,7 +6,8 @@ from selfdistill.models.loading import cast_weights
 from selfdistill.scoring.query import Query
 from selfdistill.scoring.scorer import ModelScorer, score
 from selfdistill.scoring.scores import Sequences
-from selfdistill.signals.teacher_scores import TeacherContexts, score_contexts
+from selfdistill.signals.teacher_contexts import TeacherContexts
+from selfdistill.signals.teacher_scores import score_contexts
 from selfdistill.signals.teachers import Teacher, frozen_copy
 from selfdistill.study.teacher_settings import CLOCKS, TeacherSettings
 

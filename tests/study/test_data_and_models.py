@@ -1,11 +1,14 @@
 """What data, base models and evaluations are known by."""
 
 import hashlib
+import json
+from pathlib import Path
 
 import pytest
 from configurations import merged, refusal, resolved
 
 from selfdistill.errors import UserError
+from selfdistill.study.model_folder import check_folder
 from selfdistill.study.study import load_study
 
 
@@ -164,26 +167,83 @@ def test_a_pretrained_model_is_one_for_all_tasks_and_a_shipped_one_is_not():
 def test_a_folder_in_place_of_the_hub_is_known_by_its_files_not_by_its_place(tmp_path):
     digests = {}
     made = {
-        "one": (b"x" * 9, "{}"),
-        "two": (b"x" * 9, "{}"),
-        "larger": (b"x" * 10, "{}"),
-        "changed": (b"x" * 9, "{ }"),
-        "replaced": (b"x" * 8 + b"y", "{}"),
+        "one": (b"x" * 9, CONFIG),
+        "two": (b"x" * 9, CONFIG),
+        "larger": (b"x" * 10, CONFIG),
+        "changed": (b"x" * 9, CONFIG + " "),
+        "replaced": (b"x" * 8 + b"y", CONFIG),
     }
     for place, (weights, text) in made.items():
-        folder = tmp_path / place
-        folder.mkdir()
-        (folder / "config.json").write_text(text)
-        (folder / "model.safetensors").write_bytes(weights)
+        folder = model_folder(tmp_path / place, {"config.json": text, "model.safetensors": weights.decode()})
         (folder / "notes.md").write_text(place)
         digests[place] = of(f"{LOGIC}\nmodels: {{qwen3_4b: {{source: {folder}}}}}", "logic", "qwen3_4b")["base_model"]
     assert digests["one"] == digests["two"]
     assert len({str(digest) for digest in digests.values()}) == 4
 
 
+#: A folder's files in place of whole ones, None for one that is not there -> what is said of it.
+INCOMPLETE = {
+    "nothing": (dict.fromkeys(("config.json", "tokenizer.json", "model.safetensors")), "no config.json; no tokenizer"),
+    "no tokenizer": ({"tokenizer.json": None}, r"no tokenizer \(tokenizer_config.json with tokenizer.json"),
+    "none of its settings": ({"tokenizer_config.json": None}, "no tokenizer"),
+    "no weights": ({"model.safetensors": None}, r"no weights as safetensors \(model.safetensors\)"),
+    "pickles": ({"model.safetensors": None, "pytorch_model.bin": ""}, "pytorch_model.bin is a pickle, which may run"),
+    "one of two": (
+        {"model.safetensors.index.json": '{"weight_map": {"a": "model.safetensors", "b": "two.safetensors"}}'},
+        r"no weights as safetensors \(two.safetensors\)",
+    ),
+    "an adapter": ({"adapter_config.json": "{}"}, "LoRA adapter"),
+    "an encoder": ({"config.json": '{"model_type": "bert", "architectures": ["BertForMaskedLM"]}'}, "BertForMaskedLM"),
+    "its body": (
+        {"config.json": '{"model_type": "bert", "architectures": ["BertModel"]}'},
+        "names BertModel; expected",
+    ),
+    "with a decoder": (
+        {"config.json": '{"model_type": "t5", "is_encoder_decoder": true}'},
+        "an encoder with a decoder",
+    ),
+    "of something else": ({"config.json": '{"hidden_size": 3}'}, "names no model_type; expected the config of a"),
+    "no mapping": ({"config.json": "[]"}, "expected keys and values, found list"),
+    "no JSON": ({"config.json": "{"}, "cannot be read as JSON"),
+    "quantised": (
+        {"config.json": '{"model_type": "llama", "quantization_config": {"quant_method": "awq"}}'},
+        r"quantised \(awq\)",
+    ),
+}
+CONFIG = '{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}'
+
+
+def model_folder(folder: Path, files: dict[str, str | None]) -> Path:
+    """A folder with what planning looks for in a model's, and these files in its place."""
+    whole = {"config.json": CONFIG, "tokenizer.json": "{}", "tokenizer_config.json": "{}", "model.safetensors": "x"}
+    folder.mkdir()
+    for name, text in (whole | files).items():
+        if text is not None:
+            (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("case", INCOMPLETE)
+def test_a_folder_that_holds_no_whole_language_model_is_refused_while_planning(case, tmp_path):
+    files, said = INCOMPLETE[case]
+    with pytest.raises(UserError, match=said):
+        check_folder(model_folder(tmp_path / "mine", files))
+    if case == "no tokenizer":
+        message = refusal(LOGIC, f"models: {{qwen3_4b: {{source: {tmp_path / 'mine'}}}}}")
+        assert message.startswith(f"models.qwen3_4b.source: {tmp_path / 'mine'}: no tokenizer")
+
+
+def test_folders_of_language_models_are_taken(tmp_path):
+    for number, named in enumerate(
+        (["GPT2LMHeadModel"], ["Gemma3ForConditionalGeneration"], ["Own", "MineForCausalLM"], [])
+    ):
+        config = json.dumps({"model_type": "any", "architectures": named})
+        check_folder(model_folder(tmp_path / f"{number}", {"config.json": config}))
+    check_folder(model_folder(tmp_path / "words", {"tokenizer.json": None, "vocab.json": "{}"}))
+
+
 def test_no_link_out_of_a_models_folder_is_followed(tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "config.json").write_text("{}")
+    model_folder(tmp_path / "mine", {})
     (tmp_path / "mine" / "added.json").symlink_to("/proc/self/environ")
     with pytest.raises(UserError, match=r"added\.json: a link to /proc/.*/environ, outside of the model's folder"):
         of(f"{LOGIC}\nmodels: {{qwen3_4b: {{source: {tmp_path / 'mine'}}}}}", "logic", "qwen3_4b")

@@ -86,7 +86,7 @@ def test_tokens_are_compared_not_counted(small_run, others, config, tmp_path):
 CASES = {
     "no folder": (
         {"teacher": {"kind": "external", "model": "b", "reference": "a"}},
-        "teacher names a model as reference (a), but no folder of it was given",
+        "a model is named as reference (a), but no folder of it was given",
     ),
     "no model": (
         {"teacher": {"kind": "external", "model": "", "reference": "none"}},

@@ -20,7 +20,7 @@ from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.hints import Assignment
-from selfdistill.signals.teacher_scores import ContextBuilder, TeacherContexts
+from selfdistill.signals.teacher_contexts import ContextBuilder, TeacherContexts
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.graders import Graded
 from selfdistill.tasks.prompts import student_prompt
@@ -166,8 +166,8 @@ class Seen:
 def seen(monkeypatch):
     every, original = [], TrainingStep._with_signal
 
-    def watched(self, sequences, batch, contexts):
-        batch, metrics = original(self, sequences, batch, contexts)
+    def watched(self, sequences, batch, contexts, *more):
+        batch, metrics = original(self, sequences, batch, contexts, *more)
         every.append(Seen(sequences, contexts, batch, copy.deepcopy(self._engine.model)))
         return batch, metrics
 
@@ -341,13 +341,41 @@ def test_the_student_is_asked_about_hinted_rollouts_only(make, seen, monkeypatch
             asked.append(rows)
         return original(self, rows, *arguments, **options)
 
+    rollouts = replace(trainer.roll_out(1), support_ids=None)
     monkeypatch.setattr(ModelScorer, "__call__", watched)
-    trainer.step(1)
+    trainer.learn(1, rollouts)
     ((each, (rows,)),) = [(each, asked) for each in seen]
     hinted = each.batch.hinted.nonzero()[:, 0].tolist()
     assert rows.responses == [each.sequences.responses[i] for i in hinted]
     assert rows.prompts == [each.sequences.prompts[i] for i in hinted]
     assert (len(hinted) == 16) == (method == "sdpo")
+
+
+@pytest.mark.parametrize("method", ["sdpo", "sdpo_official"])
+def test_the_only_update_of_a_step_takes_the_ids_that_came_with_its_rollouts(make, method):
+    """They are those that the student would choose; nobody asks it."""
+    trainers = [make(coin, **still(method)) for _ in range(2)]
+    rollouts = trainers[0].roll_out(1)
+    given, surveyed = (
+        trainer.learn(1, each)
+        for trainer, each in zip(trainers, [rollouts, replace(rollouts, support_ids=None)], strict=True)
+    )
+    assert surveyed.keys() - given.keys() == {"timing_s/survey"}
+    torch.testing.assert_close(*map(gradient, trainers), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("sdpo", {"update": {"prompts_per_update": 2}}),
+        ("sdpo", {"objective": {"top_k": 0}}),
+        ("sdpo", {"rollout": {"engine": "transformers"}}),
+        ("opsd", {}),
+        ("grpo", {}),
+    ],
+)
+def test_no_ids_come_with_rollouts_where_they_are_not_known_or_not_the_update_s(make, method, changes):
+    assert make(coin, **still(method, **changes)).roll_out(1).support_ids is None
 
 
 class OwnPrompts(ContextBuilder):
@@ -455,7 +483,7 @@ def test_srpo_with_hints_from_siblings_distils_wrong_rows_that_have_one(make, se
     counts = [0, 0]
     for prompt in range(4):
         rows = range(4 * prompt, 4 * prompt + 4)
-        texts = [trainer._tokenizer.decode(each.sequences.responses[i], skip_special_tokens=True) for i in rows]
+        texts = [trainer.tokenizer.decode(each.sequences.responses[i], skip_special_tokens=True) for i in rows]
         right = [i for i, text in zip(rows, texts, strict=True) if coin(text, None).correct]
         right = [] if prompt in (0, 1) else right
         assert [bool(each.batch.correct[i]) for i in rows] == [i in right for i in rows]

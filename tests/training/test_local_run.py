@@ -1,6 +1,7 @@
 """A whole local run: what it publishes, what a kill costs it, what it refuses."""
 
 import datetime
+import inspect
 import json
 import platform
 import shutil
@@ -26,6 +27,7 @@ from selfdistill.runs.watched import States
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
 from selfdistill.training.local import run
 from selfdistill.training.local.engine import LocalEngine
+from selfdistill.training.local.trainer import LocalTrainer
 from selfdistill.training.step import TrainingStep
 
 
@@ -329,8 +331,8 @@ def handed_over(config, files, folder, monkeypatch, report=lambda line: None):
     monkeypatch.setattr(run, "LocalTrainer", catch)
     with pytest.raises(StoppedError):
         go(config, files, folder, report)
-    _, model, *_, grade, _, grade_cut = caught[0]
-    return SimpleNamespace(model=model, grade=grade, grade_cut=grade_cut)
+    given = inspect.signature(LocalTrainer).bind(*caught[0]).arguments
+    return SimpleNamespace(**given)
 
 
 @pytest.mark.parametrize("lenient", [True, False])
@@ -349,8 +351,10 @@ def test_feedback_speaks_of_a_response_that_was_cut(small_run, config, tmp_path,
     trained = handed_over(config, small_run, tmp_path, monkeypatch)
     tests = json.dumps({"inputs": ["1"], "outputs": ["1"], "testtype": "stdin"})
     question = Problem("p", "q", "?", tests, "", "code", 0, "train")
-    assert "too long" in trained.grade_cut("Well,", question).feedback
-    assert trained.grade("Well,", question).feedback not in ("", trained.grade_cut("Well,", question).feedback)
+    cut, whole = trained.grade_all(["Well,"] * 2, [question] * 2, [True, False])
+    assert "too long" in cut.feedback
+    assert whole == trained.grade("Well,", question)
+    assert whole.feedback not in ("", cut.feedback)
 
 
 @pytest.mark.parametrize(
@@ -384,9 +388,9 @@ def test_a_run_whose_updates_are_not_finite_for_good_is_not_published(small_run,
     config["checkpoint"]["every"] = 1
     config["validation"] |= {"problems": 1, "draws": 1}
 
-    def run_step(self, number, rollouts):
+    def run_step(self, number, rollouts, *more):
         now["step"], now["updates"] = number, 0
-        return step(self, number, rollouts)
+        return step(self, number, rollouts, *more)
 
     def overflow(self, *arguments):
         now["updates"] += 1

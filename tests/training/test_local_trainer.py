@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_run import trained_weights
 
 from selfdistill.errors import UserError
 from selfdistill.models.chat import encode_chat
@@ -12,11 +13,6 @@ from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.local import engine as engine_module
 from selfdistill.training.step import _combined
-
-
-def weights(trainer):
-    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
-
 
 METHODS = {
     "rlcsd": {},
@@ -28,17 +24,24 @@ METHODS = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_does_not_depend_on_micro_batching(make, method):
-    trainers = [make(**_with_budget(METHODS[method], budget)) for budget in (32, 100_000)]
-    initial = weights(trainers[0])
+    """Of one update: its gradient. Weights would tell less: AdamW takes the sign of a gradient that is noise."""
+    trainers = [make(**_one_update(METHODS[method], budget)) for budget in (32, 100_000)]
+    initial = trained_weights(trainers[0])
     metrics = [trainer.step(1) for trainer in trainers]
-    assert not torch.equal(weights(trainers[0]), initial)
-    torch.testing.assert_close(weights(trainers[0]), weights(trainers[1]), rtol=0, atol=1e-4)
+    assert not torch.equal(trained_weights(trainers[0]), initial)
+    gradients = [_gradient(trainer) for trainer in trainers]
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5 * float(gradients[0].abs().max()))
     for name in ("actor/loss", "actor/grad_norm", "reward/mean"):
         assert metrics[0][name] == pytest.approx(metrics[1][name], rel=1e-3, abs=1e-6), name
 
 
-def _with_budget(changes, budget):
-    return {**changes, "update": {**changes.get("update", {}), "micro_batch_tokens": budget}}
+def _one_update(changes, budget):
+    update = {**changes.get("update", {}), "micro_batch_tokens": budget, "prompts_per_update": 4}
+    return {**changes, "update": update}
+
+
+def _gradient(trainer):
+    return torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
 
 
 def test_warm_up_then_constant(make):
@@ -51,7 +54,7 @@ def test_the_gradient_is_clipped_to_its_limit(make):
     for limit, expected in ((1e-3, 1e-3), (1e9, None)):
         trainer = make(implementation="grpo", optimizer={"max_grad_norm": limit}, update={"prompts_per_update": 4})
         norm = trainer.step(1)["actor/grad_norm"]
-        left = torch.cat([p.grad.flatten() for p in trainer.model.parameters()]).norm()
+        left = _gradient(trainer).norm()
         assert float(left) == pytest.approx(expected or norm, rel=1e-3)
         assert norm > 1e-2
 
@@ -63,17 +66,19 @@ def test_weight_decay_is_decoupled(make):
         make(implementation="grpo", optimizer=options | {"weight_decay": decay}, update={"prompts_per_update": 4})
         for decay in (0.0, 0.5)
     ]
-    initial = weights(trainers[0])
+    initial = trained_weights(trainers[0])
     for trainer in trainers:
         trainer.step(1)
-    torch.testing.assert_close(weights(trainers[0]) - weights(trainers[1]), 5e-4 * initial, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        trained_weights(trainers[0]) - trained_weights(trainers[1]), 5e-4 * initial, rtol=0, atol=1e-6
+    )
 
 
 def test_recomputed_old_logprobs_equal_the_samplers(make):
     sampled, recomputed = make(), make(rollout={"old_logprobs": "recompute"})
     assert "actor/importance_mean" not in sampled.step(1)
     assert recomputed.step(1)["actor/importance_mean"] == pytest.approx(1.0, abs=1e-4)
-    torch.testing.assert_close(weights(sampled), weights(recomputed), rtol=0, atol=1e-4)
+    torch.testing.assert_close(trained_weights(sampled), trained_weights(recomputed), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("old_logprobs", ["sampler", "recompute"])
@@ -101,7 +106,7 @@ def test_a_sampler_without_logprobs_is_refused(make, monkeypatch, old_logprobs, 
         trainer.step(1)
 
 
-def test_the_threshold_bounds_the_importance_weights(make, monkeypatch):
+def test_the_threshold_bounds_the_importance_trained_weights(make, monkeypatch):
     """A sampler that states half the probability: weights are 2, or the threshold; without them the ratio is."""
     sample = DecodeLoop.sample
 
@@ -125,14 +130,14 @@ def test_the_threshold_bounds_the_importance_weights(make, monkeypatch):
 def test_shuffled_rewards_are_the_same_rewards_in_another_order(make):
     plain, control = make(), make(reward={"shuffle": True})
     assert plain.step(1)["reward/mean"] == control.step(1)["reward/mean"]
-    assert not torch.equal(weights(plain), weights(control))
+    assert not torch.equal(trained_weights(plain), trained_weights(control))
 
 
 def test_prompts_are_in_the_words_of_the_runs_own_template(make):
     trainer, template = make(chat={"template": "modulo {problem} 10"}), "modulo {} 10"
     problem = Problem("q/0", "q", "Start with 2", "2", "", "math", 0, "train")
     for training in (True, False):
-        expected = encode_chat(trainer._tokenizer, template.format(problem.problem), trainer.settings.chat)
+        expected = encode_chat(trainer.tokenizer, template.format(problem.problem), trainer.settings.chat)
         assert trainer._encode(problem, training=training) == expected
 
 
@@ -169,15 +174,15 @@ def test_dropping_lone_targets_changes_the_update(make):
     kept, dropped = keep.step(1), drop.step(1)
     assert kept["hints/lone_correct_share"] + kept["hints/lone_wrong_share"] > 0
     assert dropped["hints/dropped_share"] > kept["hints/dropped_share"]
-    assert not torch.equal(weights(keep), weights(drop))
+    assert not torch.equal(trained_weights(keep), trained_weights(drop))
 
 
 def test_a_step_in_which_nothing_can_be_learned_changes_nothing(make):
     trainer = make(rollout={"top_k": 1})  # greedy: every group has one outcome
-    before = weights(trainer)
+    before = trained_weights(trainer)
     metrics = trainer.step(1)
     assert metrics["actor/skipped_updates"] == 2
-    assert torch.equal(weights(trainer), before)
+    assert torch.equal(trained_weights(trainer), before)
 
 
 def test_metrics_of_optimizer_steps_become_those_of_the_step():
@@ -222,10 +227,10 @@ def test_a_model_in_bfloat16_has_a_teacher_and_a_reference_in_bfloat16(make, mon
     monkeypatch.setattr(engine_module, "frozen_copy", reference)
     for kind in ("snapshot", "ema"):
         trainer = make(dtype=torch.bfloat16, teacher={"kind": kind}, update={"kl_coef": 0.1})
-        before = weights(trainer)
+        before = trained_weights(trainer)
         metrics = trainer.step(1)
         assert np.isfinite(list(metrics.values())).all()
-        assert not torch.equal(weights(trainer), before)
+        assert not torch.equal(trained_weights(trainer), before)
         state = trainer.state_dict()
         assert {value.dtype for value in state["weights"].values()} == {torch.bfloat16}
         kept = [value.dtype for name, value in state["teacher"].items() if name.startswith("weights.")]
@@ -242,9 +247,9 @@ def test_validation_repeats_itself(make):
 
 def test_the_kl_term_holds_the_policy_back(make):
     free, held = make(implementation="grpo"), make(implementation="grpo", update={"kl_coef": 50.0})
-    initial = weights(free)
+    initial = trained_weights(free)
     for number in range(1, 5):
         free.step(number)
         held.step(number)
-    kl_free, kl_held = (float((weights(t) - initial).norm()) for t in (free, held))
+    kl_free, kl_held = (float((trained_weights(t) - initial).norm()) for t in (free, held))
     assert kl_held < kl_free

@@ -61,13 +61,14 @@ def test_package_and_recipe_decide_a_warm_started_model_and_the_package_alone_a_
 
 
 def test_a_folders_model_may_be_warm_started_too(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    texts = {"config.json": '{"model_type": "llama"}', "tokenizer.json": "{}", "tokenizer_config.json": "{}"}
+    for name, text in (texts | {"model.safetensors": "weights"}).items():
+        (tmp_path / name).write_text(text)
     elsewhere = f"models: {{smollm2_135m: {{source: {tmp_path}}}}}"
     study = a_study(elsewhere)
     settings = study.base_model("smollm2_135m", "sums")
     assert set(settings) == {"source", "files", "warm_start", "chat"}
-    assert set(settings["files"]) == {"config.json", "model.safetensors"}
+    assert set(settings["files"]) == {*texts, "model.safetensors"}
     assert list(settings["warm_start"]) == ["sums"]
     before = digest(elsewhere)
     (tmp_path / "model.safetensors").write_bytes(b"other weights")

@@ -26,6 +26,7 @@ from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelCo
 from verl.workers.engine_workers import TrainingWorker
 
 from selfdistill.objectives.batch import Batch, Targets
+from selfdistill.scoring.lengths import vocabulary_size
 from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.signals.teachers import TeacherSchedule
@@ -168,7 +169,7 @@ class InProcessEngine:
 
     @property
     def vocabulary(self) -> int:
-        return self._models.student.model_config.hf_config.vocab_size
+        return vocabulary_size(self._models.student.model_config.hf_config)
 
 
 @dataclass(frozen=True)

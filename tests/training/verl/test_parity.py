@@ -120,9 +120,11 @@ def global_batch(model, sequences, needs):
     return batch
 
 
-def problem(model, sequences, method):
+def problem(model, sequences, method, entropy_coef=0.0):
     """Batch, targets and KL weights as the driver makes them."""
     batch = global_batch(model, sequences, method.needs)
+    if entropy_coef:
+        batch = batch.extended(entropy_weights=entropy_coef * token_weights(batch.token_mask, "tokens", batch.rollouts))
     targets = method.targets(batch, "tokens")
     assert targets.weights.any()
     return batch, targets, KL * token_weights(batch.token_mask, "tokens", batch.rollouts)
@@ -131,7 +133,7 @@ def problem(model, sequences, method):
 def plain_loop(model, method, sequences, batch, targets, kl_weights):
     """Sums and gradients of every parameter."""
     full = method.needs.support is not None and batch.support_ids is None
-    query = Query(0 if full else None, batch.support_ids)
+    query = Query(0 if full else None, batch.support_ids, entropy=batch.entropy_weights is not None)
     model.zero_grad()
     parts = []
     for rows in micro_batches(sequences, 60):
@@ -140,7 +142,7 @@ def plain_loop(model, method, sequences, batch, targets, kl_weights):
         found = read_responses(model, sequences, rows, TEMPERATURE, query.part(rows))
         width = found.logprobs.shape[1]
         student, part, part_targets = (
-            Student(found.logprobs, found.support),
+            Student(found.logprobs, found.support, found.entropy),
             part.narrowed(width),
             part_targets.narrowed(width),
         )
@@ -162,8 +164,18 @@ def agree(found, expected, tolerance=1e-5):
 def test_loss_and_gradients_are_those_of_the_local_trainer(worker, model, sequences, objectives, case):
     implementation, changes = case
     objective = objectives[implementation] | changes
+    compare(worker, model, sequences, implementation, objective)
+
+
+@pytest.mark.parametrize("implementation", ["rlsd_add", "opsd"])
+def test_so_they_are_with_an_entropy_bonus(worker, model, sequences, objectives, implementation):
+    compare(worker, model, sequences, implementation, objectives[implementation], entropy_coef=0.3)
+
+
+def compare(worker, model, sequences, implementation, objective, entropy_coef=0.0):
+    """Loss, sums and gradients of one batch, packed or padded, in one micro-batch or four."""
     method = build_method(implementation, objective)
-    batch, targets, kl_weights = problem(model, sequences, method)
+    batch, targets, kl_weights = problem(model, sequences, method, entropy_coef)
     sums, gradients = plain_loop(model, method, sequences, batch, targets, kl_weights)
     assert max(float(g.abs().max()) for g in gradients.values()) > 1e-3
 

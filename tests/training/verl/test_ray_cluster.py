@@ -81,7 +81,7 @@ def test_on_one_node_too_rays_folder_is_closed_and_its_token_the_jobs_own(tmp_pa
     asking = process_group.guarded([sys.executable, "-c", code, words[-1]])
     with subprocess.Popen(asking, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         folder, mode = process.stdout.readline().split()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=SECONDS) == 0
     assert Path(folder).parents[1] == tmp_path
     assert int(mode) & 0o777 == 0o700
 

@@ -57,6 +57,13 @@ def test_each_setting_comes_from_its_own_key():
     assert str(settings.state) == "/tmp/somewhere"
 
 
+def test_a_search_is_asked_for_by_name():
+    assert not VerlSettings.from_hydra(composed()).search
+    settings = VerlSettings.from_hydra(composed("+selfdistill.search=true"))
+    assert settings.search
+    assert settings.tree["search"]
+
+
 def test_the_training_limit_may_be_below_that_of_validation():
     settings = VerlSettings.from_hydra(composed("+selfdistill.rollout.max_response_tokens=30"))
     assert settings.run.rollout.max_response_tokens == 30

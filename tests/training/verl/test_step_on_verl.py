@@ -29,6 +29,7 @@ from selfdistill.tasks.prompts import student_prompt
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.local.engine import LocalEngine
 from selfdistill.training.rollouts import StepRollouts
+from selfdistill.training.run_critic import critic_without_model, critiqued_steps
 from selfdistill.training.step import TrainingStep
 from selfdistill.training.verl.loss import Loss
 
@@ -113,12 +114,19 @@ CHANGES = {
 }
 
 
+#: A critic beside the trainer, and an entropy bonus.
+CRITIQUES = {
+    "hints": {"source": "critique", "template": "critique"},
+    "critic": {"kind": "rule", "mode": "noquote"},
+    "update": {"entropy_coef": 0.001},
+}
 TRUST_REGION = {"hints": {"feedback": "always"}, "teacher": {"kind": "trust_region", "student_share": 0.3}}
 CASES = [(method, CHANGES.get(method, {})) for method in METHODS] + [("sdpo_official", TRUST_REGION)]
+CASES += [(method, CRITIQUES) for method in ("rlsd", "rlsd_add")]
 
 
 @pytest.mark.parametrize(("method", "changes"), CASES, ids=lambda each: each if isinstance(each, str) else "")
-def test_three_steps_of_both_trainers_are_the_same(group, drawn, others, method, changes):
+def test_three_steps_of_both_trainers_are_the_same(group, drawn, others, tmp_path, method, changes):
     every, tokenizer = drawn
     chosen = settings(method, **changes)
     external = others if "model" in changes.get("teacher", {}) else {}
@@ -137,15 +145,19 @@ def test_three_steps_of_both_trainers_are_the_same(group, drawn, others, method,
     options = Options(learning_rate=RATE, weight_decay=0.01, max_grad_norm=optimizer.max_grad_norm, budget=900)
     models = InProcess(options, with_initial=not external, external=external)
     remote = InProcessEngine(models, Loss(chosen.implementation, chosen.objective), chosen.teacher)
-    steps = [TrainingStep(chosen, tokenizer, engine) for engine in (local, remote)]
+    critics: list = [None, None]
+    if chosen.critic.kind != "none":
+        critics = [critiqued_steps(critic_without_model(chosen, "maths"), chosen, tmp_path / i, print) for i in "lr"]
+    engines = zip((local, remote), critics, strict=True)
+    steps = [TrainingStep(chosen, tokenizer, engine, critic=critic) for engine, critic in engines]
     initial = [p.detach().clone() for p in model.parameters()]
     for number, each in enumerate(every, start=1):
-        one, other = (step.run(number, each) for step in steps)
+        one, other = (step.run(number, each, step.critiques(number, each)) for step in steps)
         assert one.keys() == other.keys()
         for name in one:
             if name == "tokens/teacher_forwarded":  # only the local trainer shares prompts
                 assert 0 <= one[name] <= other[name] <= one["tokens/teacher_plain"]
-            elif not name.startswith("timing_s/"):
+            elif not name.startswith(("timing_s/", "critique/seconds")):
                 assert other[name] == pytest.approx(one[name], rel=2e-3, abs=2e-5), (number, name)
         assert one["actor/skipped_updates"] < 2
         assert (one.get("hints/feedback_used_share", 0) > 0) == (method == "sdpo_official")
@@ -153,6 +165,7 @@ def test_three_steps_of_both_trainers_are_the_same(group, drawn, others, method,
             assert kept.keys() == remote_kept.keys()
             for name in ("student_logprobs", "correct_logprobs", "weights"):
                 assert remote_kept[name] == pytest.approx(kept[name], abs=2e-3), (number, name)
+        assert (one.get("critique/coverage", 0) > 0) == ("critic" in changes)
         assert [bool(step.recorded) for step in steps] == [number < 3 and method != "grpo"] * 2
     trained = dict(models.student.engine.module.named_parameters())
     moved = []

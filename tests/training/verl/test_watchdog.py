@@ -1,6 +1,7 @@
 """A dead helper ends the run with a reason, a busy one does not; a buffer that nothing fills gives up."""
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -66,11 +67,13 @@ def test_on_a_death_it_leaves_the_reason_and_gives_up(kept, tmp_path, monkeypatc
 
 
 def test_the_first_reason_counts(tmp_path, monkeypatch):
-    """What ends the process afterwards has less to say."""
+    """What ends the process afterwards has less to say, also where two look for the file at once."""
     file = tmp_path / "reason.txt"
     monkeypatch.setenv(REASON_FILE, str(file))
     leave_reason("the cause")
-    leave_reason("a consequence")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", lambda path: False)
+        leave_reason("a consequence")
     assert file.read_text() == "the cause"
     monkeypatch.delenv(REASON_FILE)
     leave_reason("nowhere to put it")

@@ -65,6 +65,7 @@ def update():
         correct_support=noise(4, WIDTH, TOP),
         wrong_support=noise(4, WIDTH, TOP) + 1,
         teacher_entropy=noise(4, WIDTH) + 5,
+        entropy_weights=noise(4, WIDTH) + 5.5,
         hinted=torch.tensor([True, False, True, True]),
         kept=torch.tensor([True, True, False, True]),
     )

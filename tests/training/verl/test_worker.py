@@ -292,6 +292,7 @@ def test_operations_are_spread_over_the_ranks_of_their_model(name, mesh):
 def test_initial_weights_are_asked_by_the_worker_that_has_them(monkeypatch):
     monkeypatch.setattr(ActorRolloutRefWorker, "init_model", lambda self: None)
     worker = object.__new__(SelfDistillWorker)
+    worker.config = SimpleNamespace(actor={})
     worker.actor, worker.ref = None, SimpleNamespace(infer_batch=lambda data: ("scored", data["compute_loss"]))
     worker.init_model()
     assert worker.score_initial(pack_scores_request(SEQUENCES)) == ("scored", False)
@@ -307,6 +308,9 @@ def test_two_ranks_do_together_what_one_does_alone(group, tmp_path):
             rank.kill()
     models = InProcess(Options(budget=40), with_initial=True)
     expected = two_updates(models, 0, 1) | weights_of(models)
+    for who in ("student", "teacher", "initial"):
+        for form in ("padded", "packed"):
+            torch.testing.assert_close(expected[f"{who}_{form}_1"], expected[f"{who}_1"], rtol=0, atol=1e-5)
     for reshard in (True, False):
         found = [load_file(tmp_path / f"{reshard}_{rank}.safetensors") for rank in range(2)]
         for name, value in expected.items():

@@ -1,1 +1,1 @@
-"""Where weights come from, how they are loaded, and how a chat is put to them."""
+"""Gets weights, loads them, and renders chats for them."""

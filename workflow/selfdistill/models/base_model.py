@@ -1,5 +1,4 @@
-"""A task's own initial weights: the checkpoint that ships with the project, the same recipe from scratch, or a
-pretrained model that a recipe has warm-started."""
+"""Provides a task's own initial weights: a shipped checkpoint, its recipe from scratch, or a warm-started model."""
 
 import json
 from collections.abc import Callable
@@ -17,14 +16,24 @@ from selfdistill.methods.setting import without_added
 from selfdistill.models.chat import DEFAULT, ChatSettings
 from selfdistill.models.first_day import try_model
 from selfdistill.models.loading import load_model, pick_device
+from selfdistill.models.pictures import PictureReader, picture_reader
 from selfdistill.models.pretrained_model import LICENCE, ORIGIN, WEIGHTS
 from selfdistill.models.saving import check_savable, save_model
 from selfdistill.models.template_check import check_prompts
 from selfdistill.models.tiny_model import TinyModel, build_model, build_tokenizer
+from selfdistill.models.tiny_vision_model import (
+    TinyVisionModel,
+    build_vision_model,
+    build_vision_tokenizer,
+    image_processor_settings,
+)
 from selfdistill.models.warm_start import Recipe, warm_start
+from selfdistill.tasks.cell_demonstrations import CellDemonstrations, CellMix
+from selfdistill.tasks.critique_demonstrations import ReaderDemonstrations, ReaderMix, WriterDemonstrations, WriterMix
 from selfdistill.tasks.demonstrations import Demonstration, Mix, demonstrate
 from selfdistill.tasks.exercises import Exercise, exercise_kind, is_training
 from selfdistill.tasks.fact_demonstrations import FactDemonstrations, FactMix
+from selfdistill.tasks.program_demonstrations import ProgramDemonstrations, ProgramMix
 
 
 def provide(settings: dict[str, Any], task: str, output_dir: Path, report: Callable[[str], None]) -> None:
@@ -73,9 +82,9 @@ def warm_start_pretrained(
     check_prompts(tokenizer, chat, model.generation_config, report)
     try_model(model, report)
     check_savable(model, tokenizer)
-    _learn(model, tokenizer, recipe, report, chat)
+    _learn(model, tokenizer, recipe, report, chat, picture_reader(pretrained, model.config, chat))
     with atomic_path(output_dir) as temporary:
-        save_model(model, tokenizer, temporary)
+        save_model(model, tokenizer, temporary, picture_reader(pretrained, model.config, chat))
         if (pretrained / LICENCE).exists():
             copy_file(pretrained / LICENCE, temporary / LICENCE)
         known = pretrained / ORIGIN
@@ -111,11 +120,20 @@ def _rebuild(settings: dict[str, Any], task: str, output_dir: Path, report: Call
     if recipe is None:
         known = ", ".join(settings["warm_start"]) or "none"
         raise UserError(f"config/models.yaml: no warm_start recipe for task {task!r}; there are recipes for: {known}")
-    tokenizer = build_tokenizer(exercise_kind(recipe["exercise"]).phrases)
-    model = build_model(TinyModel(**settings["architecture"]), tokenizer, recipe["training"]["seed"])
-    _learn(model, tokenizer, recipe, report, ChatSettings(**settings.get("chat", {})))
+    kind, seed = exercise_kind(recipe["exercise"]), recipe["training"]["seed"]
+    chat = ChatSettings(**settings.get("chat", {}))
+    model: PreTrainedModel
+    if kind.pictures:
+        sizes = TinyVisionModel(**settings["architecture"])
+        tokenizer = build_vision_tokenizer(kind.phrases)
+        model = build_vision_model(sizes, tokenizer, seed)
+        reader = PictureReader(image_processor_settings(sizes), model.config.image_token_id, chat, "the toy")
+    else:
+        tokenizer, reader = build_tokenizer(kind.phrases), None
+        model = build_model(TinyModel(**settings["architecture"]), tokenizer, seed)
+    _learn(model, tokenizer, recipe, report, chat, reader)
     with atomic_path(output_dir) as temporary:
-        save_model(model, tokenizer, temporary)
+        save_model(model, tokenizer, temporary, reader)
     report(f"sha256 {sha256_file(output_dir / WEIGHTS)}")
 
 
@@ -125,23 +143,34 @@ def _learn(
     recipe: dict[str, Any],
     report: Callable[[str], None],
     chat: ChatSettings = DEFAULT,
+    reader: PictureReader | None = None,
 ) -> None:
     report(
         f"{sum(p.numel() for p in model.parameters())} weights, {len(tokenizer)} tokens, "
         f"{torch.get_num_threads()} threads"
     )
-    warm_start(model, tokenizer, demonstrations(recipe, chat.template), Recipe(**recipe["training"]), report, chat)
+    made = demonstrations(recipe, chat.template)
+    warm_start(model, tokenizer, made, Recipe(**recipe["training"]), report, chat, reader)
 
 
 def demonstrations(
     recipe: dict[str, Any], template: str | None = None
 ) -> Callable[[np.random.Generator], Demonstration]:
     """A maker of a recipe's demonstrations: exercise, sizes and mix of an entry of warm_start in config/models.yaml."""
-    if recipe["exercise"] == "wrong_facts":  # shown among chains of all kinds
-        draw = training_exercises("arithmetic", recipe["sizes"])
-        return FactDemonstrations(draw, FactMix(**recipe["mix"]), template)
-    make, mix = training_exercises(recipe["exercise"], recipe["sizes"]), Mix(**recipe["mix"])
-    return lambda rng: demonstrate(make, mix, rng, recipe.get("wording"), template)
+    exercise, mix = recipe["exercise"], recipe["mix"]
+    # Wrong facts are shown among chains of all kinds.
+    make = training_exercises("arithmetic" if exercise == "wrong_facts" else exercise, recipe["sizes"])
+    if exercise == "wrong_facts":
+        return FactDemonstrations(make, FactMix(**mix), template)
+    if exercise == "programs":
+        return ProgramDemonstrations(make, ProgramMix(**mix), template)
+    if exercise == "critiqued":
+        return ReaderDemonstrations(make, ReaderMix(**mix), template)
+    if exercise == "critic":
+        return WriterDemonstrations(make, WriterMix(**mix))
+    if exercise == "cells":
+        return CellDemonstrations(make, CellMix(**mix), template)
+    return lambda rng: demonstrate(make, Mix(**mix), rng, recipe.get("wording"), template)
 
 
 def training_exercises(kind: str, sizes: dict[int, float]) -> Callable[[np.random.Generator], Exercise]:

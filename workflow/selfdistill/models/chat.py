@@ -1,4 +1,4 @@
-"""Chat prompts as text and as token ids, and the ids that end a response. Every prompt of a run is rendered here."""
+"""Renders every prompt of a run, as text and as token ids, and knows the ids that end a response."""
 
 import json
 import re
@@ -9,7 +9,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from selfdistill.errors import UserError
 from selfdistill.models.tokenizer_check import token_ids
+from selfdistill.scoring.prompts import PromptPicture, expanded
 from selfdistill.study.run_settings import ChatSettings
+from selfdistill.tasks.pictures import PLACEHOLDER
 from selfdistill.tasks.prompts import Message
 
 #: The spelling of a token that is added to a vocabulary as a mark: <|user|>, [INST], <end_of_turn>.
@@ -37,26 +39,72 @@ def encode_chat(tokenizer: PreTrainedTokenizerBase, user_message: str, chat: Cha
 
 
 def encode_messages(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat: ChatSettings = DEFAULT
-) -> list[int]:
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    chat: ChatSettings = DEFAULT,
+    pictures: Sequence[PromptPicture] = (),
+) -> Sequence[int]:
     """Token ids of a chat that ends with the user's message, ready for the response; as `encode_chat`.
 
-    Raises UserError as `encode_chat`, and for a template that leaves out a system message or an earlier turn.
+    Args:
+        tokenizer: with a chat template.
+        messages: the chat; with pictures, each PLACEHOLDER in it is the place of one.
+        chat: the run's settings.
+        pictures: in the order of their places.
+
+    Returns:
+        A list, or, with pictures, a `scoring.prompts.Prompt`.
+
+    Raises:
+        UserError: as `encode_chat`, for a template that leaves out a system message, an earlier turn or a picture, and
+            for another number of places than of pictures.
     """
-    text = render(tokenizer, messages, chat)
+    shown: Sequence[Message] = messages
+    if pictures:
+        places = sum(message.content.count(PLACEHOLDER) for message in messages)
+        if places != len(pictures):
+            raise UserError(
+                f"a prompt has {places} times {PLACEHOLDER} for {len(pictures)} pictures; a template of one's own must "
+                "show the problem once, and add none"
+            )
+        spelt = tokenizer.convert_ids_to_tokens(pictures[0].token)
+        if any(spelt in message.content for message in messages):
+            raise UserError(
+                f"a prompt has {spelt} in its text, which the tokenizer takes for a picture's place; take it out of "
+                f"the problem, or write {PLACEHOLDER} where a picture is meant"
+            )
+        shown = [message._replace(content=_parts(message.content)) for message in messages]
+    text = render(tokenizer, shown, chat)
     for place, message in enumerate(messages):
         # A template may take something out of a message (marks of thinking, say), but not all of it.
-        if not shows(text, message.content):
-            plain = [*messages[:place], message._replace(content=PLAIN), *messages[place + 1 :]]
+        if not all(shows(text, part) for part in _texts(message.content, pictures)):
+            plain = [*shown[:place], message._replace(content=PLAIN), *shown[place + 1 :]]
             if not shows(render(tokenizer, plain, chat), PLAIN):
                 raise leaves_out(tokenizer, message, text)
     if not (ids := token_ids(tokenizer, text)):
         raise UserError(f"{tokenizer.name_or_path}: the tokenizer makes no tokens of the prompt {_shortened(text)}")
-    return ids
+    return expanded(ids, pictures) if pictures else ids
+
+
+def message_parts(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return a chat whose messages are lists of parts, of text and of images, cut at each PLACEHOLDER."""
+    return [{"role": message.role, "content": _parts(message.content)} for message in messages]
+
+
+def _parts(content: str) -> list[dict[str, str]]:
+    parts: list[dict[str, str]] = []
+    for number, text in enumerate(content.split(PLACEHOLDER)):
+        parts += [{"type": "image"}] if number else []
+        parts += [{"type": "text", "text": text}] if text else []
+    return parts
+
+
+def _texts(content: str, pictures: Sequence[PromptPicture]) -> list[str]:
+    return content.split(PLACEHOLDER) if pictures else [content]
 
 
 def shows(text: str, message: str) -> bool:
-    """Whether a prompt has the message in it, as it stands or as JSON, whatever was made of its white space."""
+    """Returns whether a prompt has the message in it, as it stands or as JSON, whatever was made of its white space."""
     found = " ".join(text.split())
     as_json = (json.dumps(message, ensure_ascii=ascii)[1:-1] for ascii in (True, False))
     return any(" ".join(spelt.split()) in found for spelt in (message, *as_json))
@@ -126,12 +174,18 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: Ch
 def end_ids_of(
     generation_config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase, chat: ChatSettings = DEFAULT
 ) -> list[int]:
-    """The same without a model: by its generation config."""
+    """Returns `end_ids` without a model, by its generation config."""
     ids = configured_ends(generation_config, tokenizer)
     if not ids:
         raise UserError(f"{tokenizer.name_or_path}: neither generation_config.json nor the tokenizer has an eos token")
     turn = turn_end(tokenizer, chat)
     return sorted({*ids, *([] if turn is None else [turn])})
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> int:
+    """The id that fills up a batch: the tokenizer's, or the first of the ends where it has none."""
+    own = tokenizer.pad_token_id
+    return int(own) if isinstance(own, int) else ends[0]
 
 
 def configured_ends(generation_config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> set[int]:
@@ -160,7 +214,8 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, chat: ChatSettings = DEFAULT) -
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     """Id -> spelling of all control tokens: those that tokenizer.json marks as special, whether or not a field of
-    tokenizer_config.json names them."""
+    tokenizer_config.json names them.
+    """
     added = {i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return {**added, **dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))}
 

@@ -1,4 +1,4 @@
-"""Numbers that are none: weights with NaN or infinity, by the names of their tensors."""
+"""Finds weights with NaN or infinity, by the names of their tensors."""
 
 from collections.abc import Iterable
 
@@ -24,7 +24,7 @@ def refuse_not_finite(where: object, tensors: Iterable[tuple[str, Tensor]], reme
 
 
 def why_not_finite(model: PreTrainedModel) -> str:
-    """Of a model that said something which is no number: whether its weights are at fault, or what it computes."""
+    """Says of a model that computed no number whether its weights are at fault, or its forward."""
     if names := not_finite(model.named_parameters()):
         return f"its weights hold NaN or infinity, first in {names[0]}"
     return "its weights are finite, but what it computes from them overflows"

@@ -1,4 +1,4 @@
-"""What a model is tried on before anything is computed with it: a few short rows, in well under a second."""
+"""Tries a model on a few short rows before anything is computed with it, in well under a second."""
 
 from collections.abc import Callable
 
@@ -95,7 +95,7 @@ def check_model(model: PreTrainedModel) -> Manner:
 
 
 def remark(model: PreTrainedModel, manner: Manner) -> str | None:
-    """What a user should know of the way in which a model is run; None where it is the usual one."""
+    """Returns what a user should know of the way in which a model is run; None where it is the usual one."""
     if manner.together:
         return None
     return (

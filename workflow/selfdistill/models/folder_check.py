@@ -1,20 +1,14 @@
-"""What a model's folder says of itself: whether it is a whole model, and whether its weights are plain numbers."""
+"""Checks the weights of a model's folder: whether they are plain numbers. What it names: study.model_folder."""
 
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 
 from selfdistill.errors import UserError
+from selfdistill.study.model_folder import INDEX, WEIGHTS, index_files
 
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
-#: Sections of a config under which packages say how they packed the weights.
-_PACKED = ("quantization_config", "compression_config")
-#: Keys under which a config names an implementation of attention.
-_ATTENTION = ("attn_implementation", "_attn_implementation")
 #: Types of tensors as safetensors names them, whose values are the weights.
 _PLAIN = ("F64", "F32", "F16", "BF16")
 #: Names of tensors by which stored values are to be multiplied before they are the weights.
@@ -23,64 +17,11 @@ _SCALE = re.compile(
 )
 
 
-def check_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json.
-
-    Raises UserError where it is not JSON, where the weights are quantised, and where the folder holds an adapter.
-    """
-    file = folder / "config.json"
-    refuse_adapter(folder)
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read as JSON ({error}); fetch the model again") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{file}: expected keys and values, found {type(config).__name__}; fetch the model again")
-    for key, value in _entries(config):
-        if key in _PACKED and value:
-            method = (value.get("quant_method") or value.get("format")) if isinstance(value, dict) else value
-            raise UserError(
-                f"{file}: {key} says that the weights are quantised ({method}), which cannot be trained and "
-                "saved again as they are; take the model's unquantised weights, or convert them to bfloat16 first"
-            )
-    return config
-
-
-def refuse_adapter(folder: Path) -> None:
-    """Raises UserError where the folder holds a LoRA adapter, whatever stands beside it."""
-    if (folder / "adapter_config.json").exists():
-        raise UserError(
-            f"{folder}: adapter_config.json says that this is a LoRA adapter, which would be left out of the weights "
-            "beside it; merge it into its base (merge_and_unload of package peft, then save_pretrained) and name that "
-            "folder"
-        )
-
-
-def named_attention(config: dict[str, Any]) -> str | None:
-    """The implementation of attention that a config asks for, where it names one: a matter of the machine, not of the
-    model, and often of a package that is not there."""
-    return next((str(value) for key, value in _entries(config) if key in _ATTENTION and value), None)
-
-
-def index_files(file: Path) -> set[str]:
-    """Names of the files with weights, by their index; raises UserError for an index that is none."""
-    try:
-        names = json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()
-        if not names or not all(isinstance(name, str) and name for name in names):
-            raise ValueError("weight_map names no files")
-        return set(names)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{file}: expected weight_map, a file for each tensor, found {type(error).__name__}: {error}; fetch it "
-            "again"
-        ) from error
-
-
 def weight_files(folder: Path) -> list[Path]:
     """The files that transformers reads: one, or those of the index."""
-    if (folder / _WEIGHTS).exists() or not (folder / _INDEX).exists():
-        return [folder / _WEIGHTS] if (folder / _WEIGHTS).exists() else sorted(folder.glob("*.safetensors"))
-    return [folder / name for name in sorted(index_files(folder / _INDEX))]
+    if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
+        return [folder / WEIGHTS] if (folder / WEIGHTS).exists() else sorted(folder.glob("*.safetensors"))
+    return [folder / name for name in sorted(index_files(folder / INDEX))]
 
 
 def refuse_packed_tensors(folder: Path, parameters: Iterable[str]) -> None:
@@ -108,11 +49,3 @@ def refuse_packed_tensors(folder: Path, parameters: Iterable[str]) -> None:
                         f"{file}: tensor {name} is stored as {kind}, expected floating point of 16 bits or more: "
                         "its values are not the weights themselves; take the model's unquantised weights"
                     )
-
-
-def _entries(config: Any) -> Iterator[tuple[str, Any]]:
-    """All keys of a config and of the configs in it."""
-    if isinstance(config, dict):
-        for key, value in config.items():
-            yield key, value
-            yield from _entries(value)

@@ -1,4 +1,4 @@
-"""A model in a GGUF file, as llama.cpp reads it, converted to what transformers loads: float32 safetensors."""
+"""Converts a model in a GGUF file, as llama.cpp reads it, to float32 safetensors."""
 
 from collections import Counter
 from pathlib import Path

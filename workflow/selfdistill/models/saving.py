@@ -1,4 +1,4 @@
-"""A model written so that it can be read again: tried without its weights before a training, read back behind it."""
+"""Saves a model so that it can be read again: tries that before a training, reads it back after it."""
 
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -14,13 +14,16 @@ from selfdistill.errors import UserError
 from selfdistill.models.finite import refuse_not_finite
 from selfdistill.models.folder_check import weight_files
 from selfdistill.models.loading import load_model, load_weights
+from selfdistill.models.pictures import PictureReader
 from selfdistill.scoring.manner import plain_logprobs, rounding_of, tokens_for, undisturbed
 
 _GENERATION = "generation_config.json"
 _TOKENS = 12  # of the text whose log-probs are compared
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_model(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, pictures: PictureReader | None = None
+) -> None:
     """Write weights, configs and tokenizer as transformers loads them, and read them back.
 
     The generation config is written as it came with the base model, even where transformers would refuse to save it.
@@ -29,6 +32,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         model: in evaluation or training; it is not changed.
         tokenizer: the model's.
         folder: to make.
+        pictures: the model's reader of pictures, whose settings are written beside; None of a model of text alone.
 
     Raises:
         UserError: where a weight is not finite, and where what was written is not, when it is loaded, the same model:
@@ -42,6 +46,8 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         model.save_pretrained(folder, safe_serialization=True)
         write_generation_config(recommended, folder)
     tokenizer.save_pretrained(folder)
+    if pictures is not None:
+        pictures.save(folder)
     _read_back(model, folder)
 
 
@@ -77,7 +83,7 @@ def plain_generation_config(model: PreTrainedModel):
 
 
 def write_generation_config(config: GenerationConfig | None, folder: Path) -> None:
-    """As save_pretrained writes it, without its checks; nothing where the model has none."""
+    """Writes what save_pretrained would, without its checks; nothing where the model has none."""
     if config is None:
         (folder / _GENERATION).unlink(missing_ok=True)
     else:

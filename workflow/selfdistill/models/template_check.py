@@ -1,4 +1,4 @@
-"""Chat templates: whether one asks the question, says the same at any time, and ends its turns where responses end.
+"""Checks chat templates: that they ask the question, never read the clock, and end turns where responses end.
 
 A template is a program of the model's authors. One that drops the question, or that draws at random, would be trained
 on without a word.

@@ -1,4 +1,4 @@
-"""Tokenizers: read from a folder, held against the folder's tokenizer.json, and asked for the ids of a text.
+"""Reads tokenizers from a folder, compares them with its tokenizer.json, and encodes text with them.
 
 AutoTokenizer of transformers 5 builds many tokenizers anew, from the vocabulary alone, by the class that
 tokenizer_config.json names. Where that is another kind than the file's, text is cut otherwise than the model learned
@@ -74,7 +74,7 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def encoded(tokenizer: PreTrainedTokenizerBase, text: str, *, offsets: bool = False) -> BatchEncoding:
-    """The same with the tokens' places in the text, where wanted.
+    """Returns ids as `token_ids`, with the tokens' places in the text where wanted.
 
     Raises UserError for text that the tokenizer cannot cut.
     """
@@ -143,7 +143,7 @@ def _reason(tokenizer: PreTrainedTokenizerBase, folder: Path, text: str) -> str:
 
 
 def _remedy(folder: Path) -> str:
-    """What makes AutoTokenizer keep to tokenizer.json, tried out on a copy."""
+    """Returns what makes AutoTokenizer keep to tokenizer.json, tried out on a copy."""
     with tempfile.TemporaryDirectory() as held:
         for path in (path for pattern in _FILES for path in folder.glob(pattern) if path.is_file()):
             shutil.copyfile(path, Path(held) / path.name)

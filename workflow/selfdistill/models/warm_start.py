@@ -1,4 +1,4 @@
-"""Supervised warm start of a base model on demonstrations; the recipe of the checkpoints under resources/, too."""
+"""Trains a base model on demonstrations (supervised), as for the checkpoints under resources/."""
 
 import math
 import time
@@ -11,13 +11,17 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from selfdistill.models.chat import DEFAULT, ChatSettings, encode_chat
+from selfdistill.models.chat import DEFAULT, ChatSettings, encode_chat, encode_messages
+from selfdistill.models.pictures import PictureReader
 from selfdistill.models.tokenizer_check import token_ids
 from selfdistill.randomness import generator
 from selfdistill.scoring.lengths import layer_count, vocabulary_size
 from selfdistill.scoring.manner import manner_of, turned_by_company
+from selfdistill.scoring.pictures import forward, sequence_inputs
 from selfdistill.scoring.reading import read_forward
+from selfdistill.tasks.contexts import Message
 from selfdistill.tasks.demonstrations import Demonstration
+from selfdistill.tasks.pictures import Picture
 
 _IGNORED = -100
 _CHUNK = 16  # demonstrations a forward; lengths differ tenfold, so small sorted chunks save most of the padding
@@ -27,7 +31,7 @@ _STATES = 2**24
 #: Logits of a forward that are made whole, prompts' and padding's with the rest, as when the shipped weights were made:
 #: summed in another order they would be rounded in another way, and the toy's recipes would not give the same bits.
 _LOGITS = 2**24
-_Row = tuple[list[int], list[int]]  # token ids of a prompt and of its response
+_Row = tuple[Sequence[int], list[int]]  # token ids of a prompt, with its pictures, and of its response
 _PROGRESS_STEPS, _PROGRESS_SECONDS = 25, 20
 
 
@@ -51,6 +55,7 @@ def warm_start(
     recipe: Recipe,
     report: Callable[[str], None] = print,
     chat: ChatSettings = DEFAULT,
+    reader: PictureReader | None = None,
 ) -> None:
     """Train `model` in place by next-token cross entropy on the responses (prompts are read, not learned).
 
@@ -61,6 +66,7 @@ def warm_start(
         recipe: steps, batch and learning rate.
         report: takes one line of progress.
         chat: how prompts are rendered: as in training and evaluation.
+        reader: of the pictures of demonstrations that have any.
     """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
@@ -73,7 +79,7 @@ def warm_start(
             demonstrate(generator(recipe.seed, "demonstration", step, row)) for row in range(recipe.batch_size)
         ]
         optimizer.zero_grad(set_to_none=True)
-        loss = accumulate_gradients(model, tokenizer, demonstrations, chat)
+        loss = accumulate_gradients(model, tokenizer, demonstrations, chat, reader)
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
         optimizer.step()
         schedule.step()
@@ -91,23 +97,27 @@ def accumulate_gradients(
     tokenizer: PreTrainedTokenizerBase,
     demonstrations: Sequence[Demonstration],
     chat: ChatSettings = DEFAULT,
+    reader: PictureReader | None = None,
 ) -> float:
     """Mean next-token cross entropy (nats) over all response tokens, and its gradient, in chunks of similar length."""
-    rows = sorted((encode(tokenizer, d, chat) for d in demonstrations), key=lambda row: len(row[0]) + len(row[1]))
+    rows = sorted(
+        (encode(tokenizer, d, chat, reader) for d in demonstrations), key=lambda row: len(row[0]) + len(row[1])
+    )
     tokens = sum(len(response) for _, response in rows)
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     total = 0.0
     for chunk in _chunks(rows, _most_tokens(model, rows)):
         input_ids, labels, attention_mask = collate(chunk, pad)
         inputs = {"input_ids": input_ids.to(model.device), "attention_mask": attention_mask.to(model.device)}
-        loss = _summed_loss(model, inputs | {"use_cache": False}, labels[:, 1:].to(model.device))
+        pictured = sequence_inputs(model, *zip(*chunk, strict=True), input_ids.shape[1], [0] * len(chunk))
+        loss = _summed_loss(model, inputs | pictured | {"use_cache": False}, labels[:, 1:].to(model.device))
         (loss / tokens).backward()
         total += loss.item() / tokens
     return total
 
 
 def _most_tokens(model: PreTrainedModel, rows: Sequence[_Row]) -> int:
-    """Of a forward, padding counted; none where rows may not share one, so that each has its own."""
+    """Returns the most tokens of a forward, padding counted: none where each row must have its own."""
     manner, longest = manner_of(model), max(len(prompt) + len(response) for prompt, response in rows)
     if manner.right > manner.rounding or turned_by_company(model.config, longest):
         return 0
@@ -129,16 +139,26 @@ def _chunks(rows: Sequence[_Row], most: int) -> Iterator[list[_Row]]:
 def _summed_loss(model: PreTrainedModel, inputs: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
     """Cross entropy (nats) of all responses' tokens together; labels (B, T - 1) of all positions but the last."""
     if inputs["input_ids"].numel() * vocabulary_size(model.config) <= _LOGITS:
-        logits = model(**inputs).logits[:, :-1].flatten(0, 1)
+        logits = forward(model, inputs).logits[:, :-1].flatten(0, 1)
         return cross_entropy(logits, labels.flatten(), ignore_index=_IGNORED, reduction="sum")
     rows, columns = (labels != _IGNORED).nonzero(as_tuple=True)
     picked = rows * inputs["input_ids"].shape[1] + columns
     return -read_forward(model, inputs, picked, labels[rows, columns]).logprobs.sum()
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, demonstration: Demonstration, chat: ChatSettings = DEFAULT) -> _Row:
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    demonstration: Demonstration,
+    chat: ChatSettings = DEFAULT,
+    reader: PictureReader | None = None,
+) -> _Row:
     """Token ids of the chat prompt and of the response, which ends with the end-of-sequence token."""
-    prompt = encode_chat(tokenizer, demonstration.prompt, chat)
+    prompt: Sequence[int]
+    if reader is None:
+        prompt = encode_chat(tokenizer, demonstration.prompt, chat)
+    else:
+        pictures = reader.of([Picture.of(each) for each in demonstration.pictures])
+        prompt = encode_messages(tokenizer, [Message("user", demonstration.prompt)], chat, pictures)
     return prompt, [*token_ids(tokenizer, demonstration.response), tokenizer.eos_token_id]
 
 
@@ -150,7 +170,7 @@ def collate(rows: Sequence[_Row], pad_id: int) -> tuple[torch.Tensor, torch.Tens
     attention_mask = torch.zeros((len(rows), width), dtype=torch.long)
     for i, (prompt, response) in enumerate(rows):
         end = len(prompt) + len(response)
-        input_ids[i, :end] = torch.tensor(prompt + response)
+        input_ids[i, :end] = torch.tensor([*prompt, *response])
         labels[i, len(prompt) : end] = torch.tensor(response)
         attention_mask[i, :end] = 1
     return input_ids, labels, attention_mask

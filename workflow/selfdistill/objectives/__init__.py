@@ -1,1 +1,1 @@
-"""What is optimised: advantages, losses and the table of methods. Pure functions of tensors; no trainer, no I/O."""
+"""Computes advantages, losses and targets of all methods. Pure functions of tensors: no trainer, no I/O."""

@@ -1,10 +1,19 @@
-"""Sequence advantages from rewards."""
+"""Computes sequence advantages from rewards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, Shaped
 
-def group_advantages(rewards: Tensor, groups: Tensor, *, deviation: str = "sample", epsilon: float = 1e-6) -> Tensor:
+
+def group_advantages(
+    rewards: Shaped[Tensor, " B"], groups: Int[Tensor, " B"], *, deviation: str = "sample", epsilon: float = 1e-6
+) -> Float[Tensor, " B"]:
     """GRPO's advantage: (r - mean of its group) / (standard deviation of its group + epsilon).
 
     Args:

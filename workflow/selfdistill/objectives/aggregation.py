@@ -1,11 +1,18 @@
-"""How token losses become one number: weights over the global batch, never over a micro-batch."""
+"""Turns token losses into one number, by weights over the global batch, never over a micro-batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 AGGREGATIONS = ("tokens", "rollouts", "sums", "all_rollouts")
 
 
-def token_weights(mask: Tensor, aggregation: str, rollouts: int) -> Tensor:
+def token_weights(mask: Bool[Tensor, "B T"], aggregation: str, rollouts: int) -> Float[Tensor, "B T"]:
     """Weights w such that sum(w * loss) is the mean of the loss over the tokens of `mask`, or over their sums.
 
     Args:

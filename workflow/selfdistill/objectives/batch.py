@@ -1,23 +1,31 @@
-"""What an objective sees: one optimizer step's rollouts as tensors, what it asks for, and what it gives back.
+"""Declares what an objective reads (one optimizer step's rollouts as tensors), asks for, and returns.
 
 Shapes: B rollouts, T response tokens (right-padded), K wrong hints, V vocabulary, k top ids, S = k or V: the support on
 which two distributions are compared. Log-probabilities are in nats, float32, under the full vocabulary at the rollout
 temperature, and of the sampled tokens unless a support is named. Behind a response they are finite and mean nothing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from selfdistill.errors import UserError
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int, Shaped
+
 #: Metric -> values (B, T) and the tokens (B, T) bool that it is a mean over.
 Watched = dict[str, tuple[Tensor, Tensor]]
 
 #: Fields of Batch without an axis of tokens.
 ROWWISE = ("advantages", "correct", "wrong_mask", "hinted", "kept")
+#: A tensor that nobody brought: None. It passes for a tensor, since a loss reads only what its `needs` asked for.
+ABSENT: Any = None
 _WITH_SUPPORT = ("support_ids", "correct_support", "wrong_support")
 
 
@@ -46,54 +54,57 @@ class Batch:
         teacher_entropy: (B, T) nats of the teacher under the correct hint, over the full vocabulary.
         hinted: (B,) bool, True where the row has every hint that the method asks for, and the teacher was asked.
         kept: (B,) bool, False for rows that left the batch altogether (they count in no denominator).
+        entropy_weights: (B, T) of the entropy bonus: `update.entropy_coef` times the global token weights; None without
+            one.
     """
 
-    response_mask: Tensor
-    advantages: Tensor
-    old_logprobs: Tensor
+    response_mask: Bool[Tensor, "B T"]
+    advantages: Float[Tensor, " B"]
+    old_logprobs: Float[Tensor, "B T"]
     step: int = 1
-    correct: Tensor | None = None
-    importance: Tensor | None = None
-    reference_logprobs: Tensor | None = None
-    teacher_reference_logprobs: Tensor | None = None
-    current_logprobs: Tensor | None = None
-    correct_logprobs: Tensor | None = None
-    wrong_logprobs: Tensor | None = None
-    wrong_mask: Tensor | None = None
-    support_ids: Tensor | None = None
-    correct_support: Tensor | None = None
-    wrong_support: Tensor | None = None
-    teacher_entropy: Tensor | None = None
-    hinted: Tensor | None = None
-    kept: Tensor | None = None
+    correct: Bool[Tensor, " B"] = ABSENT
+    importance: Float[Tensor, "B T"] = ABSENT
+    reference_logprobs: Float[Tensor, "B T"] = ABSENT
+    teacher_reference_logprobs: Float[Tensor, "B T"] = ABSENT
+    current_logprobs: Float[Tensor, "B T"] = ABSENT
+    correct_logprobs: Float[Tensor, "B T"] = ABSENT
+    wrong_logprobs: Float[Tensor, "B K T"] = ABSENT
+    wrong_mask: Bool[Tensor, "B K"] = ABSENT
+    support_ids: Int[Tensor, "B T k"] = ABSENT
+    correct_support: Float[Tensor, "B T S"] = ABSENT
+    wrong_support: Float[Tensor, "B T S"] = ABSENT
+    teacher_entropy: Float[Tensor, "B T"] = ABSENT
+    hinted: Bool[Tensor, " B"] = ABSENT
+    kept: Bool[Tensor, " B"] = ABSENT
+    entropy_weights: Float[Tensor, "B T"] = ABSENT
 
     @property
-    def token_mask(self) -> Tensor:
+    def token_mask(self) -> Bool[Tensor, "B T"]:
         """(B, T) bool: response tokens of rows that are still in the batch."""
         return self.response_mask if self.kept is None else self.response_mask & self.kept[:, None]
 
     @property
-    def hinted_mask(self) -> Tensor:
+    def hinted_mask(self) -> Bool[Tensor, "B T"]:
         """(B, T) bool: response tokens of rows that are in the batch and have their hints."""
         return self.token_mask & self.hinted[:, None]
 
     @property
     def rollouts(self) -> int:
-        """How many rows are still in the batch."""
+        """Returns how many rows are still in the batch."""
         return len(self.advantages) if self.kept is None else int(self.kept.sum())
 
-    def rows(self, index: Tensor) -> "Batch":
+    def rows(self, index: Shaped[Tensor, " N"]) -> Batch:
         """The given rows of every tensor, as a micro-batch or an optimizer step's share of a larger batch."""
         return replace(self, **{name: value[index] for name, value in self._present().items()})
 
-    def narrowed(self, width: int) -> "Batch":
+    def narrowed(self, width: int) -> Batch:
         """The first `width` of the T columns, for a micro-batch of short responses."""
         cut = {name: value[..., :width] for name, value in self._present().items() if name not in ROWWISE}
         cut |= {name: value[:, :width] for name, value in self._present().items() if name in _WITH_SUPPORT}
         return replace(self, **cut)
 
-    def extended(self, **tensors: Tensor) -> "Batch":
-        """With more of the optional tensors."""
+    def extended(self, **tensors: Tensor) -> Batch:
+        """The same batch with more of its optional tensors, by the names of `Attributes`."""
         return replace(self, **tensors)
 
     def _present(self) -> dict[str, Tensor]:
@@ -103,7 +114,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Targets:
-    """What a loss needs besides the student, fixed for the whole global batch before it is split into micro-batches.
+    """Holds what a loss needs besides the student, fixed for the global batch before it is split into micro-batches.
 
     Attributes:
         advantages: (B, T) advantage of each token, after any modulation.
@@ -115,34 +126,38 @@ class Targets:
         distilled: (B,) bool, rows whose loss is a divergence, in nats, and has no advantage; None for no row.
     """
 
-    advantages: Tensor
-    weights: Tensor
+    advantages: Float[Tensor, "B T"]
+    weights: Float[Tensor, "B T"]
     metrics: dict[str, float]
-    marked: Tensor | None = None
-    distilled: Tensor | None = None
+    marked: Bool[Tensor, "B T"] | None = None
+    distilled: Bool[Tensor, " B"] | None = None
 
-    def rows(self, index: Tensor) -> "Targets":
+    def rows(self, index: Shaped[Tensor, " N"]) -> Targets:
+        """The given rows of every tensor; the metrics stay those of the global batch."""
         return self._each(lambda value: value[index])
 
-    def narrowed(self, width: int) -> "Targets":
+    def narrowed(self, width: int) -> Targets:
+        """The first `width` of the T columns of every (B, T) tensor; (B,) ones stay as they are."""
         return self._each(lambda value: value[:, :width] if value.ndim > 1 else value)
 
-    def _each(self, part: Callable[[Tensor], Tensor]) -> "Targets":
+    def _each(self, part: Callable[[Tensor], Tensor]) -> Targets:
         names = ("advantages", "weights", "marked", "distilled")
         return replace(self, **{name: None if (v := getattr(self, name)) is None else part(v) for name in names})
 
 
 @dataclass(frozen=True)
 class Student:
-    """What the student's forward gives for a micro-batch, with gradient.
+    """Holds what the student's forward gives for a micro-batch, with gradient.
 
     Attributes:
         logprobs: (B, T) of the sampled tokens.
         support: (B, T, S) at the batch's support ids; None where the method reads no distribution.
+        entropy: (B, T) nats over the full vocabulary; None without an entropy bonus.
     """
 
-    logprobs: Tensor
-    support: Tensor | None = None
+    logprobs: Float[Tensor, "B T"]
+    support: Float[Tensor, "B T S"] = ABSENT
+    entropy: Float[Tensor, "B T"] = ABSENT
 
 
 @dataclass(frozen=True)
@@ -156,15 +171,19 @@ class TokenLoss:
         advantages: (B, T) that the loss took, where they depend on the student and are not those of the targets.
     """
 
-    values: Tensor
+    values: Float[Tensor, "B T"]
     watched: Watched = field(default_factory=dict)
-    advantages: Tensor | None = None
+    advantages: Float[Tensor, "B T"] | None = None
 
 
 @dataclass(frozen=True)
 class Support:
-    """Where distributions are read: at the `top_k` ids that the `chooser` ("teacher" under the correct hint, or
-    "student") finds most likely at each position; 0 is the full vocabulary."""
+    """Says at which ids distributions are read at each position.
+
+    Attributes:
+        chooser: who chooses them: "teacher", under the correct hint, or "student".
+        top_k: how many, the most likely ones; 0 is the full vocabulary.
+    """
 
     chooser: str
     top_k: int
@@ -176,7 +195,7 @@ class Support:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method wants scored for each rollout before its update.
+    """Holds what a method wants scored for each rollout before its update.
 
     `plain`: the teacher reads the student's own prompt, and no hint. `mixed_groups`: groups of one outcome leave the
     batch (they have no contrast, and zero advantages). `wrong_only`: the method asks the teacher about wrong rollouts
@@ -205,11 +224,11 @@ class Needs:
 
     @property
     def teacher(self) -> bool:
-        """Whether there is a teacher."""
+        """Returns whether there is a teacher."""
         return self.correct_hint or self.plain
 
 
-def mean_over(values: Tensor, mask: Tensor) -> float:
+def mean_over(values: Float[Tensor, "*N"], mask: Bool[Tensor, "*N"]) -> float:
     """Mean of values where mask is True; 0 for an empty mask. Masked-out values may be anything, NaN included."""
     count = int(mask.sum())
     return float(torch.where(mask, values, 0).sum()) / count if count else 0.0

@@ -1,4 +1,8 @@
-"""What the distillation losses share: a student is drawn to a teacher's distribution (docs/methods.md)."""
+"""Shares the code of distillation losses, which draw a student to a teacher's distribution (docs/methods.md)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -7,6 +11,9 @@ from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Student, Targets, Watched
 from selfdistill.objectives.divergences import distributions, divergence
 from selfdistill.objectives.policy_gradient import log_ratio
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 
 def distillation_targets(batch: Batch, aggregation: str) -> Targets:
@@ -23,14 +30,19 @@ def distillation_targets(batch: Batch, aggregation: str) -> Targets:
 
 
 def support_divergence(
-    student: Student, teacher: Tensor, mix: float, top_k: int, tail: bool, contribution_clip: float | None = None
-) -> Tensor:
+    student: Student,
+    teacher: Float[Tensor, "B T S"],
+    mix: float,
+    top_k: int,
+    tail: bool,
+    contribution_clip: float | None = None,
+) -> Float[Tensor, "B T"]:
     """(B, T) nats: `divergence` of the student and a teacher's log-probs (B, T, S) on the batch's support."""
     pair = distributions(student.support, top_k, tail), distributions(teacher, top_k, tail)
     return divergence(*pair, mix, contribution_clip)
 
 
-def clip_watched(free: Tensor, clipped: Tensor, batch: Batch) -> Watched:
+def clip_watched(free: Float[Tensor, "B T"], clipped: Float[Tensor, "B T"], batch: Batch) -> Watched:
     """Mean of a loss (B, T) before its clip, and the share of tokens that the clip changed, as TokenLoss.watched."""
     changed = (free != clipped).to(free)
     return {
@@ -39,12 +51,12 @@ def clip_watched(free: Tensor, clipped: Tensor, batch: Batch) -> Watched:
     }
 
 
-def stale_ratio(student: Student, batch: Batch, bound: float) -> Tensor:
+def stale_ratio(student: Student, batch: Batch, bound: float) -> Float[Tensor, "B T"]:
     """(B, T) detached: min(exp(student - old), bound), SDPO's correction for rollouts of an older policy."""
     return log_ratio(student.logprobs, batch.old_logprobs).exp().clamp(max=bound).detach()
 
 
-def kl_watched(kl: Tensor, mask: Tensor) -> Watched:
+def kl_watched(kl: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Watched:
     """Mean KL(student, teacher) of a token, and of a response's first one, from (B, T) nats, as TokenLoss.watched."""
     first = mask & (torch.arange(mask.shape[1], device=mask.device) == 0)
     return {"teacher/kl": (kl, mask), "teacher/kl_first": (kl, first)}

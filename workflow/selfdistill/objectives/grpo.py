@@ -1,4 +1,4 @@
-"""GRPO: the clipped surrogate on group advantages, dual clip, token mean over the global batch.
+"""Implements GRPO: the clipped surrogate on group advantages, dual clip, token mean over the global batch.
 
 Formulas: docs/methods.md#grpo.
 """
@@ -12,7 +12,7 @@ from selfdistill.objectives.policy_gradient import clipped_surrogate
 
 
 class GRPO(GRPOSettings):
-    """Settings and loss of GRPO."""
+    """Settings and loss of GRPO: the clipped surrogate on one advantage for all tokens of a response."""
 
     needs: ClassVar[Needs] = Needs()
 
@@ -23,7 +23,7 @@ class GRPO(GRPOSettings):
         return Targets(advantages, token_weights(mask, aggregation, batch.rollouts), {})
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """The clipped surrogate with dual clip."""
+        """(B, T) in units of the advantage: the clipped surrogate with dual clip."""
         old, advantages = batch.old_logprobs, targets.advantages
         return TokenLoss(
             clipped_surrogate(student.logprobs, old, advantages, self.epsilon_low, self.epsilon_high, self.dual_clip)

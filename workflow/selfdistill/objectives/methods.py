@@ -1,9 +1,11 @@
-"""Methods by name: what each optimises. A method of one's own is one file: docs/methods.md, One of your own."""
+"""Builds methods by name, and computes the loss of a micro-batch. One of your own is one file: docs/methods.md."""
+
+from __future__ import annotations
 
 import dataclasses
 import importlib
 import re
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +16,9 @@ from selfdistill.methods.setting import defaults, from_mapping
 from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss
 from selfdistill.objectives.policy_gradient import low_variance_kl
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
 
 class Method(Protocol):
     """Settings of a method as a frozen dataclass, and its loss in two steps around the student's forward.
@@ -23,13 +28,17 @@ class Method(Protocol):
     """
 
     @property
-    def needs(self) -> Needs: ...
+    def needs(self) -> Needs:
+        """Which hints and which readings of student and teacher the loss takes from a Batch."""
+        ...
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
         """Without gradient, once over the global batch: whatever concerns more than one token belongs here."""
+        ...
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """Token by token, on any micro-batch of it."""
+        """The unweighted loss of each token, (B, T), with gradient: on any micro-batch of the global batch."""
+        ...
 
 
 def _shipped_class(name: str) -> type:
@@ -93,7 +102,7 @@ def _own_class(implementation: str) -> type:
     return kind
 
 
-def rows_read(method: Method, advantages: Tensor, step: int) -> Tensor:
+def rows_read(method: Method, advantages: Float[Tensor, " B"], step: int) -> Bool[Tensor, " B"]:
     """(B,) bool: rollouts whose loss depends on what a teacher says of them; the teacher is not asked about others.
 
     All of them, unless the method says otherwise by a `reads_teacher` with these arguments.
@@ -107,8 +116,8 @@ def rows_read(method: Method, advantages: Tensor, step: int) -> Tensor:
 
 
 def micro_batch_loss(
-    method: Method, student: Student, batch: Batch, targets: Targets, kl_weights: Tensor
-) -> tuple[Tensor, dict[str, tuple[float, int]]]:
+    method: Method, student: Student, batch: Batch, targets: Targets, kl_weights: Float[Tensor, "B T"]
+) -> tuple[Float[Tensor, ""], dict[str, tuple[float, int]]]:
     """The share of the global loss that these rows contribute: summed over micro-batches it is the whole loss.
 
     Args:
@@ -125,6 +134,8 @@ def micro_batch_loss(
     total = (targets.weights * loss).sum()
     if batch.reference_logprobs is not None:
         total = total + (kl_weights * low_variance_kl(student.logprobs, batch.reference_logprobs)).sum()
+    if batch.entropy_weights is not None:
+        total = total - (batch.entropy_weights * student.entropy).sum()
     sums = {
         name: (float(torch.where(mask, values, 0).sum()), int(mask.sum()))
         for name, (values, mask) in token_loss.watched.items()

@@ -1,9 +1,11 @@
-"""How RLSD and its relatives turn a teacher's evidence into token advantages (docs/methods.md#rlsd and after).
+"""Turns a teacher's evidence into token advantages, as RLSD and its relatives do (docs/methods.md#rlsd).
 
 Evidence is a difference of log-probs of the sampled token, in nats: teacher minus student, or correct minus wrong hint.
 """
 
-from typing import ClassVar
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,38 +14,41 @@ from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLoss, Watched
 from selfdistill.objectives.policy_gradient import LOG_RATIO_LIMIT, clipped_surrogate
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
 
 def annealed(lam: float, decay_steps: int, step: int) -> float:
     """lambda at a training step, counted from 1: linear to 0 at step decay_steps + 1; constant for decay_steps 0."""
     return lam * (1 - min((step - 1) / decay_steps, 1.0)) if decay_steps else lam
 
 
-def rows_scaled(advantages: Tensor, lam: float) -> Tensor:
+def rows_scaled(advantages: Float[Tensor, " B"], lam: float) -> Bool[Tensor, " B"]:
     """(B,) bool: rollouts whose loss changes when the advantage is scaled (A != 0 and lambda != 0)."""
     return (advantages != 0) & (lam != 0)
 
 
-def evidence_weight(advantages: Tensor, evidence: Tensor) -> Tensor:
+def evidence_weight(advantages: Float[Tensor, "B T"], evidence: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
     """w_t = exp(sign(A) evidence_t), before any clip: above 1 where the teacher agrees with the advantage's sign."""
     return (advantages.sign() * evidence).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
 
 
-def clipped_weight(weight: Tensor, epsilon_w: float) -> Tensor:
+def clipped_weight(weight: Float[Tensor, "B T"], epsilon_w: float) -> Float[Tensor, "B T"]:
     """clip(w, 1 - epsilon_w, 1 + epsilon_w)."""
     return weight.clamp(1 - epsilon_w, 1 + epsilon_w)
 
 
-def interpolated(advantages: Tensor, weight: Tensor, lam: float) -> Tensor:
+def interpolated(advantages: Float[Tensor, "B T"], weight: Float[Tensor, "B T"], lam: float) -> Float[Tensor, "B T"]:
     """A ((1 - lambda) + lambda w): never of another sign than A, for lambda in [0, 1]."""
     return advantages * ((1 - lam) + lam * weight)
 
 
-def clip_changed(weight: Tensor, epsilon_w: float) -> Tensor:
-    """Which weights the clip changes, bool."""
+def clip_changed(weight: Float[Tensor, "B T"], epsilon_w: float) -> Bool[Tensor, "B T"]:
+    """(B, T) bool: weights outside [1 - epsilon_w, 1 + epsilon_w]."""
     return clipped_weight(weight, epsilon_w) != weight
 
 
-def weight_watched(weight: Tensor, epsilon_w: float, mask: Tensor) -> Watched:
+def weight_watched(weight: Float[Tensor, "B T"], epsilon_w: float, mask: Bool[Tensor, "B T"]) -> Watched:
     """Mean clipped weight and share of weights that the clip changed, as TokenLoss.watched."""
     return {
         "signal/weight_mean": (clipped_weight(weight, epsilon_w), mask),
@@ -51,17 +56,17 @@ def weight_watched(weight: Tensor, epsilon_w: float, mask: Tensor) -> Watched:
     }
 
 
-def evidence_watched(evidence: Tensor, mask: Tensor) -> Watched:
+def evidence_watched(evidence: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Watched:
     """Mean and mean size of the evidence, as TokenLoss.watched."""
     return {"signal/evidence_mean": (evidence, mask), "signal/evidence_abs_mean": (evidence.abs(), mask)}
 
 
-def bounded(evidence: Tensor, bound: float) -> Tensor:
+def bounded(evidence: Float[Tensor, "B T"], bound: float) -> Float[Tensor, "B T"]:
     """clip(evidence, -bound, bound)."""
     return evidence.clamp(-bound, bound)
 
 
-def bound_watched(evidence: Tensor, bound: float, mask: Tensor) -> Watched:
+def bound_watched(evidence: Float[Tensor, "B T"], bound: float, mask: Bool[Tensor, "B T"]) -> Watched:
     """Share of tokens whose evidence is over the bound, as TokenLoss.watched."""
     return {"signal/evidence_clipped_share": ((evidence.abs() > bound).to(evidence), mask)}
 
@@ -74,13 +79,21 @@ class AgainstStudent:
     """
 
     needs: ClassVar[Needs] = Needs(correct_hint=True)
+    epsilon_low: float
+    epsilon_high: float
+    lam: float
+    lam_decay_steps: int
 
-    def advantages(self, advantages: Tensor, evidence: Tensor, step: int) -> Tensor:
+    def advantages(
+        self, advantages: Float[Tensor, "B T"], evidence: Float[Tensor, "B T"], step: int
+    ) -> Float[Tensor, "B T"]:
         """Token advantages from sequence advantages and evidence in nats, of equal shapes, at a training step."""
         raise NotImplementedError
 
-    def watched(self, advantages: Tensor, evidence: Tensor, mask: Tensor) -> Watched:
-        """What the log should know of the modulation."""
+    def watched(
+        self, advantages: Float[Tensor, "B T"], evidence: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+    ) -> Watched:
+        """The modulation's own metrics over the tokens of `mask`, as TokenLoss.watched."""
         raise NotImplementedError
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
@@ -91,7 +104,7 @@ class AgainstStudent:
         return Targets(advantages, token_weights(mask, aggregation, batch.rollouts), metrics)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """The clipped surrogate on modulated advantages."""
+        """(B, T) in units of the advantage: the clipped surrogate on modulated advantages."""
         mask = batch.hinted_mask
         evidence = torch.where(mask, batch.correct_logprobs - student.logprobs.detach(), 0.0)
         advantages = self.advantages(targets.advantages, evidence, batch.step)

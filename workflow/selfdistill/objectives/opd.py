@@ -1,8 +1,12 @@
-"""On-policy distillation of another model, on the sampled token (docs/methods.md, opd).
+"""Implements on-policy distillation of another model on the sampled token (docs/methods.md#opd-opd_divergence).
 
 The expected gradient is that of KL(student, teacher) at each position by itself: what a token does to later positions
 is not credited to it.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,15 +17,19 @@ from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLo
 from selfdistill.objectives.distillation import kl_watched
 from selfdistill.objectives.policy_gradient import clipped_surrogate, low_variance_kl
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 class OPD(OPDSettings):
-    """Settings and loss of on-policy distillation as a policy gradient."""
+    """Settings and loss of on-policy distillation as a policy gradient: the advantage is the teacher's log-ratio."""
 
     @property
     def needs(self) -> Needs:
+        """The teacher after the student's own prompt; its reference where the two are extrapolated."""
         return Needs(plain=True, reference=self.extrapolation != 1.0)
 
-    def log_ratios(self, batch: Batch) -> Tensor:
+    def log_ratios(self, batch: Batch) -> Float[Tensor, "B T"]:
         """(B, T) nats before the clip: what the teacher says for each drawn token; 0 where it was not asked."""
         ratio = batch.correct_logprobs - batch.old_logprobs
         if self.needs.reference:
@@ -48,7 +56,7 @@ class OPD(OPDSettings):
         )
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """The clipped surrogate with dual clip."""
+        """(B, T) in units of the advantage: the clipped surrogate with dual clip."""
         old, advantages = batch.old_logprobs, targets.advantages
         return TokenLoss(
             clipped_surrogate(student.logprobs, old, advantages, self.epsilon_low, self.epsilon_high, self.dual_clip)

@@ -1,4 +1,4 @@
-"""On-policy distillation of another model by a divergence of distributions (docs/methods.md, opd_divergence)."""
+"""Implements on-policy distillation of another model by a divergence (docs/methods.md#opd-opd_divergence)."""
 
 import torch
 
@@ -13,6 +13,7 @@ class OPDDivergence(OPDDivergenceSettings):
 
     @property
     def needs(self) -> Needs:
+        """The teacher after the student's own prompt, at (B, T, k) ids that `chooser` has chosen."""
         return Needs(plain=True, support=Support(self.chooser, self.top_k))
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:

@@ -1,4 +1,4 @@
-"""OPSD: the student's distribution is drawn to that of a teacher who reads the solution (docs/methods.md, opsd)."""
+"""Implements OPSD, which draws the student to a teacher that reads the solution (docs/methods.md#opsd)."""
 
 import torch
 
@@ -12,11 +12,12 @@ class OPSD(OPSDSettings):
 
     @property
     def needs(self) -> Needs:
+        """The teacher under the correct hint: at its own (B, T, k) top ids, or of the sampled tokens alone."""
         support = Support("teacher", self.top_k) if self.full_distribution else None
         return Needs(correct_hint=True, support=support)
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
-        """A mean over the rows that have a hint."""
+        """No advantages; weights (B, T) of one mean over the rows that have a hint."""
         return distillation_targets(batch, aggregation)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:

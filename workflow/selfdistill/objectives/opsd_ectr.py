@@ -1,4 +1,8 @@
-"""OPSD-ECTR: the teacher's distribution is sharpened by its contrast with a wrong hint (docs/methods.md, opsd_ectr)."""
+"""Implements OPSD-ECTR: OPSD with a teacher sharpened by its contrast with a wrong hint (docs/methods.md)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -8,21 +12,25 @@ from selfdistill.objectives.batch import Batch, Needs, Student, Support, Targets
 from selfdistill.objectives.distillation import clip_watched, distillation_targets, gap_watched
 from selfdistill.objectives.divergences import distributions, divergence
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 class OPSDECTR(OPSDECTRSettings):
     """Settings and loss of OPSD-ECTR. Rewards play no part but for choosing hints."""
 
     @property
     def needs(self) -> Needs:
+        """The teacher under the correct and a wrong hint at its own (B, T, k) top ids, in mixed groups."""
         return Needs(correct_hint=True, wrong_hints=True, mixed_groups=True, support=Support("teacher", self.top_k))
 
-    def target(self, correct: Tensor, wrong: Tensor) -> Tensor:
+    def target(self, correct: Float[Tensor, "*N S"], wrong: Float[Tensor, "*N S"]) -> Float[Tensor, "*N S"]:
         """log q from the two teachers' log-probs; all (..., S), summing to one over S."""
         a = self.ectr_alpha
         floored = wrong if self.log_w_floor is None else wrong.clamp(min=self.log_w_floor)
         return ((1 + a) * correct - a * floored).log_softmax(dim=-1)
 
-    def contrast_weight(self, correct: Tensor, wrong: Tensor) -> Tensor:
+    def contrast_weight(self, correct: Float[Tensor, "*N S"], wrong: Float[Tensor, "*N S"]) -> Float[Tensor, "*N"]:
         """(...) weight of a token from the two teachers' log-probs (..., S): small where the hints agree."""
         if self.cw_tau == 0:
             return torch.ones_like(correct[..., 0])

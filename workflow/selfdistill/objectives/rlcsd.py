@@ -1,7 +1,11 @@
-"""RLCSD: GRPO whose token advantages are shifted by the contrast of a correct and several wrong hints.
+"""Implements RLCSD: GRPO with token advantages shifted by the contrast of a correct and several wrong hints.
 
 Paper: arXiv 2606.11709, sect. 4, Eq. 10-15; released values and edge cases: docs/methods.md#rlcsd.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,17 +16,21 @@ from selfdistill.objectives.batch import Batch, Needs, Student, Targets, TokenLo
 from selfdistill.objectives.contrast import contrastive_evidence
 from selfdistill.objectives.policy_gradient import clipped_surrogate
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 class RLCSD(RLCSDSettings):
-    """Settings and loss of RLCSD."""
+    """Settings and loss of RLCSD: advantages follow the contrast of right and wrong hints, token by token."""
 
     @property
     def needs(self) -> Needs:
+        """Log-probs (B, T) under the correct hint, and (B, K, T) under wrong ones or the student's own."""
         return Needs(
             correct_hint=True, wrong_hints=not self.one_sided, mixed_groups=True, current_logprobs=self.one_sided
         )
 
-    def residual(self, evidence: Tensor) -> Tensor:
+    def residual(self, evidence: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """r = clip(beta lam tanh(e / tau)): same shape as the evidence, in units of the advantage."""
         shift = self.beta * self.lam * torch.tanh(evidence / self.tau)
         return shift.clamp(self.residual_clip_low, self.residual_clip_high)
@@ -66,6 +74,6 @@ class RLCSD(RLCSDSettings):
         return Targets(modulated, weights, means(watched), marked=selected)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """The clipped surrogate, without dual clip."""
+        """(B, T) in units of the advantage: the clipped surrogate, without dual clip."""
         old, advantages = batch.old_logprobs, targets.advantages
         return TokenLoss(clipped_surrogate(student.logprobs, old, advantages, self.epsilon, self.epsilon))

@@ -1,4 +1,8 @@
-"""SRPO: correct rollouts learn by GRPO, wrong ones by distillation from a hinted teacher (docs/methods.md, srpo)."""
+"""Implements SRPO: correct rollouts learn by GRPO, wrong ones from a hinted teacher (docs/methods.md#srpo)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,12 +13,16 @@ from selfdistill.objectives.batch import Batch, Needs, Student, Support, Targets
 from selfdistill.objectives.distillation import gap_watched, stale_ratio, support_divergence
 from selfdistill.objectives.policy_gradient import clipped_surrogate
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
 
 class SRPO(SRPOSettings):
-    """Settings and loss of SRPO."""
+    """Settings and loss of SRPO: correct rollouts by GRPO, the others by a hinted teacher's distribution."""
 
     @property
     def needs(self) -> Needs:
+        """The teacher under the correct hint at the student's (B, T, k) top ids, and its entropy (B, T) in nats."""
         return Needs(
             correct_hint=True,
             wrong_only=self.routing == "verifier",
@@ -22,12 +30,12 @@ class SRPO(SRPOSettings):
             teacher_entropy=True,
         )
 
-    def reads_teacher(self, advantages: Tensor, step: int) -> Tensor:
-        """See methods.rows_read; by the verifier's routing, rows of grpo's have no hints to begin with."""
+    def reads_teacher(self, advantages: Float[Tensor, " B"], step: int) -> Bool[Tensor, " B"]:
+        """(B,) bool: rollouts that may be distilled. By the verifier's routing the others have no hints anyway."""
         return advantages <= 0 if self.routing == "advantage_sign" else torch.ones_like(advantages, dtype=torch.bool)
 
-    def distilled(self, batch: Batch) -> Tensor:
-        """(B,) bool: rows that go to the distillation branch."""
+    def distilled(self, batch: Batch) -> Bool[Tensor, " B"]:
+        """(B,) bool: hinted rows that are wrong, or whose advantage is not positive, as `routing` says."""
         to_grpo = batch.correct if self.routing == "verifier" else batch.advantages > 0
         return batch.hinted & ~to_grpo
 
@@ -50,7 +58,7 @@ class SRPO(SRPOSettings):
         return Targets(advantages, weights, metrics, distilled=rows)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """The branch's loss of each token."""
+        """(B, T): divergence in nats on distilled rows, the clipped surrogate with dual clip on the others."""
         route = self.distilled(batch)[:, None]
         divergence = support_divergence(student, batch.correct_support, self.alpha, self.top_k, self.tail)
         ratio = stale_ratio(student, batch, self.is_clip)
@@ -69,7 +77,7 @@ class SRPO(SRPOSettings):
         }
         return TokenLoss(torch.where(route, divergence * ratio, surrogate), watched | gap_watched(student, batch))
 
-    def _confidence(self, entropy: Tensor, weights: Tensor) -> Tensor:
+    def _confidence(self, entropy: Float[Tensor, "B T"], weights: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
         """(B, T) exp(-beta H) over its mean, weighted like the loss: `weights` (B, T), 0 off the distilled tokens."""
         distilled, weights = weights > 0, weights.to(entropy)
         exponent = torch.where(distilled, -self.entropy_beta * entropy, -torch.inf)

@@ -1,1 +1,1 @@
-"""How text is drawn and scored: one interface over an own loop and transformers; ids and log-probs come along."""
+"""Draws text and its log-probs: one interface over an own decode loop, transformers and vLLM."""

@@ -1,12 +1,13 @@
-"""An own decode loop for small models, where transformers' generate spends most of its time on bookkeeping.
+"""Implements a decode loop for small models, where transformers' generate spends most of its time on bookkeeping.
 
 A static key-value cache with a column for each step: prompts on the left, each padded on its right to the longest, and
 then the tokens drawn, which all rows write at the same column, whatever their own positions are. The prompts of one
-group are read once and their keys and values shared out, finished rows dropped from the batch as they end.
+group are read once, pictures and all, and their keys and values shared out, finished rows dropped from the batch as
+they end.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,16 @@ from selfdistill.sampling.picking import pick
 from selfdistill.scoring.attention import sees_its_whole_past
 from selfdistill.scoring.lengths import layer_count
 from selfdistill.scoring.manner import check_rotation
+from selfdistill.scoring.pictures import (
+    banned_columns,
+    check_rows,
+    forward,
+    pictures_in,
+    reads_pictures,
+    row_inputs,
+    token_ids,
+)
+from selfdistill.scoring.prompts import keyed
 
 _COMPACT_BELOW = 0.8  # share of rows still running under which copying the cache is cheaper than carrying the finished
 
@@ -98,11 +109,11 @@ class _ColumnCache(Cache):
 
 
 class _Drawn(NamedTuple):
-    """What was drawn for N rows of up to T tokens; zero behind the last.
+    """Holds what was drawn for N rows of up to T tokens; zero behind the last.
 
     Attributes:
         rows: (N,) int64, which rows of the batch these are.
-        tokens: (N, T) int64. logprobs, entropies: (N, T) nats.
+        tokens: (N, T) int64. logprobs, entropies: (N, T) nats. support: (N, T, k) int64.
         lengths: (N,) int64. stopped: (N,) bool, True where an end token was drawn.
     """
 
@@ -110,28 +121,34 @@ class _Drawn(NamedTuple):
     tokens: Tensor
     logprobs: Tensor
     entropies: Tensor
+    support: Tensor
     lengths: Tensor
     stopped: Tensor
 
     @classmethod
-    def nothing(cls, rows: int, limit: int, device: torch.device) -> "_Drawn":
+    def nothing(cls, rows: int, settings: SamplingSettings, device: torch.device) -> "_Drawn":
+        limit = settings.max_response_tokens
         tokens = torch.zeros(rows, limit, dtype=torch.long, device=device)
+        support = tokens.new_zeros(rows, limit, settings.support)
         logprobs = torch.zeros(rows, limit, device=device)
         stopped = torch.zeros(rows, dtype=torch.bool, device=device)
         lengths = torch.full((rows,), limit, device=device)
-        return cls(torch.arange(rows, device=device), tokens, logprobs, torch.zeros_like(logprobs), lengths, stopped)
+        entropies = torch.zeros_like(logprobs)
+        return cls(torch.arange(rows, device=device), tokens, logprobs, entropies, support, lengths, stopped)
 
     def select(self, index: Tensor) -> "_Drawn":
         return _Drawn(*(value[index] for value in self))
 
     def rollouts(self) -> list[tuple[int, Rollout]]:
         """Each with its row of the batch."""
-        rows, tokens, lengths, stopped = (v.tolist() for v in (self.rows, self.tokens, self.lengths, self.stopped))
-        parts = zip(rows, tokens, self.logprobs.cpu(), self.entropies.cpu(), lengths, stopped, strict=True)
-        return [
-            (row, Rollout(ids[:n], lp[:n].numpy().copy(), h[:n].numpy().copy(), "stop" if stop else "length"))
-            for row, ids, lp, h, n, stop in parts
-        ]
+        lists = (v.tolist() for v in (self.rows, self.tokens, self.lengths, self.stopped))
+        arrays = (v.cpu().numpy() for v in (self.logprobs, self.entropies, self.support))
+        found = []
+        for row, ids, n, stop, *of_tokens in zip(*lists, *arrays, strict=True):
+            logprobs, entropies, support = (each[:n].copy() for each in of_tokens)
+            why = "stop" if stop else "length"
+            found.append((row, Rollout(ids[:n], logprobs, entropies, why, support if support.shape[1] else None)))
+        return found
 
 
 class DecodeLoop:
@@ -149,6 +166,7 @@ class DecodeLoop:
             )
         self._model, self._pad_id, self._max_rows = model, pad_id, max_rows
         self._end_ids = torch.tensor(sorted(end_ids), device=model.device)
+        self._banned = banned_columns(model.config, model.device)
 
     @torch.no_grad()
     def sample(
@@ -162,10 +180,11 @@ class DecodeLoop:
                 logits = model(input_ids=torch.tensor([[*prompt, *response]])).logits[:, -1]
                 response.append(int(pick(logits, torch.tensor([uniform]), settings)[0]))  # until an end token
 
-        Rows do not influence one another's draws, only (at 1e-6) one another's rounding.
+        Rows do not influence one another's draws, only (at 1e-6) one another's rounding. Ids of pictures are not drawn.
 
         Raises:
-            UserError: where rotary frequencies would depend on the longest row, and where logits are not finite.
+            UserError: where rotary frequencies would depend on the longest row, where logits are not finite, and as
+                `pictures.check_rows`.
         """
         check_rotation(self._model.config, max(map(len, prompts), default=0) + settings.max_response_tokens)
         was_training = self._model.training
@@ -184,13 +203,15 @@ class DecodeLoop:
         limit, device = settings.max_response_tokens, self._model.device
         uniforms = torch.from_numpy(np.stack([generator(*key).random(limit) for key in keys])).to(device)
         logits, cache = self._read_prompts(prompts, limit)
-        drawn = _Drawn.nothing(len(prompts), limit, device)  # of the rows that the cache has
+        drawn = _Drawn.nothing(len(prompts), settings, device)  # of the rows that the cache has
         finished: list[tuple[int, Rollout]] = []
         for step in range(limit):
-            tokens, logprobs, entropies = pick(logits, uniforms[:, step], settings)
-            if not (torch.isfinite(logprobs) | drawn.stopped).all():
+            picked = pick(logits, uniforms[:, step], settings, self._banned)
+            tokens = picked.tokens
+            if not (torch.isfinite(picked.logprobs) | drawn.stopped).all():
                 raise not_finite(self._model.name_or_path or type(self._model).__name__, why_not_finite(self._model))
-            drawn.tokens[:, step], drawn.logprobs[:, step], drawn.entropies[:, step] = tokens, logprobs, entropies
+            for name, values in picked._asdict().items():
+                getattr(drawn, name)[:, step] = values
             ended = torch.isin(tokens, self._end_ids) & ~drawn.stopped
             drawn.lengths.masked_fill_(ended, step + 1)
             drawn.stopped.logical_or_(ended)
@@ -207,33 +228,45 @@ class DecodeLoop:
 
     def _read_prompts(self, prompts, limit: int) -> tuple[Tensor, _ColumnCache]:
         """Logits (B, V) after each prompt, and a cache that holds the prompts; equal prompts are read once."""
-        device, dtype = self._model.device, self._model.dtype
-        distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
+        device, dtype, config = self._model.device, self._model.dtype, self._model.config
+        distinct = list(dict.fromkeys(keyed(prompt) for prompt in prompts))
         # All but each prompt's last token at once; that one is read like a drawn token, and gives the first logits.
         before = torch.tensor([len(prompt) - 1 for prompt in distinct], device=device)
         width = max(int(before.max()), 1)
         input_ids = torch.full((len(distinct), width), self._pad_id, device=device)
         for row, prompt in enumerate(distinct):
-            input_ids[row, : len(prompt) - 1] = torch.tensor(prompt[:-1], device=device)
+            input_ids[row, : len(prompt) - 1] = torch.tensor(token_ids(prompt[:-1], config), device=device)
+        following, inputs = self._laid_out([prompt[:-1] for prompt in distinct], prompts, before, width)
         cache = _ColumnCache(layer_count(self._model), before, width, width + limit, dtype)
-        positions = torch.arange(width, device=device)[None]
+        cache.positions = following
         causal = torch.full((width, width), torch.finfo(dtype).min, dtype=dtype, device=device).triu(1)
         causal = causal.expand(len(distinct), 1, width, width)
-        self._forward(self._model.base_model, input_ids, positions, causal, cache)
+        self._forward(self._model.base_model, input_ids, causal, cache, **inputs)
         logits = self._next_logits(torch.tensor([prompt[-1] for prompt in distinct], device=device), cache)
         number = {prompt: row for row, prompt in enumerate(distinct)}
-        index = torch.tensor([number[tuple(prompt)] for prompt in prompts], device=device)
+        index = torch.tensor([number[keyed(prompt)] for prompt in prompts], device=device)
         cache.select(index)
         return logits[index], cache
 
+    def _laid_out(self, bodies, prompts, lengths: Tensor, width: int) -> tuple[Tensor, dict[str, Any]]:
+        """Positions (B,) of what follows each body, and what the forward of the bodies is told of positions and
+        pictures; `prompts` have the pictures.
+        """
+        pictures = pictures_in(prompts)
+        if not reads_pictures(self._model.config):
+            check_rows(self._model.config, bodies, pictures)
+            return lengths, {"position_ids": torch.arange(width, device=lengths.device)[None]}
+        inputs, starts = row_inputs(self._model, bodies, pictures, width=width)
+        return torch.tensor([position for _, position in starts], device=lengths.device), inputs
+
+    @torch.inference_mode()  # on a small model a twelfth of a step is torch's bookkeeping for gradients
     def _next_logits(self, tokens: Tensor, cache: _ColumnCache) -> Tensor:
         """Logits (B, V) after one more token a row, by the whole model: some scale or cap what their head gives."""
         cache.extent += 1
-        output = self._forward(self._model, tokens[:, None], cache.positions[:, None], cache.mask, cache)
+        output = self._forward(self._model, tokens[:, None], cache.mask, cache, position_ids=cache.positions[:, None])
         cache.positions = cache.positions + 1
         return output.logits[:, 0]
 
-    def _forward(self, module, input_ids: Tensor, position_ids: Tensor, mask: Tensor, cache: _ColumnCache):
-        return module(
-            input_ids=input_ids, position_ids=position_ids, attention_mask=mask, past_key_values=cache, use_cache=True
-        )
+    def _forward(self, module, input_ids: Tensor, mask: Tensor, cache: _ColumnCache, **told: Any):
+        inputs = {"input_ids": input_ids, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
+        return forward(self._model, inputs | told, module)

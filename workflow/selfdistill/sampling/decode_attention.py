@@ -1,18 +1,19 @@
-"""Attention of a decode step: one query a row.
+"""Computes the attention of a decode step: one query a row.
 
 transformers' sdpa attention repeats keys and values for every query head of a group where a mask is given: it copies
 the whole cache at every token and layer. Here the heads of a group stand in for queries, which read the same keys; and
 with so few of them, plain products of matrices are faster on a CPU than the kernels made for long queries.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from selfdistill.scoring.attention import attending_as
 
 _NAME = "selfdistill_decode"
 
@@ -26,7 +27,7 @@ def grouped_attention(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers' sdpa attention gives, to rounding; it is asked itself for all but one float32 query a row.
+    """Computes what transformers' sdpa attention does, to rounding; it is called for all but one float32 query a row.
 
     Args:
         module: of the attention, as transformers passes it.
@@ -50,14 +51,7 @@ def grouped_attention(
 AttentionInterface.register(_NAME, grouped_attention)
 
 
-@contextmanager
-def decode_attention(model: PreTrainedModel) -> Iterator[None]:
+def decode_attention(model: PreTrainedModel) -> AbstractContextManager[None]:
     """Let a model use it within the block, where it otherwise uses transformers' sdpa attention."""
-    config = model.config.get_text_config()
-    before = config._attn_implementation
-    if before == "sdpa" and model._supports_attention_backend:
-        config._attn_implementation = _NAME
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+    usual = model.config.get_text_config()._attn_implementation == "sdpa" and model._supports_attention_backend
+    return attending_as(model, _NAME if usual else None)

@@ -1,4 +1,4 @@
-"""What a sampler takes and gives."""
+"""Declares what a sampler takes and returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +13,22 @@ from selfdistill.study.run_settings import RolloutSettings, ValidationSettings
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How responses are drawn.
+    """Says how responses are drawn.
 
     Attributes:
         max_response_tokens: a response that has not ended by then is truncated (finish_reason "length").
         temperature: divides the logits, in sampling and in the log-probs returned; 0 is greedy (log-probs at 1).
         top_p: smallest set of most likely tokens with at least this mass; 1 is off.
         top_k: so many most likely tokens; 0 is off.
+        support: so many most likely ids of the full distribution are returned with each token, by the own decode loop;
+            others return none.
     """
 
     max_response_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+    support: int = 0
 
     @classmethod
     def of(cls, section: RolloutSettings | ValidationSettings) -> "SamplingSettings":
@@ -44,12 +47,14 @@ class Rollout:
             top-p and top-k).
         entropies: (T,) float32 nats, of that distribution.
         finish_reason: "stop" or "length".
+        support_ids: (T, k) int64, where they were asked for and the sampler knows them.
     """
 
     response_ids: list[int]
     logprobs: np.ndarray
     entropies: np.ndarray
     finish_reason: str
+    support_ids: np.ndarray | None = None
 
 
 def not_finite(model: str, why: str = "its weights are not, or what it computes from them overflows") -> UserError:
@@ -61,7 +66,7 @@ def not_finite(model: str, why: str = "its weights are not, or what it computes 
 
 
 class Sampler(Protocol):
-    """Draws one response for each prompt."""
+    """Draws one response for each prompt, with random numbers that depend on the prompt's key alone."""
 
     def sample(
         self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]

@@ -1,28 +1,46 @@
-"""One token from a row of logits: temperature, top-k, top-p, and a uniform number."""
+"""Picks one token from a row of logits: temperature, top-k, top-p, and a uniform number."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from selfdistill.sampling.interface import SamplingSettings
+from selfdistill.scoring.head import without
 
 
-def pick(logits: Tensor, uniforms: Tensor, settings: SamplingSettings) -> tuple[Tensor, Tensor, Tensor]:
+class Picked(NamedTuple):
+    """Holds one token of each of B rows.
+
+    Attributes:
+        tokens: (B,) int64.
+        logprobs, entropies: (B,) nats, under the full distribution at the temperature.
+        support: (B, k) int64, the most likely ids of that distribution, as many as the settings ask for.
+    """
+
+    tokens: Tensor
+    logprobs: Tensor
+    entropies: Tensor
+    support: Tensor
+
+
+@torch.inference_mode()
+def pick(logits: Tensor, uniforms: Tensor, settings: SamplingSettings, banned: Tensor | None = None) -> Picked:
     """Draw one token a row by inverting the cumulative distribution at a given uniform number.
 
     Args:
         logits: (B, V).
         uniforms: (B,) float64 in [0, 1).
-        settings: temperature, top_p, top_k.
-
-    Returns:
-        token ids (B,), their log-probs (B,) and entropies (B,) under the full distribution at the temperature, nats.
+        settings: temperature, top_p, top_k, support.
+        banned: ids that are in no distribution, as of `scoring.head.read`.
     """
-    logits = logits.float() / (settings.temperature or 1.0)
+    logits = without(logits.float() / (settings.temperature or 1.0), banned)
     logprobs = torch.log_softmax(logits, dim=-1)
     probabilities = logprobs.exp()
     tokens = logits.argmax(dim=-1) if settings.temperature == 0 else _invert(probabilities, uniforms, settings)
     entropies = -(probabilities * logprobs).sum(dim=-1)
-    return tokens, logprobs.gather(-1, tokens[:, None])[:, 0], entropies
+    support = logprobs.topk(settings.support, dim=-1).indices
+    return Picked(tokens, logprobs.gather(-1, tokens[:, None])[:, 0], entropies, support)
 
 
 def _invert(probabilities: Tensor, uniforms: Tensor, settings: SamplingSettings) -> Tensor:

@@ -1,6 +1,7 @@
-"""transformers' generate behind the sampler interface: any model that it can run, at its own pace."""
+"""Samples with transformers' generate, for any model that it can run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -9,11 +10,20 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from selfdistill.models.finite import why_not_finite
 from selfdistill.randomness import Key, seed_of
 from selfdistill.sampling.interface import Rollout, SamplingSettings, not_finite
+from selfdistill.scoring.head import without
 from selfdistill.scoring.manner import check_rotation, manner_of
+from selfdistill.scoring.pictures import (
+    banned_columns,
+    banned_ids,
+    check_rows,
+    features_given,
+    pictures_in,
+)
+from selfdistill.scoring.prompts import keyed, pictures_of
 
 
 class TransformersGenerate:
-    """Sampler over PreTrainedModel.generate. Draws come from torch's global generator, seeded by the batch's first key:
+    """Sampler over PreTrainedModel.generate. Draws come from torch's global generator, seeded by the batch's first key.
 
     they are reproducible, but unlike the own loop's they depend on which prompts share a batch.
     """
@@ -25,7 +35,7 @@ class TransformersGenerate:
     def sample(
         self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, keys: Sequence[tuple[Key, ...]]
     ) -> list[Rollout]:
-        """See Sampler."""
+        """Draw a response to every prompt by transformers' `generate`; a batch's random numbers are its first key's."""
         check_rotation(self._model.config, max(map(len, prompts), default=0) + settings.max_response_tokens)
         was_training = self._model.training
         self._model.eval()
@@ -63,12 +73,15 @@ class TransformersGenerate:
         for row, prompt in enumerate(prompts):
             input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
             attention_mask[row, width - len(prompt) :] = 1
-        output = self._model.generate(
-            input_ids=input_ids.to(self._model.device),
-            attention_mask=attention_mask.to(self._model.device),
-            generation_config=self._generation_config(settings),
-            logits_processor=LogitsProcessorList([_Finite(self._model)]),
-        )
+        with self._pictures(prompts, input_ids) as told:
+            output = self._model.generate(
+                input_ids=input_ids.to(self._model.device),
+                attention_mask=attention_mask.to(self._model.device),
+                generation_config=self._generation_config(settings),
+                logits_processor=LogitsProcessorList([_Finite(self._model)]),
+                **told,
+            )
+        banned = banned_columns(self._model.config, self._model.device)
         tokens = output.sequences[:, width:]
         rollouts = []
         for row in range(len(prompts)):
@@ -76,11 +89,27 @@ class TransformersGenerate:
             end = next((i + 1 for i, token in enumerate(ids) if token in self._end_ids), None)
             ids = ids[: end or settings.max_response_tokens]
             logits = torch.stack([step[row] for step in output.logits[: len(ids)]]).float()
-            logprobs = torch.log_softmax(logits / (settings.temperature or 1.0), dim=-1)
+            logprobs = torch.log_softmax(without(logits / (settings.temperature or 1.0), banned), dim=-1)
             entropies = -(logprobs.exp() * logprobs).sum(dim=-1)
             drawn = logprobs.gather(-1, torch.tensor(ids, device=logprobs.device)[:, None])[:, 0]
             rollouts.append(Rollout(ids, _float32(drawn), _float32(entropies), "stop" if end else "length"))
         return rollouts
+
+    @contextmanager
+    def _pictures(self, prompts, input_ids: torch.Tensor) -> Iterator[dict[str, torch.Tensor]]:
+        """Returns what generate is told of the prompts' pictures, whose features it has inside the block."""
+        check_rows(self._model.config, [keyed(prompt) for prompt in prompts], pictures_in(prompts))
+        pictures = [picture for prompt in prompts for picture in pictures_of(prompt)]
+        if not pictures:
+            yield {}
+            return
+        device = self._model.device
+        with features_given(self._model, pictures):
+            yield {
+                "pixel_values": torch.empty(0, device=device),
+                "image_grid_thw": torch.tensor([picture.grid for picture in pictures], device=device),
+                "mm_token_type_ids": (input_ids == self._model.config.image_token_id).int().to(device),
+            }
 
     def _generation_config(self, settings: SamplingSettings) -> GenerationConfig:
         filters = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k}
@@ -91,6 +120,7 @@ class TransformersGenerate:
             eos_token_id=self._end_ids,
             return_dict_in_generate=True,
             output_logits=True,
+            **({"suppress_tokens": list(banned)} if (banned := banned_ids(self._model.config)) else {}),
             **(filters if settings.temperature > 0 else {}),
         )
 

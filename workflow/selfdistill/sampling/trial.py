@@ -1,4 +1,4 @@
-"""A sampler's first draws, compared with plain forwards: a cache, a mask or padding that a model takes otherwise."""
+"""Compares a sampler's first draws with plain forwards: a model may read a cache, a mask or padding otherwise."""
 
 import numpy as np
 import torch

@@ -1,1 +1,1 @@
-"""Log-probs of given text, and what prefixes share."""
+"""Computes log-probs of given text, sharing the work on common prefixes."""

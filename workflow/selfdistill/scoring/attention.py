@@ -1,7 +1,9 @@
-"""What has to be known of a model's attention before a forward of ours gives it keys and values of an earlier one."""
+"""Finds out what must be known of a model's attention before it may be given keys and values of an earlier forward."""
 
 import inspect
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
@@ -20,7 +22,7 @@ _NO_LIMIT = 1 << 62
 
 
 def sees_its_whole_past(model: PreTrainedModel) -> bool:
-    """Whether each token attends to all before it, at the position that it is given, wherever its keys are in a cache.
+    """Returns whether each token attends to all before it, at its given position, wherever its keys are in a cache.
 
     Not so with sliding windows and local layers (but for windows at least as wide as there are positions), states in
     place of keys and values, keys that are chosen or compressed, and ALiBi, which takes a key's column for its
@@ -43,12 +45,25 @@ def sees_its_whole_past(model: PreTrainedModel) -> bool:
     return whole and not any(_narrows(config, name, most) for name in vars(config))
 
 
+@contextmanager
+def attending_as(model: PreTrainedModel, name: str | None) -> Iterator[None]:
+    """Let a model use another attention inside the block, by its name in transformers; None: its own."""
+    config = model.config.get_text_config()
+    before = config._attn_implementation
+    if name is not None:
+        config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
 def _is_wide(window: object, positions: int) -> bool:
     return isinstance(window, int) and window >= positions
 
 
 def _narrows(config: PreTrainedConfig, name: str, positions: int) -> bool:
-    """Whether a field of the config makes some layer see less than all, or more; a window as wide as all does not."""
+    """Returns whether the config makes some layer see less than all, or more; a window as wide as all does not."""
     value = getattr(config, name, None)
     if name == "attention_layers":
         return "local" in (value or ())  # GPT-Neo's

@@ -1,4 +1,4 @@
-"""Log-probabilities from hidden states, a few rows of logits at a time: the output head without its (N, V) logits.
+"""Computes log-probs from hidden states a few rows at a time: the output head without its (N, V) logits.
 
 At a vocabulary of 150,000 the logits of a batch, their gradient and the softmax between them outweigh everything else
 that a forward holds. Here a chunk of rows is turned into what is asked of it and dropped; the backward pass makes each
@@ -17,10 +17,12 @@ from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 #: Logits of a chunk at most, whatever the number of rows: on a CPU, on a GPU.
 _ELEMENTS, _GPU_ELEMENTS = 2**25, 2**28
 _HALVES = (torch.bfloat16, torch.float16)
+#: The logit of an id that nobody may draw: finite, so that its log-prob times its probability, which is 0, is 0.
+BANNED_LOGIT = -1.0e9
 
 
 class Read(NamedTuple):
-    """What N rows say, float32; with gradient where hidden states or weights have one.
+    """Holds what N rows say, float32; with gradient where hidden states or weights have one.
 
     A tuple, so that whoever walks through a module's outputs (FSDP2 does, to hook its backward) finds the tensors.
 
@@ -46,6 +48,7 @@ def read(
     bias: Tensor | None = None,
     temperature: float = 1.0,
     rows: int | None = None,
+    banned: Tensor | None = None,
 ) -> Read:
     """Read log-probs of labels, and distributions around them, without the (N, V) logits.
 
@@ -70,6 +73,7 @@ def read(
             128 MiB at most on a CPU, 1 GiB on a GPU (which needs larger ones to be busy), but one row at least. Two
             tensors of that size are held, three for gradients of entropies. What fits into one chunk keeps its
             log-probs until its backward pass, and makes them once only.
+        banned: ids that no distribution has: their logits count as BANNED_LOGIT, and take no gradient.
 
     Returns:
         What was asked for, float32 (float64 of float64 states).
@@ -77,7 +81,7 @@ def read(
     most = max(1, (_ELEMENTS if hidden.device.type == "cpu" else _GPU_ELEMENTS) // len(weight))
     rows = most if rows is None else min(rows, most)
     with torch.autocast(hidden.device.type, enabled=False):
-        return Read(*_ReadRows.apply(hidden, weight, bias, labels, query.ids, query, temperature, rows))
+        return Read(*_ReadRows.apply(hidden, weight, bias, labels, query.ids, query, temperature, rows, banned))
 
 
 def read_logits(
@@ -86,9 +90,10 @@ def read_logits(
     query: Query = LOGPROBS_ONLY,
     *,
     temperature: float = 1.0,
+    banned: Tensor | None = None,
 ) -> Read:
     """Read the same of logits (N, V) that are there already; arguments as in `read`."""
-    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
+    logprobs = torch.log_softmax(without(logits.float() / temperature, banned), dim=-1)
     ids, support = query.ids, None
     if query.model_chooses:
         ids = logprobs.detach().topk(query.top_k, dim=-1).indices
@@ -98,6 +103,11 @@ def read_logits(
         support = logprobs.gather(-1, ids)
     entropies = -(logprobs.exp() * logprobs).sum(dim=-1) if query.entropy else None
     return Read(logprobs.gather(-1, labels[:, None])[:, 0], ids, support, entropies)
+
+
+def without(logits: Tensor, banned: Tensor | None) -> Tensor:
+    """Return logits (..., V) of a distribution without the banned ids; they themselves where there are none."""
+    return logits if banned is None else logits.index_fill(-1, banned, BANNED_LOGIT)
 
 
 class _ReadRows(torch.autograd.Function):
@@ -112,8 +122,9 @@ class _ReadRows(torch.autograd.Function):
         query: Query,
         temperature: float,
         rows: int,
+        banned: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
-        head = _Head(hidden, weight, bias, temperature, rows)
+        head = _Head(hidden, weight, bias, temperature, rows, banned=banned)
         count, dtype = len(hidden), head.dtype
         if query.model_chooses:
             ids = labels.new_empty(count, query.top_k)
@@ -137,7 +148,7 @@ class _ReadRows(torch.autograd.Function):
         kept = support if query.full_vocabulary else None
         if kept is None and len(head.chunks) == 1 and any(ctx.needs_input_grad):
             kept = logprobs
-        ctx.save_for_backward(hidden, weight, bias, labels, ids, entropies, kept)
+        ctx.save_for_backward(hidden, weight, bias, labels, ids, entropies, kept, banned)
         ctx.temperature, ctx.rows = temperature, rows
         ctx.set_materialize_grads(False)
         if ids is not None:
@@ -149,9 +160,9 @@ class _ReadRows(torch.autograd.Function):
     def backward(
         ctx: Any, of_labels: Tensor | None, _: None, of_support: Tensor | None, of_entropy: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, labels, ids, entropies, kept = ctx.saved_tensors
+        hidden, weight, bias, labels, ids, entropies, kept, banned = ctx.saved_tensors
         wanted_hidden, wanted_weight, wanted_bias = ctx.needs_input_grad[:3]
-        head = _Head(hidden, weight, bias, ctx.temperature, ctx.rows, kept)
+        head = _Head(hidden, weight, bias, ctx.temperature, ctx.rows, kept, banned)
         hidden_gradient = torch.empty_like(hidden) if wanted_hidden else None
         weight_gradient = torch.zeros_like(weight, dtype=head.dtype) if wanted_weight else None
         bias_gradient = torch.zeros_like(bias, dtype=head.dtype) if wanted_bias else None
@@ -177,6 +188,8 @@ class _ReadRows(torch.autograd.Function):
                 gradient.scatter_add_(1, ids[part], by_support)
             if by_label is not None:
                 gradient.scatter_add_(1, labels[part, None], by_label[:, None])
+            if banned is not None:
+                gradient.index_fill_(1, banned, 0.0)
             if wanted_bias:
                 bias_gradient += gradient.sum(dim=0)
             gradient = gradient.to(hidden.dtype)
@@ -188,7 +201,7 @@ class _ReadRows(torch.autograd.Function):
             hidden_gradient,
             weight_gradient.to(weight.dtype) if wanted_weight else None,
             bias_gradient.to(bias.dtype) if wanted_bias else None,
-            *[None] * 5,
+            *[None] * 6,
         )
 
 
@@ -206,14 +219,16 @@ class _Head:
         temperature: float,
         rows: int,
         kept: Tensor | None = None,
+        banned: Tensor | None = None,
     ):
-        """`rows` of a chunk; `kept`: (N, V) log-probs, where they are there already."""
+        """`rows` of a chunk; `kept`: (N, V) log-probs, where they are there already; `banned`: ids without a logit."""
         count, vocabulary = len(hidden), len(weight)
         self.dtype = torch.promote_types(torch.promote_types(hidden.dtype, weight.dtype), torch.float32)
         self.chunks = [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
         # A GPU's tensor cores sum products of halves in float32 anyway.
         self._halves = hidden.is_cuda and hidden.dtype == weight.dtype and hidden.dtype in _HALVES
         self._hidden, self._bias, self._temperature, self._kept = hidden, bias, temperature, kept
+        self._banned = banned
         self._weight = weight if self._halves else weight.to(self.dtype)
         self._logits = hidden.new_empty(min(rows, count), vocabulary, dtype=self.dtype)
         self._logprobs = torch.empty_like(self._logits) if kept is None else None
@@ -233,6 +248,8 @@ class _Head:
             logits += self._bias
         if self._temperature != 1.0:
             logits /= self._temperature
+        if self._banned is not None:
+            logits.index_fill_(1, self._banned, BANNED_LOGIT)
         return torch.log_softmax(logits, dim=1, out=logprobs), logits
 
     def hidden_gradient(self, gradient: Tensor, out: Tensor) -> None:

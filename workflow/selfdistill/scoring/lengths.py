@@ -1,4 +1,4 @@
-"""What a model's config says of vocabulary, layers and lengths, wherever in it the language model's part stands."""
+"""Reads vocabulary, layers and lengths from a model's config, wherever in it the language model's part stands."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,17 +16,17 @@ _CHUNKS = ("chunk_size", "mamba_chunk_size")
 
 
 def vocabulary_size(config: PreTrainedConfig) -> int:
-    """How many ids the language model knows; in configs of text and images that is said of the text's part."""
+    """Returns how many ids the language model knows; in configs of text and images that is said of the text's part."""
     return config.get_text_config().vocab_size
 
 
 def layer_count(model: PreTrainedModel) -> int:
-    """How many layers of the language model may keep keys and values."""
+    """Returns how many layers of the language model may keep keys and values."""
     return model.config.get_text_config().num_hidden_layers
 
 
 def position_count(config: PreTrainedConfig) -> int | None:
-    """How many tokens a row may have; None where the config sets no limit, as for relative positions and states.
+    """Says how many tokens a row may have; None where the config sets no limit, as for relative positions and states.
 
     With a factor in `rope_parameters` it is the larger one of `max_position_embeddings` and the product of factor and
     original positions: model cards tell to add the factor alone, while other configs hold the product already.
@@ -67,8 +67,10 @@ def rotation_kinds(config: PreTrainedConfig) -> list[str]:
 
 
 def length_of_dense_attention(config: PreTrainedConfig) -> int | None:
-    """The longest row in which every token attends to each before it, of a model that chooses or compresses its keys
-    in longer ones; None for all others."""
+    """Return the longest row in which every token attends to each before it.
+
+    Models that choose or compress their keys do so in longer rows; None for all others.
+    """
     text = config.get_text_config()
     limits = [value for name in _SPARSE if isinstance(value := getattr(text, name, None), int) and value > 0]
     rates = getattr(text, "compress_rates", None)

@@ -1,4 +1,4 @@
-"""How rows of a model may be put into one forward: asked of the model itself, once, by a few short rows.
+"""Finds out how rows of a model may share one forward, by trying a few short rows once.
 
 Padding is to change nothing. It does where a model keeps states in place of keys and values and does not mask its
 padding, and there the model says so nowhere. What is asked is answered by forwards without gradient, which leave
@@ -15,7 +15,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from selfdistill.errors import UserError
+from selfdistill.scoring.head import without
 from selfdistill.scoring.lengths import length_of_fixed_rotation, rotation_kinds, vocabulary_size
+from selfdistill.scoring.pictures import banned_columns
 from selfdistill.scoring.scores import Sequences
 
 #: Nats that rounding may move a log-prob by, in float32 and in half precision, without anything being wrong.
@@ -51,7 +53,7 @@ class Manner:
 
     @property
     def together(self) -> bool:
-        """Whether rows of unlike lengths may share a forward."""
+        """Returns whether rows of unlike lengths may share a forward."""
         return self.padded <= self.rounding
 
 
@@ -65,7 +67,7 @@ def manner_of(model: Any) -> Manner | None:
 
 
 def apart(model: Any, sequences: Sequences) -> bool:
-    """Whether each of these rows must have a forward of its own.
+    """Returns whether each of these rows must have a forward of its own.
 
     So where padding changes what the model says, and where its rotary frequencies would be chosen by the longest row.
 
@@ -80,7 +82,7 @@ def apart(model: Any, sequences: Sequences) -> bool:
 
 
 def turned_by_company(config: Any, longest: int) -> bool:
-    """Whether rows of up to `longest` tokens have other rotary frequencies beside a longer row than alone.
+    """Returns whether rows of up to `longest` tokens have other rotary frequencies beside a longer row than alone.
 
     Raises UserError where not even a row alone has frequencies of its own ("dynamic": they grow with whatever was
     longest so far).
@@ -138,12 +140,21 @@ def undisturbed(model: PreTrainedModel):
 def plain_logprobs(model: PreTrainedModel, tokens: Sequence[int]) -> Tensor:
     """(T, V) nats after each token of one row: a forward of it alone, without padding, mask, positions or cache."""
     logits = model(input_ids=torch.tensor([list(tokens)], device=model.device), use_cache=False).logits[0]
-    return torch.log_softmax(logits.float(), dim=-1)
+    return _logprobs(model, logits)
+
+
+def _logprobs(model: PreTrainedModel, logits: Tensor) -> Tensor:
+    return torch.log_softmax(without(logits.float(), banned_columns(model.config, logits.device)), dim=-1)
 
 
 def rounding_of(model: PreTrainedModel) -> float:
     """Nats by which log-probs may differ between shapes of batches, by the precision of the weights."""
-    return ROUNDING if model.dtype in (torch.float32, torch.float64) else HALF_ROUNDING
+    return rounding_in(model.dtype)
+
+
+def rounding_in(dtype: torch.dtype) -> float:
+    """Nats by which log-probs may differ between shapes of batches that are computed in this precision."""
+    return ROUNDING if dtype in (torch.float32, torch.float64) else HALF_ROUNDING
 
 
 def _ask(model: PreTrainedModel) -> Manner:
@@ -173,7 +184,7 @@ def _batch(model: PreTrainedModel, rows: Sequence[Sequence[int]], shifts: Sequen
     if positions:
         inputs["position_ids"] = (attention.cumsum(dim=1) - 1).clamp(min=0)
     inputs = {name: value.to(model.device) for name, value in inputs.items()}
-    return torch.log_softmax(model(**inputs, use_cache=False).logits.float(), dim=-1)
+    return _logprobs(model, model(**inputs, use_cache=False).logits)
 
 
 def _error(alone: Sequence[Tensor], batch: Tensor, shifts: Sequence[int]) -> float:

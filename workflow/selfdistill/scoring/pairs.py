@@ -1,4 +1,4 @@
-"""What two models say at the same tokens, compared a few rows of logits at a time.
+"""Compares what two models say at the same tokens, a few rows of logits at a time.
 
 Whole distributions of both, over a vocabulary of 150,000, would take gigabytes for one long response.
 """
@@ -60,8 +60,10 @@ def compare_pairs(
     found: list[dict[str, np.ndarray]] = [{} for _ in sequences.responses]
     budget = min(token_budget(model, sequences, max_tokens) for model in models)
     for rows in micro_batches(sequences, budget):
-        inputs, picked, labels = response_inputs(sequences, rows, models[0].device)
-        readers = [read_in_parts(model, inputs, picked, temperature) for model in models]
+        readers = []
+        for model in models:
+            inputs, picked, labels = response_inputs(sequences, rows, model)
+            readers.append(read_in_parts(model, inputs, picked, temperature))
         size = max(1, _ELEMENTS // readers[0].vocabulary)
         parts = []
         for begin in range(0, len(picked), size):

@@ -1,4 +1,4 @@
-"""The question that everybody who reads a model's distributions passes on, from a scorer down to the output layer."""
+"""Declares what is read of a model's distributions, from a scorer down to the output layer."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """What is read of a model's distribution at each token, besides the log-prob of the token itself.
+    """Holds what is read of a model's distribution at each token, besides the log-prob of the token itself.
 
     Attributes:
         top_k: number of ids that make the support, the model's own most likely ones at each token; 0 is the full
@@ -24,17 +24,17 @@ class Query:
 
     @property
     def full_vocabulary(self) -> bool:
-        """Whether the support is every id."""
+        """Returns whether the support is every id."""
         return self.ids is None and self.top_k == 0
 
     @property
     def model_chooses(self) -> bool:
-        """Whether the model that is read chooses the support's ids."""
+        """Returns whether the model that is read chooses the support's ids."""
         return self.ids is None and bool(self.top_k)
 
     @property
     def has_support(self) -> bool:
-        """Whether a support is read at all."""
+        """Returns whether a support is read at all."""
         return self.ids is not None or self.top_k is not None
 
     def at(self, ids: Tensor | None) -> "Query":

@@ -1,4 +1,4 @@
-"""What a causal language model says at some positions of a forward, without the logits of the others."""
+"""Reads a causal language model at some positions of a forward, without the logits of the others."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -11,7 +11,8 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from selfdistill.errors import UserError
-from selfdistill.scoring.head import Read, read, read_logits
+from selfdistill.scoring.head import Read, read, read_logits, without
+from selfdistill.scoring.pictures import banned_columns, banned_ids, forward
 from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 
 #: Model -> whether its logits are what its output layer returns; asked once.
@@ -53,36 +54,54 @@ def read_forward(
         temperature: divides the logits.
 
     Returns:
-        What was asked for, at each of the M positions; see `head.Read`.
+        What was asked for, at each of the M positions; see `head.Read`. Ids of pictures are in no distribution
+        (`pictures.banned_ids`).
 
     Raises:
-        UserError: where the model does not call its output layer as a layer.
+        UserError: where the model does not call its output layer as a layer, and for labels that are ids of pictures.
     """
+    banned = banned_columns(model.config, labels.device)
+    if banned is not None and bool(torch.isin(labels, banned).any()):
+        raise UserError(
+            "a response has tokens that stand for pictures, or begin and end them, and no pixels for it: no sampler "
+            "draws them, so it is not one of this model's; drop it"
+        )
     if not isinstance(model, nn.Module):
         length = inputs["input_ids"].shape[1]
         columns, place = (picked % length).unique(return_inverse=True)
         logits = model(**inputs, logits_to_keep=columns).logits
-        return read_logits(logits[picked // length, place], labels, query, temperature=temperature)
+        return read_logits(logits[picked // length, place], labels, query, temperature=temperature, banned=banned)
     layer, seen = model.get_output_embeddings(), []
     if not _is_plain(model):
         with _layer_input_through(layer, lambda hidden: hidden.flatten(0, -2)[picked][None]):
-            return read_logits(model(**inputs).logits[0], labels, query, temperature=temperature)
+            logits = forward(model, inputs).logits[0]
+        return read_logits(logits, labels, query, temperature=temperature, banned=banned)
 
     def take(hidden: Tensor) -> Tensor:
         seen.append(hidden.flatten(0, -2)[picked])
         return hidden[:, :0]
 
     with _layer_input_through(layer, take):
-        model(**inputs)
-    return read(seen[0], layer.weight, labels, query, bias=layer.bias, temperature=temperature)
+        forward(model, inputs)
+    return read(seen[0], layer.weight, labels, query, bias=layer.bias, temperature=temperature, banned=banned)
 
 
 class PartsReader:
     """Whole distributions at some positions of a forward that has been made, as many at a time as are asked for."""
 
-    def __init__(self, temperature: float, logits: Tensor | None, hidden: Tensor | None, layer: nn.Module | None):
-        """logits: (M, V) where the model made them; else hidden states (M, H) and the linear layer that makes them."""
-        self._temperature, self._logits, self._hidden = temperature, logits, hidden
+    def __init__(
+        self,
+        temperature: float,
+        logits: Tensor | None,
+        hidden: Tensor | None,
+        layer: nn.Module | None,
+        banned: Tensor | None = None,
+    ):
+        """logits: (M, V) where the model made them; else hidden states (M, H) and the linear layer that makes them.
+
+        banned: ids that no distribution has.
+        """
+        self._temperature, self._logits, self._hidden, self._banned = temperature, logits, hidden, banned
         self._weight = None if layer is None else layer.weight.detach().float()
         self._bias = None if layer is None or layer.bias is None else layer.bias.detach().float()
 
@@ -97,7 +116,7 @@ class PartsReader:
             logits = self._logits[part].float()
         else:
             logits = nn.functional.linear(self._hidden[part].float(), self._weight, self._bias)
-        return torch.log_softmax(logits / self._temperature, dim=-1)
+        return torch.log_softmax(without(logits / self._temperature, self._banned), dim=-1)
 
 
 @torch.no_grad()
@@ -110,18 +129,18 @@ def read_in_parts(
         model, inputs, picked: as of `read_forward`.
         temperature: divides the logits.
     """
-    layer, seen = model.get_output_embeddings(), []
+    layer, seen, banned = model.get_output_embeddings(), [], banned_columns(model.config, picked.device)
     if not _is_plain(model):
         with _layer_input_through(layer, lambda hidden: hidden.flatten(0, -2)[picked][None]):
-            return PartsReader(temperature, model(**inputs).logits[0], None, None)
+            return PartsReader(temperature, forward(model, inputs).logits[0], None, None, banned)
 
     def take(hidden: Tensor) -> Tensor:
         seen.append(hidden.flatten(0, -2)[picked])
         return hidden[:, :0]
 
     with _layer_input_through(layer, take):
-        model(**inputs)
-    return PartsReader(temperature, None, seen[0], layer)
+        forward(model, inputs)
+    return PartsReader(temperature, None, seen[0], layer, banned)
 
 
 @contextmanager
@@ -141,7 +160,7 @@ def _is_plain(model: PreTrainedModel) -> bool:
 
 @torch.no_grad()
 def _ask(model: PreTrainedModel) -> bool:
-    """Whether the model hands on, untouched, what a linear layer makes of its hidden states.
+    """Returns whether the model hands on, untouched, what a linear layer makes of its hidden states.
 
     That it is the same tensor, never written to, is asked for: small logits come through a soft cap all but unchanged.
     """
@@ -153,7 +172,8 @@ def _ask(model: PreTrainedModel) -> bool:
         calls.append((arguments[0], output, output._version))
 
     hook = layer.register_forward_hook(remember)
-    tokens = torch.arange(min(4, len(layer.weight)), device=model.device)[None]  # one may be padding, all zeros
+    words = [i for i in range(len(layer.weight)) if i not in banned_ids(model.config)]
+    tokens = torch.tensor([words[:4]], device=model.device)  # one may be padding, all zeros
     try:
         with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
             logits = model(input_ids=tokens, use_cache=False).logits

@@ -1,4 +1,4 @@
-"""Log-probabilities of given responses under a model, and distributions at their tokens, with or without gradient.
+"""Computes log-probs of given responses under a model, and distributions at their tokens, with or without gradient.
 
 Prompts are left-padded and responses right-padded, so that every response starts at one known column of the batch and
 the head runs on response positions only. Lengths are explicit throughout: nothing is inferred from pad ids, which may
@@ -16,27 +16,28 @@ from transformers import PreTrainedModel
 from selfdistill.scoring.batching import batches_within
 from selfdistill.scoring.lengths import vocabulary_size
 from selfdistill.scoring.manner import apart, manner_of
-from selfdistill.scoring.prefix_schedule import PrefixSchedule, schedule_prefixes
+from selfdistill.scoring.pictures import sequence_inputs
+from selfdistill.scoring.prefix_schedule import WORTH_SHARING, PrefixSchedule, schedule_prefixes
+from selfdistill.scoring.prompts import vision_tokens
 from selfdistill.scoring.query import LOGPROBS_ONLY, Query
 from selfdistill.scoring.reading import read_forward
 from selfdistill.scoring.scores import Scores, Sequences
-from selfdistill.scoring.shared_prefixes import score_with_prefixes
+from selfdistill.scoring.shared_prefixes import ModelForwards, score_with_prefixes
 from selfdistill.scoring.sharing import can_share
-
-#: The share of a plain forward's tokens above which sharing prompts is not worth its smaller forwards.
-_WORTH_SHARING = 0.9
 
 
 def micro_batches(sequences: Sequences, max_tokens: int) -> list[list[int]]:
     """Split rows into batches of similar length with at most `max_tokens` padded tokens, or of one row.
 
     A batch is padded as read_responses pads it: to its longest prompt plus its longest response, which may belong to
-    different rows. Deterministic; longest rows first, so that a lack of memory shows at once.
+    different rows. A token of a picture counts twice: its patches go through the vision tower besides. Deterministic;
+    longest rows first, so that a lack of memory shows at once.
     """
     lengths = sequences.lengths
 
-    def widths(row: int) -> tuple[int, int]:
-        return len(sequences.prompts[row]), len(sequences.responses[row])
+    def widths(row: int) -> tuple[int, int, int]:
+        prompt = sequences.prompts[row]
+        return len(prompt), len(sequences.responses[row]), vision_tokens(prompt)
 
     longest_first = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     return list(batches_within(longest_first, widths, lambda *width: sum(width), max_tokens))
@@ -65,7 +66,7 @@ def read_responses(
     Returns:
         Scores (len(rows), T), T the longest of these responses.
     """
-    inputs, picked, labels = response_inputs(sequences, rows, model.device, padding=padding)
+    inputs, picked, labels = response_inputs(sequences, rows, model, padding=padding)
     width = max(len(sequences.responses[i]) for i in rows)
     attended = inputs["attention_mask"]
     inside = attended[:, attended.shape[1] - width :].bool()  # none of them where no response has a token
@@ -84,18 +85,21 @@ def read_responses(
 
 
 def response_inputs(
-    sequences: Sequences, rows: Sequence[int], device: torch.device, *, padding: int = 0
+    sequences: Sequences, rows: Sequence[int], model: PreTrainedModel, *, padding: int = 0
 ) -> tuple[dict[str, Any], Tensor, Tensor]:
     """Put rows into one forward, prompts padded on the left and responses on the right.
 
     Args:
-        sequences, rows, padding: as of `read_responses`.
-        device: where the tensors are to be.
+        sequences, rows, padding, model: as of `read_responses`.
 
     Returns:
-        Arguments of a model's forward, the last max-length columns being those of the responses; the flat positions
+        Arguments of `pictures.forward`, the last max-length columns being those of the responses; the flat positions
         (M,) whose next token is a response's, row by row; and these tokens (M,).
+
+    Raises:
+        UserError: as `pictures.check_rows`.
     """
+    device = model.device
     prompts, responses = [sequences.prompts[i] for i in rows], [sequences.responses[i] for i in rows]
     before, width = max(map(len, prompts)) + padding, max(map(len, responses))
     input_ids = torch.zeros(len(rows), before + width, dtype=torch.long)
@@ -116,6 +120,7 @@ def response_inputs(
         "position_ids": positions.to(device),
         "use_cache": False,
     }
+    inputs |= sequence_inputs(model, prompts, responses, before + width, [before - len(prompt) for prompt in prompts])
     return inputs, picked, input_ids[:, before:][inside]
 
 
@@ -175,7 +180,7 @@ def worthwhile_schedule(
     if not can_share(model):
         return None
     schedule = schedule_prefixes(sequences, max_tokens, fronts=fronts)
-    return schedule if schedule.tokens <= _WORTH_SHARING * sum(sequences.lengths) else None
+    return schedule if schedule.tokens <= WORTH_SHARING * sum(sequences.lengths) else None
 
 
 @dataclass(frozen=True)
@@ -191,10 +196,12 @@ class ModelScorer:
 
     @property
     def vocabulary(self) -> int:
+        """V, ids of the output layer."""
         return vocabulary_size(self.model.config)
 
     @property
     def device(self) -> torch.device:
+        """Where the model is, and its scores will be."""
         return self.model.device
 
     def __call__(
@@ -205,11 +212,12 @@ class ModelScorer:
         *,
         alone: bool = False,
     ) -> Scores:
-        """See Scorer."""
+        """Score N sequences without gradient: (N, width), zero behind each response."""
         if alone:
             return score(self.model, sequences, width, 1, self.temperature, query, **_another_shape(self.model))
         if (schedule := worthwhile_schedule(self.model, sequences, self.max_tokens)) is not None:
-            return score_with_prefixes(self.model, sequences, schedule, width, self.max_tokens, self.temperature, query)
+            forwards = ModelForwards(self.model, self.temperature)
+            return score_with_prefixes(forwards, sequences, schedule, width, self.max_tokens, query)
         budget = token_budget(self.model, sequences, self.max_tokens)
         return score(self.model, sequences, width, budget, self.temperature, query)
 
@@ -220,7 +228,7 @@ def token_budget(model: PreTrainedModel, sequences: Sequences, max_tokens: int) 
 
 
 def _another_shape(model: PreTrainedModel) -> dict[str, int]:
-    """What makes the forward of one row differ from the one that it had, and nothing else: a column of padding.
+    """Returns what makes the forward of one row differ from the one that it had, and nothing else: a column of padding.
 
     Some models do not mask the padding of a row alone; of these the row has a copy beside it. Where not even that
     leaves its scores alone, no other shape is left.

@@ -1,4 +1,4 @@
-"""Sequences to be scored, what a model says of them, and who can be asked."""
+"""Declares sequences to be scored, their scores, and the interface of a scorer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +19,13 @@ class Sequences:
 
     @property
     def lengths(self) -> list[int]:
+        """Tokens of each prompt with its response."""
         return [len(p) + len(r) for p, r in zip(self.prompts, self.responses, strict=True)]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model says of N responses of up to T tokens, float32; zero behind a shorter one, but for given ids.
+    """Holds what a model says of N responses of up to T tokens, float32; zero behind a shorter one, but for given ids.
 
     Attributes:
         logprobs: (N, T) nats of the responses' tokens.
@@ -54,11 +55,12 @@ class Scorer(Protocol):
     """Weights that can be asked for scores, wherever they are."""
 
     @property
-    def vocabulary(self) -> int: ...
+    def vocabulary(self) -> int:
+        """V, ids that a full-vocabulary support has."""
 
     @property
     def device(self) -> torch.device:
-        """Where the scores are to be."""
+        """Returns where the scores are to be."""
 
     def __call__(
         self,

@@ -1,1 +1,1 @@
-"""What the teacher says: hints and their choice, teacher weights, scoring of rollouts under hinted contexts."""
+"""Builds the teacher's signal: hints and their choice, teacher weights, scores under hinted contexts."""

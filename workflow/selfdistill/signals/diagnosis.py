@@ -1,4 +1,4 @@
-"""Whether a teacher's signal is style or substance, before any training: what is measured at each token."""
+"""Measures at each token, before any training, whether a teacher's signal is style or substance."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Whether a teacher's scores can be trusted, measured on every run (docs/metrics.md, Guards).
+"""Measures on every run whether a teacher's scores can be trusted (docs/metrics.md, Guards).
 
 With tau 0.02 and delta 0.02 a contrast of 0.0008 nats counts as a signal, and half precision moves log-probs by more
 than that with the shape of the batch: the contrast of a hint with itself says how much of a signal is noise.
@@ -11,7 +11,8 @@ import torch
 
 from selfdistill.scoring.query import Query
 from selfdistill.scoring.scores import Scorer, Sequences
-from selfdistill.signals.teacher_scores import TeacherContexts, TeacherScores
+from selfdistill.signals.teacher_contexts import TeacherContexts
+from selfdistill.signals.teacher_scores import TeacherScores
 
 
 def teacher_guards(

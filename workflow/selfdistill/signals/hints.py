@@ -1,4 +1,4 @@
-"""Which hints a rollout's teacher gets to read, drawn from the rollouts of its own group (docs/methods.md, rlcsd).
+"""Chooses the hints that a rollout's teacher reads, from the rollouts of its own group (docs/methods.md#rlcsd).
 
 A rollout is never its own hint. Correct hints come from the group's correct rollouts ("self_rollout") or from the
 dataset's solution ("gt_cot"); wrong hints from wrong rollouts that boxed an answer. A hint may also hold what the
@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 
 from selfdistill.objectives.batch import Needs
 from selfdistill.randomness import Key, generator
+from selfdistill.study.critic_settings import CRITIQUE
 from selfdistill.study.teacher_settings import HintSettings
 from selfdistill.tasks.contexts import Hint
 
 #: Why a rollout has no hints. The first two concern whole groups, whose advantages are zero; by the last but one there
 #: is feedback alone to be read, and it is blank; by the last the method would not use any.
 REASONS = ("all_correct", "all_wrong", "no_usable_wrong", "lone_correct", "lone_wrong", "no_feedback", "not_needed")
+#: Of a rollout that no critic wrote of: `critique/reason/*` says why.
+NO_CRITIQUE = "no_critique"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Candidate:
         answer: what was boxed.
         score: from 0 to 1 where the grader knows of halves.
         feedback: of the grader; blank is none.
+        critique: of a critic, about this rollout; None where there is none.
     """
 
     reward: float
@@ -37,6 +41,7 @@ class Candidate:
     answer: str | None
     score: float | None = None
     feedback: str = ""
+    critique: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Assignment:
         correct: the correct hint, None where the rollout has no hints.
         wrong: the wrong hints.
         kept: False where the rollout leaves the batch.
-        reason: why the rollout has no hints, one of REASONS; None where it has.
+        reason: why the rollout has no hints, one of REASONS or NO_CRITIQUE; None where it has.
     """
 
     correct: Hint | None = None
@@ -57,6 +62,7 @@ class Assignment:
 
     @property
     def hinted(self) -> bool:
+        """Whether the rollout has a correct hint."""
         return self.correct is not None
 
 
@@ -92,13 +98,13 @@ def assign_hints(
 
 
 def is_success(rollout: Candidate, settings: HintSettings) -> bool:
-    """Whether a rollout may be shown as a correct one."""
+    """Returns whether a rollout may be shown as a correct one."""
     return rollout.reward > 0 or (rollout.score is not None and rollout.score >= settings.success_threshold)
 
 
 @dataclass(frozen=True)
 class _Pool:
-    """What the rollouts of a group may lend to each other.
+    """Holds what the rollouts of a group may lend to each other.
 
     Attributes:
         group, reference, settings, needs: as of `assign_hints`.
@@ -125,10 +131,12 @@ class _Pool:
             return Assignment(kept=self.settings.lone_targets == "keep", reason=reason)
         wrong = self._wrong_hints(target, key) if self.needs.wrong_hints else ()
         correct = self._correct_hint(target, key) if reason is None else Hint()
+        if self.settings.attempt:
+            correct = replace(correct, attempt=self.group[target].text)
         return Assignment(replace(correct, feedback=feedback) if feedback is not None else correct, wrong)
 
     def _feedback(self, target: int) -> str | None:
-        """What the grader said of a rollout, where its teacher is to read it."""
+        """Returns what the grader said of a rollout, where its teacher is to read it."""
         said, when = self.group[target].feedback, self.settings.feedback
         if when == "never" or not said.strip():
             return None
@@ -138,6 +146,8 @@ class _Pool:
         """Why a rollout has no hints, feedback apart; a missing correct hint comes before a missing wrong one."""
         if self.settings.source == "none":
             return "no_feedback"
+        if self.settings.source == CRITIQUE:
+            return NO_CRITIQUE if self.group[target].critique is None else None
         if self.settings.source == "self_rollout" and not self._others(self.lenders, target):
             return "lone_correct" if self.right else "all_wrong"
         if self.needs.wrong_hints and not self._others(self.usable, target):
@@ -145,7 +155,10 @@ class _Pool:
         return None
 
     def _correct_hint(self, target: int, key: tuple[Key, ...]) -> Hint:
-        """The dataset's solution, or a sibling's response: the first, or one drawn at random."""
+        """The dataset's solution, a sibling's response (the first, or one drawn at random), or a critic's words."""
+        if self.settings.source == CRITIQUE:
+            said = self.group[target].critique
+            return Hint(praise=said) if target in self.right else Hint(critique=said)
         if self.settings.source != "self_rollout":
             return self.reference
         siblings = self._others(self.lenders, target)

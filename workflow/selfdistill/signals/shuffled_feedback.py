@@ -1,4 +1,4 @@
-"""Feedback that belongs to other rollouts: a negative control, under which nothing may be learned of it."""
+"""Assigns feedback of other rollouts, a negative control from which nothing may be learned."""
 
 from collections.abc import Hashable, Sequence
 

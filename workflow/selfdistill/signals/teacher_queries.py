@@ -1,4 +1,4 @@
-"""What a teacher is asked about a batch: distinct pairs of context and response, and where each answer belongs.
+"""Collects the distinct pairs of context and response that a teacher scores, and spreads its answers.
 
 A rollout that is scored under several hints, and hints that several rollouts share, make more uses than there is to
 compute; so do equal rollouts of a group. What pairs of equal contexts share is the scorer's to find
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from selfdistill.scoring.prompts import keyed
 from selfdistill.scoring.scores import Sequences
 
 
@@ -52,7 +53,7 @@ def distinct_queries(
         by_rollout: whether something else is asked of each rollout (other ids to be read): equal responses are then
             no reason to ask once.
     """
-    keys = [(tuple(use.context), tuple(responses[use.row]), use.row if by_rollout else None) for use in uses]
+    keys = [(keyed(use.context), tuple(responses[use.row]), use.row if by_rollout else None) for use in uses]
     first = {}
     for number, key in enumerate(keys):
         first.setdefault(key, number)

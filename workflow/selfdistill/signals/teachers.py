@@ -1,7 +1,4 @@
-"""Whose weights the teacher has.
-
-Initial or live ones, a snapshot every so often, a moving average, a trust region, or those of another model.
-"""
+"""Provides the teacher's weights: initial, live, snapshot, moving average, trust region, or another model's."""
 
 import copy
 from types import SimpleNamespace
@@ -12,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from selfdistill.models.loading import cast_weights
+from selfdistill.scoring.pictures import forward
 from selfdistill.study.teacher_settings import EXTERNAL, TeacherSettings
 
 
@@ -50,15 +48,18 @@ class MixedLogits:
 
     @property
     def device(self) -> torch.device:
+        """Where both models are."""
         return self._first.device
 
     @property
     def config(self) -> PreTrainedConfig:
+        """The first model's config; the second is a copy of the same architecture."""
         return self._first.config
 
     @torch.no_grad()
     def __call__(self, **inputs: Any) -> SimpleNamespace:
-        first, second = self._first(**inputs).logits.float(), self._second(**inputs).logits.float()
+        """`logits` (N, T, V) float32 of the mixture, for the inputs of either model."""
+        first, second = (forward(part, inputs).logits.float() for part in self.parts)
         return SimpleNamespace(logits=torch.lerp(first, second, self._share))
 
 
@@ -114,6 +115,7 @@ class Teacher:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore the clock and, of a teacher with weights of its own, these; the inverse of state_dict()."""
         self._schedule.ticks = int(state["ticks"])
         if self._settings.kind in ("snapshot", "ema"):
             for name, value in self._own.named_parameters():

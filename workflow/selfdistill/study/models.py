@@ -1,4 +1,4 @@
-"""The models of a configuration: where each comes from, where the rules put it, and what decides its weights."""
+"""Resolves the models of a configuration: origins, places, and what decides their weights."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ from selfdistill.hub.lock import Lock, locked_model
 from selfdistill.study.base_chat import base_chat
 from selfdistill.study.config_files import ConfigFiles
 from selfdistill.study.data import HUB
+from selfdistill.study.model_folder import check_folder
 
 #: What a model may come from, beside the hub and a folder: a Python package, and a run of this configuration.
 PACKAGE, TRAINED = "package", "trained"
@@ -125,11 +126,15 @@ def _listing(model: str, folder: str) -> dict[str, Any]:
 
     Hashing all of the weights would take minutes each time that something is planned.
     """
-    if not os.path.isfile(f"{folder}/config.json"):
+    if not os.path.isdir(folder):
         raise UserError(
-            f"models.{model}.source: {folder}: no config.json; a model's `source` is {HUB!r}, {PACKAGE!r} or a "
-            "folder that holds it as transformers saves it"
+            f"models.{model}.source: {folder}: no such folder; expected {HUB!r}, {PACKAGE!r}, {TRAINED!r} or a folder "
+            "that holds a model as transformers saves it: put it there, or change the key"
         )
+    try:
+        check_folder(Path(folder))
+    except UserError as error:
+        raise UserError(f"models.{model}.source: {error}") from None
     found: dict[str, Any] = {}
     for path in sorted(Path(folder).glob("*")):
         if path.suffix in (".safetensors", ".json", ".jinja") and path.is_file():

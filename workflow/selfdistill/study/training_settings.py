@@ -1,4 +1,4 @@
-"""The settings of one training run, as both trainers take them; published runs by name."""
+"""Builds the settings of one training run, as both trainers take them; published runs by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -38,17 +38,17 @@ class TrainingSettings(RunSettings):
 
     @property
     def needs_solutions(self) -> bool:
-        """Whether every training problem must have a solution to show."""
+        """Returns whether every training problem must have a solution to show."""
         return self.hints.source == "gt_cot" and self.hints.mode != "answer_only"
 
     @property
     def needs_initial(self) -> bool:
-        """Whether anyone asks for scores of the initial weights as a model of their own."""
+        """Returns whether anyone asks for scores of the initial weights as a model of their own."""
         return self.update.kl_coef > 0 or reads_initial(self.teacher.kind, self.teacher.reference)
 
     @property
     def max_sequence_tokens(self) -> int:
-        """Of hinted prompt and response together, where a prompt is cut from the left."""
+        """Returns the tokens of hinted prompt and response together, where a prompt is cut from the left."""
         return self.rollout.max_prompt_tokens + self.rollout.max_response_tokens + self.hints.max_tokens
 
     def rate(self, step: int) -> float:

@@ -1,1 +1,1 @@
-"""Trainers over the same objectives and signals, and the toy's base models."""
+"""Trains runs: trainers over the same objectives and signals, and the jobs around them."""

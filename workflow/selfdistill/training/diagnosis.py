@@ -1,4 +1,4 @@
-"""A diagnosis as a job: the untrained student draws, student and teacher are compared at every token; no training."""
+"""Runs a diagnosis as a job: the untrained student draws, and its teacher is compared with it at every token."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,9 +12,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path
 from selfdistill.methods.setting import from_mapping
-from selfdistill.models.chat import ChatSettings, encode_messages, end_ids
+from selfdistill.models.chat import ChatSettings, encode_messages, end_ids, pad_id
 from selfdistill.models.first_day import check_lengths, try_model
 from selfdistill.models.loading import load_model, load_weights, pick_device
+from selfdistill.models.pictures import picture_reader, problem_pictures
 from selfdistill.runs.records import DIAGNOSIS
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
@@ -65,7 +66,11 @@ def diagnose(
     _check(model, other, Path(teacher), rollout, report)
     problems = read_problems(Path(train_file), own_prompts=own_prompts(settings))[: settings["prompts"]]
     rows = [(problem, member) for problem in problems for member in range(settings["rollouts"])]
-    encoded = {p.id: encode_messages(tokenizer, student_messages(p, training=True), chat) for p in problems}
+    reader = picture_reader(Path(student), model.config, chat)
+    encoded = {
+        p.id: encode_messages(tokenizer, student_messages(p, training=True), chat, problem_pictures(p, reader))
+        for p in problems
+    }
     prompts = [encoded[problem.id] for problem, _ in rows]
     keys = [(settings["seed"], "diagnosis", problem.id, member) for problem, member in rows]
     sampler = _sampler(settings["engine"], model, tokenizer, chat)
@@ -111,7 +116,7 @@ def _sampler(
 ) -> DecodeLoop | TransformersGenerate:
     ends = end_ids(model, tokenizer, chat)
     kind = {"own": DecodeLoop, "transformers": TransformersGenerate}[engine]
-    return kind(model, tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0], ends)
+    return kind(model, pad_id(tokenizer, ends), ends)
 
 
 def _record(

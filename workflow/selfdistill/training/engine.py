@@ -1,4 +1,4 @@
-"""What a training step asks of a trainer: scores under some weights, and one step of the optimizer."""
+"""Declares what a training step needs of a trainer: scores under some weights, and one step of the optimizer."""
 
 from typing import Protocol
 
@@ -19,7 +19,7 @@ class Engine(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors of a step are."""
+        """Returns where the tensors of a step are."""
 
     def scorer(self, who: str) -> Scorer:
         """The weights of one of WHO as they are now, at the rollout temperature."""

@@ -1,4 +1,4 @@
-"""Models that a run reads beside the student's and never changes: an external teacher, and what it is compared with.
+"""Loads models that a run reads and never changes: an external teacher, and its reference.
 
 They are in no checkpoint: what they were when the run began is noted in its state, and a run goes on with the same.
 """
@@ -24,7 +24,7 @@ def noted_models(state: Path, folders: Mapping[str, Path]) -> dict[str, dict[str
 
     Args:
         state: folder of the run's state; it is noted there.
-        folders: "teacher" and "reference" -> folder, of those that there are.
+        folders: "teacher", "reference" and "critic" -> folder, of those that there are.
 
     Returns:
         The same roles -> folder and weights_sha256.

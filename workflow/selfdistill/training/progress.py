@@ -1,4 +1,4 @@
-"""The line that a trainer prints after each step."""
+"""Words the line that a trainer prints after each step."""
 
 from collections.abc import Mapping
 from typing import Any

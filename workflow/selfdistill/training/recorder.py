@@ -1,4 +1,4 @@
-"""What one training step keeps of some of its rollouts, token by token (schema: training.records)."""
+"""Records some rollouts of a training step token by token (schema: runs.records)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +15,7 @@ from selfdistill.scoring.scores import Scorer, Sequences
 from selfdistill.tasks.contexts import Hint
 from selfdistill.tasks.messages import as_text
 from selfdistill.tasks.schema import Problem
+from selfdistill.tasks.thumbnails import thumbnail
 from selfdistill.training.token_texts import token_texts
 from selfdistill.training.update import read_by_loss
 
@@ -40,13 +41,16 @@ def rollout_facts(
     feedback: str | None,
     reward: float,
     hints: tuple[Hint, Sequence[Hint]],
+    context: Sequence[int] | None,
     tokenizer: PreTrainedTokenizerBase,
 ) -> dict[str, Any]:
     """The part of a record that is known before the teacher is asked.
 
-    place: prompt and rollout; hints: the correct and the wrong ones as the teacher reads them.
+    place: prompt and rollout; hints: the correct and the wrong ones as the teacher reads them; context: its prompt with
+    the correct one, as ids.
     """
     right, wrong = hints
+    critique = right.praise if right.critique is None else right.critique
     return {
         "step": step,
         "prompt": place[0],
@@ -62,6 +66,9 @@ def rollout_facts(
         "correct_solution": right.solution or "",
         "correct_answer": right.answer or "",
         **({"correct_feedback": right.feedback} if right.feedback is not None else {}),
+        **({"critique": critique} if critique is not None else {}),
+        **({"context": tokenizer.decode(context, skip_special_tokens=False)} if context is not None else {}),
+        **({"images": [thumbnail(each) for each in problem.images]} if problem.images else {}),
         "wrong_solutions": [hint.solution or "" for hint in wrong],
         "wrong_answers": [hint.answer or "" for hint in wrong],
     }
@@ -86,7 +93,7 @@ def token_facts(
     responses = [sequences.responses[i] for i in rows]
     chosen = Sequences([sequences.prompts[i] for i in rows], responses)
     scores = student(chosen, batch.response_mask.shape[1], read_by_loss(method, batch))
-    loss = method.token_loss(Student(scores.logprobs, scores.support), batch, targets)
+    loss = method.token_loss(Student(scores.logprobs, scores.support, scores.entropy), batch, targets)
     advantages = targets.advantages if loss.advantages is None else loss.advantages
     marked = _marked(loss, targets)
     facts = []

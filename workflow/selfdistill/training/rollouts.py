@@ -1,4 +1,4 @@
-"""A step's rollouts as both trainers hand them over, and what is said of them before anything else is done."""
+"""Represents a step's rollouts as both trainers deliver them, and computes their first metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from selfdistill.errors import UserError
+from selfdistill.sampling.interface import Rollout
 from selfdistill.scoring.scores import Sequences
+from selfdistill.tasks.graded import Graded
 from selfdistill.tasks.schema import Problem
 
 
@@ -26,6 +28,7 @@ class StepRollouts:
         topics: what each feedback is about (Graded.topic); None where only its text is known.
         logprobs: (T,) float32 nats of the sampler, of each response's tokens at the rollout temperature.
         truncated: cut at the limit of tokens.
+        support_ids: (T, k) int64 of each response; None where the sampler was not asked for them, or knows none.
         entropy: mean over all tokens, nats; None where the sampler does not know it.
     """
 
@@ -41,15 +44,43 @@ class StepRollouts:
     scores: Sequence[float] | None = None
     feedback: Sequence[str] | None = None
     topics: Sequence[str] | None = None
+    support_ids: Sequence[np.ndarray] | None = None
 
     @property
     def sequences(self) -> Sequences:
+        """Prompts and responses as a scorer takes them."""
         return Sequences(self.prompts, self.responses)
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each response."""
         return [len(response) for response in self.responses]
+
+
+def graded_rollouts(
+    problems: Sequence[Problem],
+    prompts: Sequence[Sequence[int]],
+    rollouts: Sequence[Rollout],
+    texts: Sequence[str],
+    graded: Sequence[Graded],
+) -> StepRollouts:
+    """Return what was drawn and graded, row by row, as a step takes it; arguments as of `StepRollouts`."""
+    entropies = np.concatenate([r.entropies for r in rollouts])
+    return StepRollouts(
+        problems=problems,
+        prompts=prompts,
+        responses=[r.response_ids for r in rollouts],
+        texts=texts,
+        answers=[g.answer for g in graded],
+        correct=[g.correct for g in graded],
+        scores=[g.score for g in graded] if any(g.score != g.correct for g in graded) else None,
+        feedback=[g.feedback for g in graded] if any(g.feedback for g in graded) else None,
+        topics=[g.topic for g in graded],
+        logprobs=[r.logprobs for r in rollouts],
+        truncated=[r.finish_reason == "length" for r in rollouts],
+        support_ids=None if any(r.support_ids is None for r in rollouts) else [r.support_ids for r in rollouts],
+        entropy=float(entropies.mean()) if len(entropies) else None,
+    )
 
 
 def check_logprobs(rollouts: StepRollouts) -> None:
@@ -68,10 +99,10 @@ def check_logprobs(rollouts: StepRollouts) -> None:
             )
 
 
-def padded(values: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Ragged rows as (B, T) with zeros behind, and the mask of real entries."""
+def padded(values: Sequence[np.ndarray], dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Ragged rows (T, ...) as (B, T, ...) with zeros behind, and the mask (B, T) of real entries."""
     width = max(map(len, values))
-    padded = torch.zeros(len(values), width)
+    padded = torch.zeros(len(values), width, *values[0].shape[1:], dtype=dtype)
     mask = torch.zeros(len(values), width, dtype=torch.bool)
     for i, row in enumerate(values):
         padded[i, : len(row)] = torch.from_numpy(row)
@@ -80,7 +111,7 @@ def padded(values: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 
 def rollout_metrics(rollouts: StepRollouts, rewards: Tensor) -> dict[str, float]:
-    """What the log says of rollouts, whatever the method."""
+    """Returns what the log says of rollouts, whatever the method."""
     known = {} if rollouts.entropy is None else {"actor/entropy": rollouts.entropy}
     return {
         "reward/mean": float(rewards.mean()),

@@ -1,4 +1,4 @@
-"""One training step after its rollouts: advantages, hints, teacher scores, updates. The same for every trainer."""
+"""Makes one training step from its rollouts: advantages, hints, teacher scores, updates. Shared by all trainers."""
 
 import time
 from collections.abc import Sequence
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from selfdistill.critics.step_critiques import CritiquedSteps, StepCritiques
 from selfdistill.models.chat import encode_chat
+from selfdistill.models.pictures import PictureReader
 from selfdistill.objectives.advantages import group_advantages
 from selfdistill.objectives.aggregation import token_weights
 from selfdistill.objectives.batch import Batch, Targets, mean_over
@@ -21,6 +23,7 @@ from selfdistill.randomness import generator
 from selfdistill.runs.metrics import NONFINITE, SKIPPED
 from selfdistill.scoring.query import Query
 from selfdistill.scoring.scores import Sequences
+from selfdistill.signals.evidence_controls import controlled_scores
 from selfdistill.signals.guards import over_uniform, teacher_guards
 from selfdistill.signals.hints import (
     Assignment,
@@ -28,13 +31,10 @@ from selfdistill.signals.hints import (
     hint_metrics,
     without_unread,
 )
-from selfdistill.signals.teacher_scores import (
-    ContextBuilder,
-    TeacherContexts,
-    TeacherScores,
-    plain_contexts,
-    score_contexts,
-)
+from selfdistill.signals.placebo import delta_metrics
+from selfdistill.signals.teacher_contexts import ContextBuilder, TeacherContexts, plain_contexts
+from selfdistill.signals.teacher_scores import TeacherScores, score_contexts
+from selfdistill.study.critic_settings import CRITIQUE
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.contexts import Hint
 from selfdistill.tasks.prompts import asked
@@ -42,6 +42,7 @@ from selfdistill.training.engine import Engine
 from selfdistill.training.method_checks import check_method
 from selfdistill.training.recorder import chosen_rows, rollout_facts, token_facts
 from selfdistill.training.rollouts import StepRollouts, check_logprobs, padded, rollout_metrics
+from selfdistill.training.step_critic import step_critiques
 from selfdistill.training.step_hints import step_assignments, step_candidates
 from selfdistill.training.update import update_metrics
 
@@ -49,11 +50,26 @@ from selfdistill.training.update import update_metrics
 class TrainingStep:
     """Turns the rollouts of a step into updates of an engine's model. No step depends on what it keeps of the last."""
 
-    def __init__(self, settings: TrainingSettings, tokenizer: PreTrainedTokenizerBase, engine: Engine):
-        """Raises UserError where the method cannot be had with the other settings."""
-        self.settings, self._engine, self._tokenizer = settings, engine, tokenizer
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        tokenizer: PreTrainedTokenizerBase,
+        engine: Engine,
+        pictures: PictureReader | None = None,
+        critic: CritiquedSteps | None = None,
+    ):
+        """Take a run's parts. Raises UserError where the method cannot be had with the other settings.
+
+        Args:
+            settings: of the run.
+            tokenizer: of the student.
+            engine: of the trainer.
+            pictures: as of ContextBuilder.
+            critic: of a run that has one.
+        """
+        self.settings, self._engine, self._tokenizer, self._critic = settings, engine, tokenizer, critic
         self.method = build_method(settings.implementation, settings.objective)
-        self.contexts = ContextBuilder(tokenizer, settings.hints, settings.max_sequence_tokens, settings.chat)
+        self.contexts = ContextBuilder(tokenizer, settings.hints, settings.max_sequence_tokens, settings.chat, pictures)
         self._timings: dict[str, float] = {}
         #: Of the last step that was run: rows for records.parquet by row of the batch; None where none were due.
         self._recorded: dict[int, dict[str, Any]] | None = None
@@ -61,8 +77,19 @@ class TrainingStep:
 
     @property
     def recorded(self) -> list[dict[str, Any]] | None:
-        """What the last step that was run adds to the run's records; None where none were due."""
+        """Returns what the last step that was run adds to the run's records; None where none were due."""
         return None if self._recorded is None else [row for row in self._recorded.values() if "weights" in row]
+
+    @property
+    def sampled_support(self) -> int:
+        """Returns how many ids of each distribution a sampler with the student's weights should return; 0 for none.
+
+        They are those that the student would choose, to rounding, where it is as it was drawn from: before the only
+        update of a step. That saves the forward that looks for them.
+        """
+        needs, rollout, update = self.method.needs, self.settings.rollout, self.settings.update
+        once = update.prompts_per_update == rollout.prompts_per_step and not needs.current_logprobs
+        return needs.support.top_k if once and needs.support is not None and needs.support.chooser == "student" else 0
 
     def longest_scored_row(self) -> int:
         """Count the tokens of the longest context and response that a teacher is asked about."""
@@ -78,14 +105,20 @@ class TrainingStep:
         template = len(self.contexts.template_ids()) - len(empty)
         return self.settings.max_sequence_tokens + max(template, 0)
 
-    def run(self, number: int, rollouts: StepRollouts) -> dict[str, float]:
-        """Training step `number`, counted from 1; returns its metrics."""
+    def critiques(self, number: int, rollouts: StepRollouts) -> StepCritiques | None:
+        """Asks the run's critic about a step's rollouts, for `run`; None without one. Raises UserError as it does."""
+        if self._critic is None:
+            return None
+        rewards = self._rewards(rollouts, number)
+        return step_critiques(self._critic, rollouts, self._advantages(rewards), self.method, number)
+
+    def run(self, number: int, rollouts: StepRollouts, critiques: StepCritiques | None = None) -> dict[str, float]:
+        """Training step `number`, counted from 1; returns its metrics. critiques: of its rollouts, of `critiques`."""
         self._timings, self._recorded, engine = {}, None, self._engine
         rewards = self._rewards(rollouts, number)
-        groups = torch.arange(len(rewards), device=engine.device) // self.settings.rollout.group_size
-        metrics = rollout_metrics(rollouts, rewards)
+        metrics = rollout_metrics(rollouts, rewards) | ({} if critiques is None else critiques.metrics)
         with self.timed("old_logprobs"):
-            advantages = group_advantages(rewards, groups, deviation=self.settings.reward.deviation)
+            advantages = self._advantages(rewards)
             batch, measured = self._base_batch(rollouts, rewards, advantages, number)
         metrics |= measured
         if self.settings.update.kl_coef:
@@ -102,22 +135,23 @@ class TrainingStep:
             if self.method.needs.plain:
                 assignments, contexts = [Assignment()] * len(read), plain_contexts(rollouts.prompts)
             else:
-                assignments, contexts, of_groups = self.hinted(rollouts, rewards, number)
+                assignments, contexts, of_groups = self.hinted(rollouts, rewards, number, critiques)
                 assignments = without_unread(assignments, read)
                 metrics |= of_groups | hint_metrics(assignments) | {"hints/truncated_share": contexts.truncated_share}
                 batch = batch.extended(kept=torch.tensor([a.kept for a in assignments], device=engine.device))
             contexts = replace(contexts, read=read)
             if self.settings.records.due(number):
-                self._begin_records(number, rollouts, rewards, assignments, contexts.hinted)
+                self._begin_records(number, rollouts, rewards, assignments, contexts)
         metrics |= self._update(rollouts.sequences, batch, contexts, number)
         engine.tick("training_steps")
         return metrics | {f"timing_s/{name}": seconds for name, seconds in self._timings.items()}
 
     def hinted(
-        self, rollouts: StepRollouts, rewards: Tensor, number: int
+        self, rollouts: StepRollouts, rewards: Tensor, number: int, critiques: StepCritiques | None = None
     ) -> tuple[list[Assignment], TeacherContexts, dict[str, float]]:
-        """What a hinted teacher is to read of each rollout of a step, as text and as ids, and metrics of the groups."""
-        groups = step_candidates(rollouts, rewards, self.settings, number)
+        """Returns the contexts of a step's rollouts, as text and as ids, and metrics of the groups."""
+        said = None if critiques is None else critiques.shown
+        groups = step_candidates(rollouts, rewards, self.settings, number, said)
         assignments = step_assignments(rollouts, groups, self.settings, self.method.needs, number)
         contexts = self.contexts.build(rollouts.problems, assignments, rollouts.lengths)
         return assignments, contexts, group_metrics(groups, self.settings.hints)
@@ -129,6 +163,10 @@ class TrainingStep:
             rewards = rewards[torch.from_numpy(order)]
         return rewards
 
+    def _advantages(self, rewards: Tensor) -> Tensor:
+        groups = torch.arange(len(rewards), device=rewards.device) // self.settings.rollout.group_size
+        return group_advantages(rewards, groups, deviation=self.settings.reward.deviation)
+
     def _base_batch(
         self, rollouts: StepRollouts, rewards: Tensor, advantages: Tensor, number: int
     ) -> tuple[Batch, dict[str, float]]:
@@ -137,6 +175,8 @@ class TrainingStep:
         sampled, mask = (each.to(self._engine.device) for each in padded(rollouts.logprobs))
         batch = Batch(response_mask=mask, advantages=advantages, old_logprobs=sampled, step=number)
         batch = batch.extended(correct=rewards > 0)
+        if rollouts.support_ids is not None:
+            batch = batch.extended(support_ids=padded(rollouts.support_ids, torch.int64)[0].to(self._engine.device))
         unknown = rollouts.entropy is None
         if self.settings.rollout.old_logprobs == "sampler" and not unknown:
             return batch, {}
@@ -179,15 +219,19 @@ class TrainingStep:
         if not kept.any():
             return {}, False
         if contexts is not None:
-            batch, metrics = self._with_signal(sequences, batch, contexts)
+            batch, metrics = self._with_signal(sequences, batch, contexts, begin)
         targets = self.method.targets(batch, settings.update.aggregation)
         if not targets.weights.any():
             return metrics, False
         if self._recorded is not None:
             self._record(sequences, batch, targets, begin)
-        kl_weights = settings.update.kl_coef * token_weights(kept, settings.update.aggregation, batch.rollouts)
+        every = token_weights(kept, settings.update.aggregation, batch.rollouts)
+        kl_weights = settings.update.kl_coef * every
+        if settings.update.entropy_coef:
+            batch = batch.extended(entropy_weights=settings.update.entropy_coef * every)
         # Rows without any weight are not forwarded: they left the batch, or the method wants nothing of them.
-        live = ((targets.weights != 0) | (kl_weights != 0)).any(dim=1).nonzero()[:, 0]
+        carried = (targets.weights != 0) | (kl_weights != 0) | ((every != 0) & (settings.update.entropy_coef > 0))
+        live = carried.any(dim=1).nonzero()[:, 0]
         with self.timed("update"):
             sums, norm = self._engine.update(
                 rows_of(sequences, live.tolist()), batch.rows(live), targets.rows(live), kl_weights[live], rate
@@ -201,7 +245,7 @@ class TrainingStep:
         return metrics, True
 
     def _with_signal(
-        self, sequences: Sequences, batch: Batch, contexts: TeacherContexts
+        self, sequences: Sequences, batch: Batch, contexts: TeacherContexts, begin: int
     ) -> tuple[Batch, dict[str, float]]:
         """The batch with all that the method wants to know before the student's forward.
 
@@ -212,14 +256,34 @@ class TrainingStep:
         query = Query(None if needs.support is None else needs.support.top_k, student_ids, needs.teacher_entropy)
         with self.timed("teacher"):
             scores = score_contexts(teacher, contexts, sequences.responses, batch.response_mask.shape[1], query)
-        batch = batch.extended(**scores.tensors)
         with self.timed("guards"):
             rollouts = self.settings.guards.null_contrast_rollouts
             guards = teacher_guards(teacher, contexts, sequences.responses, scores, rollouts)
+        if self.settings.hints.source == CRITIQUE:
+            with self.timed("placebo"):
+                guards |= delta_metrics(
+                    teacher,
+                    contexts,
+                    sequences.responses,
+                    batch.correct,
+                    batch.old_logprobs,
+                    scores.correct_logprobs,
+                    group_size=self.settings.rollout.group_size,
+                    rollouts=self.settings.critic.placebo,
+                )
+        if self.settings.controls.change_scores:
+            key = (self.settings.seed, "control", batch.step, begin)
+            scores = controlled_scores(scores, batch, self.settings.controls, key)
+        batch = batch.extended(**scores.tensors)
         return batch, _teacher_metrics(scores, batch, teacher.vocabulary) | guards
 
     def _surveyed(self, sequences: Sequences, batch: Batch, contexts: TeacherContexts) -> tuple[Batch, Tensor | None]:
-        """The batch with the student's log-probs of now, where the method reads them, and the ids that it chooses."""
+        """The batch with the student's log-probs of now, where the method reads them, and the ids that it chooses.
+
+        Those that came with the rollouts are as good (`sampled_support`).
+        """
+        if batch.support_ids is not None:
+            return batch, batch.support_ids
         support = self.method.needs.support
         student_chooses = support is not None and support.chooser == "student" and support.top_k > 0
         if not (self.method.needs.current_logprobs or student_chooses):
@@ -244,11 +308,11 @@ class TrainingStep:
         rollouts: StepRollouts,
         rewards: Tensor,
         assignments: Sequence[Assignment],
-        scored: Sequence[bool],
+        contexts: TeacherContexts,
     ) -> None:
         """Choose what is recorded of this step, and note what is known of it before any update."""
         settings = self.settings
-        chosen = chosen_rows(scored, settings.records.rollouts, settings.seed, number)
+        chosen = chosen_rows(contexts.hinted, settings.records.rollouts, settings.seed, number)
         shown = self.contexts.shown
         hints = {i: (shown(a.correct) if a.hinted else Hint("", "")) for i, a in enumerate(assignments) if i in chosen}
         with self.timed("records"):
@@ -263,6 +327,7 @@ class TrainingStep:
                     feedback=None if rollouts.feedback is None else rollouts.feedback[i],
                     reward=float(rewards[i]),
                     hints=(hints[i], [shown(hint) for hint in assignments[i].wrong]),
+                    context=contexts.correct[i],
                     tokenizer=self._tokenizer,
                 )
                 for i in chosen
@@ -305,7 +370,7 @@ def _combined(records: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _teacher_metrics(scores: TeacherScores, batch: Batch, vocabulary: int) -> dict[str, float]:
-    """What the log says of the teacher; log-probs of hinted tokens alone, nats."""
+    """Returns what the log says of the teacher; log-probs of hinted tokens alone, nats."""
     metrics: dict[str, float] = {
         "tokens/teacher_forwarded": scores.tokens_forwarded,
         "tokens/teacher_plain": scores.tokens_plain,

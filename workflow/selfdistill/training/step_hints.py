@@ -1,10 +1,11 @@
-"""The contexts of a step's rollouts: what those of a group may lend to one another, and what each is given."""
+"""Assigns contexts to a step's rollouts, from what those of a group may lend to one another."""
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from selfdistill.objectives.batch import Needs
+from selfdistill.signals.hint_controls import controlled_hints
 from selfdistill.signals.hints import Assignment, Candidate, assign_hints
 from selfdistill.signals.shuffled_feedback import shuffled_feedback
 from selfdistill.study.training_settings import TrainingSettings
@@ -14,7 +15,11 @@ from selfdistill.training.rollouts import StepRollouts
 
 
 def step_candidates(
-    rollouts: StepRollouts, rewards: Tensor, settings: TrainingSettings, number: int
+    rollouts: StepRollouts,
+    rewards: Tensor,
+    settings: TrainingSettings,
+    number: int,
+    critiques: Sequence[str | None] | None = None,
 ) -> list[list[Candidate]]:
     """The rollouts of each group as what they may lend, and what was said of them.
 
@@ -23,6 +28,7 @@ def step_candidates(
         rewards: (B,) as the run takes them.
         settings: of the run.
         number: of the step.
+        critiques: what the teacher is to read of a critic's words, rollout by rollout; None without a critic.
     """
     count = len(rollouts.responses)
     scores = [None] * count if rollouts.scores is None else list(rollouts.scores)
@@ -33,7 +39,8 @@ def step_candidates(
         problems = [problem.id for problem in rollouts.problems]  # a small training set asks one twice in a step
         feedback = shuffled_feedback(feedback, (settings.seed, number), groups=problems, topics=rollouts.topics)
     texts = [without_thinking(text, settings.hints.thinking) for text in rollouts.texts]
-    columns = ([float(reward) for reward in rewards], texts, rollouts.answers, scores, feedback)
+    said = [None] * count if critiques is None else list(critiques)
+    columns = ([float(reward) for reward in rewards], texts, rollouts.answers, scores, feedback, said)
     rows = [Candidate(*row) for row in zip(*columns, strict=True)]
     size = settings.rollout.group_size
     return [rows[begin : begin + size] for begin in range(0, count, size)]
@@ -52,4 +59,7 @@ def step_assignments(
         problem = rollouts.problems[len(assignments)]
         reference = Hint(problem.solution, problem.answer)
         assignments += assign_hints(group, reference, settings.hints, needs, (settings.seed, number, prompt))
+    if settings.controls.change_hints:
+        problems = [rollouts.problems[row].id for row in range(0, len(assignments), settings.rollout.group_size)]
+        assignments = controlled_hints(assignments, groups, problems, settings.controls, (settings.seed, number))
     return assignments

@@ -1,4 +1,4 @@
-"""A response cut into the text of each of its tokens."""
+"""Cuts a response into the text of each of its tokens."""
 
 from collections.abc import Sequence
 

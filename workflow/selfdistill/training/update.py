@@ -1,4 +1,4 @@
-"""One micro-batch of an update: its share of the global loss and of the log, the same in both trainers."""
+"""Computes one micro-batch of an update: its share of the global loss and of the log, in both trainers."""
 
 from collections.abc import Iterable
 
@@ -17,9 +17,12 @@ _CHANGED_RATIO = 0.2  # |policy ratio - 1| beyond which the log counts a token a
 
 
 def read_by_loss(method: Method, batch: Batch) -> Query:
-    """Return what a loss reads of the student: where the teacher's distributions were read, if it reads any."""
+    """Return what a loss reads of the student: where the teacher's distributions were read, if it reads any.
+
+    Entropies are read for their bonus.
+    """
     full = method.needs.support is not None and batch.support_ids is None
-    return Query(top_k=0 if full else None, ids=batch.support_ids)
+    return Query(0 if full else None, batch.support_ids, entropy=batch.entropy_weights is not None)
 
 
 def micro_batch_update(

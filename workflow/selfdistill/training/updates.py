@@ -1,4 +1,4 @@
-"""Updates that were not made: what a line of progress says of them, and when a run has ended by them."""
+"""Counts skipped updates, words them for progress lines, and ends a run that has only such."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -55,7 +55,7 @@ class UpdateWatch:
 
 
 def skipped_text(metrics: Mapping[str, Any]) -> str:
-    """What a line of progress says of updates that a step skipped; nothing where it made all of them."""
+    """Returns what a line of progress says of updates that a step skipped; nothing where it made all of them."""
     skipped, nonfinite = int(metrics.get(SKIPPED) or 0), int(metrics.get(NONFINITE) or 0)
     if not skipped:
         return ""

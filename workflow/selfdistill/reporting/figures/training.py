@@ -1,4 +1,4 @@
-"""Figures over training steps: dynamics as in the paper, what the teachers say, what the contrast of hints does."""
+"""Draws figures over training steps: dynamics, the teachers' signals, the effect of contrast."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def dynamics_figure(runs: Sequence[RunFiles], tasks: Tasks, landmarks: Landmarks
 
 
 def signals_figure(runs: Sequence[RunFiles]) -> Figure:
-    """What the teachers say: for each task and model a row of five panels against the training step, smoothed.
+    """Returns what the teachers say: for each task and model a row of five panels against the training step, smoothed.
 
     * Teacher against student: mean size of the difference of their log-probs of the sampled tokens, nats.
     * Size of the evidence, nats: mean |correct minus wrong hint| or |teacher minus student|, as the method has it.
@@ -141,15 +141,7 @@ def contrast_figure(runs: Sequence[RunFiles], landmarks: Landmarks = ()) -> Figu
     """
     check_unique(runs)
     trained = [run for run in runs if run.metrics is not None]
-    blocks: dict[tuple[str, str], dict[str, str]] = {}
-    for run in trained:
-        blocks.setdefault((run.task, run.model), {})[run.variant] = run.method
-    panels = {panel.keys[0]: panel for panel in _DYNAMICS}
-    rows = {
-        block: [(contrast.shown(methods), panels[key]) for contrast in CONTRASTS for key in contrast.metrics]
-        for block, methods in blocks.items()
-    }
-    rows = {block: found for block, row in rows.items() if (found := [each for each in row if each[0]])}
+    rows = _contrast_rows(trained)
     if not rows:
         raise UserError("no one-sided variant was run beside its contrastive one; a figure of the contrast needs both")
     shown = {variant for row in rows.values() for variants, _ in row for variant in variants}
@@ -163,21 +155,39 @@ def contrast_figure(runs: Sequence[RunFiles], landmarks: Landmarks = ()) -> Figu
         grid = figure.subplots(len(rows), most, squeeze=False)
         for axes, ((task, model), row) in zip(grid, rows.items(), strict=True):
             axes[0].set_ylabel(labels[task, model], fontweight="bold")
+            points = [p for p in landmarks if (p["task"], p["model"]) == (task, model)]
             for axis in axes[len(row) :]:
                 axis.set_axis_off()
             for axis, (variants, panel) in zip(axes, row, strict=False):
                 place = _DYNAMICS.index(panel)
-                axis.set_title(panel.title)
-                axis.grid(axis="x", visible=False)
-                axis.set_xlabel("Training step")
-                draw_smoothed(axis, panel, {v: curves[task, model, v][place] for v in variants}, look)
                 mine = {variant: look[variant] for variant in variants}
-                points = [p for p in landmarks if (p["task"], p["model"]) == (task, model)]
-                published = Line2D([], [], color="#555555", ls="", label="published", **_LANDMARK)
-                found = _draw_landmarks(axis, panel, points, mine)
-                draw_legend(axis, mine, *([published] if found else []))
-                axis.get_legend().set(loc="upper center", bbox_to_anchor=(0.5, -0.18))
+                draw_smoothed(axis, panel, {v: curves[task, model, v][place] for v in variants}, look)
+                _finish_contrast(axis, panel, points, mine)
     return figure
+
+
+def _contrast_rows(trained: Sequence[RunFiles]) -> dict[tuple[str, str], list[tuple[Sequence[str], Panel]]]:
+    """Task and model -> the variants and the panel of each contrast of which both sides were run."""
+    blocks: dict[tuple[str, str], dict[str, str]] = {}
+    for run in trained:
+        blocks.setdefault((run.task, run.model), {})[run.variant] = run.method
+    panels = {panel.keys[0]: panel for panel in _DYNAMICS}
+    rows = {
+        block: [(contrast.shown(methods), panels[key]) for contrast in CONTRASTS for key in contrast.metrics]
+        for block, methods in blocks.items()
+    }
+    return {block: found for block, row in rows.items() if (found := [each for each in row if each[0]])}
+
+
+def _finish_contrast(axis: Axes, panel: Panel, points: Landmarks, look: Mapping[str, Style]) -> None:
+    """Title, published points and legend of a panel, whose curves are drawn."""
+    axis.set_title(panel.title)
+    axis.grid(axis="x", visible=False)
+    axis.set_xlabel("Training step")
+    published = Line2D([], [], color="#555555", ls="", label="published", **_LANDMARK)
+    found = _draw_landmarks(axis, panel, points, look)
+    draw_legend(axis, look, *([published] if found else []))
+    axis.get_legend().set(loc="upper center", bbox_to_anchor=(0.5, -0.18))
 
 
 def _dynamics(run: RunFiles, settings: Mapping[str, Any]) -> list[dict[int, float]]:

@@ -1,1 +1,1 @@
-"""The local trainer: one process, CPU or one GPU, any transformers causal model."""
+"""Trains in one process, on a CPU or one GPU, with any causal model of transformers."""

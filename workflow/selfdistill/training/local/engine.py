@@ -1,4 +1,4 @@
-"""The engine of the local trainer: model, teacher and initial weights in this process."""
+"""Implements the engine of the local trainer: model, teacher and initial weights in this process."""
 
 from collections.abc import Mapping
 
@@ -8,9 +8,10 @@ from transformers import PreTrainedModel
 
 from selfdistill.objectives.batch import Batch, Student, Targets
 from selfdistill.objectives.methods import Method
+from selfdistill.scoring.pictures import freeze_vision_tower
 from selfdistill.scoring.scorer import ModelScorer, micro_batches, read_responses, token_budget, worthwhile_schedule
 from selfdistill.scoring.scores import Scores, Sequences
-from selfdistill.scoring.shared_prefixes import backward_with_prefixes
+from selfdistill.scoring.shared_prefixes import ModelForwards, backward_with_prefixes
 from selfdistill.signals.teachers import Teacher, frozen_copy
 from selfdistill.study.run_settings import OptimizerSettings
 from selfdistill.study.teacher_settings import TeacherSettings
@@ -44,20 +45,26 @@ class LocalEngine:
         """
         external = dict(external or {})
         self.model, self._method = model, method
+        if optimizer.freeze_vision_tower:
+            freeze_vision_tower(model)
         self._budget, self._temperature, self._max_grad_norm = micro_batch_tokens, temperature, optimizer.max_grad_norm
         self._teacher = Teacher(teacher, model, model.dtype, external.get("teacher"))
         self._initial = frozen_copy(model, model.dtype) if keep_initial else None
         self._reference = external.get("reference", self._initial)
         self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=optimizer.learning_rate, weight_decay=optimizer.weight_decay, betas=(0.9, 0.999)
+            [each for each in model.parameters() if each.requires_grad],
+            lr=optimizer.learning_rate,
+            weight_decay=optimizer.weight_decay,
+            betas=(0.9, 0.999),
         )
 
     @property
     def device(self) -> torch.device:
+        """Where the model and the tensors of a step are."""
         return self.model.device
 
     def scorer(self, who: str) -> ModelScorer:
-        """See Engine."""
+        """A scorer over the weights of one of `training.engine.WHO` as they are now."""
         models = {
             "student": self.model,
             "teacher": self._teacher.model,
@@ -69,7 +76,7 @@ class LocalEngine:
     def update(
         self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor, learning_rate: float
     ) -> tuple[Sums, float]:
-        """See Engine."""
+        """One AdamW step on the rows given, its gradient clipped; returns the sums and the norm before the clip."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.zero_grad(set_to_none=True)
@@ -86,14 +93,15 @@ class LocalEngine:
         def loss(rows: list[int], read: Scores) -> Tensor:
             index, width = torch.tensor(rows, device=batch.advantages.device), read.logprobs.shape[1]
             part, part_targets = batch.rows(index).narrowed(width), targets.rows(index).narrowed(width)
-            student = Student(read.logprobs, read.support)
+            student = Student(read.logprobs, read.support, read.entropy)
             value, sums = micro_batch_update(self._method, student, part, part_targets, kl_weights[index, :width])
             parts.append(sums)
             return value
 
         schedule = worthwhile_schedule(self.model, sequences, self._budget, fronts=False)
         if schedule is not None:
-            backward_with_prefixes(self.model, sequences, schedule, self._budget, loss, self._temperature, query)
+            forwards = ModelForwards(self.model, self._temperature)
+            backward_with_prefixes(forwards, sequences, schedule, self._budget, loss, query)
             return added(parts)
         for rows in micro_batches(sequences, token_budget(self.model, sequences, self._budget)):
             read = read_responses(self.model, sequences, rows, self._temperature, query.part(rows))
@@ -101,7 +109,7 @@ class LocalEngine:
         return added(parts)
 
     def tick(self, clock: str) -> None:
-        """See Engine."""
+        """Count a finished step of a clock; the teacher's schedule says whether its weights move."""
         self._teacher.tick(clock)
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
@@ -117,7 +125,7 @@ class LocalEngine:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
-        """The inverse of state_dict()."""
+        """Restore what state_dict() gave, to the last bit; tensors that a state lacks stay as they are."""
         for name, parameter in self.model.named_parameters():
             parameter.copy_(state["weights"][name])
             prefix = f"{name}."

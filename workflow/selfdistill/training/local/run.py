@@ -1,9 +1,8 @@
-"""One training run from config to published result, resumable at any point."""
+"""Runs one training from config to published result, resumable at any point."""
 
 import sys
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from selfdistill.evaluation.evaluate import problems_by_benchmark
 from selfdistill.files import write_json
 from selfdistill.models.first_day import try_model
 from selfdistill.models.loading import cast_weights, load_model, load_weights, pick_device
+from selfdistill.models.pictures import picture_reader
 from selfdistill.models.template_check import check_prompts
 from selfdistill.runs.lifecycle import run_lifecycle, write_run_files
 from selfdistill.runs.metrics_log import MetricsLog
@@ -25,9 +25,11 @@ from selfdistill.runs.state_folder import StateFolder
 from selfdistill.study.own_prompts import own_prompts
 from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.study.training_settings import TrainingSettings
-from selfdistill.tasks.graders import Graded, check_sandbox, grade_response
-from selfdistill.tasks.schema import Problem, read_problems
+from selfdistill.tasks.graders import check_sandbox
+from selfdistill.tasks.schema import read_problems
 from selfdistill.training.external_models import check_tokens, noted_models
+from selfdistill.training.grading import run_graders
+from selfdistill.training.local.critic import MakeCritic, critic_of_run
 from selfdistill.training.local.trainer import LocalTrainer
 from selfdistill.training.progress import progress_line
 from selfdistill.training.updates import UpdateWatch
@@ -59,7 +61,7 @@ def train(
         outputs: where to publish: config, metrics, provenance, records (files) and model (folder).
         threads: CPU threads; results are bit-exact for equal numbers of threads.
         report: takes one line of progress.
-        external: "teacher" and "reference" -> folder of another model, as the config's `teacher` asks for them.
+        external: "teacher", "reference" and "critic" -> folder of another model, as the config asks for them.
 
     Raises:
         UserError: for a config, data or model that cannot be trained on, and for a run whose updates are not finite
@@ -87,7 +89,21 @@ def _finish(
     settings = TrainingSettings.from_config(config)
     write_attempt(state.path, config, TRAINING, steps=settings.steps)
     noted = noted_models(state.path, external)
-    trainer = _build(settings, config, train_file, val_file, base_model, external, report)
+    with critic_of_run(settings, config["grader"], external, noted, state.path, report) as critic:
+        inputs = train_file, val_file, base_model
+        trainer = _build(settings, config, *inputs, external, critic, report)
+        _train(settings, trainer, config, inputs, noted, state, report)
+
+
+def _train(
+    settings: TrainingSettings,
+    trainer: LocalTrainer,
+    config: dict[str, Any],
+    inputs: tuple[Path, Path, Path],
+    noted: Mapping[str, Any],
+    state: StateFolder,
+    report: Report,
+) -> None:
     saved = state.load_checkpoint(report)
     log, records = MetricsLog(state.path, saved[1].get("log", "") if saved else ""), StepRecords(state.path)
     done, before, started = 0, 0.0, time.time()
@@ -118,7 +134,7 @@ def _finish(
     with state.finishing() as folder:
         trainer.save(folder / MODEL)
         write_run_files(folder, config, state, report)
-        files = RunInputs(train_file, val_file, base_model, folder / MODEL)
+        files = RunInputs(*inputs, folder / MODEL)
         clock = Clock(started, time.time(), before + time.monotonic() - began)
         facts = build_provenance(config, files, clock, sys.argv, gpus=torch.cuda.is_available())
         write_json(folder / RUN_FILES["provenance"], facts | ({"external_models": noted} if noted else {}))
@@ -131,6 +147,7 @@ def _build(
     val_file: Path,
     base_model: Path,
     external: Mapping[str, Path],
+    critic: MakeCritic | None,
     report: Report,
 ) -> LocalTrainer:
     check_sandbox([config["grader"]], config.get("grading"))
@@ -146,15 +163,20 @@ def _build(
         else:
             for each in (model, *others.values()):
                 cast_weights(each, torch.bfloat16)
-    grader, lenient = config["grader"], settings.reward.first_role_counts
-    grading = settings.reward.grading(config.get("grading"))
-
-    def grade(response: str, problem: Problem, truncated: bool = False) -> Graded:
-        how = {"first_role_counts": lenient, "truncated": truncated, "grading": grading}
-        return grade_response(response, problem, grader, **how)
-
+    grade, grade_all = run_graders(config, settings)
     validation = problems_by_benchmark(val_file, config["benchmarks"], own_prompts=own)
-    return LocalTrainer(settings, model, tokenizer, problems, validation, grade, others, partial(grade, truncated=True))
+    return LocalTrainer(
+        settings,
+        model,
+        tokenizer,
+        problems,
+        validation,
+        grade,
+        others,
+        grade_all,
+        picture_reader(base_model, model.config, settings.chat),
+        critic,
+    )
 
 
 def _external(
@@ -166,10 +188,10 @@ def _external(
 ) -> dict[str, PreTrainedModel]:
     """Other models beside the student, frozen. Raises UserError where one is missing, or has other tokens."""
     settings.teacher.check_model()
-    if missing := sorted(settings.teacher.models.keys() - folders.keys()):
+    named = settings.teacher.models | settings.critic.models
+    if missing := sorted(named.keys() - folders.keys()):
         raise UserError(
-            f"run config: teacher names a model as {missing[0]} ({settings.teacher.models[missing[0]]}), but no folder "
-            "of it was given"
+            f"run config: a model is named as {missing[0]} ({named[missing[0]]}), but no folder of it was given"
         )
     found = {}
     for role in settings.teacher.models:

@@ -1,1 +1,1 @@
-"""The trainer at scale: a plug-in for verl (Ray, vLLM, FSDP), and its command line for use without any workflow."""
+"""Trains at scale through verl (Ray, vLLM, FSDP): a plug-in, and its command line without any workflow."""

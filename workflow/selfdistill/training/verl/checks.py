@@ -1,4 +1,4 @@
-"""What can be known to be wrong before Ray starts: it would cost minutes, and end in a message of somebody else's."""
+"""Checks before Ray starts what can be known to be wrong: it would cost minutes, and end in an obscure message."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,7 @@ import torch
 from selfdistill.errors import UserError
 from selfdistill.models.chat import ChatSettings
 from selfdistill.models.loading import load_generation_config
+from selfdistill.models.picture_check import check_pictures
 from selfdistill.models.template_check import check_prompts
 from selfdistill.models.tokenizer_check import read_tokenizer
 from selfdistill.study.teacher_settings import TeacherSettings
@@ -45,6 +46,7 @@ def check_model(path: str, longest: int = 0) -> None:
             f"{folder}: the tokenizer has {len(tokenizer)} ids, but the model knows {vocabulary} (vocab_size in "
             "config.json); they belong to different models, or the embeddings were not resized"
         )
+    check_pictures(folder, config, tokenizer)
     check_lengths(config, longest, "data.max_prompt_length or the response limits")
 
 

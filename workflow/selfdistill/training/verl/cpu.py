@@ -1,4 +1,4 @@
-"""CPUs as a platform of verl, and what stock verl 0.9.1 needs to run on one.
+"""Makes CPUs a platform of verl, with what stock verl 0.9.1 needs to run on one.
 
 For tests and toys; on a GPU nothing here is imported. The platform goes through verl's own registry, so of verl itself
 nothing is changed. Three shims beside it work around one fault each; all are harmless when installed twice.
@@ -46,7 +46,7 @@ def _free_and_total_bytes(*args) -> tuple[int, int]:
 
 
 def _device_module() -> types.ModuleType:
-    """What verl asks of torch.cuda, for a CPU (torch.cpu has a third of it).
+    """Returns what verl asks of torch.cuda, for a CPU (torch.cpu has a third of it).
 
     Streams are left out: verl needs them for activation offloading, which a CPU has no use for.
     """

@@ -1,7 +1,8 @@
-"""Problems as verl's data set (data.custom_cls)."""
+"""Provides problems as verl's data set (data.custom_cls)."""
 
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ from omegaconf import ListConfig
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from selfdistill.errors import UserError
-from selfdistill.models.chat import ChatSettings, encode_messages, render
+from selfdistill.models.chat import ChatSettings, encode_messages, message_parts, render
+from selfdistill.models.loading import load_config
+from selfdistill.models.pictures import PictureReader, picture_reader, problem_pictures
 from selfdistill.models.template_check import check_prompts
 from selfdistill.models.tokenizer_check import read_tokenizer, token_ids
+from selfdistill.tasks.pictures import PLACEHOLDER, Picture
 from selfdistill.tasks.prompts import Message, student_messages
 from selfdistill.tasks.schema import Problem, read_problems
 
@@ -29,17 +33,19 @@ class ProblemDataset(RLHFDataset):
     own_prompts (ask with the column `prompt` as it stands; default: no), chat (as a run's: thinking, date, template).
 
     Rows:
-        raw_prompt: the student's chat messages.
+        raw_prompt: the student's chat messages; with pictures their contents are lists of parts, of text and of
+            images, which are references (tasks.pictures) to bytes in the file.
         data_source, reward_model {ground_truth}: for the reward.
         extra_info: problem_id, problem, answer, solution, index (inside the data source); of a problem with a chat of
-            its own also messages (a list of role and content).
+            its own also messages (a list of role and content), of one with pictures images (references).
         index: number of the row; unique in an epoch, and so in a step.
         purpose: "rollout" or "validation".
         max_response_tokens: where the row's responses are cut.
 
     Raises UserError for files that schema.read_problems refuses, problems that are there twice, benchmarks without
     rows, prompts over data.max_prompt_length, a chat template that template_check.check_prompts refuses, and one that
-    verl would fill in otherwise than the library.
+    verl would fill in otherwise than the library; for pictures where verl has no processor, with which it would go on
+    without them, or where its model reads none.
     """
 
     def _read_files_and_tokenize(self) -> None:
@@ -74,7 +80,7 @@ class ProblemDataset(RLHFDataset):
             raise IndexError(item)
         problem = self._problems[item % len(self._problems)]
         return {
-            "raw_prompt": [message._asdict() for message in self._messages(problem)],
+            "raw_prompt": raw_prompt(self._messages(problem), problem.images),
             "data_source": problem.data_source,
             "reward_model": {"ground_truth": problem.answer},
             "extra_info": {
@@ -84,6 +90,7 @@ class ProblemDataset(RLHFDataset):
                 "solution": problem.solution,
                 "index": problem.index,
                 **({"messages": [message._asdict() for message in problem.messages]} if problem.messages else {}),
+                **({"images": [picture.reference for picture in problem.images]} if problem.images else {}),
             },
             "index": item,
             "purpose": "rollout" if self._training else "validation",
@@ -97,8 +104,10 @@ class ProblemDataset(RLHFDataset):
         if self.tokenizer.name_or_path and (folder := Path(self.tokenizer.name_or_path)).is_dir():
             read_tokenizer(folder, as_others_load_it=True)
         check_prompts(self.tokenizer, self._chat)
+        reader = self._picture_reader()
         for problem in self._problems:
-            ids = encode_messages(self.tokenizer, self._messages(problem), self._chat)
+            pictures = problem_pictures(problem, reader)
+            ids = encode_messages(self.tokenizer, self._messages(problem), self._chat, pictures)
             if len(ids) > self.max_prompt_length:  # verl would cut off its left end
                 raise UserError(
                     f"problem {problem.id}: its prompt has {len(ids)} tokens, over data.max_prompt_length = "
@@ -106,12 +115,53 @@ class ProblemDataset(RLHFDataset):
                 )
         # Once is enough: the options are the same for every prompt.
         told = dict(self.apply_chat_template_kwargs)
-        text = render(self.tokenizer, self._messages(problem), self._chat, variables=told)
-        if token_ids(self.tokenizer, text) != ids:
+        asked = self._messages(problem)
+        texts = [render(self.tokenizer, asked, self._chat, variables=each) for each in (told, self._chat.variables)]
+        if len({tuple(token_ids(self.tokenizer, text)) for text in texts}) > 1:
             raise UserError(
                 f"data.apply_chat_template_kwargs {told}: verl's prompts would differ from those of teachers and "
                 f"evaluation; leave it out, and set selfdistill.chat (that gives {self._chat.variables})"
             )
+
+    def _picture_reader(self) -> PictureReader | None:
+        """None where no problem has pictures. Raises UserError where verl or the model could not show them."""
+        if not any(problem.images for problem in self._problems):
+            return None
+        folder = Path(self.tokenizer.name_or_path)
+        if not folder.is_dir():
+            raise UserError(
+                f"actor_rollout_ref.model.path: {folder}: of a model that reads pictures a local folder is needed; "
+                "download it first"
+            )
+        if self.processor is None:
+            raise UserError(
+                f"{folder}: the data have pictures, but verl could not make the model's processor (it says why above; "
+                "most often torchvision is missing) and would train without them; install it: envs/verl_gpu.lock.txt"
+            )
+        return picture_reader(folder, load_config(folder), self._chat)
+
+
+def raw_prompt(messages: Sequence[Message], images: Sequence[Picture]) -> list[dict[str, Any]]:
+    """Return a chat as verl's agent loops pass it on: texts, or, with pictures, lists of parts."""
+    if not images:
+        return [message._asdict() for message in messages]
+    chat, left = message_parts(messages), iter(images)
+    for message in chat:
+        for part in message["content"]:
+            if part["type"] == "image":
+                part["image"] = next(left).reference
+    return chat
+
+
+def plain_messages(raw: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return the roles and texts of a raw prompt, with a PLACEHOLDER for each picture."""
+
+    def text(content: str | Sequence[Mapping[str, Any]]) -> str:
+        if isinstance(content, str):
+            return content
+        return "".join(PLACEHOLDER if part["type"] == "image" else part["text"] for part in content)
+
+    return [(message["role"], text(message["content"])) for message in raw]
 
 
 def _as_list(files: str | list[str] | ListConfig | None) -> list[str]:

@@ -1,11 +1,14 @@
-"""A response as verl's agent loops hand it over: its ids, log-probs, problem, and what the reward function said."""
+"""Reads a response as verl's agent loops return it: ids, log-probs, problem, and the reward function's result."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tensordict import TensorDict
 
+from selfdistill.models.pictures import PictureReader, problem_pictures
+from selfdistill.scoring.prompts import Prompt
 from selfdistill.tasks.boxed import last_boxed
+from selfdistill.tasks.pictures import Picture
 from selfdistill.tasks.prompts import Message
 from selfdistill.tasks.schema import Problem
 from selfdistill.training.rollouts import StepRollouts
@@ -39,7 +42,14 @@ def problem_of(drawn: Mapping[str, Any]) -> Problem:
         index=extra["index"],
         split="",
         messages=tuple(Message(each["role"], each["content"]) for each in extra.get("messages", ())),
+        images=tuple(Picture.at(each) for each in extra.get("images", ())),
     )
+
+
+def _prompt(ids: Sequence[int], problem: Problem, reader: PictureReader | None) -> Sequence[int]:
+    """The prompt with its pictures. Raises UserError where it has not their tokens."""
+    pictures = problem_pictures(problem, reader)
+    return Prompt(ids, pictures) if pictures else ids
 
 
 def answer_of(drawn: Mapping[str, Any], text: str) -> str | None:
@@ -47,20 +57,27 @@ def answer_of(drawn: Mapping[str, Any], text: str) -> str | None:
     return drawn["said"]["answer"] if "answer" in drawn["said"] else last_boxed(text)
 
 
-def rollouts_of(drawn: Sequence[Mapping[str, Any]], texts: Sequence[str], truncated: Sequence[bool]) -> StepRollouts:
+def rollouts_of(
+    drawn: Sequence[Mapping[str, Any]],
+    texts: Sequence[str],
+    truncated: Sequence[bool],
+    reader: PictureReader | None = None,
+) -> StepRollouts:
     """The rollouts of a step, with feedback and scores where any grader gave them, as the local trainer has them.
 
     Args:
         drawn: rows of `rows_of_fields`.
         texts: decoded without special tokens.
         truncated: cut at the limit of tokens.
+        reader: of the model's pictures; None of a model of text alone.
     """
+    problems = [problem_of(each) for each in drawn]
     correct = [each["rm_scores"] > 0 for each in drawn]
     scores = [float(each["said"].get("share", right)) for each, right in zip(drawn, correct, strict=True)]
     feedback = [each["said"].get("feedback", "") for each in drawn]
     return StepRollouts(
-        problems=[problem_of(each) for each in drawn],
-        prompts=[each["prompts"] for each in drawn],
+        problems=problems,
+        prompts=[_prompt(each["prompts"], problem, reader) for each, problem in zip(drawn, problems, strict=True)],
         responses=[each["responses"] for each in drawn],
         texts=texts,
         answers=[answer_of(each, text) for each, text in zip(drawn, texts, strict=True)],

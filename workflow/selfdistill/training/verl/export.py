@@ -1,17 +1,18 @@
-"""Trained weights out of verl's shards, as transformers loads them."""
+"""Exports trained weights from verl's shards, as transformers loads them."""
 
 from pathlib import Path
 
 import torch
 import torch.distributed
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from transformers import AutoModelForCausalLM
 from verl.workers.config import HFModelConfig
 
 from selfdistill.files import atomic_path
 from selfdistill.models.finite import refuse_not_finite
-from selfdistill.models.loading import load_config, load_generation_config, load_tokenizer
+from selfdistill.models.loading import empty_model, load_config, load_generation_config, load_tokenizer
+from selfdistill.models.pictures import processor_files, write_processor_files
 from selfdistill.models.saving import check_tensors, plain_generation_config, write_generation_config
+from selfdistill.scoring.pictures import reads_pictures
 
 
 def export(module: torch.nn.Module, model: HFModelConfig, folder: Path) -> None:
@@ -26,7 +27,7 @@ def export(module: torch.nn.Module, model: HFModelConfig, folder: Path) -> None:
         dtype = model.hf_config.dtype or torch.float32
         refuse_not_finite(folder, weights.items(), "the training diverged: lower actor_rollout_ref.actor.optim.lr")
         with torch.device("meta"):
-            shell = AutoModelForCausalLM.from_config(model.hf_config, dtype=dtype)
+            shell = empty_model(model.hf_config, dtype)
         recommended = load_generation_config(Path(model.local_path))
         with atomic_path(folder) as temporary:
             tied = shell.all_tied_weights_keys if model.hf_config.tie_word_embeddings else ()
@@ -36,6 +37,8 @@ def export(module: torch.nn.Module, model: HFModelConfig, folder: Path) -> None:
                 shell.save_pretrained(temporary, state_dict=cast)
             write_generation_config(recommended, temporary)
             model.tokenizer.save_pretrained(temporary)
+            if reads_pictures(model.hf_config):
+                write_processor_files(processor_files(Path(model.local_path)), temporary)
             check_tensors(temporary, cast)
             load_config(temporary)
             load_tokenizer(temporary)

@@ -1,4 +1,4 @@
-"""What every process of verl imports (VERL_USE_EXTERNAL_MODULES): on a CPU, its platform."""
+"""Registers CPUs as a platform in every process of verl that is told so (VERL_USE_EXTERNAL_MODULES)."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A method's loss as verl's engine calls it, micro-batch by micro-batch."""
+"""Computes a method's loss as verl's engine calls it, micro-batch by micro-batch."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +10,7 @@ from torch import Tensor
 from selfdistill.objectives.batch import Student
 from selfdistill.objectives.methods import Method, build_method
 from selfdistill.training.update import micro_batch_update
-from selfdistill.training.verl.wire import LOGPROBS, SUMS, SUPPORT, padded, unpack_update
+from selfdistill.training.verl.wire import ENTROPY, LOGPROBS, SUMS, SUPPORT, padded, unpack_update
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Loss:
         weights that came with the rows have the denominators of the global batch already.
         """
         batch, targets, kl_weights = unpack_update(data)
-        support = model_output.get(SUPPORT)
-        student = Student(padded(model_output[LOGPROBS]), None if support is None else padded(support))
+        more = [None if (value := model_output.get(key)) is None else padded(value) for key in (SUPPORT, ENTROPY)]
+        student = Student(padded(model_output[LOGPROBS]), *more)
         loss, sums = micro_batch_update(self._method, student, batch, targets, kl_weights)
         return loss * data["dp_size"], {SUMS: sums}
 

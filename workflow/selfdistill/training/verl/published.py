@@ -1,4 +1,4 @@
-"""What the published run of a method sets on verl's command line, where its user does not."""
+"""Sets the published run of a method on verl's command line, where its user does not."""
 
 import re
 from collections.abc import Sequence
@@ -42,5 +42,5 @@ def fill_in(config: DictConfig, words: Sequence[str]) -> None:
 
 
 def _names(named: Sequence[str], key: str) -> bool:
-    """Whether a word sets this key, a part of it, or what it is a part of."""
+    """Returns whether a word sets this key, a part of it, or what it is a part of."""
     return any(f"{key}.".startswith(f"{each}.") or f"{each}.".startswith(f"{key}.") for each in named)

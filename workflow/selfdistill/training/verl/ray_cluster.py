@@ -1,11 +1,10 @@
-"""A Ray cluster over the nodes of one Slurm allocation, for as long as one training run lasts.
+"""Starts a Ray cluster over the nodes of one Slurm allocation, for as long as one training run lasts.
 
 Ports are all chosen free, folders are the job's own, and no cluster is found by accident: jobs may share a node.
 """
 
 import contextlib
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from selfdistill.errors import UserError
+from selfdistill.training.free_ports import free_port
 from selfdistill.training.verl.process_group import FOLDER, end_guarded, start_guarded
 
 PATIENCE = 600  # seconds until all nodes must be in: a cold Python environment on a shared disk takes minutes
@@ -86,7 +86,7 @@ def ray_cluster(
     try:
         folder = tempfile.mkdtemp(prefix="sd")
         # Ray's client server cannot be switched off, nor be told to choose for itself.
-        head = ["--head", "--port=0", f"--ray-client-server-port={_free_port()}", "--include-dashboard=false"]
+        head = ["--head", "--port=0", f"--ray-client-server-port={free_port()}", "--include-dashboard=false"]
         parts["Ray's head node"] = start_guarded(_ray_start(head, gpus), clean, folder=folder)
         cluster = RayCluster(token, parts)
         address = _head_address(Path(folder, _RAY_FOLDER), cluster, patience)
@@ -121,7 +121,7 @@ def ray_of_one_node(words: Sequence[str], environment: Mapping[str, str]) -> tup
 
 
 def _token() -> dict[str, str]:
-    """Of this job alone: whoever else is on its nodes neither joins by accident nor runs code in our name."""
+    """Makes a token of this job alone: others on its nodes neither join by accident nor run code in our name."""
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
@@ -185,12 +185,6 @@ def _this_host(hosts: list[str], environment: Mapping[str, str]) -> str:
             f"SLURMD_NODENAME is {name!r}, which is none of the job's nodes ({', '.join(hosts)}): start it by srun"
         )
     return name
-
-
-def _free_port() -> int:
-    with socket.socket() as each:
-        each.bind(("", 0))
-        return each.getsockname()[1]
 
 
 def _head_address(folder: Path, cluster: RayCluster, patience: float) -> str:

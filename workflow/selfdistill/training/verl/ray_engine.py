@@ -1,7 +1,7 @@
-"""The engine of verl's trainer: model, teacher and initial weights in a group of Ray workers."""
+"""Implements the engine of verl's trainer: model, teacher and initial weights in a group of Ray workers."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,6 @@ from torch import Tensor
 from transfer_queue import KVBatchMeta
 from verl.single_controller.ray import RayWorkerGroup
 from verl.utils import tensordict_utils as tu
-from verl.utils.seqlen_balancing import calculate_workload, get_seqlen_balanced_partitions
 
 from selfdistill.objectives.batch import Batch, Targets
 from selfdistill.scoring.query import LOGPROBS_ONLY, Query
@@ -22,6 +21,7 @@ from selfdistill.signals.teachers import TeacherSchedule
 from selfdistill.study.teacher_settings import EXTERNAL, INITIAL, TeacherSettings
 from selfdistill.training.step import rows_of
 from selfdistill.training.update import Sums
+from selfdistill.training.verl.ranks import SharedPrompts, shared_out
 from selfdistill.training.verl.wire import (
     ENTROPY,
     LOGPROBS,
@@ -48,6 +48,8 @@ class RayEngine:
         *,
         temperature: float,
         head_rows: int,
+        shared_prompts: str = "none",
+        score_tokens: int = 0,
     ):
         """Make an engine of workers that have their models.
 
@@ -57,9 +59,12 @@ class RayEngine:
             vocabularies: rows of the output layer of the "student", and of external models by role.
             temperature: divides the logits.
             head_rows: as of `scoring.head.read`.
+            shared_prompts, score_tokens: as of study.run_settings.MachineSettings.
         """
         self.vocabularies, self._workers, self._schedule = dict(vocabularies), workers, schedule
-        self._names = scored_as(teacher)
+        self._names, self._shared = scored_as(teacher), SharedPrompts(shared_prompts, score_tokens)
+        if teacher.kind == "trust_region":  # two forwards of whole rows, whose states meet
+            self._shared = SharedPrompts()
         self._request = {"temperature": temperature, "head_rows": head_rows, "compute_loss": False}
         self._ranks = max(workers._query_dispatch_info("actor")) + 1
         self._numbers = itertools.count()
@@ -67,16 +72,17 @@ class RayEngine:
 
     @property
     def device(self) -> torch.device:
+        """The CPU: tensors of a step travel to the workers as such."""
         return torch.device("cpu")
 
     def scorer(self, who: str) -> "RayScorer":
-        """See Engine."""
+        """A scorer over the workers' weights of one of `training.engine.WHO`, as they are now."""
         return RayScorer(self, self._names.get(who, who), self.vocabularies.get(who, self.vocabularies["student"]))
 
     def update(
         self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor, learning_rate: float
     ) -> tuple[Sums, float]:
-        """See Engine."""
+        """One optimizer step on the rows given, shared out over ranks; returns the sums and the unclipped norm."""
         order, real = shared_out(sequences.lengths, self._ranks)
         index, real = torch.tensor(order), torch.tensor(real)
         batch, targets, kl_weights = batch.rows(index), targets.rows(index), kl_weights[index]
@@ -95,7 +101,7 @@ class RayEngine:
         return sums_of(metrics)
 
     def tick(self, clock: str) -> None:
-        """See Engine."""
+        """Count a finished step of a clock; where the teacher's schedule says so, workers blend the student into it."""
         kept = self._schedule.tick(clock)
         if kept is not None:
             self._workers.blend_teacher(kept)
@@ -104,6 +110,9 @@ class RayEngine:
         """Score sequences under the weights of a worker's `score_<who>`; otherwise as of scoring.scores.Scorer."""
         order, real = shared_out(sequences.lengths, self._ranks)
         options: dict[str, Any] = {}
+        forwarded: int | None = None
+        if not alone and (plan := self._shared.plan(sequences, self._ranks)) is not None:
+            order, real, forwarded, options = plan.order, plan.real, plan.tokens, plan.options
         if alone:
             # Beside a copy of itself, not quite alone: a long row has a micro-batch to itself otherwise too.
             order, real = ([each for row in rows for each in (row, row)] for rows in (order, real))
@@ -130,7 +139,7 @@ class RayEngine:
                 place[row] = position
         in_order = scores.rows(place)
         ids = in_order.ids if query.ids is None else query.ids  # given ids do not travel back
-        return replace(in_order, ids=ids, forwarded=sum(rows.lengths))
+        return replace(in_order, ids=ids, forwarded=sum(rows.lengths) if forwarded is None else forwarded)
 
     def _put(self, fields: TensorDict, rows: Sequences, **options: Any) -> KVBatchMeta:
         keys = [f"{next(self._numbers)}" for _ in rows.responses]
@@ -140,13 +149,14 @@ class RayEngine:
 
 
 class RayScorer:
-    """Implements scoring.scores.Scorer."""
+    """Scores sequences by the workers' models; a scoring.scores.Scorer."""
 
     def __init__(self, engine: RayEngine, who: str, vocabulary: int):
         self._engine, self._who, self.vocabulary = engine, who, vocabulary
 
     @property
     def device(self) -> torch.device:
+        """The CPU: scores travel back from the workers."""
         return self._engine.device
 
     def __call__(
@@ -157,7 +167,7 @@ class RayScorer:
         *,
         alone: bool = False,
     ) -> Scores:
-        """See Scorer."""
+        """Score N sequences under the workers' weights: (N, width), zero behind each response."""
         return self._engine.score(self._who, sequences, width, query, alone=alone)
 
 
@@ -166,23 +176,3 @@ def scored_as(teacher: TeacherSettings) -> dict[str, str]:
     names = {"initial": "initial", EXTERNAL: "external_teacher"}
     found = {"teacher": names[teacher.kind]} if teacher.kind in names else {}
     return found | {"reference": "initial" if teacher.reference == INITIAL else "external_reference"}
-
-
-def shared_out(lengths: Sequence[int], ranks: int) -> tuple[list[int], list[bool]]:
-    """Rows in an order whose consecutive equal parts, one a rank, make about equal work.
-
-    Args:
-        lengths: tokens of each row.
-        ranks: data-parallel ranks.
-
-    Returns:
-        Numbers of rows; the shortest is repeated until the ranks divide them. And which are no repetition.
-    """
-    count = len(lengths)
-    rows = [*range(count)] + [min(range(count), key=lambda i: lengths[i])] * (-count % ranks)
-    if ranks == 1:
-        return rows, [True] * count
-    work = calculate_workload(torch.tensor([lengths[row] for row in rows]))
-    parts = get_seqlen_balanced_partitions(work, k_partitions=ranks, equal_size=True)
-    order = [i for part in parts for i in part]
-    return [rows[i] for i in order], [i < count for i in order]

@@ -1,4 +1,4 @@
-"""Waits until a Ray cluster is whole: python -m selfdistill.training.verl.ray_nodes ADDRESS NODES GPUS SECONDS
+"""Waits until a Ray cluster is whole: python -m selfdistill.training.verl.ray_nodes ADDRESS NODES GPUS SECONDS.
 
 A process of its own, so that a job holds no connection to a cluster that it only starts and ends.
 """

@@ -1,4 +1,4 @@
-"""The verifier as verl's reward function (reward.custom_reward_function)."""
+"""Wraps the verifier as verl's reward function (reward.custom_reward_function)."""
 
 from collections.abc import Mapping
 from typing import Any

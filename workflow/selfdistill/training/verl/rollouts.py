@@ -1,4 +1,4 @@
-"""verl's buffer of rollouts, which waits for ever where nothing comes: this one gives up, and says why."""
+"""Waits for verl's rollouts, and gives up with a reason where none come."""
 
 import time
 from typing import Any
@@ -28,7 +28,7 @@ class ImpatientBuffer(ReplayBuffer):
         self._finished, self._moved = -1, 0.0
 
     def sample(self, *args: Any, **kwargs: Any) -> Any:
-        """As verl's. Raises UserError where responses failed, or nothing moved for too long."""
+        """Samples as verl does. Raises UserError where responses failed, or nothing moved for too long."""
         self._finished, self._moved = -1, time.monotonic()
         try:
             return super().sample(*args, **kwargs)

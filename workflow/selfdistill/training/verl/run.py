@@ -1,4 +1,4 @@
-"""One training run with verl, from config to published result, resumable at any point."""
+"""Runs one training with verl, from config to published result, resumable at any point."""
 
 import contextlib
 import importlib.util
@@ -22,6 +22,7 @@ from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.study.verl_words import hydra_overrides
 from selfdistill.tasks.graders import check_sandbox
 from selfdistill.training.external_models import noted_models
+from selfdistill.training.verl.critic import server_of_job
 from selfdistill.training.verl.process_group import end_guarded, start_guarded
 from selfdistill.training.verl.ray_cluster import ray_cluster, ray_of_one_node
 
@@ -57,7 +58,7 @@ def train(
         threads: CPU threads of each worker.
         gpus, nodes: GPUs a node, and nodes.
         report: takes one line of progress.
-        external: "teacher" and "reference" -> folder of another model, as the config's `teacher` asks for them.
+        external: "teacher", "reference" and "critic" -> folder of another model, as the config asks for them.
 
     Raises:
         UserError: for whatever ended the run, with the reason that verl's processes left.
@@ -97,28 +98,9 @@ def _finish(
 ) -> None:
     check_sandbox([config["grader"]], config.get("grading"))
     write_attempt(state.path, config, TRAINING, steps=config["steps"])
-    chosen = attention(config["verl"]["attention"])
-    words = hydra_overrides(
-        config,
-        train_file=train_file,
-        val_file=val_file,
-        model=base_model,
-        state=state.path,
-        gpus=gpus,
-        nodes=nodes,
-        attention=chosen,
-        external=external,
-    )
     clock = _ClockFile(state.path / "clock.json")
-    command, environment = [sys.executable, "-m", "selfdistill.training.verl", *words], _environment(config, threads)
-    reason = state.path / "reason.txt"
-    with _ended_by_sigterm():
-        if nodes > 1:
-            workers = max(gpus, 1) if config["verl"]["device"] == "cpu" else gpus
-            with ray_cluster(nodes, workers, environment=environment, report=report) as cluster:
-                _run(command, environment | cluster.variables, reason, clock, cluster.check)
-        else:
-            _run(*ray_of_one_node(command, environment), reason, clock)
+    given = {"train_file": train_file, "val_file": val_file, "base_model": base_model, "external": external}
+    run_verl(config, **given, state=state.path, threads=threads, gpus=gpus, nodes=nodes, clock=clock, report=report)
     with state.finishing() as folder:
         shutil.copytree(state.path / "export", folder / MODEL)
         write_run_files(folder, config, state, report)
@@ -128,12 +110,71 @@ def _finish(
         peak = _device_peak_gib(folder / RUN_FILES["metrics"]) if used else None
         facts = build_provenance(config, files, times, sys.argv, gpus=used, device_peak_gib=peak)
         noted = {"external_models": noted_models(state.path, external)} if external else {}
-        write_json(folder / RUN_FILES["provenance"], facts | {"attention": chosen} | noted)
+        noted["attention"] = attention(config["verl"]["attention"])
+        write_json(folder / RUN_FILES["provenance"], facts | noted)
     report(f"trained in {clock.seconds:.0f} s")
 
 
+def run_verl(
+    config: Mapping[str, Any],
+    *,
+    train_file: Path,
+    val_file: Path,
+    base_model: Path,
+    state: Path,
+    threads: int,
+    gpus: int,
+    nodes: int,
+    report: Report,
+    external: Mapping[str, Path] | None = None,
+    clock: "_ClockFile | None" = None,
+    search: bool = False,
+) -> None:
+    """Run verl's process to its end, or go on with it from its last checkpoint.
+
+    Args:
+        config: the resolved run config, with trainer "verl".
+        train_file, val_file: parquets of the task.
+        base_model: folder of the initial weights.
+        state: folder of checkpoints, metrics and what else the process writes.
+        threads: CPU threads of each worker.
+        gpus, nodes: GPUs a node, and nodes.
+        report: takes one line of progress.
+        external: "teacher", "reference" and "critic" -> folder of another model, as the config asks for them.
+        clock: counts its seconds; None: one of the state's own.
+        search: as of `hydra_overrides`.
+
+    Raises:
+        UserError: for whatever ended it, with the reason that verl's processes left.
+    """
+    external = external or {}
+    words = hydra_overrides(
+        config,
+        train_file=train_file,
+        val_file=val_file,
+        model=base_model,
+        state=state,
+        gpus=gpus,
+        nodes=nodes,
+        attention=attention(config["verl"]["attention"]),
+        external=external,
+        search=search,
+    )
+    clock = clock or _ClockFile(state / "clock.json")
+    command, environment = [sys.executable, "-m", "selfdistill.training.verl", *words], _environment(config, threads)
+    reason = state / "reason.txt"
+    with _ended_by_sigterm(), server_of_job(config, external, state, gpus, report) as of_critic:
+        environment |= of_critic
+        if nodes > 1:
+            workers = max(gpus, 1) if config["verl"]["device"] == "cpu" else gpus
+            with ray_cluster(nodes, workers, environment=environment, report=report) as cluster:
+                _run(command, environment | cluster.variables, reason, clock, cluster.check)
+        else:
+            _run(*ray_of_one_node(command, environment), reason, clock)
+
+
 def _environment(config: Mapping[str, Any], threads: int) -> dict[str, str]:
-    """Of the trainer and, through Ray, of all its workers."""
+    """Returns the environment of the trainer and, through Ray, of all its workers."""
     added = {
         "PYTHONPATH": os.pathsep.join([str(_LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYTHONUNBUFFERED": "1",

@@ -1,4 +1,4 @@
-"""A verl configuration with its `selfdistill` tree as typed settings, and what this trainer refuses of the former."""
+"""Reads a verl configuration with its `selfdistill` tree as typed settings, and refuses what this trainer cannot do."""
 
 import functools
 from collections.abc import Mapping
@@ -25,6 +25,7 @@ ALSO: dict[str, Any] = {
     "benchmarks": None,
     "stall_seconds": 3600,
     "state": None,
+    "search": False,
 }
 #: What the trainer is, beneath whatever is published.
 _VERL = {"trainer": "verl", "rollout": {"engine": "vllm", "old_logprobs": "recompute"}}
@@ -41,6 +42,7 @@ class VerlSettings:
         prompt: "own" or "boxed"; None: as the grader reads (study.own_prompts).
         stall_seconds: so long without any finished prompt, and the run is given up.
         state: folder of metrics.jsonl and of the validation's draws.
+        search: at test time (training.discovery): rounds are written down, and the first pass ends the run.
     """
 
     run: TrainingSettings
@@ -52,6 +54,7 @@ class VerlSettings:
     benchmarks: list[str] | None
     stall_seconds: float
     state: Path
+    search: bool = False
 
     @classmethod
     def from_hydra(cls, config: DictConfig) -> "VerlSettings":
@@ -71,6 +74,7 @@ class VerlSettings:
             benchmarks=also["benchmarks"],
             stall_seconds=also["stall_seconds"],
             state=Path(also["state"] or config.trainer.default_local_dir).absolute(),
+            search=also["search"],
         )
 
     @property
@@ -145,7 +149,10 @@ def _refuse(config: DictConfig, run: TrainingSettings) -> None:
             not config.algorithm.use_kl_in_reward,
             "algorithm.use_kl_in_reward must be False; selfdistill.update.kl_coef is in the loss",
         ),
-        (actor.entropy_coeff == 0, "actor_rollout_ref.actor.entropy_coeff must be 0: no method has an entropy term"),
+        (
+            actor.entropy_coeff == 0,
+            "actor_rollout_ref.actor.entropy_coeff must be 0; selfdistill.update.entropy_coef is in the loss",
+        ),
         (actor.ppo_epochs == 1, "actor_rollout_ref.actor.ppo_epochs must be 1"),
         (actor.strategy == "fsdp2", "actor_rollout_ref.actor.strategy must be fsdp2"),
         (

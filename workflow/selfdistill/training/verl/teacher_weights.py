@@ -1,4 +1,4 @@
-"""A teacher's own weights beside a model in training: copies of this rank's share of each parameter."""
+"""Keeps a teacher's weights next to a model in training: copies of this rank's share of each parameter."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The trainer of verl: its workers, rollouts, weight synchronisation and checkpoints, with our training step."""
+"""Drives verl's workers, rollouts, weight synchronisation and checkpoints, with our training step."""
 
 import json
 import os
@@ -19,11 +19,13 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.dataset.rl_dataset import collate_fn
 from verl.utils.tracking import Tracking
 
+from selfdistill.critics.step_critiques import CritiquedSteps
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, write_draws
 from selfdistill.files import sync
 from selfdistill.models.chat import end_ids_of
 from selfdistill.models.first_day import check_lengths
+from selfdistill.models.pictures import picture_reader
 from selfdistill.runs.metrics_log import MetricsLog
 from selfdistill.runs.records import StepRecords
 from selfdistill.scoring.lengths import vocabulary_size
@@ -33,10 +35,12 @@ from selfdistill.training.progress import progress_line
 from selfdistill.training.rollouts import StepRollouts
 from selfdistill.training.step import TrainingStep
 from selfdistill.training.updates import UpdateWatch
+from selfdistill.training.verl.critic import critic_of_driver
 from selfdistill.training.verl.drawn import FIELDS, answer_of, problem_of, rollouts_of, rows_of_fields
 from selfdistill.training.verl.loss import Loss
 from selfdistill.training.verl.ray_engine import RayEngine
 from selfdistill.training.verl.rollouts import ImpatientBuffer
+from selfdistill.training.verl.search_rounds import RoundsFile
 from selfdistill.training.verl.settings import VerlSettings
 from selfdistill.training.verl.watchdog import Watchdog
 from selfdistill.training.verl.worker import SelfDistillWorker
@@ -47,6 +51,9 @@ _OURS = "selfdistill.json"  # in each checkpoint's folder
 @register_trainer("selfdistill")
 class SelfDistillTrainer(PPOTrainerSync):
     """Synchronous training on one pool of GPUs. Losses, advantages and signals are ours; verl's are not consulted."""
+
+    #: Of a search at test time: where its rounds are written down.
+    _rounds: RoundsFile | None = None
 
     def __init__(self, config: DictConfig):
         """Raises UserError for settings that this trainer does not offer."""
@@ -76,6 +83,7 @@ class SelfDistillTrainer(PPOTrainerSync):
         self._schedule = TeacherSchedule(self._settings.run.teacher, ticks)
 
     def on_init_end(self) -> None:
+        """Hand the workers the method's loss, and make the engine that steps ask."""
         super().on_init_end()
         run = self._settings.run
         model = omega_conf_to_dataclass(self.config.actor_rollout_ref.model)
@@ -89,16 +97,26 @@ class SelfDistillTrainer(PPOTrainerSync):
             {"student": vocabulary_size(self._model), **self._external_vocabularies},
             temperature=run.rollout.temperature,
             head_rows=run.verl.head_rows,
+            shared_prompts=run.verl.shared_prompts,
+            score_tokens=self.config.actor_rollout_ref.rollout.log_prob_max_token_len_per_gpu,
         )
-        self._step = TrainingStep(run, self.tokenizer, self._engine)
+        self._pictures = picture_reader(Path(model.local_path), self._model, run.chat)
+        self._step = TrainingStep(run, self.tokenizer, self._engine, self._pictures, self._critic())
         self._check_lengths()
 
     def _add_external_models(self) -> None:
         """Load other models beside the student's. Raises UserError where a run that goes on began with other ones."""
-        named = self._settings.run.teacher.models
-        noted_models(self._settings.state, {role: Path(path) for role, path in named.items()})
+        named, critic = self._settings.run.teacher.models, self._settings.run.critic.models
+        folders = {role: Path(path) for role, path in (named | critic).items()}
+        self._noted = noted_models(self._settings.state, folders)
         rows = {role: self.actor_rollout_wg.add_external(role, path) for role, path in named.items()}
         self._external_vocabularies = {role: each[0] for role, each in rows.items()}
+
+    def _critic(self) -> CritiquedSteps | None:
+        """The run's critic; the student itself answers at the addresses of its samplers."""
+        return critic_of_driver(
+            self._settings, self._noted, [replica.server_address for replica in self.llm_server_manager.get_replicas()]
+        )
 
     def _save_checkpoint(self) -> None:
         folder = self._checkpoint_folder()
@@ -113,6 +131,8 @@ class SelfDistillTrainer(PPOTrainerSync):
 
     def fit(self, agent_loop_manager: AgentLoopManager) -> None:
         """Train to the last step. A step is in metrics.jsonl before any checkpoint holds it, so none can be lost.
+
+        A search at test time ends with the first step in which a response passes, which is no reason for an update.
 
         Raises UserError for a run whose updates are not finite from some step on for good.
         """
@@ -130,11 +150,16 @@ class SelfDistillTrainer(PPOTrainerSync):
         log, records = MetricsLog(settings.state), StepRecords(settings.state)
         done, began = self.global_steps, time.monotonic()
         watch = UpdateWatch(log.steps(done))
+        if settings.search:
+            updates = settings.run.rollout.prompts_per_step // settings.run.update.prompts_per_update
+            self._rounds = RoundsFile(settings.state, done, updates)
         if self.config.trainer.val_before_train and not done:
             self._record(log, 0, self._validate(log.last))
         for number in range(done + 1, self.total_training_steps + 1):
             self.global_steps, self.timing_raw = number, {}
             metrics = self._train(number)
+            if metrics is None:
+                break
             self.on_step_end()  # the sampler gets the new weights
             metrics["timing_s/weights_to_sampler"] = self.timing_raw["update_weights"]
             last = number == self.total_training_steps
@@ -152,11 +177,13 @@ class SelfDistillTrainer(PPOTrainerSync):
                 self._save_checkpoint()
         log.close()
         self._shutdown_dump_executor()
-        self.actor_rollout_wg.export(str(settings.state / "export"))
+        if self._rounds is None:  # of a search nobody wants the weights
+            self.actor_rollout_wg.export(str(settings.state / "export"))
 
     # ------------------------------------------------------------------------------------------------------------ steps
 
-    def _train(self, number: int) -> dict[str, float]:
+    def _train(self, number: int) -> dict[str, float] | None:
+        """Metrics of a step; None of a search's step in which a response passes."""
         began = time.monotonic()
         prompts = self.config.data.train_batch_size
         first = (number - 1) * prompts  # in file order, round and round
@@ -164,10 +191,19 @@ class SelfDistillTrainer(PPOTrainerSync):
         # Groups are found by position again, and a resumed run names them as before; verl reads up to the first "_".
         uids = [f"{number:06d}-{i:06d}" for i in range(prompts)]
         sampled = self._sample(rows, uids, "train", self._settings.run.rollout.group_size)
-        self.on_sample_end()  # the sampler gives its memory to the trainer
         rollouts = self._rollouts(sampled)
-        drawn = time.monotonic()
-        metrics = self._step.run(number, rollouts)
+        if self._rounds is not None and any(rollouts.correct):
+            self._rounds.add(number, rollouts)
+            return None
+        drawn, critic = time.monotonic(), self._settings.run.critic.kind
+        # The student is its own critic while the sampler has its weights; others are asked while it is put away.
+        critiques = self._step.critiques(number, rollouts) if critic == "self" else None
+        self.on_sample_end()  # the sampler gives its memory to the trainer
+        if critic != "self":
+            critiques = self._step.critiques(number, rollouts)
+        metrics = self._step.run(number, rollouts, critiques)
+        if self._rounds is not None:
+            self._rounds.add(number, rollouts, metrics)
         timings = {"timing_s/rollout": drawn - began, "timing_s/step": time.monotonic() - began}
         return metrics | timings | {"memory/peak_gib": self._engine.peak_gib}
 
@@ -202,7 +238,8 @@ class SelfDistillTrainer(PPOTrainerSync):
     def _rollouts(self, drawn: list[dict[str, Any]]) -> StepRollouts:
         texts = [self.tokenizer.decode(each["responses"], skip_special_tokens=True) for each in drawn]
         limit = self._settings.run.rollout.max_response_tokens
-        return rollouts_of(drawn, texts, [self._truncated(each["responses"], limit) for each in drawn])
+        truncated = [self._truncated(each["responses"], limit) for each in drawn]
+        return rollouts_of(drawn, texts, truncated, self._pictures)
 
     def _validate(self, recorded: int = -1) -> dict[str, float]:
         """Accuracy on each benchmark, as val/<benchmark>/mean@<draws>; the draws go into the state's folder.

@@ -1,4 +1,4 @@
-"""New weights for vLLM on a CPU."""
+"""Loads new weights into vLLM on a CPU."""
 
 import torch
 from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedWeightReceiver
@@ -7,7 +7,7 @@ from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, 
 
 
 class CpuWorkerExtension(vLLMColocateWorkerExtension):
-    """What verl adds to vLLM's workers, for vLLM on a CPU (rollout.engine_kwargs.vllm.worker_extension_cls).
+    """Holds what verl adds to vLLM's workers, for vLLM on a CPU (rollout.engine_kwargs.vllm.worker_extension_cls).
 
     Faults of vLLM 0.27.1: linear layers on a CPU repack their weights after loading and drop `weight`, so that verl's
     `model.load_weights` finds nothing to load into. Its own `reload_weights` restores the layers first, but leaves an

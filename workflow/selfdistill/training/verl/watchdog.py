@@ -1,11 +1,11 @@
 """Ends a run whose helpers died: verl would wait for them for ever, wherever it happens to be."""
 
+import contextlib
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -25,8 +25,9 @@ def leave_reason(said: str) -> None:
     said = reportable(said)
     print(said, file=sys.stderr, flush=True)
     file = os.environ.get(REASON_FILE)
-    if file and not Path(file).exists():
-        Path(file).write_text(said, encoding="utf-8")
+    if file:
+        with contextlib.suppress(FileExistsError), open(file, "x", encoding="utf-8") as new:
+            new.write(said)
 
 
 class Watchdog(threading.Thread):
@@ -41,6 +42,7 @@ class Watchdog(threading.Thread):
         self._actors, self._servers, self._give_up = list(actors), list(servers), give_up
 
     def run(self) -> None:
+        """Look every few seconds until something is wrong; then leave the reason and end the process."""
         while (said := self.look()) is None:
             time.sleep(_EVERY_SECONDS)
         leave_reason(
@@ -50,7 +52,7 @@ class Watchdog(threading.Thread):
         self._give_up(1)
 
     def look(self) -> str | None:
-        """What is wrong, or None."""
+        """Returns what is wrong, or None."""
         pings = [actor.__ray_ready__.remote() for actor in self._actors]
         errors = [server.__ray_call__.remote(_engine_error) for server in self._servers]
         try:
@@ -64,6 +66,6 @@ class Watchdog(threading.Thread):
 
 
 def _engine_error(server: Any) -> str | None:
-    """Of an actor around a vLLM engine, in its own process."""
+    """Returns the error of an actor around a vLLM engine, asked in its own process."""
     engine = getattr(server, "engine", None)
     return "vLLM's EngineCore ended unexpectedly" if getattr(engine, "errored", False) else None

@@ -1,4 +1,4 @@
-"""What travels between the driver and its workers: rows of sequences and of per-token tensors, as a TensorDict.
+"""Packs what travels between the driver and its workers: rows of sequences and of per-token tensors.
 
 A row is one (prompt, response). What there is per token is a jagged nested tensor over the row's response, further axes
 behind: a queue, a data-parallel split and a micro-batch can take rows apart and put them together again without knowing
@@ -16,6 +16,7 @@ from torch import Tensor
 from selfdistill.objectives.batch import ROWWISE, Batch, Targets
 from selfdistill.scoring.scores import Scores, Sequences
 from selfdistill.training.update import Sums, added
+from selfdistill.training.verl.picture_inputs import PICTURES, packed_references
 
 #: Keys of what a worker returns of a request for scores.
 LOGPROBS, SUPPORT, SUPPORT_IDS, ENTROPY = "log_probs", "support", "support_ids", "entropy"
@@ -94,8 +95,13 @@ def unpack_update(data: TensorDict) -> tuple[Batch, Targets, Tensor]:
 
 
 def reads_full_vocabulary(data: TensorDict) -> bool:
-    """Whether an update compares distributions over the whole vocabulary: a teacher's, without ids."""
+    """Returns whether an update compares distributions over the whole vocabulary: a teacher's, without ids."""
     return _key("correct_support") in data and READ_IDS not in data
+
+
+def has_entropy_bonus(data: TensorDict) -> bool:
+    """Returns whether an update's loss reads the student's entropies."""
+    return _key("entropy_weights") in data
 
 
 def sums_of(metrics: dict[str, Any]) -> tuple[Sums, float]:
@@ -126,12 +132,17 @@ def _key(name: str) -> str:
 
 
 def _packed_sequences(sequences: Sequences) -> dict[str, Tensor]:
-    """Token ids and positions under the names that verl's engines know."""
+    """Token ids and positions under the names that verl's engines know, and references to pictures.
+
+    Positions are those of text; of a model that reads pictures our engine makes its own. (A jagged tensor of (4, L)
+    rows is cut otherwise by torch where all of them have one length, as a row alone.)
+    """
     rows = list(zip(sequences.prompts, sequences.responses, strict=True))
     empty = [i for i, (prompt, response) in enumerate(rows) if not len(prompt) or not len(response)]
     if empty:
         raise ValueError(f"rows {empty}: prompt and response must have at least one token each")
-    return {
+    references = packed_references(sequences.prompts)
+    return ({} if references is None else {PICTURES: _nested(references)}) | {
         "prompts": _nested(sequences.prompts),
         "responses": _nested(sequences.responses),
         "input_ids": _nested([[*prompt, *response] for prompt, response in rows]),

@@ -1,10 +1,12 @@
-"""Our parts in verl's configuration: the same for every run, so that nobody has to write them on a command line."""
+"""Sets our parts in verl's configuration, the same for every run."""
 
+import json
 import os
 from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
 
+from selfdistill.scoring.pictures import KINDS
 from selfdistill.study.own_prompts import own_prompts
 from selfdistill.training.verl.settings import VerlSettings
 
@@ -54,6 +56,8 @@ def wire_up(config: DictConfig) -> VerlSettings:
             }
         if not agent.agent_loop_config_path:
             agent.agent_loop_config_path, agent.default_agent_loop = str(_AGENT_LOOPS), "selfdistill"
+        if not agent.get("agent_loop_manager_class") and _kind(config.actor_rollout_ref.model.path) in KINDS:
+            agent.agent_loop_manager_class = "selfdistill.training.verl.agent_loop_manager.PictureAgentLoopManager"
         if not reward.path:
             reward.path, reward.name = f"{_PACKAGE}.reward", "compute_score"
             reward.reward_kwargs = {"grader": settings.grader, "first_role_counts": run.reward.first_role_counts}
@@ -64,3 +68,11 @@ def wire_up(config: DictConfig) -> VerlSettings:
         runtime = ray_init.setdefault("runtime_env", {})
         runtime.env_vars = inherited | dict(runtime.get("env_vars") or {})
     return settings
+
+
+def _kind(path: str) -> str | None:
+    """Returns what kind of model a folder says it is; None where it does not, which is others' to refuse."""
+    try:
+        return json.loads((Path(os.path.expanduser(path)) / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

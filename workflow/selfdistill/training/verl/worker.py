@@ -1,4 +1,4 @@
-"""What a worker of verl does here: scores under the weights of student, teacher and others, and updates."""
+"""Implements our worker of verl: scores under the weights of student, teacher and others, and updates."""
 
 import os
 from dataclasses import replace
@@ -126,13 +126,16 @@ class SelfDistillWorker(ActorRolloutRefWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def init_model(self) -> None:
+        """Build verl's actor with our output head in place of verl's, and whatever the teacher needs."""
         os.environ["VERL_ENGINE_VENDOR"] = head_engine.VENDOR  # without it, verl would take its own engine
         head_engine.register()
+        head_engine.SelfDistillEngine.freezes_vision_tower = bool(self.config.actor.get("freeze_vision_tower", False))
         super().init_model()
         self._models = Models(self.actor, self.ref)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def create_teacher(self, kind: str, student_share: float = 0.0) -> None:
+        """Give the teacher weights of its own: a copy, an average, or a mix with the student's."""
         self._models.create_teacher(kind, student_share)
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
@@ -144,6 +147,7 @@ class SelfDistillWorker(ActorRolloutRefWorker):
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def blend_teacher(self, decay: float) -> None:
+        """Move the teacher's weights to decay x its own + (1 - decay) x the student's."""
         self._models.blend_teacher(decay)
 
     @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
