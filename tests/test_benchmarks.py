@@ -162,6 +162,36 @@ def test_generate_compares_engines_that_draw_as_much(read, load, in_root, tmp_pa
         assert row["engine"] == "transformers, ids only" or float(row["largest_difference"]) < 1e-5
 
 
+def test_peers_take_turns_on_equal_work(load, in_root, monkeypatch):
+    """The local trainer beside itself, in place of TRL, whose environment tests do not have."""
+    peer = load("peer")
+    monkeypatch.setattr(peer, "WORKERS", {"ours": "peer_ours.py", "trl": "peer_ours.py"})
+    pythons = dict.fromkeys(peer.WORKERS, Path(sys.executable))
+    rows = peer.compared("toy", peer.Size(2, 4, 10, 4, 400), "sdpo", 2, pythons)
+    found = {row["part"]: row for row in rows}
+    assert found["tokens"]["ours"] == found["tokens"]["trl"] > 0
+    assert found["step"]["ours"] > found["rollout"]["ours"] > 0
+    assert found["step"]["goal"] == 0.35
+
+
+def test_a_peer_that_fails_says_why(load, monkeypatch, tmp_path):
+    peer = load("peer")
+    (tmp_path / "job.json").write_text("{}")
+    with pytest.raises(RuntimeError, match=r"peer_ours.py ended before its step \(status 1\):(.|\n)*problems"):
+        peer.in_turns(tmp_path / "job.json", 1, dict.fromkeys(peer.WORKERS, Path(sys.executable)), tmp_path)
+
+
+def test_random_words_are_their_own_text(load, tmp_path):
+    """A prompt as text gives its ids again, a response its own: both trainers read the same."""
+    from selfdistill.models.loading import load_tokenizer
+
+    shape = load("smollm2_shape")
+    tokenizer = load_tokenizer(shape.random_smollm2(tmp_path, layers=1))
+    drawn = [7, 40_000, 49_151]
+    assert tokenizer(tokenizer.decode(drawn)).input_ids == drawn
+    assert "w5" in load("peer").prompt_text(tokenizer, "w5 w7")
+
+
 def test_claim_odds_has_the_published_numbers_for_truth(load, monkeypatch):
     script = load("claim_odds")
     monkeypatch.setattr(script, "MAIN", {"v1": ("base", "grpo", "rlcsd")})

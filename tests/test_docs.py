@@ -1,5 +1,6 @@
 """docs/departures.md and docs/methods.md say what is there: switches, presets, metrics, links, code, numbers."""
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -50,6 +51,24 @@ def flattened(node: dict, prefix: str = "") -> set[tuple[str, object]]:
         leaf = tuple(value) if isinstance(value, list) else value
         found |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {(prefix + key, leaf)}
     return found
+
+
+def bare_references(code: str) -> list[str]:
+    """Docstrings that send a reader elsewhere, or name what is implemented, and say nothing themselves."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [ast.get_docstring(each) or "" for each in ast.walk(ast.parse(code)) if isinstance(each, documented)]
+    return [
+        each
+        for each in found
+        if re.fullmatch(r"(See|Implements|As|Like|Same as)( the| of)? `?[\w.]+`?", each.strip("."))
+    ]
+
+
+def test_no_docstring_only_points_elsewhere():
+    assert bare_references('def f():\n    """See Engine."""') == ["See Engine."]
+    folders = ("workflow", "examples", "benchmarks", "docs")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py") if ".snakemake" not in path.parts]
+    assert {path.name: found for path in files if (found := bare_references(path.read_text()))} == {}
 
 
 def test_every_fault_of_the_released_code_has_a_row():
@@ -103,7 +122,7 @@ def anchors(page: Path) -> set[str]:
 
 def test_links_lead_somewhere():
     dead, count = [], 0
-    for page in [ROOT / "README.md", ROOT / "config/README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("[b-r]*/README.md"), *(ROOT / "docs").rglob("*.md")]:
         for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
             path, _, anchor = link.partition("#")
             target = page.parent / path if path else page
@@ -166,7 +185,7 @@ def test_the_method_of_ones_own_runs(tmp_path, monkeypatch):
     config: dict = {}
     for file in ("defaults", "models", "methods", "tasks", "demo"):
         update_config(config, yaml.safe_load((ROOT / f"config/{file}.yaml").read_text()))
-    update_config(config, yaml.safe_load(blocks("yaml")[0]))
+    update_config(config, yaml.safe_load(next(block for block in blocks("yaml") if "agreement" in block)))
     run = load_study(config).resolve("arithmetic", "tiny_qwen3", "agreement", 0)
     method = build_method(run["implementation"], run["objective"])
 
@@ -200,9 +219,11 @@ def picture():
 
 def test_the_picture_is_drawn(picture, tmp_path):
     picture.draw(tmp_path)
-    with Image.open(tmp_path / "methods.png") as drawn, Image.open(ROOT / "docs/figures/methods.png") as committed:
-        assert drawn.size == committed.size
-    assert "rlsd_ectr" in (tmp_path / "methods.svg").read_text()
+    for name in ("methods", "tokens"):
+        committed = ROOT / f"docs/figures/{name}.png"
+        with Image.open(tmp_path / f"{name}.png") as drawn, Image.open(committed) as shown:
+            assert drawn.size == shown.size
+        assert "rlsd_ectr" in (tmp_path / f"{name}.svg").read_text()
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])

@@ -1,8 +1,6 @@
 """Files: whole or not at all, of the right modes, nobody else's."""
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -62,10 +60,8 @@ def test_all_is_on_the_disk_before_it_has_its_name_and_the_name_after(tmp_path, 
     assert said[-2:] == ["named", "new"]
 
 
-def dead_process():
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+#: A number that no process has: above the most that Linux gives. One that has just ended may be another's by now.
+DEAD = (1 << 22) + 1
 
 
 def holder(folder, name, machine, process, age=0.0):
@@ -92,9 +88,9 @@ DAY = 24 * 3600
     ],
 )
 def test_what_a_dead_process_left_goes_with_the_next_write(tmp_path, here, alive, age, goes):
-    machine, process = HERE if here else ELSEWHERE, os.getpid() if alive else dead_process()
+    machine, process = HERE if here else ELSEWHERE, os.getpid() if alive else DEAD
     left = holder(tmp_path, "model", machine, process, age)
-    other = holder(tmp_path, "other", HERE, dead_process())
+    other = holder(tmp_path, "other", HERE, DEAD)
     with atomic_path(tmp_path / "model") as path:
         path.write_text("x")
     assert left.exists() is not goes
@@ -103,7 +99,7 @@ def test_what_a_dead_process_left_goes_with_the_next_write(tmp_path, here, alive
 
 @pytest.mark.parametrize("new", [True, False])
 def test_a_kill_while_a_folder_is_replaced_leaves_the_new_or_the_old_one(tmp_path, new):
-    left = holder(tmp_path, "model", HERE, dead_process())
+    left = holder(tmp_path, "model", HERE, DEAD)
     (left / "model" / "which").write_text("new")
     (left / "replaced").mkdir()
     (left / "replaced" / "which").write_text("old")

@@ -14,7 +14,13 @@ def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("view")
     long = [record(words(LONG, key=i), step=step, prompt=i, key=i) for step in (1, 50) for i in range(2)]
     lone = [record(words(60, key=i), prompt=i, key=i, hints=0, distilled=True, advantage=-0.7) for i in range(2)]
-    runs = [run_with(folder, long), run_with(folder, lone, variant="opsd")]
+    read = {"critique": "Right so far: 1+1=2.\nNext: <b>", "correct_solution": "", "correct_answer": ""}
+    criticised = [record(words(60), hints=0, advantage=-0.7, **read)]
+    runs = [
+        run_with(folder, long),
+        run_with(folder, lone, variant="opsd"),
+        run_with(folder, criticised, variant="rlsd"),
+    ]
     path = folder / "tokens.html"
     path.write_text(page_of(runs), encoding="utf-8")
     return path
@@ -118,6 +124,19 @@ def test_search_goes_over_the_bounds_of_tokens(tab, path):
     assert page.evaluate("document.querySelector('#text .now').getBoundingClientRect().top") < 900
     query.fill("no such words")
     assert text_of(page, "matches") == "0 matches"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_a_critic_wrote_stands_above_the_response(tab, path, width):
+    page = tab.open(path, width=width, height=844)
+    assert page.locator("#critique-box").is_hidden()
+    page.select_option("#run", index=2)
+    assert text_of(page, "critique") == "Right so far: 1+1=2.\nNext: <b>"
+    assert page.locator("#critique").is_visible()
+    assert page.locator("#correct-hint").is_hidden(), "there is no other hint"
+    page.screenshot(path=SCREENSHOTS / f"critique-{width}.png")
+    assert tab.complaints() == []
+    assert tab.overflow() == []
 
 
 def test_a_method_that_distils_without_wrong_hints(tab, path):

@@ -19,7 +19,7 @@ from selfdistill.models.tiny_model import TinyModel, build_model
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Rollout, SamplingSettings
 from selfdistill.sandbox import trial
-from selfdistill.tasks.graders import grade_response
+from selfdistill.tasks.graders import grade_responses
 from selfdistill.tasks.prompts import Message, student_prompt
 from selfdistill.tasks.schema import Problem, write_problems
 
@@ -132,11 +132,11 @@ def puzzles(tmp_path):
 def test_benchmarks_of_another_task_are_drawn_like_its_own_and_graded_as_there(run, tmp_path, puzzles, monkeypatch):
     asked = set()
 
-    def grade(response, problem, grader, *, first_role_counts, **_):
-        asked.add((problem.data_source, grader, first_role_counts))
-        return grade_response(response, problem, grader, first_role_counts=first_role_counts)
+    def grade(responses, problems, truncated, grader, *, first_role_counts, **more):
+        asked.update((problem.data_source, grader, first_role_counts) for problem in problems)
+        return grade_responses(responses, problems, truncated, grader, first_role_counts=first_role_counts, **more)
 
-    monkeypatch.setattr(module, "grade_response", grade)
+    monkeypatch.setattr(module, "grade_responses", grade)
     outputs = {name: tmp_path / f"also-{name}.parquet" for name in (*BENCHMARKS, *OTHER)}
     lines = []
     evaluate_run(run / "model", run / "val.parquet", TASK, 0, outputs, lines.append, {"puzzles": puzzles})

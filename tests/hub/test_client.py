@@ -11,6 +11,7 @@ from pathlib import Path
 import hub_server
 import pytest
 from huggingface_hub import constants, file_download
+from waiting import SECONDS
 
 from selfdistill.errors import UserError
 from selfdistill.hub import client as hub_module
@@ -51,7 +52,8 @@ def hub(parquet, tmp_path, monkeypatch):
     with hub_server.serving(hub_server.Hub(files)) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", SECONDS)  # a busy machine is not a stall
+        monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", SECONDS)
         monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # in place of 10 MB
         monkeypatch.setattr(hub_module, "WAITS", (0.01, 0.01))
         monkeypatch.setattr(file_download.time, "sleep", lambda seconds: None)

@@ -12,10 +12,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from configurations import study_of
 from repository import copy_repository
+from small_run import go, metrics_of, weights_hash
 from waiting import SECONDS, wait_for
 
 from selfdistill.files import sha256_file
+from selfdistill.reporting.figures.panels import write_figure
+from selfdistill.reporting.figures.training import signals_figure
+from selfdistill.reporting.read.runs import RunFiles
 from selfdistill.tasks.schema import Problem, write_problems
 
 pytestmark = pytest.mark.slow
@@ -40,12 +45,14 @@ overrides:
     checkpoint: {every: 2}
 """
 
-#: What cannot be made without all runs. `whole` makes everything; of the other clones most make no more than this.
+#: What cannot be made without all runs. `whole` makes everything; the other clones make little more than this, and have
+#: from `whole` what they would make alike.
 TABLE = "results/tables/main.csv"
+PAGE, OVERVIEW = "results/pages/results.html", "results/pages/overview.html"
+BASE = ("data", "models", "draws/arithmetic/tiny_qwen3/base")
 
-#: Every other method of the demo, on top of SMALL.
+#: The demo's other methods, on top of SMALL.
 OTHERS = """
-matrix: {variants: [base, opsd, sdpo, srpo, rlsd, opsd_ectr, rlsd_ectr]}
 overrides:
   all: {steps: 2}
   methods:
@@ -57,6 +64,7 @@ overrides:
 
 #: Competition problems out of a folder, on top of SMALL.
 ALSO = """
+matrix: {variants: [base, grpo]}
 tasks:
   arithmetic: {also: {math: {problems: 2}}}
   math: {data: {source: problems}}
@@ -132,6 +140,13 @@ class Clone:
         assert done.returncode == 0, done.stdout + self.logs()
         return done.stdout
 
+    def take(self, other: "Clone", *parts: str) -> "Clone":
+        """Parts of another's results, as if they had been made here."""
+        for part in parts:
+            shutil.copytree(other.folder / "results" / part, self.folder / "results" / part)
+        shutil.copytree(other.folder / ".snakemake", self.folder / ".snakemake")
+        return self
+
     def start(self) -> subprocess.Popen:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen([*self.command, TABLE], cwd=self.folder, start_new_session=True, **quiet)
@@ -147,19 +162,24 @@ class Clone:
 
     def log(self, variant: str) -> str:
         file = self.folder / f"results/logs/train/arithmetic/tiny_qwen3/{variant}/seed0.log"
-        return file.read_text() if file.exists() else ""
+        try:
+            return file.read_text()
+        except (
+            FileNotFoundError
+        ):  # Snakemake removes the log of a job before the job begins, again or for the first time
+            return ""
 
-    def trainers(self) -> list[int]:
-        """Processes of this clone that run the train script."""
-        found = []
+    def trainers(self) -> dict[str, int]:
+        """Variant -> process that trains it: one that runs the train script here, by the log that it writes."""
+        found = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                words = (process / "cmdline").read_bytes().decode().split("\0")
-                here = (process / "cwd").resolve() == self.folder.resolve()
-            except OSError:
+                words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                log = Path(os.readlink(process / "fd" / "1"))
+            except OSError:  # it has ended
                 continue
-            if here and any(word.endswith("train.py") for word in words):
-                found.append(int(process.name))
+            if any(word.endswith("train.py") for word in words) and log.is_relative_to(self.folder.resolve()):
+                found[log.parent.name] = int(process.name)
         return found
 
     def main_table(self) -> list[dict[str, str]]:
@@ -195,58 +215,56 @@ def test_nothing_is_left_to_do(whole):
     assert "Nothing to be done" in whole.finish("--dry-run")
 
 
-@pytest.mark.parametrize("victim", ["trainer", "snakemake"])
-def test_after_a_sigkill_the_same_command_gives_the_same_results(whole, tmp_path, victim):
-    clone = Clone(tmp_path)
+def test_after_sigkills_the_same_command_gives_the_same_results(whole, tmp_path):
+    """Of a trainer, and then of Snakemake, whose trainer goes on: the next workflow waits for it, trains nothing."""
+    clone = Clone(tmp_path).take(whole, *BASE)
     process = clone.start()
-    wait_for(lambda: any("step 3/6" in clone.log(variant) for variant in ("grpo", "rlcsd")), clone.logs)
-    if victim == "trainer":
-        os.kill(clone.trainers()[0], signal.SIGKILL)
-        assert process.wait(timeout=SECONDS) != 0
-    else:
-        os.kill(process.pid, signal.SIGKILL)  # the trainers go on: the new workflow has to wait for them
+    victim = wait_for(lambda: next((v for v in ("grpo", "rlcsd") if "step 3/6" in clone.log(v)), None), clone.logs)
+    os.kill(clone.trainers()[victim], signal.SIGKILL)
+    assert process.wait(timeout=SECONDS) != 0
+    process = clone.start()
+    orphan = wait_for(lambda: clone.trainers().get(victim), clone.logs)
+    wait_for(lambda: "resumed from step" in clone.log(victim), clone.logs)
+    os.kill(orphan, signal.SIGSTOP)  # with steps left to do, so that it has its run when the next workflow comes to it
+    try:
+        os.kill(process.pid, signal.SIGKILL)
         process.wait()
         subprocess.run([*clone.command, "--unlock"], cwd=clone.folder, check=True, capture_output=True, timeout=SECONDS)
-    clone.finish(TABLE)
+        process = clone.start()
+        wait_for(lambda: "another process is training this run" in clone.log(victim), clone.logs)
+    finally:
+        os.kill(orphan, signal.SIGCONT)
+    assert process.wait(timeout=SECONDS) == 0, clone.logs()
     assert clone.results() == whole.results()
-    assert all("step 1/6" in clone.log(variant) for variant in ("grpo", "rlcsd"))  # of the attempt that was killed
-
-
-def test_a_finished_run_is_not_trained_again(whole, tmp_path):
-    clone = Clone(tmp_path / "clone")
-    shutil.copytree(whole.folder / "results", clone.folder / "results")
-    shutil.rmtree(clone.folder / "results" / "runs")  # what a killed Snakemake may think incomplete
-    clone.finish("results/runs/arithmetic/tiny_qwen3/grpo/seed0/metrics.jsonl")
-    log = clone.log("grpo")
-    assert "publishing it again" in log
-    assert "step 1/6" not in log.split("publishing it again")[-1]
-    run = "results/runs/arithmetic/tiny_qwen3/grpo/seed0/metrics.jsonl"
-    assert (clone.folder / run).read_bytes() == (whole.folder / run).read_bytes()
+    first, last = clone.log(victim).split("another process is training this run")
+    assert "step 1/6" in first  # of the attempt that was killed
+    assert "publishing it again" in last
+    assert "step 1/6" not in last
 
 
 def test_what_is_complete_is_reported_and_nothing_is_trained_for_it(whole, tmp_path):
     """One run of the matrix failed, and one seed of each was never begun."""
-    clone = Clone(tmp_path / "clone")
-    shutil.copytree(whole.folder / "results", clone.folder / "results")
-    shutil.copytree(whole.folder / ".snakemake", clone.folder / ".snakemake")
+    clone = Clone(tmp_path / "clone").take(whole, "")
     shutil.rmtree(clone.run("rlcsd"))
     with (clone.folder / "results/logs/train/arithmetic/tiny_qwen3/rlcsd/seed0.log").open("a") as log:
         log.write("failed: the disk is full\n")
-    words = ["--config", "aggregate=available", "matrix={seeds: [0, 1]}"]
-    said = clone.finish(*words)
+    config, targets = ("--config", "aggregate=available", "matrix={seeds: [0, 1]}", "--"), (TABLE, PAGE, OVERVIEW)
+    trained = {"train", "evaluate_arithmetic"}
+    planned = clone.finish("--dry-run", *config)
+    assert "table_formats" in planned
+    assert not any(re.search(rf"^{rule} ", planned, re.MULTILINE) for rule in trained)
+    said = clone.finish(*config, *targets)
     assert "tables" in rules_run(said)
-    assert not {"train", "evaluate_arithmetic"} & rules_run(said)
+    assert not trained & rules_run(said)
     table = (clone.folder / TABLE).read_text()
     assert "tiny_qwen3,grpo,chain-3" in table
     assert "rlcsd" not in table
-    assert "the disk is full" in (clone.folder / "results/pages/overview.html").read_text()
-    assert "Nothing to be done" in clone.finish("--dry-run", *words)
+    assert "the disk is full" in (clone.folder / OVERVIEW).read_text()
+    assert "Nothing to be done" in clone.finish("--dry-run", *config, *targets)
 
 
 def test_the_benchmarks_of_another_task_are_evaluated_too_and_nothing_is_trained_for_them(whole, tmp_path):
-    clone = Clone(tmp_path / "clone", ALSO)
-    shutil.copytree(whole.folder / "results", clone.folder / "results")
-    shutil.copytree(whole.folder / ".snakemake", clone.folder / ".snakemake")
+    clone = Clone(tmp_path / "clone", ALSO).take(whole, "")
     names = ("amc23", "aime24", "aime25")
     rows = [
         Problem(f"{b}/{i}", b, f"What is {i} + 1?", str(i + 1), "", "math", i, "val") for b in names for i in range(3)
@@ -258,32 +276,37 @@ def test_the_benchmarks_of_another_task_are_evaluated_too_and_nothing_is_trained
     assert "train" not in rules_run(said)
     table = clone.main_table()
     added = {(row["variant"], row["benchmark"]): row for row in table if row["benchmark"] in names}
-    assert len(added) == 3 * 3
+    assert len(added) == 2 * 3
     assert {(row["counted"], row["n_problems"], row["n_draws"]) for row in added.values()} == {("False", "2", "2")}
     averages = [row for row in table if row["benchmark"] == "average"]
-    assert averages == [row for row in whole.main_table() if row["benchmark"] == "average"]
+    assert averages == [r for r in whole.main_table() if r["benchmark"] == "average" and r["variant"] != "rlcsd"]
     assert "amc23+aime24+aime25,val,aime25,rows,3" in (clone.folder / "results/data/report.csv").read_text()
 
 
-def test_every_other_method_of_the_demo_goes_through(tmp_path):
-    clone = Clone(tmp_path, OTHERS)
-    clone.finish("results/figures/arithmetic/signals.png")
-    hashes = set()
+def test_every_other_method_of_the_demo_goes_through(whole, tmp_path):
+    """Trained in this process: that the rules train what is configured, `whole` says of grpo and rlcsd."""
+    study, folder, hashes, runs = study_of(SMALL, OTHERS), whole.folder / "results", set(), []
+    [train], [val] = (list((folder / "data").glob(f"*/{split}.parquet")) for split in ("train", "val"))
     for variant in ("opsd", "sdpo", "srpo", "rlsd", "opsd_ectr", "rlsd_ectr"):
-        last = clone.metrics(variant)[-1]
+        files = {"train_file": train, "val_file": val, "base_model": folder / "models/tiny_qwen3/arithmetic"}
+        outputs = go(study.resolve("arithmetic", "tiny_qwen3", variant, 0), files, tmp_path / variant)
+        last = metrics_of(outputs["metrics"])[-1]
         assert last["step"] == 2
         assert last["guard/alignment_gain"] > 0.5
         assert last["guard/null_contrast_abs_max"] < 1e-4
-        hashes.add(sha256_file(clone.run(variant) / "model" / "model.safetensors"))
+        hashes.add(weights_hash(outputs))
+        runs.append(RunFiles("arithmetic", "tiny_qwen3", variant, 0, variant, {}, outputs["metrics"]))
     assert len(hashes) == 6
+    write_figure(signals_figure(runs), tmp_path / "signals.svg", tmp_path / "signals.png")
+    assert (tmp_path / "signals.png").stat().st_size > 0
 
 
-def test_a_method_of_ones_own_needs_one_file_and_one_entry(tmp_path):
-    clone = Clone(tmp_path / "clone", OWN_ENTRY)
+def test_a_method_of_ones_own_needs_one_file_and_one_entry(whole, tmp_path):
+    clone = Clone(tmp_path / "clone", OWN_ENTRY).take(whole, *BASE)
     package = tmp_path / "elsewhere" / "my_methods"
     package.mkdir(parents=True)
     (package / "early.py").write_text(OWN_FILE)
-    made = ("results/pages/results.html", "results/figures/arithmetic/dynamics.png")
+    made = (PAGE, "results/figures/arithmetic/dynamics.png")
     clone.finish(TABLE, *made, PYTHONPATH=str(package.parent))
     own, slow = clone.metrics("early_success"), clone.metrics("early_success-slow")
     assert [line["step"] for line in own] == list(range(4))
@@ -295,5 +318,5 @@ def test_a_method_of_ones_own_needs_one_file_and_one_entry(tmp_path):
     assert resolved["objective"] == {"epsilon": 0.2, "half_life": 40}
     results = clone.folder / "results"
     assert "tiny_qwen3,early_success-slow,chain-3" in (results / "tables/main.csv").read_text()
-    assert "early_success" in (results / "pages/results.html").read_text()
+    assert "early_success" in (clone.folder / PAGE).read_text()
     assert (results / "figures/arithmetic/dynamics.png").stat().st_size > 0

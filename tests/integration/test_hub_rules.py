@@ -24,6 +24,7 @@ matrix: {tasks: [arithmetic], models: [tiny_qwen3, small], variants: [base, grpo
 tasks: {arithmetic: {data: {source: hub, hub: {id: owner/data, revision: main}}}}
 models: {small: {parameters: 2.3e5, source: hub, hub: {id: owner/model, revision: main}}}
 """
+WEIGHTS = "model.safetensors"
 TOKEN = "hf_secretsecretsecret"
 SHIPPED = ROOT / "resources" / "base_models" / "tiny_qwen3" / "arithmetic"
 
@@ -41,11 +42,12 @@ class Place:
             self.environment.pop(name, None)
         self.said = ""
 
-    def snakemake(self, target: str, success: bool = True) -> str:
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "--configfile", "mine.yaml"]
+    def snakemake(self, *targets: str, success: bool = True) -> str:
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "--keep-going"]
+        command += ["--configfile", "mine.yaml"]
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         done = subprocess.run(
-            [*command, "--", target], cwd=self.folder, env=self.environment, timeout=900, check=False, **output
+            [*command, "--", *targets], cwd=self.folder, env=self.environment, timeout=900, check=False, **output
         )
         assert (done.returncode == 0) == success, done.stdout + self.logs()
         self.said += done.stdout
@@ -83,30 +85,32 @@ def test_data_and_model_are_locked_fetched_and_every_fault_is_one_line(hub, tmp_
     place.snakemake("lock")
     assert (place.folder / "config" / "hub.lock.yaml").read_bytes() == written
     # Each fault: one line on the terminal and in the log, nothing left; then all is well.
-    for fault, cause in (
-        ("404", "no such file (404)"),
-        ("wrong bytes", "not what was locked (sha256 "),
-        ("html", "a web page (HTML) came in place of the file"),
-    ):
-        hub.faults[FILE] = fault
-        said = place.snakemake(target, success=False)
-        lines = [line for line in said.splitlines() if cause in line]
-        assert len(lines) == 1, said
-        assert FILE in lines[0]
-        log = place.folder / f"results/logs/data/{FILE.removesuffix('.parquet')}.log"
-        assert lines[0] in log.read_text()
+    logs = {name: f"data/{name.removesuffix('.parquet')}" for name in (FILE, VAL)} | {WEIGHTS: "base_model/small"}
+    faults = {FILE: "404", VAL: "wrong bytes", WEIGHTS: "html"}
+    causes = {
+        FILE: "no such file (404)",
+        VAL: "not what was locked (sha256 ",
+        WEIGHTS: "a web page (HTML) came in place of the file",
+    }
+    targets = (target, f"results/data/{VAL}", "results/models/small")
+    hub.faults |= faults
+    said = place.snakemake(*targets, success=False)
+    for name, cause in causes.items():
+        [line] = [line for line in said.splitlines() if cause in line]
+        assert name in line
+        log = place.folder / f"results/logs/{logs[name]}.log"
+        assert line in log.read_text()
         assert "Traceback" not in said + log.read_text()
-        assert not [path for path in (place.folder / "results" / "data").rglob("*") if path.is_file()]
-        assert not list((place.folder / "cache").rglob("*.incomplete"))
-    hub.faults[FILE] = ["cut", 2]
-    place.snakemake(target)
-    assert len(read_problems(place.folder / target)) == 2000
-    (place.folder / target).unlink()
+    made = [path for part in ("data", "models") for path in (place.folder / "results" / part).rglob("*")]
+    assert not [path for path in made if path.is_file()]
+    assert not list((place.folder / "cache").rglob("*.incomplete"))
     shutil.rmtree(place.folder / "cache")
-    hub.faults[FILE] = ["503", 2]
-    place.snakemake(target)
-    assert (place.folder / target).read_bytes() == hub.files["datasets/owner/data"][FILE]
-    place.snakemake("results/models/small")
+    del hub.faults[WEIGHTS]
+    hub.faults |= {FILE: ["cut", 2], VAL: ["503", 2]}
+    place.snakemake(*targets)
+    assert len(read_problems(place.folder / target)) == 2000
+    for name in (FILE, VAL):
+        assert (place.folder / "results/data" / name).read_bytes() == hub.files["datasets/owner/data"][name]
     found = {path.name: path.read_bytes() for path in (place.folder / "results" / "models" / "small").iterdir()}
     found.pop(".snakemake_timestamp", None)
     assert found == {file.name: file.read_bytes() for file in SHIPPED.iterdir()}

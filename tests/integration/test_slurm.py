@@ -181,6 +181,9 @@ def test_whatever_ends_jobs_and_controllers_the_results_are_those_of_an_undistur
         requeued = checkout.job_of("rlcsd")
         cluster.ask("scontrol", "requeue", requeued)
         checkout.wait_for(lambda: cluster.jobs().get(requeued, {}).get("state") == "PENDING")
+        # A job that starts within those seconds is started again by the next controller, and the node is drained.
+        checkout.wait_for(lambda: checkout.job_of("grpo") not in ("", cancelled))
+        checkout.wait_for(lambda: cluster.jobs().get(checkout.job_of("grpo"), {}).get("state") == "RUNNING")
         time.sleep(_SAVED_SECONDS)
         cluster.end("slurmctld", kill=True)
         time.sleep(2)

@@ -21,12 +21,14 @@ from waiting import SECONDS, wait_for
 pytest.importorskip("verl")
 psutil = pytest.importorskip("psutil")
 
+from selfdistill.evaluation.attempts import read_attempts
 from selfdistill.evaluation.draws import read_draws
 from selfdistill.models.loading import load_model
 from selfdistill.runs.records import read_records
 from selfdistill.study.config_files import merged
 from selfdistill.study.study import load_study
 from selfdistill.tasks.datasets import write_generated
+from selfdistill.training.discovery.job import discover
 
 ROOT = Path(__file__).parents[2]
 RUNS = "results/runs/arithmetic/tiny_qwen3"
@@ -47,8 +49,10 @@ JOB = textwrap.dedent(
     job = json.load(open(sys.argv[1]))
     files = {name: pathlib.Path(path) for name, path in job["files"].items()}
     outputs = {name: pathlib.Path(path) for name, path in job["outputs"].items()}
+    others = {role: pathlib.Path(path) for role, path in job["external"].items()}
+    how = {"threads": 1, "gpus": job["ranks"], "nodes": 1, "report": print, "external": others}
     try:
-        train(job["config"], **files, outputs=outputs, threads=1, gpus=job["ranks"], nodes=1, report=print)
+        train(job["config"], **files, outputs=outputs, **how)
     except UserError as error:
         sys.exit(f"UserError: {error}")
     """
@@ -58,7 +62,15 @@ JOB = textwrap.dedent(
 class Job:
     """One training run in a folder, as its rule would start it; may be started again."""
 
-    def __init__(self, folder: Path, config: dict, results: Path, ranks: int = 1, base_model: Path | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        config: dict,
+        results: Path,
+        ranks: int = 1,
+        base_model: Path | None = None,
+        external: dict[str, Path] | None = None,
+    ):
         self.folder, self.state = folder, folder / "state"
         data = {name: next(results.glob(f"data/*/{name}.parquet")) for name in ("train", "val")}
         files = {
@@ -70,7 +82,10 @@ class Job:
         outputs = {part: folder / "out" / name for part, name in PARTS.items()}
         folder.mkdir(parents=True)
         (folder / "job.json").write_text(
-            json.dumps({"config": config, "files": files, "outputs": outputs, "ranks": ranks}, default=str),
+            json.dumps(
+                {"config": config, "files": files, "outputs": outputs, "ranks": ranks, "external": external or {}},
+                default=str,
+            ),
             encoding="utf-8",
         )
         (folder / "job.py").write_text(JOB)
@@ -261,7 +276,8 @@ def test_other_methods_end_to_end(workflow, tmp_path, variant):
 @pytest.mark.parametrize("teacher", [{}, {"kind": "trust_region", "student_share": 0.3}], ids=["ema", "trust_region"])
 def test_feedback_of_the_grader_reaches_a_teacher_end_to_end(tmp_path, teacher):
     """Official SDPO on chains with wrong facts: what the reward function says of a response, its teacher reads."""
-    study = load_study(configuration("sdpo_official", {"teacher": teacher, "hints": {"feedback": "always"}}))
+    changes = {"objective": {"top_k": 16}, "teacher": teacher, "hints": {"feedback": "always"}}
+    study = load_study(configuration("sdpo_official", changes))
     for split in ("train", "val"):
         recipe = study.split("wrong_facts", split, "tiny_qwen3")
         write_generated(recipe, split, tmp_path / f"data/facts/{split}.parquet")
@@ -282,13 +298,83 @@ def test_feedback_of_the_grader_reaches_a_teacher_end_to_end(tmp_path, teacher):
     assert_trained(tmp_path / "job/out/model", base)
 
 
-def configuration(variant: str, changes: dict) -> dict:
-    """The registries with config/verl_cpu.yaml, for one variant of two steps on chains with wrong facts."""
+@pytest.mark.verl_full
+@pytest.mark.parametrize("kind", ["server", "self"])
+def test_a_critic_reads_wrong_rollouts_end_to_end(tmp_path, kind):
+    """A server that the job starts beside verl, and the student at its own samplers; both are vLLM."""
+    started = {"kind": "server", "start": True, "gpus": 0, "model": "tiny_qwen3_critique"}
+    changes = {
+        "rollout": {"max_prompt_tokens": 300},  # the student's own server takes no longer prompt of the critic
+        "hints": {"source": "critique", "template": "critique", "max_tokens": 100},
+        "critic": {**(started if kind == "server" else {"kind": kind}), "max_tokens": 48, "max_failed_share": 0.0},
+    }
+    study = load_study(configuration("rlsd_add", changes, "arithmetic", "tiny_qwen3_critique"))
+    for split in ("train", "val"):
+        recipe = study.split("arithmetic", split, "tiny_qwen3_critique")
+        write_generated(recipe, split, tmp_path / f"data/chains/{split}.parquet")
+    config = study.resolve("arithmetic", "tiny_qwen3_critique", "rlsd_add", 0)
+    base = ROOT / "resources/base_models/tiny_qwen3_critique/arithmetic"
+    external = {"critic": base} if kind == "server" else {}
+    job = Job(tmp_path / "job", config, tmp_path, base_model=base, external=external)
+    assert job.finish() == 0, job.log[-3000:]
+    assert_sound(job.records, steps=2)
+    for record in job.records[1:]:
+        assert record["critique/coverage"] == pytest.approx(1 - record["reward/mean"])
+        assert record["critique/failed"] == 0
+        assert record["critique/tokens_mean"] > 1
+        assert "teacher/delta_wrong" in record
+    assert (job.state / "critic_server.log").exists() == (kind == "server")
+    said = (job.state / "critiques.jsonl").read_text().splitlines()
+    assert len(said) > 2
+    servers = [each for each in psutil.process_iter(["cmdline"]) if "critic" in (each.info["cmdline"] or [])]
+    assert not servers
+    assert_trained(tmp_path / "job/out/model", base)
+
+
+@pytest.mark.verl_full
+def test_a_search_at_test_time_goes_through_verl_end_to_end(tmp_path):
+    """Self-distillation on a question of the toy of programs: two rounds of attempts, and an update between them."""
+    through = {
+        "trainer": "verl",
+        "rollout": {"engine": "vllm", "old_logprobs": "recompute"},
+        "verl": {"device": "cpu", "dtype": "float32", "attention": "sdpa", "score_tokens": 2048},
+    }
+    config: dict = {}
+    for name in ("defaults", "models", "methods", "tasks", "discover_demo"):
+        config = merged(config, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")))
+    study = load_study(merged(config, {"overrides": {"all": through}}))
+    files = {split: tmp_path / f"{split}.parquet" for split in ("train", "val")}
+    for split, file in files.items():
+        write_generated(study.split("programs", split, "tiny_qwen3"), split, file)
+    (tmp_path / "questions.csv").write_text("index\n15\n")  # of 4,288 draws of the untrained model none passes
+    discover(
+        study.discoveries.of("programs", "tiny_qwen3", "self_distillation", 0) | {"budget": 32},
+        train_file=files["train"],
+        val_file=files["val"],
+        base_model=ROOT / "resources/base_models/tiny_qwen3/programs",
+        questions_file=tmp_path / "questions.csv",
+        state_dir=tmp_path / "state",
+        output=tmp_path / "out.parquet",
+        part=0,
+        report=print,
+    )
+    found = read_attempts(tmp_path / "out.parquet")
+    assert found["attempt"].tolist() == list(range(1, 33))
+    assert found["turn"].tolist() == [1] * 16 + [2] * 16
+    assert found["updates"].tolist() == [0] * 16 + [1] * 16
+    assert (found["tokens_trained"] > found["tokens_written"]).all()
+    assert found["response"].nunique() > 2
+    assert found["feedback"].str.len().min() > 0
+    assert not (tmp_path / "state/questions/15/export").exists()
+
+
+def configuration(variant: str, changes: dict, task: str = "wrong_facts", model: str = "tiny_qwen3") -> dict:
+    """The registries with config/verl_cpu.yaml, for one variant of two steps."""
     config: dict = {}
     for name in ("defaults", "models", "methods", "tasks", "verl_cpu"):
         config = merged(config, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")))
-    config["matrix"] = {"tasks": ["wrong_facts"], "models": ["tiny_qwen3"], "variants": [variant], "seeds": [0]}
-    more = {"steps": 2, "objective": {"top_k": 16}} | changes
+    config["matrix"] = {"tasks": [task], "models": [model], "variants": [variant], "seeds": [0]}
+    more = {"steps": 2} | changes
     return merged(config, {"overrides": {"all": {"steps": 2}, "methods": {variant: more}}})
 
 
@@ -335,16 +421,26 @@ def resolved(workflow: Path, variant: str) -> dict:
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["actor_rollout_ref.model.path=/no/such/model"], "/no/such/model: no such model folder"),
-        (["trainer.n_gpus_per_node=8", "actor_rollout_ref.model.path={base}"], "n_gpus_per_node is 8"),
-        (["trainer.n_gpu_per_node=8", "actor_rollout_ref.model.path={base}"], "n_gpu_per_node"),
-        (["+selfdistill.tau=1", "actor_rollout_ref.model.path={base}"], "unknown key 'tau'"),
-    ],
-)
-def test_bad_input_is_one_message_in_seconds(words, said, tmp_path):
+BAD = {
+    "/no/such/model: no such model folder": ["actor_rollout_ref.model.path=/no/such/model"],
+    "n_gpus_per_node is 8": ["trainer.n_gpus_per_node=8", "actor_rollout_ref.model.path={base}"],
+    "n_gpu_per_node": ["trainer.n_gpu_per_node=8", "actor_rollout_ref.model.path={base}"],
+    "unknown key 'tau'": ["+selfdistill.tau=1", "actor_rollout_ref.model.path={base}"],
+}
+#: The command of plain verl, several times in one process: importing it takes most of its seconds.
+COMMANDS = """
+import contextlib, io, json, sys
+from selfdistill.training.verl.__main__ import main
+found = []
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        status = main(words)
+    found.append((status, said.getvalue()))
+print("found", json.dumps(found))
+"""
+
+
+def test_bad_input_is_one_message_in_seconds(tmp_path):
     """On the command line of plain verl, on which a GPU is the default."""
     base = ROOT / "resources/base_models/tiny_qwen3/arithmetic"
     always = [
@@ -358,9 +454,13 @@ def test_bad_input_is_one_message_in_seconds(words, said, tmp_path):
         "data.max_prompt_length=64",
         "data.max_response_length=64",
     ]
-    command = [sys.executable, "-m", "selfdistill.training.verl", *always, *[word.format(base=base) for word in words]]
+    asked = [[*always, *[word.format(base=base) for word in words]] for words in BAD.values()]
+    command = [sys.executable, "-c", COMMANDS, json.dumps(asked)]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow"), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=SECONDS)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert said in done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 0, done.stderr
+    [answers] = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("found ")]
+    for said, (status, message) in zip(BAD, answers, strict=True):
+        assert status == 1
+        assert "Traceback" not in message
+        assert said in message.strip().splitlines()[-1]

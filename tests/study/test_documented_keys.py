@@ -20,3 +20,13 @@ def test_every_key_is_explained_in_the_readme():
     for section, part in schema("run")["properties"].items():
         for key in part.get("properties", {}):
             assert f"`{section}.{key}`" in readme
+
+
+def test_every_pattern_says_in_words_what_it_expects():
+    def untold(node: object) -> list[object]:
+        parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        own = [node] if isinstance(node, dict) and isinstance(node.get("pattern"), str) and "title" not in node else []
+        return own + [each for part in parts for each in untold(part)]
+
+    names = [path.name.removesuffix(".schema.yaml") for path in (ROOT / "workflow" / "schemas").glob("*.schema.yaml")]
+    assert {name: found for name in names if (found := untold(schema(name)))} == {}

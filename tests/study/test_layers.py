@@ -138,8 +138,8 @@ def test_a_variant_changes_what_its_name_says_and_nothing_else(variant):
 
 
 def test_no_variant_of_the_registry_is_left_out_of_these_tests():
-    """Those of the paper's second version and of SDPO's are held by tests/workflow: test_paper_v2, test_sdpo_study."""
-    others = re.compile(r".*-v2|grpo-sdpo|sdpo_official-")
+    """Those of other studies are held by tests/workflow: test_paper_v2, test_sdpo_study, test_rlsd_study."""
+    others = re.compile(r".*-v2|grpo-sdpo|sdpo_official-|.*-rlsd|rlsd-(paper|released)")
     named = {name: entry["method"] for name, entry in merged()["variants"].items() if not others.match(name)}
     assert named == {name: method for name, (method, _) in VARIANTS.items()}
 
@@ -204,6 +204,8 @@ def test_the_order_of_keys_changes_neither_settings_nor_hash(seed):
     mixed = _shuffled(config, random.Random(seed))
     for task, benchmarks in kept.items():
         mixed["tasks"][task]["benchmarks"] = benchmarks
+        if mixture := mixed["tasks"][task]["data"].get("mixture"):
+            mixture["benchmarks"] = {name: mixture["benchmarks"][name] for name in benchmarks}
     runs = [load_study(c).resolve("knights", "tiny_qwen3", "rlcsd", 0) for c in (config, mixed)]
     assert repr(runs[0]) == repr(runs[1])  # Snakemake compares params as text
     assert config_hash(runs[0]) == config_hash(runs[1])

@@ -83,7 +83,7 @@ def test_the_ablations_share_their_reference_runs_with_the_demo_and_are_refused_
     for variant in set(MATRICES["demo"]) & set(MATRICES["ablations"]) - {BASE}:
         demo, ablations = (study.resolve("knights", "tiny_qwen3", variant, 0) for study in studies)
         assert demo == ablations
-    with pytest.raises(UserError, match="matrix: key 'tasks' is missing"):
+    with pytest.raises(UserError, match="matrix: key 'tasks' is missing; a config file stands in place of"):
         load_study(merged(files=(*REGISTRIES, ABLATIONS)))
 
 
@@ -182,7 +182,7 @@ def test_a_run_of_verl_has_its_section_and_any_other_run_has_not():
     assert "verl" not in local
     assert resolved("overrides: {all: {verl: {dtype: float32}}}") == local
     keys = set(schema("run")["properties"]["verl"]["properties"])
-    assert set(verl["verl"]) == keys - {"nodes", "gpus_per_node"}
+    assert set(verl["verl"]) == keys - {"nodes", "gpus_per_node", "shared_prompts"}
     assert resolved(VERL, "overrides: {all: {verl: {dtype: float32}}}") != verl
 
 

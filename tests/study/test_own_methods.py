@@ -274,7 +274,7 @@ def test_a_method_of_ones_own_is_one_file(whole, tmp_path, monkeypatch):
             "import dataclasses\n@dataclasses.dataclass\nclass Whole:\n    published = {'teecher': {'kind': 'ema'}}",
             "methods.mine: unknown key 'teecher'; the nearest valid key is 'teacher'",
         ),
-        (None, "whole_method:Whole: no such module here, and its entry has no `objective`"),
+        (None, "methods.mine: whole_method:Whole: no such module here, and its entry has no `objective`"),
     ],
 )
 def test_a_class_that_says_nothing_of_its_method_is_refused(whole, tmp_path, source, said):

@@ -1,11 +1,12 @@
 """What is refused, by place and key."""
 
 import copy
+import os
 import re
 
 import pytest
 import yaml
-from configurations import NAMES, REGISTRIES, VERL, in_layer, merged, refusal, resolved
+from configurations import DEMO, NAMES, REGISTRIES, VERL, in_layer, merged, refusal, resolved
 
 from selfdistill.errors import UserError
 from selfdistill.study.layer_order import LAYERS
@@ -41,6 +42,18 @@ def test_a_method_must_name_all_its_objective_keys():
         (
             "matrix: {variants: [opd]}",
             "run arithmetic/tiny_qwen3/opd: teacher.kind is 'external' and teacher.model '': the kind external needs",
+        ),
+        (
+            "tasks: {arithmetic: {second_grader: judge}}",
+            "tasks.arithmetic: second_grader is 'judge', and `judge` is missing; a judge needs both",
+        ),
+        (
+            "tasks: {arithmetic: {judge: {url: 'http://a/v1', model: m}}}",
+            "tasks.arithmetic: second_grader is None, and `judge` is there; a judge needs both",
+        ),
+        (
+            "tasks: {arithmetic: {judge: {url: 'http://a/v1?key=b', model: m}}}",
+            "tasks.arithmetic.judge.url: expected http:// or https:// and an address without a key in it",
         ),
         (
             "{matrix: {variants: [opd]}, overrides: {all: {teacher: {model: tiny_qwen2}}}}",
@@ -106,6 +119,7 @@ def test_a_method_must_name_all_its_objective_keys():
         ),
         ("matrix: {models: [tiny]}", "matrix.models: unknown model 'tiny'; the nearest known one is 'tiny_qwen3'"),
         ("matrix: {variants: [rlcds]}", "matrix.variants: unknown variant 'rlcds'; the nearest known one is 'rlcsd'"),
+        ("matrix: {variants: [rlscd]}", "matrix.variants: unknown variant 'rlscd'; the nearest known one is 'rlcsd'"),
         ("variants: {x: {method: gpro}}", "variants.x.method: unknown method 'gpro'; the nearest known one is 'grpo'"),
         ("overrides: {methods: {gpro: {steps: 1}}}", "overrides.methods: unknown method 'gpro'"),
         ("overrides: {tasks: {knigths: {steps: 1}}}", "overrides.tasks: unknown task 'knigths'"),
@@ -138,6 +152,15 @@ def test_a_method_must_name_all_its_objective_keys():
             "expected one of none, initial, live, snapshot, ema, trust_region",
         ),
         ("overrides: {all: {guards: {null_contrast_rollouts: -1}}}", "null_contrast_rollouts: expected at least 0"),
+        (
+            "overrides: {methods: {opsd: {controls: {evidence: noise}}}}",
+            "controls.evidence: a control of a hinted teacher's evidence of the sampled tokens, which method opsd does "
+            "not read: take one of rlcsd, rlsd",
+        ),
+        (
+            "overrides: {methods: {rlcsd: {controls: {evidence: shuffled}}}}",
+            "controls.evidence: expected one of kept, permuted_in_rollouts",
+        ),
         ("metrix: 1", "top level: unknown key 'metrix'; the nearest valid key is 'matrix'"),
         ("overrides: {all: {steps: many}}", "overrides.all.steps: expected a value of type integer, found 'many'"),
         ("overrides: {all: {steps: 0}}", "overrides.all.steps: expected at least 1, found 0"),
@@ -147,7 +170,7 @@ def test_a_method_must_name_all_its_objective_keys():
         ("tasks: {arithmetic: {draws: 3}}", "metric mean@12 does not fit draws 3"),
         (
             "tasks: {arithmetic: {data: {source: no/such/folder}}}",
-            "no/such/folder/arithmetic_3to8/train.parquet: no such file",
+            "tasks.arithmetic.data.source: no/such/folder/arithmetic_3to8/train.parquet: no such file; expected",
         ),
         ("tasks: {arithmetic: {benchmarks: {chain-4: {distribution: in}}}}", "chain-4: generated problems need 'size'"),
         ("models: {tiny_qwen3: {sha256: {knights: abc}}}", "expected 64 hexadecimal digits, found 'abc'"),
@@ -205,6 +228,45 @@ def test_a_refusal_names_the_file_that_is_wrong(tmp_path):
         load_study(config, REGISTRIES)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "{matrix: {variants: [mine]}, variants: {mine: {method: grpo, set: {rollout: {group_size: 1}}}}}",
+            r"^mine\.yaml: run .*rollout\.group_size is 1, .* \(set by variants\.mine\.set\.rollout\.group_size\)$",
+        ),
+        (
+            "overrides: {all: {rollout: {prompts_per_step: 15}}}",
+            r"^mine\.yaml: .*\(set by overrides\.all\.rollout\.prompts_per_step, "
+            r"tasks\.arithmetic\.run\.update\.prompts_per_update in config/tasks\.yaml\)$",
+        ),
+        ("tasks: {math: {draws: 3}}", r"^mine\.yaml: tasks\.math: metric mean@\d+ does not fit draws 3"),
+        (
+            "tasks: {knights: {data: {source: no/such}}}",
+            r"^mine\.yaml: tasks\.knights\.data\.source: no/such/.*expected",
+        ),
+        (
+            "{matrix: {models: [qwen3_4b]}, models: {qwen3_4b: {source: no/such}}}",
+            r"^mine\.yaml: models\.qwen3_4b\.source: no/such: no such folder",
+        ),
+        (
+            "models: {tiny_qwen3: {run: {chat: {template: no.txt}}}}",
+            r"^mine\.yaml: .*no\.txt: cannot be read",
+        ),
+        ("discovery: {sets: {}, variant: grpo}", r"^mine\.yaml: discovery\.sets: expected one or more"),
+        ("methods: {m: {implementation: 'os:system', objective: {}}}", r"^mine\.yaml: methods\.m\.implementation: os"),
+    ],
+)
+def test_a_refusal_names_the_file_of_the_setting_whatever_layer_holds_it(text, said, tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load_study(merged(text), [mine, DEMO, *REGISTRIES])
+    place = os.path.relpath(mine)
+    assert str(caught.value).startswith(f"{place}: ")
+    assert re.search(said, str(caught.value).replace(place, "mine.yaml")), caught.value
+
+
 LOGIC = "matrix: {tasks: [logic], models: [qwen3_4b], variants: [grpo]}"
 
 
@@ -213,7 +275,7 @@ LOGIC = "matrix: {tasks: [logic], models: [qwen3_4b], variants: [grpo]}"
     [
         (
             "models: {qwen3_4b: {source: no/such}}",
-            "models.qwen3_4b.source: no/such: no config.json; a model's",
+            "models.qwen3_4b.source: no/such: no such folder; expected 'hub'",
         ),
         ("models: {mine: {parameters: 1, source: hub}}", "models.mine: source 'hub' needs `hub` with id and revision"),
         ("models: {mine: {parameters: 1, source: hub, hub: {id: a/b}}}", "models.mine.hub: key 'revision' is missing"),

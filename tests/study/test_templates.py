@@ -95,9 +95,15 @@ def test_a_student_reads_the_template_and_its_braces(file):
 
 def test_parts_are_those_of_a_hint():
     assert tuple(vars(Hint())) == PARTS
-    assert shown_parts("gt_cot", "solution_answer", "never") == ("solution", "answer")
-    assert shown_parts("self_rollout", "answer_only", "always") == ("answer", "feedback")
-    assert shown_parts("none", "solution", "always") == ("feedback",)
+
+    def shown(source, mode="solution", right="none", **others):
+        return shown_parts({"source": source, "mode": mode, **others}, right)
+
+    assert shown("gt_cot", "solution_answer") == ("solution", "answer")
+    assert shown("self_rollout", "answer_only", feedback="always") == ("answer", "feedback")
+    assert shown("none", feedback="always") == ("feedback",)
+    assert shown("critique") == ("critique",)
+    assert shown("critique", right="praise", attempt=True) == ("critique", "praise", "attempt")
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

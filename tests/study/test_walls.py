@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import SECONDS
 
 ROOT = Path(__file__).parents[2]
 WALLED = sorted(path.stem for path in (ROOT / "workflow/selfdistill/study").glob("[!_]*.py"))
@@ -23,7 +24,7 @@ def lint(library: Path) -> subprocess.CompletedProcess:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=120,
+        timeout=SECONDS,
     )
 
 

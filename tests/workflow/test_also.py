@@ -100,7 +100,7 @@ def test_a_lock_holds_its_evaluation_file_and_not_its_training_set():
         ),
         (
             "tasks: {arithmetic: {also: {math: {}}}, math: {data: {source: no/such}}}",
-            "no/such/amc23+aime24+aime25/val.parquet: no such file; tasks.math.data.source must be",
+            "tasks.math.data.source: no/such/amc23+aime24+aime25/val.parquet: no such file; expected",
         ),
     ],
 )

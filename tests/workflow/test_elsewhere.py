@@ -10,6 +10,7 @@ import yaml
 from configurations import DEMO, REGISTRIES, merged
 from repository import ROOT
 from snakemake_planning import plan
+from waiting import SECONDS
 
 TINY = {"matrix": {"tasks": ["knights"], "models": ["tiny_qwen3"], "variants": ["base", "grpo"], "seeds": [0]}}
 SNAKEFILE = f"{ROOT}/workflow/Snakefile"
@@ -90,7 +91,7 @@ def test_jobs_under_a_prefix_find_what_is_handed_to_them(tmp_path):
     few = {f"knights-{n}": {"problems": 2} for n in (2, 3, 4, 5)}
     as_module(tmp_path, TINY | {"tasks": {"knights": {"data": {"generator": small}, "benchmarks": few}}}, "sub")
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nocolor", "sub/results/data/report.csv"]
-    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"sub/{DATA}" in {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.parquet")}
     assert {path.name for path in tmp_path.iterdir()} == {"Snakefile", "mine.yaml", "sub", ".snakemake"}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import SECONDS
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 SECRETS = {"HF_ENDPOINT": "https://me:s3cretpw@hub.example", "HF_TOKEN": "hf_s3cretpw"}
@@ -21,7 +22,7 @@ def run(tmp_path, body):
         env=os.environ | SECRETS,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=SECONDS,
     )
     return done.stderr, (tmp_path / "log").read_text(encoding="utf-8"), done.returncode
 

@@ -9,20 +9,28 @@ from snakemake.io import get_flag_value
 from snakemake.path_modifier import PATH_MODIFIER_FLAG
 
 from selfdistill.errors import UserError
-from selfdistill.planning.requests import diagnosis_request, evaluation_request, training_request, warm_start_request
+from selfdistill.planning.requests import (
+    diagnosis_request,
+    discovery_request,
+    evaluation_request,
+    preflight_request,
+    training_request,
+    warm_start_request,
+)
 from selfdistill.reporting.render.texts import SHOWN_AS_THEY_ARE, demonstration
+from selfdistill.study.discovery import ATTEMPTS_FILE, BASE_DRAWS_FILE, QUESTIONS_FILE, SEARCHES
 from selfdistill.study.matrix import BASE, Run
 from selfdistill.study.own_prompts import own_prompts
 from selfdistill.study.paths import (
     ACCOUNT,
     DRAWS_FOLDER,
     MODEL,
-    PREFLIGHT_TABLE,
-    PREFLIGHT_VERDICT,
     RUN_FILES,
     RUN_FOLDER,
     state_of,
 )
+from selfdistill.study.picture_controls import CONTROLS_FILE, control_cells, controls_settings
+from selfdistill.study.preflight import PREFLIGHT_FILE
 from selfdistill.study.results import Reported
 from selfdistill.study.study import config_hash, load_registered_study
 
@@ -61,8 +69,10 @@ IN_REPORT, MISSING = RESULTS.runs, RESULTS.missing
 TRAINED = RESULTS.trained
 WITH_TEACHER = [run for run in TRAINED if STUDY.has_teacher(run)]
 TASKS = STUDY.reporting()
-#: Tasks that ask for a pre-flight of their base models.
+#: Tasks that ask for pre-flights of their base models, and those of the matrix; of draws that were not made here, none.
 WITH_PREFLIGHT = [task for task, entry in STUDY.config["tasks"].items() if "preflight" in entry]
+PREFLIGHTS = [] if RESULTS.source else STUDY.preflights.cells()
+PICTURE_CONTROLS = [] if RESULTS.source else control_cells(STUDY.config, STUDY.runs())
 #: (dataset, split) -> a task that it belongs to, and a model that is trained on it.
 DATASETS = STUDY.datasets()
 #: Models by where they come from: pretrained, one for all tasks; pretrained, and warm-started for each task; of a run, and
@@ -164,22 +174,28 @@ def external_model(role):
 
 
 # What a run waits for: a list of one file, or of none.
-def preflight_verdict(wildcards):
-    task, model = wildcards.task, wildcards.model
-    asked = STUDY.has_preflight(task, model, wildcards.variant)
-    return [PREFLIGHT_VERDICT.format(task=task, model=model)] if asked else []
+def preflights_awaited(wildcards):
+    return [each.file for each in STUDY.preflights.awaited(wildcards.task, wildcards.model, wildcards.variant)]
 
 
 def refuses(wildcards):
-    return bool(STUDY.config["tasks"][wildcards.task].get("preflight", {}).get("refuse"))
+    return STUDY.preflights.refuses(wildcards.task)
 
 
 def preflight_settings(wildcards):
-    return STUDY.preflight(wildcards.task, wildcards.model)
+    return STUDY.preflights.of(wildcards.task, wildcards.model, wildcards.variant)
+
+
+def preflight_critic(wildcards):
+    return [] if wildcards.variant == BASE else external_model("critic")(wildcards)
+
+
+def controls_of_pictures(wildcards):
+    return controls_settings(STUDY.config, wildcards.task, wildcards.model)
 
 
 def preflight_limits(wildcards):
-    return STUDY.config["tasks"][wildcards.task]["preflight"]["limits"]
+    return STUDY.preflights.limits(wildcards.task, wildcards.variant)
 
 
 def base_model_settings(wildcards):
@@ -231,6 +247,17 @@ def evaluation(what):
         return getattr(evaluation_request(STUDY, wildcards.task, wildcards.model, attempt), what)
 
     return asked
+
+
+def preflight(what):
+    def asked(wildcards, attempt):
+        return getattr(preflight_request(STUDY, *wildcards_of_preflight(wildcards), attempt), what)
+
+    return asked
+
+
+def wildcards_of_preflight(wildcards):
+    return wildcards.task, wildcards.model, wildcards.variant
 
 
 def diagnosis(what):

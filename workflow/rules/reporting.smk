@@ -4,6 +4,7 @@ import os
 import shlex
 
 from selfdistill.reporting.tokens.classes import PARTITIONS, lists_digest
+from selfdistill.reporting.read.published_sdpo import CODE_BENCHMARK
 from selfdistill.reporting.render.texts import TABLES as TEXTS
 from selfdistill.study.hint_settings import has_contrast
 
@@ -95,7 +96,13 @@ def methods_shown(wildcards):
 
 # The paper's figures first: of each model over its tasks.
 def figures_of_overview():
-    return [*figures_of_models(), *figures_of_contrast(), *figures_of_tokens(), *figures_of_teachers()]
+    return [
+        *figures_of_models(),
+        *figures_of_contrast(),
+        *figures_of_tokens(),
+        *figures_of_teachers(),
+        *(f"results/figures/discovery/{task}/{model}.svg" for task, model in SEARCHED),
+    ]
 
 
 def tasks_with_records():
@@ -124,26 +131,13 @@ def pages():
         found[f"Tokens: {task}"] = (f"tokens/{task}.html", f"results/pages/tokens/{task}.html")
     for task in tasks_diagnosed():
         found[f"Teachers: {task}"] = (f"teachers/{task}.html", f"results/pages/teachers/{task}.html")
+    if SEARCHED:
+        found["Attempts"] = ("attempts.html", "results/pages/attempts.html")
     if RESULTS.data():
         found["Data"] = ("data.html", "results/data/report.html")
     if os.path.exists(DEPARTURES):
         found["Departures"] = ("departures.html", "results/pages/departures.html")
     return {title: {"place": place, "file": file} for title, (place, file) in found.items()}
-
-
-def run_of_gap(wildcards):
-    return STUDY.resolve(wildcards.task, wildcards.model, wildcards.variant, 0)
-
-
-# Gaps of self-teachers, one for variants that read the same contexts; none of draws that were not made here.
-def gaps_of_teachers():
-    found = {}
-    for run in WITH_TEACHER if not RESULTS.source else ():
-        settings = run_config(run)
-        if run.task in SECOND_GRADERS and settings["teacher"]["kind"] != "external":
-            known = repr([settings["hints"], settings["reward"], settings["rollout"]])
-            found.setdefault((run.task, run.model, known), f"results/gaps/{run.task}/{run.model}/{run.variant}.json")
-    return list(found.values())
 
 
 # Tables of the draws alone, and all that have a page.
@@ -155,10 +149,22 @@ SECOND_GRADERS = {
     if "second_grader" in (about := STUDY.config["tasks"][task])
 }
 OF_SECOND_GRADERS = ["within", "graders", "sdpo_audit"]
+# Whether any run of the matrix has a critic, whose tables are left out otherwise.
+CRITICIZED = any(map(STUDY.has_critic, RUNS))
+OF_CRITICS = ["critiques", "critiques_audit"]
 #: Teachers that are compared with students before any training.
 DIAGNOSED = [] if RESULTS.source else STUDY.diagnoses.cells()
+#: Tasks of RLSD's own paper.
+OF_PICTURES = [task for task in TASKS if STUDY.config["tasks"][task]["grader"] == "pictures"]
 ABSENT = [*([] if SECOND_GRADERS else OF_SECOND_GRADERS), *([] if DIAGNOSED else ["diagnosis"]), "tokens"]
-ABSENT += [] if SECOND_GRADERS and gaps_of_teachers() else ["gaps"]
+ABSENT += [] if OF_PICTURES else ["rlsd_audit", "groups"]
+ABSENT += [] if PREFLIGHTS else ["preflight"]
+ABSENT += [] if PICTURE_CONTROLS else ["pictures"]
+ABSENT += [] if CRITICIZED else OF_CRITICS
+ABSENT += [] if any(CODE_BENCHMARK in of["benchmarks"] for of in TASKS.values()) else ["sdpo_code"]
+#: Task and model of each search at test time; none of draws that were not made here.
+SEARCHED = [] if RESULTS.source else STUDY.discoveries.models()
+ABSENT += [] if SEARCHED else ["discovery", "discovery_needed", "discovery_claims"]
 # What is recorded rollout by rollout.
 ABSENT += [] if RECORDED else ["signs", "certain"]
 TABLES = [name for name in TEXTS if name not in ABSENT]

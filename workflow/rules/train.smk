@@ -8,7 +8,8 @@ rule train:
         base_model=base_model,
         teacher=external_model("teacher"),
         reference=external_model("reference"),
-        preflight=preflight_verdict,
+        critic=external_model("critic"),
+        preflight=preflights_awaited,
     output:
         **{name: f"{RUN_FOLDER}/{file}" for name, file in RUN_FILES.items()},
         model=directory(f"{RUN_FOLDER}/{MODEL}"),

@@ -5,9 +5,9 @@ from job import job
 with job(snakemake.log[0]) as report:
     from selfdistill.reporting.figures.panels import write_figure
     from selfdistill.reporting.figures.tokens import teachers_figure
-    from selfdistill.reporting.tokens.tables import read_top_tokens
+    from selfdistill.reporting.render.csv_tables import read_csv
 
-    top = read_top_tokens(snakemake.input[0])
+    top = read_csv(snakemake.input[0])
     top = top[top["task"] == snakemake.wildcards.task]
     write_figure(teachers_figure(top), *snakemake.output)
     report(f"{top['teacher'].nunique()} teachers")

@@ -7,10 +7,9 @@ with job(snakemake.log[0]) as report:
     from selfdistill.reporting.figures.token_means import token_means_figure
     from selfdistill.reporting.figures.tokens import tokens_figure
     from selfdistill.reporting.render.csv_tables import read_csv
-    from selfdistill.reporting.tokens.tables import read_top_tokens
 
     task = snakemake.wildcards.task
-    top, tokens = read_top_tokens(snakemake.input.top), read_csv(snakemake.input.tokens)
+    top, tokens = (read_csv(snakemake.input[name]) for name in ("top", "tokens"))
     top, tokens = (table[table["task"] == task] for table in (top, tokens))
     given, output = snakemake.params, snakemake.output
     write_figure(tokens_figure(top, tokens, given.methods), output.svg, output.png)

@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read, and how a value is shown in it."""
+"""Defines the one exception that a user is meant to read, and how it shows a value."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whole files or none, on the disk before they have their name; copies that share nothing; digests."""
+"""Writes files whole or not at all, copies them without sharing, and computes digests."""
 
 import contextlib
 import errno
@@ -254,7 +254,7 @@ def _this_machine() -> str:
 
 
 def _may_live(holder: Path, machine: str | None, process: str | None) -> bool:
-    """Whether the process that made a temporary neighbour may still be at it."""
+    """Returns whether the process that made a temporary neighbour may still be at it."""
     if machine == _this_machine():
         try:
             os.kill(int(process), 0)

@@ -1,4 +1,4 @@
-"""JSON of any origin: read as a whole, or refused by one error that names the file."""
+"""Reads JSON of any origin as a whole, or refuses it by one error that names the file."""
 
 import json
 import os

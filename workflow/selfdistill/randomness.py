@@ -1,4 +1,4 @@
-"""Seeded counter-based randomness.
+"""Draws seeded counter-based random numbers: each is keyed by what it is for, and nothing has a state.
 
 Every random draw of the project (a hint, a shuffle, a sampled token) comes from a Philox stream keyed by what it
 is for, for example ``(seed, "sample", step, prompt, rollout)``. Draws therefore do not depend on batch order, on

@@ -1,4 +1,4 @@
-"""Checking configuration against the JSON schemas of workflow/schemas/, with messages for the person who wrote it."""
+"""Checks configuration against the JSON schemas of workflow/schemas/, with messages for the person who wrote it."""
 
 import copy
 import datetime
@@ -28,6 +28,7 @@ _LARGEST = 2**63 - 1
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _LONGEST = 200
+_WHOLE = "; a config file stands in place of config/demo.yaml: complete it, or give it after the one that it adds to"
 _FORMATS = FormatChecker(formats=())
 
 
@@ -48,6 +49,11 @@ _Strict = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CH
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
     """Return the schema in workflow/schemas/<name>.schema.yaml."""
+    if not _FOLDER.is_dir():
+        raise UserError(
+            f"{_FOLDER}: no such folder. The library was installed without the workflow (from a wheel): configurations "
+            "are read in a clone of the repository, where it is installed with pip install --editable"
+        )
     found = yaml.safe_load((_FOLDER / f"{name}.schema.yaml").read_text(encoding="utf-8"))
     found.pop("$schema", None)  # at a reference it would take the place of the validator's own types
     return found
@@ -100,8 +106,10 @@ def checked(
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that looks most like `name`, or "" where none is known."""
-    return next(iter(difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.0)), "")
+    """The known name of the same letters, else the one that looks most like `name`, or "" where none is known."""
+    names = [str(k) for k in known]
+    swapped = [k for k in names if sorted(k) == sorted(str(name))]
+    return next(iter(difflib.get_close_matches(str(name), swapped or names, n=1, cutoff=0.0)), "")
 
 
 def canonical(value: Any, against: Mapping[str, Any], at: str) -> Any:
@@ -184,7 +192,7 @@ def _message(error: ValidationError, value: Any, at: KeyPath, origin: Callable[[
         place = f"{origin(path, error.instance)}: {_section(path)}"
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
-        return f"{place}: key {missing!r} is missing"
+        return f"{place}: key {missing!r} is missing{_WHOLE if path == ('matrix',) else ''}"
     if error.validator == "pattern":
         return f"{place}: expected {error.schema['title']}, found {shown(error.instance)}"
     if error.validator == "format":
@@ -200,7 +208,7 @@ def _message(error: ValidationError, value: Any, at: KeyPath, origin: Callable[[
 
 
 def _why(error: ValidationError) -> str:
-    """What YAML has to do with a value that is of another type than it looks like; "" where nothing."""
+    """Returns what YAML has to do with a value that is of another type than it looks like; "" where nothing."""
     found = error.instance
     if isinstance(found, str):
         meant = looks_otherwise(found)

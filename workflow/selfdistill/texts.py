@@ -1,4 +1,4 @@
-"""Texts of any origin, made fit for a line of a log, a cell of a spreadsheet or a page. Standard library only."""
+"""Makes texts of any origin fit for a line of a log, a cell of a spreadsheet or a page. Standard library only."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""YAML of any origin: a mapping of bounded size, or one error that names the file."""
+"""Reads YAML of any origin: a mapping of bounded size, or one error that names the file."""
 
 from typing import Any
 

@@ -103,6 +103,18 @@ def test_variants_stand_with_their_changes(config):
     assert [len(each) for each in lists if "rlcsd-x: rlcsd" in each[0].astext().partition("\n")[0]] == [2]
 
 
+def test_what_a_warm_start_builds_in_is_told_of_each_toy_as_it_is(config):
+    text = rendered(ROOT / "workflow/report/workflow.rst", config)
+    assert "* The base models of arithmetic and knights were shown direct answers on purpose" in text
+    both = merged(config, {"matrix": {"tasks": ["arithmetic", "cells"]}})
+    text = rendered(ROOT / "workflow/report/workflow.rst", both)
+    assert "* The base models of arithmetic were shown direct answers on purpose" in text
+    assert "* cells: The base model of cells was warm-started to read a row of the picture aloud" in text
+    assert "direct answers" not in rendered(
+        ROOT / "workflow/report/workflow.rst", merged(config, {"matrix": {"tasks": ["cells"]}})
+    )
+
+
 @pytest.mark.parametrize(("name", "runs"), [("paper", 92), ("verl_cpu", 3)])
 def test_other_configs_have_the_page_too(config, name, runs):
     """Blocks whose union is run, variants that are a method under another name."""

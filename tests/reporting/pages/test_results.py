@@ -86,7 +86,7 @@ def test_the_page_says_what_it_shows_and_what_not(page):
     opening = " ".join(parsed.text_of["what"].split())
     assert "6 runs were made and evaluated" in opening
     assert "not evidence for the paper's ranking" in opening
-    assert "direct answers on purpose" in opening
+    assert "on purpose by the base models' warm start" in opening
     assert "with one seed" in opening
     assert parsed.text.index("6 runs were made") < parsed.text.index("Main results")
 
@@ -152,6 +152,16 @@ def test_a_variant_without_its_method_points_to_its_config(crowded_study):
     listed = " ".join(parsed.text_of["what"].split())
     assert "rlcsd: grpo whose token advantages are shifted by the contrast" in listed
     assert "rlcsd as it is was not run here, so see the resolved config" in listed
+
+
+def test_variants_without_their_method_say_how_they_differ_from_one_another(crowded_study):
+    runs = [run for run in crowded_study.runs if run.variant in ("rlcsd-gt_cot", "rlcsd-no_anchor")]
+    _, parsed = page_of(dataclasses.replace(crowded_study, runs=runs))
+    listed = " ".join(parsed.text_of["what"].split())
+    assert "here rlcsd with anchor: true, hints.source: gt_cot" in listed
+    assert "rlcsd with anchor: false, hints.source: self_rollout" in listed
+    assert listed.count("grpo whose token advantages") == 1
+    assert "in place of" not in listed
 
 
 def test_a_loss_of_ones_own_is_named(study, tmp_path):

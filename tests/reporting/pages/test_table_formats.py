@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from token_records import record, run_with, words
 
+from selfdistill.reporting.claims.discovery import claims_on_searches
 from selfdistill.reporting.claims.inputs import gather
 from selfdistill.reporting.claims.table import claims_table
 from selfdistill.reporting.pages.table_formats import VIEWS, read_missing, write_formats
@@ -17,13 +18,20 @@ from selfdistill.reporting.tables.accuracy import gains_table, main_lead, main_t
 from selfdistill.reporting.tables.audit import audit_table
 from selfdistill.reporting.tables.behaviour import behaviour_table
 from selfdistill.reporting.tables.costs import costs_table
+from selfdistill.reporting.tables.critiques import critiques_table
+from selfdistill.reporting.tables.critiques_audit import critiques_audit_table
+from selfdistill.reporting.tables.discovery import discovery_table, needed_table
 from selfdistill.reporting.tables.drift import drift_table
-from selfdistill.reporting.tables.gaps import gaps_table
 from selfdistill.reporting.tables.graders import graders_table
+from selfdistill.reporting.tables.groups import groups_table
+from selfdistill.reporting.tables.pictures import pictures_table
 from selfdistill.reporting.tables.pooled import pooled_table
 from selfdistill.reporting.tables.power import power_table
+from selfdistill.reporting.tables.preflight import preflight_table
 from selfdistill.reporting.tables.problems import flips_table, problems_table
+from selfdistill.reporting.tables.rlsd_audit import rlsd_audit_table
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_table
+from selfdistill.reporting.tables.sdpo_code import sdpo_code_table
 from selfdistill.reporting.tables.windows import windows_table
 from selfdistill.reporting.tables.within import within_table
 from selfdistill.reporting.tokens.diagnosis import diagnosis_table
@@ -68,9 +76,18 @@ def tables(seeded_study, rollouts):
         "claims": claims_table(gather(scores, runs, tasks, dict.fromkeys(tasks, "knights"), MISSING)),
         "within": within_table(runs),
         "graders": graders_table(runs, {}),
-        "gaps": gaps_table([]),
+        "preflight": preflight_table([]),
+        "discovery": discovery_table([]),
+        "discovery_needed": needed_table([]),
+        "discovery_claims": claims_on_searches(discovery_table([]), needed_table([])),
         "diagnosis": diagnosis_table([]),
+        "sdpo_code": sdpo_code_table([]),
+        "rlsd_audit": rlsd_audit_table(),
+        "groups": groups_table([], {}),
+        "pictures": pictures_table([]),
         "sdpo_audit": sdpo_audit_table(),
+        "critiques": critiques_table(runs),
+        "critiques_audit": critiques_audit_table(),
     }
 
 

@@ -2,14 +2,19 @@
 
 import base64
 import html as html_module
+import io
 import json
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 from token_records import page_of, record, run_with, words
 
 from selfdistill.errors import UserError
+from selfdistill.randomness import generator
+from selfdistill.tasks.pictures import Picture
+from selfdistill.tasks.thumbnails import is_thumbnail, thumbnail
 
 
 def data_of(page):
@@ -40,6 +45,14 @@ def test_feedback_is_shown_where_the_grader_gave_any(tmp_path):
     page = page_of([run])
     assert [each.get("feedback") for each in data_of(page)["rollouts"]] == [None, "Wrong answer on test 1 </script>"]
     assert "Feedback:" in page
+
+
+def test_the_teachers_whole_prompt_is_there_where_it_was_recorded(tmp_path):
+    rows = [record(words(20, key=i), prompt=i, key=i) for i in range(2)]
+    rows[1] |= {"context": "<|user|>1 + 1?\nA correct solution:\n\n</script>"}
+    page = page_of([run_with(tmp_path, rows)])
+    assert [each.get("context") for each in data_of(page)["rollouts"]] == [None, rows[1]["context"]]
+    assert "\n\n</script>" not in page
 
 
 def test_every_number_of_a_rollout_is_there_to_one_part_in_two_thousand(runs):
@@ -173,3 +186,21 @@ def test_records_whose_columns_do_not_match_are_refused_by_name(tmp_path):
     rows = [record(words(20)) | {"weights": np.ones(19, np.float32)}]
     with pytest.raises(UserError, match=r"records\.parquet: column 'weights' is not as long as 'tokens'"):
         page_of([run_with(tmp_path, [record(words(20)), *rows])])
+
+
+def test_pictures_are_in_the_page_as_addresses_and_what_is_none_is_not(tmp_path):
+    whole = io.BytesIO()
+    noise = generator("noise").integers(0, 256, (700, 900, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(whole, "PNG")
+    small = thumbnail(Picture.of(whole.getvalue()))
+    assert is_thumbnail(small)
+    assert max(Image.open(io.BytesIO(small)).size) == 256
+    assert not is_thumbnail(whole.getvalue())
+    images = [small, b"<svg onload=alert(1)>", whole.getvalue()]
+    page = page_of([run_with(tmp_path, [record(words(9), images=images), record(words(9), prompt=1)])])
+    pictured, plain = data_of(page)["rollouts"]
+    address, *others = pictured["pictures"]
+    assert address.startswith("data:image/png;base64,")
+    assert base64.b64decode(address.partition(",")[2]) == small
+    assert others == [None, None]
+    assert "pictures" not in plain

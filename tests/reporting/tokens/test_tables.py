@@ -11,11 +11,12 @@ from token_records import classes_of, record, run_with, tokens_of, words
 
 from selfdistill.errors import UserError
 from selfdistill.objectives.contrast import mean_wrong_logprobs
+from selfdistill.reporting.render.csv_tables import read_csv
 from selfdistill.reporting.tokens import tables as tokens_module
 from selfdistill.reporting.tokens.classes import token_class
 from selfdistill.reporting.tokens.rollouts import mean_wrong
 from selfdistill.reporting.tokens.summaries import read_frame, summarise, write_frame
-from selfdistill.reporting.tokens.tables import as_csv, read_top_tokens, tokens_table, top_tokens_table
+from selfdistill.reporting.tokens.tables import as_csv, tokens_table, top_tokens_table
 from selfdistill.runs.records import read_records
 
 
@@ -106,7 +107,7 @@ def test_tokens_come_back_from_the_csv_as_they_were(tmp_path):
     texts = [*["null"] * 5, *["NaN"] * 5, *["\n\n"] * 5, *[' "a, b'] * 5, *["答"] * 5]
     table = top_tokens_table(tokens_of([run_with(tmp_path, [record(texts)])]))
     (tmp_path / "top.csv").write_text(as_csv(table), encoding="utf-8")
-    back = read_top_tokens(tmp_path / "top.csv")
+    back = read_csv(tmp_path / "top.csv")
     assert list(back["token"]) == list(table["token"])
     assert set(back["token"]) == {"null", "NaN", "\\n\\n", ' \\"a, b', "答"}
 

@@ -1,1 +1,1 @@
-"""What a job, and its user, must know of Slurm beyond what Snakemake's executor does."""
+"""Handles what Snakemake's executor leaves open under Slurm: time limits, leftover jobs, and the profile's link."""

@@ -1,10 +1,11 @@
-"""After a Snakemake that was killed: its Slurm jobs go on, and a new one would submit them again.
+"""Finds the Slurm jobs that a killed Snakemake left running, which a new one would submit again.
 
 `python -m selfdistill.cluster.leftovers [--cancel]`, in the workflow's folder (`make resume` does, and goes on): takes
 those that still wait out of the queue, and waits for those that run, or cancels them: they resume from checkpoints.
 """
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -84,7 +85,7 @@ def settle(folder: Path, cancel: bool, report: Callable[[str], None]) -> None:
             "terminal cancels its jobs)"
         )
     asked: set[str] = set()
-    said = 0.0
+    said = -math.inf  # not zero: a machine that has just started has few seconds on its clock
     while jobs := our_jobs(folder):
         ending = [job for job in jobs if (cancel or job.state == "PENDING") and job.number not in asked]
         if ending:

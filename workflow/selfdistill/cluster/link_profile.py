@@ -1,4 +1,4 @@
-"""`snakemake --profile slurm`: a link to a profile of this checkout in the user's Snakemake folder.
+"""Links a profile of this checkout into the user's Snakemake folder, for `snakemake --profile slurm`.
 
 `python -m selfdistill.cluster.link_profile profiles/slurm` (make profile).
 """

@@ -1,4 +1,4 @@
-"""Slurm's clients, asked with an end to patience: with a dead controller they can hang for minutes."""
+"""Calls Slurm's clients with a time limit: with a dead controller they can hang for minutes."""
 
 import subprocess
 
@@ -8,7 +8,7 @@ _SECONDS = 60.0
 
 
 def ask(*words: str) -> str:
-    """What a client (squeue, scancel, scontrol) prints.
+    """Returns what a client (squeue, scancel, scontrol) prints.
 
     Raises UserError, naming client and cause, where it is not there, fails, or does not answer within a minute.
     """

@@ -1,4 +1,4 @@
-"""Work that is longer than a partition's time limit: a job puts itself back into the queue before Slurm would end it.
+"""Requeues a job before Slurm ends it, so that work may last longer than a partition's time limit.
 
 A job that runs into its limit has failed, and Snakemake submits it anew a few times only. One that is requeued keeps
 its number, Snakemake goes on following it, and it resumes from its last checkpoint. A training run of the paper takes
@@ -66,8 +66,9 @@ def requeued_before_limit(state: Path, checkpoints: Iterable[str], report: Repor
 
 
 def saved_since(moment: float, state: Path, checkpoints: Iterable[str]) -> bool:
-    """Whether anything in `state` that matches one of the patterns was changed after `moment` (seconds since the
-    epoch)."""
+    """Says whether anything in `state` that matches one of the patterns was changed after `moment` (seconds since the
+    epoch).
+    """
     times = (path.stat().st_mtime for pattern in checkpoints for path in Path(state).glob(pattern))
     return any(each > moment for each in times)
 

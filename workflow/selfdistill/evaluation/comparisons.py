@@ -1,9 +1,9 @@
-"""Comparisons of many methods, and of answers that are right or wrong: Holm, McNemar, Wilson."""
+"""Compares many methods, and answers that are right or wrong: Holm, McNemar, Wilson."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from selfdistill.evaluation.estimators import LEVEL, Estimate
 
@@ -35,7 +35,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
         raise ValueError("McNemar's test takes two vectors of 0 and 1 over the same problems")
     only_ours, only_theirs = int(np.sum(ours > theirs)), int(np.sum(ours < theirs))
     differing = only_ours + only_theirs
-    return float(binomtest(only_ours, differing).pvalue) if differing else 1.0
+    return float(_binomial(only_ours, differing).pvalue) if differing else 1.0
 
 
 def wilson(correct: int, total: int, level: float = LEVEL) -> Estimate:
@@ -46,5 +46,12 @@ def wilson(correct: int, total: int, level: float = LEVEL) -> Estimate:
     """
     if not 0 <= correct <= total or total <= 0:
         raise ValueError(f"{correct} of {total} is no share")
-    bounds = binomtest(correct, total).proportion_ci(level, method="wilson")
+    bounds = _binomial(correct, total).proportion_ci(level, method="wilson")
     return Estimate(correct / total, max(float(bounds.low), 0.0), min(float(bounds.high), 1.0))
+
+
+def _binomial(hits: int, total: int) -> Any:
+    """The exact test of a share of one half."""
+    from scipy.stats import binomtest  # half a second to import, and most tables ask for neither
+
+    return binomtest(hits, total)

@@ -1,9 +1,10 @@
-"""Draws: what a model answered, one row a draw, as parquet. Every number of every table is derived from these files."""
+"""Reads and writes draws, one row a response, as parquet. Every number of every table is derived from them."""
 
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,8 @@ class Draw:
     n_tokens: generated tokens, the end-of-text token included; finish_reason: "stop", or "length" when truncated;
     answer: what was extracted and graded (None: no boxed answer); correct: the grader's verdict; score, feedback: of
     graders that have any (see `tasks.graded.Graded`), else None; second_correct: the verdict of the task's second
-    grader, None where it has none; cluster: what the problem is a variant of, None where that is not known.
+    grader, None where it has none or did not judge; cluster: what the problem is a variant of, None where that is not
+    known.
     """
 
     problem_id: str
@@ -127,7 +129,7 @@ def read_draws(path: str | os.PathLike, *, texts: bool = True) -> pd.DataFrame:
 
 
 def read_second(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray] | None:
-    """The verdicts of a file of draws by its grader and by the second one, draw by draw; None without a second.
+    """The verdicts of a file by its grader and by the second one, of the draws that both judged; None where none is.
 
     Raises UserError for a file that cannot be read.
     """
@@ -136,8 +138,9 @@ def read_second(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray] | None
         if "second_correct" not in file.schema_arrow.names:
             return None
         table = file.read(["correct", "second_correct"])
+        table = table.filter(table["second_correct"].is_valid())
         found = [table[name].cast(pa.bool_()).to_numpy() for name in ("correct", "second_correct")]
-        return found[0].astype(bool), found[1].astype(bool)
+        return (found[0].astype(bool), found[1].astype(bool)) if len(table) else None
     except (OSError, pa.ArrowException, KeyError) as error:
         raise UserError(
             f"{path}: cannot be read as a parquet file of draws ({error}); evaluate this run again"
@@ -264,11 +267,11 @@ def _check(frame: pd.DataFrame, path: str | os.PathLike) -> None:
     )
     _refuse(path, "draw", frame.duplicated(["problem_id", "draw"]), frame, "is there twice")
     if CLUSTER.name in frame:
-        several = frame.groupby("problem_id")[CLUSTER.name].transform("nunique", dropna=False) > 1
+        several = frame.groupby("problem_id")[CLUSTER.name].transform("nunique", dropna=False).gt(1)
         _refuse(path, CLUSTER.name, several, frame, "is not the same in all draws of a problem")
     counts = frame.groupby("problem_id")["draw"].agg(["size", "min", "max"])
     size = counts["size"].max()
-    bad = counts[(counts["size"] != size) | (counts["min"] != 0) | (counts["max"] != size - 1)]
+    bad = counts.loc[(counts["size"] != size) | (counts["min"] != 0) | (counts["max"] != size - 1)]
     if not bad.empty:
         raise UserError(
             f"{path}: column 'draw': problem {bad.index[0]!r} has {bad['size'].iloc[0]} draws numbered "
@@ -276,7 +279,7 @@ def _check(frame: pd.DataFrame, path: str | os.PathLike) -> None:
         )
 
 
-def _refuse(path: str | os.PathLike, column: str, bad: pd.Series, frame: pd.DataFrame, complaint: str) -> None:
+def _refuse(path: str | os.PathLike, column: str, bad: Any, frame: pd.DataFrame, complaint: str) -> None:
     if bad.any():
         row = int(np.argmax(bad.to_numpy()))
         where = f"row {row} (problem {frame['problem_id'].iloc[row]!r}, draw {frame['draw'].iloc[row]})"

@@ -1,4 +1,4 @@
-"""Accuracy and its uncertainty from 0/1 matrices of draws. Pure functions of numpy arrays; no files, no training.
+"""Estimates accuracy and its uncertainty from 0/1 matrices of draws. Pure functions of numpy arrays.
 
 A matrix `correct` is P problems x D draws, or S seeds x P problems x D draws. Scores are [S, P]: the metric of each
 seed on each problem. Everything here is a share between 0 and 1 (percent is the tables' business).
@@ -92,7 +92,7 @@ def score_variances(correct: np.ndarray, metric: str) -> np.ndarray:
 
 
 def difference_variances(first: np.ndarray, second: np.ndarray, metric: str) -> np.ndarray:
-    """The same of the difference of two methods' scores, [S, P], their draws taken in pairs: draw d with draw d.
+    """Returns `score_variances` of the difference of two methods' scores, [S, P], with draws in pairs: d with d.
 
     Draws of equal seed, problem and number are made from the same random numbers, whatever the method, and so tend to
     be right together: the difference then varies less than the sum of both variances says. Of draws that are
@@ -105,7 +105,7 @@ def difference_variances(first: np.ndarray, second: np.ndarray, metric: str) -> 
 
 
 def observations(draws: int, metric: str) -> int:
-    """How many independent answers a score of so many draws stands for: mean@k for k, pass@k of D draws for D / k."""
+    """Returns the independent answers that a score of draws stands for: mean@k for k, pass@k of D draws for D / k."""
     kind, k = _parsed(metric, draws)
     return draws // k if kind == "pass" else draws
 
@@ -228,7 +228,7 @@ def _sampled(
 
 
 def terms_of_seeds(sides: Sequence[Sequence[np.ndarray]], trained: Sequence[bool] = (True, True)) -> list[Term]:
-    """What training both sides again contributes, where problems are sampled; see `paired_difference` of one seed."""
+    """Returns what training both sides again adds, where problems are sampled; see `paired_difference` of one seed."""
     seeds = [term for side in sides for term in seed_terms(side, shared=True)]
     if (known := _known_side(sides, trained)) is not None:
         seeds = [_and_one_run(term, sides[known]) for term in seeds]
@@ -289,7 +289,7 @@ def _fixed(
 
 
 def _known_side(sides: Sequence[Sequence[np.ndarray]], trained: Sequence[bool]) -> int | None:
-    """Of two trained sides, one with one seed and one with several: the place of the latter; None in other cases."""
+    """Returns which of two trained sides has several seeds, where the other has one; None in other cases."""
     several = [len(side[0]) > 1 for side in sides]
     return several.index(True) if all(trained) and len(sides) == 2 and sum(several) == 1 else None
 

@@ -1,4 +1,4 @@
-"""One model on all benchmarks of its task, and of other tasks beside it: draws, graded, as parquet."""
+"""Draws and grades the responses of one model on all benchmarks of its task, and of other tasks named in `also`."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,9 +10,11 @@ from transformers import PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import Draw, write_draws
-from selfdistill.models.chat import ChatSettings, encode_messages, end_ids
+from selfdistill.evaluation.model_judge import JUDGE, ModelJudge
+from selfdistill.models.chat import ChatSettings, encode_messages, end_ids, pad_id
 from selfdistill.models.first_day import check_lengths, check_model
-from selfdistill.models.loading import load_generation_config, load_tokenizer, load_weights, pick_device
+from selfdistill.models.loading import load_config, load_generation_config, load_tokenizer, load_weights, pick_device
+from selfdistill.models.pictures import picture_reader, problem_pictures
 from selfdistill.models.template_check import check_prompts
 from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import Rollout, Sampler, SamplingSettings
@@ -20,20 +22,21 @@ from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.sampling.trial import check_sampler
 from selfdistill.sampling.vllm_generate import VllmGenerate
 from selfdistill.study.own_prompts import own_prompts
-from selfdistill.tasks.graders import SCORED, Graded, check_sandbox, gives_feedback, grade_response, graded_each
+from selfdistill.tasks.graders import SCORED, Graded, check_sandbox, gives_feedback, grade_responses
 from selfdistill.tasks.prompts import student_messages
 from selfdistill.tasks.schema import Problem, read_problems
 
 
 @dataclass(frozen=True)
 class _Benchmark:
-    """What is asked, and how its answers are graded."""
+    """Holds what is asked, and how its answers are graded."""
 
     problems: list[Problem]
     grader: str
     first_role_counts: bool
     grading: Mapping[str, Any] | None = None
     second_grader: str | None = None
+    judge: ModelJudge | None = None
 
 
 def problems_by_benchmark(
@@ -58,7 +61,7 @@ def problems_by_benchmark(
 def planned_draws(
     benchmarks: list[str], val_file: Path, task: Mapping[str, Any], also: Mapping[str, Path]
 ) -> dict[str, int]:
-    """How many draws `evaluate_run` makes of each benchmark; arguments, and errors, as it has them."""
+    """Returns how many draws `evaluate_run` makes of each benchmark; arguments, and errors, as it has them."""
     found = _benchmarks(benchmarks, val_file, task, also)
     return {name: len(benchmark.problems) * task["draws"] for name, benchmark in found.items()}
 
@@ -83,7 +86,8 @@ def evaluate_run(
             each the first so many; all where it is missing), and their own grader, first_role_counts, grading and
             prompt; all else is as for the task's own benchmarks. grading: of a grader that has settings; prompt:
             "own" or "boxed", else as the grader reads (config/README.md). Under `second_grader`, if it is there, the
-            grader whose verdict is noted beside, as of the other task's problems under `also`.
+            grader whose verdict is noted beside, as of the other task's problems under `also`; where it is "judge",
+            its settings under `judge`.
         seed: of the run; draws are keyed by it, the problem and the draw's number.
         outputs: benchmark -> file to write.
         report: takes one line of progress.
@@ -100,67 +104,86 @@ def evaluate_run(
     benchmarks = _benchmarks(list(outputs), val_file, task, also or {})
     for benchmark in benchmarks.values():
         check_sandbox([benchmark.grader, benchmark.second_grader], benchmark.grading)
+        if benchmark.judge is not None:
+            benchmark.judge.try_out(benchmark.problems[0])
     every = [problem for benchmark in benchmarks.values() for problem in benchmark.problems]
     asked = {p.id: student_messages(p, training=False, template=chat.template) for p in every}
-    encoded = {name: encode_messages(tokenizer, messages, chat) for name, messages in asked.items()}
+    reader = picture_reader(model_dir, load_config(model_dir), chat)
+    shown = {p.id: problem_pictures(p, reader) for p in every}
+    encoded = {name: encode_messages(tokenizer, messages, chat, shown[name]) for name, messages in asked.items()}
     longest = max(map(len, encoded.values())) + settings.max_response_tokens
     sampler, engine = sampler_of(engine, Path(model_dir), tokenizer, longest, chat)
     report(f"engine {engine}")
     for name, benchmark in benchmarks.items():
         began = time.monotonic()
         rows = [(problem, draw) for problem in benchmark.problems for draw in range(task["draws"])]
-        prompts = [encoded[p.id] for p, _ in rows]
-        rollouts = sampler.sample(prompts, settings, [(seed, "evaluation", p.id, draw) for p, draw in rows])
-        responses = [tokenizer.decode(rollout.response_ids, skip_special_tokens=True) for rollout in rollouts]
-        draws = []
-        given = (responses, [p for p, _ in rows], rollouts)
-        verdicts = graded_each(benchmark.grader, _grade(benchmark, benchmark.grader), *given)
-        second: list[bool | None] = [None] * len(rows)
-        if other := benchmark.second_grader:
-            second = [graded.correct for graded in graded_each(other, _grade(benchmark, other), *given)]
-        for (problem, number), rollout, response, graded, beside in zip(
-            rows, rollouts, responses, verdicts, second, strict=True
-        ):
-            draws.append(
-                Draw(
-                    problem_id=problem.id,
-                    draw=number,
-                    response=response,
-                    n_tokens=len(rollout.response_ids),
-                    finish_reason=rollout.finish_reason,
-                    answer=graded.answer,
-                    correct=graded.correct,
-                    score=graded.score if benchmark.grader in SCORED else None,
-                    feedback=graded.feedback if gives_feedback(benchmark.grader) else None,
-                    second_correct=beside,
-                    cluster=problem.cluster or None,
-                )
-            )
+        keys = [(seed, "evaluation", p.id, draw) for p, draw in rows]
+        rollouts = sampler.sample([encoded[p.id] for p, _ in rows], settings, keys)
+        responses = [str(tokenizer.decode(each.response_ids, skip_special_tokens=True)) for each in rollouts]
+        draws = _draws(benchmark, rows, rollouts, responses, report)
         write_draws(outputs[name], draws)
-        seconds, tokens = time.monotonic() - began, sum(d.n_tokens for d in draws)
-        share = sum(d.correct for d in draws) / len(draws)
-        beside = f" ({100 * sum(map(bool, second)) / len(draws):.1f} % by {other})" if other else ""
-        report(
-            f"{name}: {len(benchmark.problems)} problems x {task['draws']} draws, {100 * share:.1f} % correct{beside}, "
-            f"{tokens} tokens in {seconds:.1f} s ({tokens / seconds:.0f} tokens/s)"
+        report(_said(name, benchmark, draws, task["draws"], time.monotonic() - began))
+
+
+def _draws(
+    benchmark: _Benchmark,
+    rows: list[tuple[Problem, int]],
+    rollouts: list[Rollout],
+    responses: list[str],
+    report: Callable[[str], None],
+) -> list[Draw]:
+    """Grade the responses of a benchmark.
+
+    Args:
+        benchmark: whose they are.
+        rows: problem and number of each draw.
+        rollouts, responses: of the same rows, as ids and as text.
+        report: takes a line of progress.
+    """
+    given = (responses, [p for p, _ in rows], [r.finish_reason == "length" for r in rollouts])
+    second: list[bool | None] = [None] * len(rows)
+    if benchmark.judge is not None:
+        second = list(benchmark.judge.verdicts(responses, given[1], report))
+    elif benchmark.second_grader:
+        second = [graded.correct for graded in _graded(benchmark, benchmark.second_grader, *given)]
+    each = zip(rows, rollouts, responses, _graded(benchmark, benchmark.grader, *given), second, strict=True)
+    return [
+        Draw(
+            problem_id=problem.id,
+            draw=number,
+            response=response,
+            n_tokens=len(rollout.response_ids),
+            finish_reason=rollout.finish_reason,
+            answer=graded.answer,
+            correct=graded.correct,
+            score=graded.score if benchmark.grader in SCORED else None,
+            feedback=graded.feedback if gives_feedback(benchmark.grader) else None,
+            second_correct=beside,
+            cluster=problem.cluster or None,
         )
+        for (problem, number), rollout, response, graded, beside in each
+    ]
 
 
-def _grade(benchmark: _Benchmark, name: str) -> Callable[[str, Problem, Rollout], Graded]:
+def _said(name: str, benchmark: _Benchmark, draws: list[Draw], a_problem: int, seconds: float) -> str:
+    """A line on a benchmark that is done; a_problem: draws of each problem."""
+    tokens = sum(d.n_tokens for d in draws)
+    judged = [d.second_correct for d in draws if d.second_correct is not None]
+    beside = f" ({100 * sum(judged) / len(judged):.1f} % by {benchmark.second_grader})" if judged else ""
+    return (
+        f"{name}: {len(benchmark.problems)} problems x {a_problem} draws, "
+        f"{100 * sum(d.correct for d in draws) / len(draws):.1f} % correct{beside}, "
+        f"{tokens} tokens in {seconds:.1f} s ({tokens / seconds:.0f} tokens/s)"
+    )
+
+
+def _graded(
+    benchmark: _Benchmark, name: str, responses: list[str], problems: list[Problem], truncated: list[bool]
+) -> list[Graded]:
     # A level of feedback is one of the first grader's.
     grading = {k: v for k, v in (benchmark.grading or {}).items() if name == benchmark.grader or k != "feedback"}
-
-    def grade(response: str, problem: Problem, rollout: Rollout) -> Graded:
-        return grade_response(
-            response,
-            problem,
-            name,
-            first_role_counts=benchmark.first_role_counts,
-            truncated=rollout.finish_reason == "length",
-            grading=grading,
-        )
-
-    return grade
+    how = {"first_role_counts": benchmark.first_role_counts, "grading": grading}
+    return grade_responses(responses, problems, truncated, name, **how)
 
 
 def _benchmarks(
@@ -180,7 +203,9 @@ def _benchmarks(
         for name, problems in asked.items():
             first = problems[: about.get("problems")]
             lenient = about.get("first_role_counts", False)
-            found[name] = _Benchmark(first, about["grader"], lenient, about.get("grading"), about.get("second_grader"))
+            second = about.get("second_grader")
+            judge = ModelJudge(about["judge"]) if second == JUDGE else None
+            found[name] = _Benchmark(first, about["grader"], lenient, about.get("grading"), second, judge)
     return {name: found[name] for name in names}
 
 
@@ -196,10 +221,9 @@ def sampler_of(
         raise UserError(f"evaluation.engine {engine!r} is not one of own, transformers, vllm")
     model = load_weights(folder, pick_device())
     ends = end_ids(model, tokenizer, chat)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
     precision = str(model.dtype).removeprefix("torch.")
     check_model(model)
     check_lengths(model.config, longest, "evaluation.max_response_tokens")
-    sampler = samplers[engine](model, pad, ends)
+    sampler = samplers[engine](model, pad_id(tokenizer, ends), ends)
     check_sampler(sampler, model, engine)
     return sampler, f"{engine}, {precision} on {model.device.type}"

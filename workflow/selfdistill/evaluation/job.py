@@ -1,4 +1,4 @@
-"""One evaluation as a job of the workflow: resumed benchmark by benchmark, published as a whole, with its account.
+"""Runs one evaluation as a job: resumes benchmark by benchmark, and publishes it as a whole.
 
 Its state lies beside those of training runs, in results/state/<hash of its settings>/, where neither a failed job nor
 a killed workflow loses what was drawn: a job that was preempted goes on, one that is complete is only published again.
@@ -21,12 +21,11 @@ from selfdistill.files import atomic_path, copy_file, sha256_file, write_json
 from selfdistill.runs.digests import fault, file_fault, write_digests
 from selfdistill.runs.folder_lock import folder_lock
 from selfdistill.runs.provenance import hardware, moment, package_versions, peak_memory_gib, weights_digest
-from selfdistill.runs.run_file import EVALUATION, write_attempt
+from selfdistill.runs.run_file import EVALUATION, PROGRESS_FILE, write_attempt
 from selfdistill.study.paths import ACCOUNT
 
 #: What of its state says that something was saved: patterns of files.
 CHECKPOINTS = ("draws/*.parquet",)
-_PROGRESS = "progress.json"
 
 
 def evaluate_job(
@@ -74,7 +73,7 @@ def evaluate_job(
 
 @dataclass(frozen=True)
 class _Files:
-    """What is read, as of `evaluate_job`."""
+    """Holds what is read, as of `evaluate_job`."""
 
     model: Path
     val: Path
@@ -82,7 +81,7 @@ class _Files:
 
 
 class _Evaluation:
-    """What is done under the lock; arguments as of `evaluate_job`, benchmarks in its order of outputs."""
+    """Holds what is done under the lock; arguments as of `evaluate_job`, benchmarks in its order of outputs."""
 
     def __init__(
         self,
@@ -118,7 +117,7 @@ class _Evaluation:
         if left and known != self._weights:
             self._drop(f"{self._state}: draws of {'unknown' if known is None else 'other'} weights", *left)
         if known != self._weights:
-            (self._state / _PROGRESS).unlink(missing_ok=True)
+            (self._state / PROGRESS_FILE).unlink(missing_ok=True)
 
     def _spoilt(self, draws: Path) -> str | None:
         """Why a file of draws is not what was written; None: nothing speaks against it."""
@@ -139,7 +138,7 @@ class _Evaluation:
         progress = self._progress()
         if progress is None and self.final.exists():
             progress = json.loads((self.final / ACCOUNT).read_text(encoding="utf-8"))
-        return progress and progress["weights_sha256"]
+        return progress["weights_sha256"] if progress else None
 
     def finish(self) -> None:
         """Draw what is not drawn yet, and put all of it and the account into `final`."""
@@ -150,7 +149,7 @@ class _Evaluation:
             "engine": None,
             "drawn": {},
         }
-        write_json(self._state / _PROGRESS, progress)
+        write_json(self._state / PROGRESS_FILE, progress)
         left = {name: path for name, path in self._draws.items() if not path.exists()}
         progress["drawn"] = {name: digest for name, digest in progress["drawn"].items() if name not in left}
         if len(left) < len(self._draws):
@@ -164,7 +163,7 @@ class _Evaluation:
                 progress["engine"] = line.removeprefix("engine ")
             new = {name: path for name, path in left.items() if name not in progress["drawn"] and path.exists()}
             progress["drawn"] |= {name: sha256_file(path) for name, path in new.items()}
-            write_json(self._state / _PROGRESS, progress)
+            write_json(self._state / PROGRESS_FILE, progress)
             self._report(line)
 
         if left:
@@ -199,8 +198,8 @@ class _Evaluation:
         }
 
     def _progress(self) -> dict[str, Any] | None:
-        """What is noted of the attempts so far; None where nothing is, or nothing that can be read."""
-        file = self._state / _PROGRESS
+        """Returns what is noted of the attempts so far; None where nothing is, or nothing that can be read."""
+        file = self._state / PROGRESS_FILE
         if not file.exists():
             return None
         try:

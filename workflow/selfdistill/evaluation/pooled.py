@@ -1,4 +1,4 @@
-"""Comparisons of two methods over several blocks (a task and a model each), and chances that one run beats another.
+"""Compares two methods over several blocks (a task and a model each), and estimates how often one run beats another.
 
 A block has its own runs. Blocks of one task have the same problems, whatever the model: what makes a problem favour a
 method may do so for every model, so the gaps of one task's blocks are averaged problem by problem before their spread
@@ -51,11 +51,11 @@ def pooled_difference(blocks: Sequence[Block]) -> Difference:
         alike = [block for block in blocks if block.problems == name]
         pairs = [zip(block.first, block.second, strict=True) for block in alike]
         by_block = [[a.mean(axis=0) - b.mean(axis=0) for a, b in pair] for pair in pairs]
-        gaps.append([np.mean(same, axis=0) for same in zip(*by_block, strict=True)])
+        together = [np.mean(same, axis=0) for same in zip(*by_block, strict=True)]
         share = len(alike) / len(blocks)
-        units = [by_cluster(*pair) for pair in zip(gaps[-1], alike[0].clusters or [None] * len(gaps[-1]), strict=True)]
+        units = [by_cluster(*pair) for pair in zip(together, alike[0].clusters or [None] * len(together), strict=True)]
         problems += [Term(share**2 * term.value, term.freedom) for term in gap_terms(units)]
-        gaps[-1] = share * np.mean([gap.mean() for gap in gaps[-1]])
+        gaps.append(share * np.mean([gap.mean() for gap in together]))
     for block in blocks:
         terms = terms_of_seeds((block.first, block.second), block.trained)
         seeds += [Term(term.value / len(blocks) ** 2, term.freedom) for term in terms]

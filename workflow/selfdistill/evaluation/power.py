@@ -1,4 +1,4 @@
-"""How small a difference an evaluation can see, and how many seeds or problems a given difference would need.
+"""Computes the smallest difference that an evaluation can see, and the seeds or problems that a given one needs.
 
 Differences of two methods with equally many seeds, compared as `estimators.paired_difference` does. Variances are
 taken from two methods' draws (`estimate`) or given.
@@ -70,7 +70,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Needed:
-    """What a difference needs, all else as in the design (inf: no number is enough).
+    """Holds what a difference needs, all else as in the design (inf: no number is enough).
 
     Attributes:
         seeds: of each method, two or more.
@@ -121,7 +121,7 @@ def seed_variance(scores: Sequence[np.ndarray]) -> float:
 
 
 def pooled_seed_variance(methods: Sequence[Sequence[np.ndarray]]) -> Term:
-    """The same for several methods, weighed by their degrees of freedom, S - 1 each; it may be negative.
+    """Returns the variance between seeds over several methods, weighed by S - 1 degrees of freedom; maybe negative.
 
     Pooled before anything is cut off at 0, since a mean of cut estimates is too large. Without two seeds of any method:
     nan with no degrees of freedom.
@@ -176,7 +176,7 @@ def needed(
     level: float = LEVEL,
     power: float = POWER,
 ) -> Needed:
-    """How many seeds (two or more), or how many problems, would make a difference of this share detectable."""
+    """Returns how many seeds (two or more), or how many problems, would make a difference of this share detectable."""
 
     def enough(times: int = 1, seeds: int = design.seeds) -> bool:
         other = Design(tuple(times * size for size in design.benchmarks), design.draws, seeds)

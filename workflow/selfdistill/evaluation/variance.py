@@ -1,4 +1,4 @@
-"""Terms of the variance of a macro average, from scores of S seeds on P problems of each of B benchmarks.
+"""Splits the variance of a macro average, from scores of S seeds on P problems of each of B benchmarks.
 
 The model is two-way: score[s, p] = mean + seed[s] + problem[p] + rest[s, p], where the rest holds the draws' chance and
 what a seed does to single problems. A seed's effect is shared by all benchmarks of its run, problems belong to one
@@ -68,7 +68,7 @@ def by_cluster(values: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
 
 
 def problem_terms(scores: Sequence[np.ndarray]) -> list[Term]:
-    """What sampling problems contributes: a term for each benchmark, from means over seeds [P_b] (or `by_cluster`).
+    """Returns what sampling problems adds: a term for each benchmark, from means over seeds [P_b] (or `by_cluster`).
 
     One problem says nothing of others: nan.
     """
@@ -81,7 +81,7 @@ def problem_terms(scores: Sequence[np.ndarray]) -> list[Term]:
 
 
 def gap_terms(gaps: Sequence[np.ndarray]) -> list[Term]:
-    """The same of differences of two methods' means: gaps [P_b] in [-1, 1], one array a benchmark.
+    """Returns `problem_terms` of differences of two methods' means: gaps [P_b] in [-1, 1], one array a benchmark.
 
     The variance of the mean gap is s^2 / P times 1 + 2 g^2, with the skewness g of that mean: where few problems
     differ, all to one side, a small mean gap is seen with too small a variance. And its root is at least what problems
@@ -106,7 +106,7 @@ def gap_terms(gaps: Sequence[np.ndarray]) -> list[Term]:
 
 
 def _seen(gaps: np.ndarray) -> float:
-    """How far gaps are from 0: their mean size if all are to one side, up to _BOTH times as much if not."""
+    """Returns how far gaps are from 0: their mean size if all are to one side, up to _BOTH times as much if not."""
     return float(_BOTH * abs(gaps).mean() - (_BOTH - 1) * abs(gaps.mean()))
 
 
@@ -126,7 +126,7 @@ def softened_mean(count: float, mean: float, more: float) -> float:
 
 
 def seed_terms(scores: Sequence[np.ndarray], *, shared: bool, draws: int = 1) -> list[Term]:
-    """What training again contributes, from benchmarks [S x P_b] of the same S seeds; nothing for one seed.
+    """Returns what training again contributes, from benchmarks [S x P_b] of the same S seeds; nothing for one seed.
 
     shared: without the rest, which is in `problem_terms` too (negative terms); else with it: problems held fixed. Seeds
     that agree are then known to agree only as far as S x P_b x draws draws tell.
@@ -142,7 +142,7 @@ def seed_terms(scores: Sequence[np.ndarray], *, shared: bool, draws: int = 1) ->
 
 
 def rest_terms(scores: Sequence[np.ndarray]) -> list[Term]:
-    """What neither seed nor problem explains, as what it takes away: negative; nothing for one seed or one problem."""
+    """Returns the residual as a negative term (two others count it); nothing for one seed or one problem."""
     terms = []
     for array in scores:
         seeds, problems = array.shape
@@ -154,13 +154,13 @@ def rest_terms(scores: Sequence[np.ndarray]) -> list[Term]:
 
 
 def draw_term(variances: Sequence[np.ndarray]) -> Term:
-    """What drawing again contributes, from the variance of each problem's score [S x P_b] (`score_variances`)."""
+    """Gives what drawing again contributes, from the variance of each problem's score [S x P_b] (`score_variances`)."""
     parts = [array.sum() / array.size**2 for array in variances]
     return Term(sum(parts) / len(parts) ** 2, np.inf)
 
 
 def unseen_draws(scores: Sequence[np.ndarray], draws: int) -> float:
-    """What `softened` adds to the variance of a macro average of [S x P_b] scores, each of so many draws."""
+    """Returns what `softened` adds to the variance of a macro average of [S x P_b] scores, each of so many draws."""
     share = Z2 / len(scores)
     counts = [array.size * draws for array in scores]
     parts = [softened(0.0, n, array.mean(), share) / n for n, array in zip(counts, scores, strict=True)]

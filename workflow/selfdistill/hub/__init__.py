@@ -1,1 +1,1 @@
-"""Files of the Hugging Face hub, and the lock that holds them to commits and digests."""
+"""Fetches files of the Hugging Face hub, and holds them to commits and digests."""

@@ -1,4 +1,4 @@
-"""Files of the hub (huggingface.co, or where HF_ENDPOINT points), held to config/hub.lock.yaml.
+"""Fetches files of the hub (huggingface.co, or HF_ENDPOINT), held to config/hub.lock.yaml.
 
 A folder of the user's that mirrors the hub (SELFDISTILL_HUB_MIRROR: <folder>/<owner>/<name>/<path in the repository>)
 comes first, then the hub's own cache (HF_HOME), then the network. Size and hash are checked whatever way a file came.
@@ -185,7 +185,7 @@ def _downloaded(hub: Mapping[str, str], repo_type: str, file: str, what: str, si
 
 
 def _patiently(what: str, report: Report, call: Callable[[], _Result]) -> _Result:
-    """What a call of the hub's client gives; tried again, with WAITS between, after what may pass by itself.
+    """Returns what a call of the hub's client gives; tried again, with WAITS between, after what may pass by itself.
 
     Raises UserError with the cause.
     """
@@ -225,7 +225,7 @@ def _passes(error: BaseException) -> bool:
 
 
 def _cause(causes: list[BaseException]) -> str:
-    """What went wrong, and what to do."""
+    """Returns what went wrong, and what to do."""
     from huggingface_hub import errors
 
     def is_a(kind: type[BaseException]) -> bool:

@@ -1,4 +1,4 @@
-"""config/hub.lock.yaml: the commit and the hashes to which files of the hub are held.
+"""Reads and writes config/hub.lock.yaml: the commit and the hashes to which files of the hub are held.
 
 Read when something is planned, so nothing of the hub's client is imported here; `selfdistill.hub.client` makes entries.
 """
@@ -51,7 +51,7 @@ def write_lock(lock: Lock, path: str | os.PathLike = LOCK_FILE) -> None:
 
 
 def entry_name(hub: Mapping[str, str]) -> str:
-    """Of the entry of a repository: "<owner>/<name>@<revision>"."""
+    """Names the entry of a repository: "<owner>/<name>@<revision>"."""
     return f"{hub['id']}@{hub['revision']}"
 
 
@@ -61,7 +61,7 @@ def hub_of(name: str) -> dict[str, str]:
 
 
 def locked_file(lock: Lock, hub: Mapping[str, str], file: str) -> dict[str, Any]:
-    """What a dataset's file is known by: hub (id, revision, commit), file, size, sha256 or git_sha1.
+    """Returns what a dataset's file is known by: hub (id, revision, commit), file, size, sha256 or git_sha1.
 
     Without commit, size and hash where the lock does not have the file.
     """
@@ -72,7 +72,7 @@ def locked_file(lock: Lock, hub: Mapping[str, str], file: str) -> dict[str, Any]
 
 
 def locked_model(lock: Lock, hub: Mapping[str, str]) -> dict[str, Any]:
-    """What a model is known by: hub (id, revision, commit), and size and hash of its files by name.
+    """Returns what a model is known by: hub (id, revision, commit), and size and hash of its files by name.
 
     Without commit and files where the lock does not have the model.
     """
@@ -92,7 +92,7 @@ def check_locked(hub: Mapping[str, str], what: str) -> None:
 
 
 def fault(path: str | os.PathLike, expected: Mapping[str, Any]) -> str | None:
-    """What is wrong with a file that should have a size and a hash, in words; None where it is right.
+    """Returns what is wrong with a file that should have a size and a hash, in words; None where it is right.
 
     Args:
         path: the file.
@@ -107,7 +107,7 @@ def fault(path: str | os.PathLike, expected: Mapping[str, Any]) -> str | None:
 
 
 def looks_like_html(path: str | os.PathLike) -> bool:
-    """Whether a file begins as a web page does: what proxies and login pages give in place of a file."""
+    """Returns whether a file begins as a web page does: what proxies and login pages give in place of a file."""
     with open(path, "rb") as file:
         return file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html"))
 

@@ -1,1 +1,1 @@
-"""What a method is but for its loss: settings, published values, papers, look. Nothing heavy is imported."""
+"""Describes methods without their losses: settings, published values, papers, look. Imports nothing heavy."""

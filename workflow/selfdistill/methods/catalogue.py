@@ -1,4 +1,4 @@
-"""Which methods there are: one file of this folder each. Nothing lists them."""
+"""Finds the shipped methods: each is one file of this folder, and nothing lists them."""
 
 import functools
 import importlib

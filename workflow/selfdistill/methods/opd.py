@@ -1,13 +1,13 @@
-"""On-policy distillation of another model on the sampled token, with the settings of arXiv 2606.11709 v2, sect. 4.5."""
+"""Declares the settings of distilling another model on the sampled token (arXiv 2606.11709 v2, sect. 4.5)."""
 
 from dataclasses import dataclass
 
-from selfdistill.methods.method import Look, MethodSettings
+from selfdistill.methods.method import ClippedPolicySettings, Look
 from selfdistill.methods.setting import setting
 
 
 @dataclass(frozen=True)
-class OPDSettings(MethodSettings):
+class OPDSettings(ClippedPolicySettings):
     """Settings of on-policy distillation as a policy gradient.
 
     A token's advantage is the teacher's log-prob less that of the policy that drew it, both after the student's own
@@ -32,9 +32,6 @@ class OPDSettings(MethodSettings):
     task_weight: float = setting(
         0.0, "Weight of the group's advantage, which is added to the log-ratio; at 0 rewards play no part.", minimum=0
     )
-    epsilon_low: float = setting(0.2, "Clip of the policy ratio below 1.", above=0, maximum=1)
-    epsilon_high: float = setting(0.2, "Clip of the policy ratio above 1.", above=0)
-    dual_clip: float = setting(3.0, "Bound of the ratio where the advantage is negative.", above=1)
 
     @property
     def compares_rollouts(self) -> bool:

@@ -1,4 +1,4 @@
-"""On-policy distillation of another model by a divergence of distributions."""
+"""Declares the settings of distilling another model by a divergence of distributions."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""OPSD (siyan-zhao/OPSD), with the values of arXiv 2606.11709."""
+"""Declares the settings of OPSD (siyan-zhao/OPSD), with the values of arXiv 2606.11709."""
 
 from dataclasses import dataclass
 

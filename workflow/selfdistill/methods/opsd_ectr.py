@@ -1,4 +1,4 @@
-"""OPSD with the contrast of RLCSD: the plug-in study of arXiv 2606.11709."""
+"""Declares the settings of OPSD with RLCSD's contrast, the plug-in study of arXiv 2606.11709."""
 
 from dataclasses import dataclass
 

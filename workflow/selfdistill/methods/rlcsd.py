@@ -1,4 +1,4 @@
-"""RLCSD, arXiv 2606.11709, with its published values."""
+"""Declares the settings of RLCSD (arXiv 2606.11709) with its published values."""
 
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ class RLCSDSettings(MethodSettings):
     }
     papers = ("2606.11709, sect. 4, Eq. 10-15",)
     look = Look("#D55E00")
+    reads_evidence = True
 
     epsilon: float = setting(0.2, "Clip of the policy ratio, both sides; no dual clip.", above=0, maximum=1)
     tau: float = setting(0.02, "Scale of the evidence; tanh is saturated beyond some 2.5 tau.", unit="nats", above=0)

@@ -1,4 +1,4 @@
-"""Settings as frozen dataclasses that check their values, and what is made of such a class: JSON schema, table.
+"""Builds settings as frozen dataclasses that check their values, with a JSON schema and a table of each.
 
 A value is checked by the same code wherever it enters: from YAML and --config (`schemas.checked` against the schema of
 the class), from Python and from verl's command line (the class checks itself against that schema).
@@ -9,13 +9,13 @@ import functools
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeGuard, TypeVar
 
 from selfdistill.errors import UserError
 from selfdistill.schemas import canonical, checked
 
 T = TypeVar("T")
-_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", type(None): "null"}
 _BOUNDS = {"above": "exclusiveMinimum", "minimum": "minimum", "maximum": "maximum", "below": "exclusiveMaximum"}
 
 
@@ -127,7 +127,7 @@ def from_mapping(
     return kind(**taken)
 
 
-def is_section(kind: Any) -> bool:
+def is_section(kind: Any) -> TypeGuard[type]:
     """Return whether an annotation is a settings class."""
     return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
@@ -146,8 +146,10 @@ def defaults(kind: type) -> dict[str, Any]:
     for field in fields(kind):
         if is_section(section := _hints(kind).get(field.name)):
             values[field.name] = defaults(section)
-        elif field.default is not MISSING or field.default_factory is not MISSING:
-            values[field.name] = field.default if field.default is not MISSING else field.default_factory()
+        elif field.default is not MISSING:
+            values[field.name] = field.default
+        elif field.default_factory is not MISSING:
+            values[field.name] = field.default_factory()
     return values
 
 
@@ -160,7 +162,7 @@ def without_added(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
         kind: the class.
         values: of its fields, canonical; sections as mappings in it.
     """
-    kept = dict(values)
+    kept, initial = dict(values), defaults(kind)
     for field in fields(kind):
         if field.name not in kept:
             continue
@@ -168,11 +170,12 @@ def without_added(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
             kept[field.name] = without_added(section, kept[field.name])
             if values[field.name] and not kept[field.name]:
                 del kept[field.name]
-        elif field.metadata.get("added") and kept[field.name] == defaults(kind)[field.name]:
+        elif field.metadata.get("added") and kept[field.name] == initial[field.name]:
             del kept[field.name]
     return kept
 
 
+@functools.cache  # most of the time of planning, where it is asked for anew
 def _hints(kind: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(kind)

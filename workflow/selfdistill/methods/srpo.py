@@ -1,25 +1,20 @@
-"""SRPO as arXiv 2606.11709 compares it: hints are dataset solutions, not siblings (D6)."""
+"""Declares the settings of SRPO as arXiv 2606.11709 runs it: hints are dataset solutions, not siblings (D6)."""
 
 from dataclasses import dataclass
 
-from selfdistill.methods.method import Look
-from selfdistill.methods.sdpo import StudentDivergenceSettings
+from selfdistill.methods.method import ClippedPolicySettings, Look
+from selfdistill.methods.sdpo import PUBLISHED_BY_RLCSD, StudentDivergenceSettings
 from selfdistill.methods.setting import setting
 
 ROUTINGS = ("verifier", "advantage_sign")
 
 
 @dataclass(frozen=True)
-class SRPOSettings(StudentDivergenceSettings):
+class SRPOSettings(ClippedPolicySettings, StudentDivergenceSettings):
     """Settings of SRPO."""
 
     description = "grpo on correct rollouts, sdpo on wrong ones"
-    published = {
-        "teacher": {"kind": "ema", "ema_decay": 0.95},
-        "hints": {"source": "gt_cot"},
-        "optimizer": {"max_grad_norm": 1.0},
-        "update": {"kl_coef": 0.0},
-    }
+    published = PUBLISHED_BY_RLCSD
     papers = ("2604.02288", "2606.11709")
     look = Look("#CC79A7", (0, (5, 1.2, 1, 1.2, 1, 1.2)))
 
@@ -34,6 +29,3 @@ class SRPOSettings(StudentDivergenceSettings):
         "has a hint.",
         choices=ROUTINGS,
     )
-    epsilon_low: float = setting(0.2, "Clip of the policy ratio below 1, in the grpo branch.", above=0, maximum=1)
-    epsilon_high: float = setting(0.2, "Clip of the policy ratio above 1, in the grpo branch.", above=0)
-    dual_clip: float = setting(3.0, "Bound of the ratio where the advantage is negative, in the grpo branch.", above=1)

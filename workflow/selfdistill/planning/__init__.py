@@ -1,1 +1,1 @@
-"""What runs will take, before they are run, and what their jobs ask of a cluster."""
+"""Estimates what runs will take, and what their jobs request of a cluster, before they are run."""

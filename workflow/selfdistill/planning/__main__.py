@@ -1,4 +1,4 @@
-"""python -m selfdistill.planning [--csv FILE] [--snakemake WORDS...]: what would run, and what it takes."""
+"""Prints what would run and what it takes: python -m selfdistill.planning [--csv FILE] [--snakemake WORDS...]."""
 
 import argparse
 import re

@@ -1,4 +1,4 @@
-"""Which claims a matrix can decide, and with how many seeds: told before anything is submitted.
+"""Says which claims a matrix can decide, and with how many seeds, before anything is submitted.
 
 Accuracies are asked on these very problems. Where the paper prints what a part compares, that is taken as the truth;
 where no difference would satisfy it, none; else, and of curves, the least number of seeds is named. Nothing of this is
@@ -27,7 +27,7 @@ Block = tuple[str, str]
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a matrix can say of one claim.
+    """Holds what a matrix can say of one claim.
 
     Attributes:
         claim: whose.
@@ -48,7 +48,7 @@ class Outlook:
 
     @property
     def decided(self) -> int:
-        """How many parts the matrix has seeds enough for."""
+        """Returns how many parts the matrix has seeds enough for."""
         return sum(need <= self.seeds for need in self.needs)
 
 

@@ -1,4 +1,4 @@
-"""Snakemake's own plan: its dry run, read back, and the configuration that its words stand for."""
+"""Runs Snakemake's own dry run, reads its plan back, and finds the configuration that it planned."""
 
 import contextlib
 import io

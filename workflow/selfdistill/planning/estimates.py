@@ -1,4 +1,4 @@
-"""Seconds, GPU-hours and bytes of a run or an evaluation before it is run, each with where the number comes from.
+"""Estimates seconds, GPU-hours and bytes of a run or an evaluation, and says where each number comes from.
 
 Best source first: measured runs of the same task, model and loss; measured runs of the same task and model with another
 loss, times the ratio of the published seconds; the paper's seconds a step, scaled. The demo's time and the small tier's
@@ -60,7 +60,7 @@ COPIES = 2
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one job takes.
+    """Holds what one job takes.
 
     Attributes:
         seconds: of wall time.
@@ -80,7 +80,7 @@ class Estimate:
 
     @property
     def hours(self) -> float:
-        """Of wall time."""
+        """Returns the hours of wall time."""
         return self.seconds / 3600
 
     @property
@@ -193,7 +193,7 @@ def _unmeasured_training(
 
 
 def _slowdown(parameters: float) -> float:
-    """How much longer a token takes than the toy's: a power of the weights up to the small tier's, and then linear."""
+    """Returns the cost of a token over the toy's: a power of the weights up to the small tier's, and then linear."""
     power = math.log(SMALL_SLOWDOWN) / math.log(SMALL_PARAMETERS / TOY_PARAMETERS)
     within = max(1.0, min(parameters, SMALL_PARAMETERS) / TOY_PARAMETERS)
     return within**power * max(1.0, parameters / SMALL_PARAMETERS)

@@ -1,4 +1,4 @@
-"""What finished runs took, read from results/; nothing heavy is imported, for the workflow is planned with it."""
+"""Reads from results/ what finished runs took. Imports nothing heavy, since the rules use it."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""What would run and what it takes: jobs, GPU-hours, wall time and disk, by rule, model and block, as text and rows."""
+"""Adds up jobs, GPU-hours, wall time and disk by rule, model and block, as text and as rows."""
 
 import csv
 import io
@@ -45,7 +45,8 @@ class Item:
 @dataclass(frozen=True)
 class Plan:
     """items: training runs and evaluations, done and to do; jobs: all that would run, by rule; fetched_bytes: base
-    models and data that would be made or fetched; unsized: of those, what has a size that nobody knows."""
+    models and data that would be made or fetched; unsized: of those, what has a size that nobody knows.
+    """
 
     study: Study
     items: Sequence[Item]
@@ -68,12 +69,12 @@ class Plan:
 
     @property
     def final_bytes(self) -> float:
-        """What stays on disk of all that would run."""
+        """Returns what stays on disk of all that would run."""
         return self.fetched_bytes + sum(item.estimate.disk_bytes for item in self.to_do)
 
     @property
     def running_bytes(self) -> tuple[float, float]:
-        """What is needed on top: by the largest run alone, and by all at once."""
+        """Returns what is needed on top: by the largest run alone, and by all at once."""
         each = [item.estimate.running_bytes for item in self.to_do]
         return max(each, default=0.0), sum(each)
 

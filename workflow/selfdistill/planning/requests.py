@@ -1,10 +1,12 @@
-"""What a job asks of a cluster: GPUs, nodes, memory, time. Read by the rules while the workflow is planned."""
+"""Computes a job's resource requests: GPUs, nodes, memory, time. The rules read them while Snakemake plans."""
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selfdistill.planning import estimates
+from selfdistill.study.critic_settings import gpus_of_critic
+from selfdistill.study.matrix import BASE
 from selfdistill.study.study import Study
 
 #: The longest that any job asks for, in minutes: partitions rarely allow more than a day. A run that takes longer puts
@@ -28,7 +30,8 @@ _MIB_PER_GIB = 1024
 @dataclass(frozen=True)
 class Request:
     """Of one job. gpus: of each node; gres: "gpu:<gpus>" or ""; cpus: of each node; mem_mb: of each node, in MiB;
-    runtime_minutes: wall time."""
+    runtime_minutes: wall time.
+    """
 
     gpus: int
     nodes: int
@@ -40,7 +43,7 @@ class Request:
 
 @functools.cache
 def training_request(study: Study, task: str, model: str, variant: str, attempt: int = 1) -> Request:
-    """Of one training run; attempt 1 is the first.
+    """Requests for one training run; attempt 1 is the first.
 
     Host memory of a node, all reasoned, none measured on GPUs:
     * verl on GPUs: 24 GiB for the trainer's process (a step's tensors of 2.3 GiB and a few copies, docs/verl.md) and
@@ -52,6 +55,8 @@ def training_request(study: Study, task: str, model: str, variant: str, attempt:
     * verl on a CPU: 10 GiB, for Ray, vLLM and the trainer's processes, and 48 bytes a parameter.
     * another model as teacher, or what it is compared with: 4 bytes a parameter with verl, where it rests in the host's
       memory, 8 locally, while it is read.
+    * a critic's server that the job starts: 24 GiB, and 12 for each of its GPUs, which the job has beside the
+      trainer's.
     * local: 3 GiB of libraries, activations and data, and 32 bytes a parameter: weights, gradient, AdamW, teacher, and
       a checkpoint on its way.
     """
@@ -71,12 +76,15 @@ def training_request(study: Study, task: str, model: str, variant: str, attempt:
     others = study.external_models(task, model, variant).values()
     memory += sum(held * float(study.config["models"][name]["parameters"]) for name in others) / nodes / 2**30
     seconds = estimates.training(study, task, model, variant).seconds
+    if of_critic := gpus_of_critic(settings):
+        gpus = max(gpus, 1) + of_critic  # beside it even the local trainer is worth a GPU
+        memory += 24 + 12 * of_critic
     return _request(gpus, nodes, memory, seconds, attempt)
 
 
 @functools.cache
 def evaluation_request(study: Study, task: str, model: str, attempt: int = 1) -> Request:
-    """Of the evaluation of one run on all benchmarks of its task; attempt 1 is the first.
+    """Requests for the evaluation of one run on all benchmarks of its task; attempt 1 is the first.
 
     Host memory, reasoned: with vLLM 32 GiB for libraries, CUDA context, pinned buffers and all draws of a benchmark,
     and 4 bytes a parameter for loading; else 3 GiB and 8 bytes a parameter.
@@ -87,8 +95,19 @@ def evaluation_request(study: Study, task: str, model: str, attempt: int = 1) ->
     return _request(estimate.gpus, 1, memory, estimate.seconds, attempt)
 
 
+def preflight_request(study: Study, task: str, model: str, variant: str, attempt: int = 1) -> Request:
+    """Requests for a pre-flight: an evaluation's, and GPUs for a critic's server of its own; attempt 1 is the first."""
+    found = evaluation_request(study, task, model, attempt)
+    more = 0 if variant == BASE else gpus_of_critic(study.resolve(task, model, variant, 0))
+    if not more:
+        return found
+    gpus = max(found.gpus, 1) + more  # the model that is measured has one to itself
+    cpus = found.cpus + more * CPUS_PER_GPU
+    return replace(found, gpus=gpus, gres=f"gpu:{gpus}", cpus=cpus, mem_mb=found.mem_mb + more * 32 * _MIB_PER_GIB)
+
+
 def warm_start_request(study: Study, model: str, attempt: int = 1) -> Request:
-    """Of the warm start of a pretrained model, some minutes on a core; attempt 1 is the first.
+    """Requests for the warm start of a pretrained model, some minutes on a core; attempt 1 is the first.
 
     Host memory: 3 GiB of libraries and activations, and 16 bytes a parameter for weights, gradient and AdamW (measured:
     4.2 GiB for 135 million).
@@ -97,7 +116,7 @@ def warm_start_request(study: Study, model: str, attempt: int = 1) -> Request:
 
 
 def diagnosis_request(study: Study, model: str, teacher: str, attempt: int = 1) -> Request:
-    """Of a diagnosis of a teacher: a GPU for models above LEAST_ON_GPU weights; attempt 1 is the first.
+    """Requests for a diagnosis of a teacher: a GPU for models above LEAST_ON_GPU weights; attempt 1 is the first.
 
     Host memory: 3 GiB, and 8 bytes for each parameter of both, while they are read. On a GPU some hours, most of them
     for drawing with transformers; reasoned, not measured.
@@ -105,6 +124,26 @@ def diagnosis_request(study: Study, model: str, teacher: str, attempt: int = 1) 
     parameters = sum(float(study.config["models"][name]["parameters"]) for name in (model, teacher))
     gpus = int(parameters > LEAST_ON_GPU)
     return _request(gpus, 1, 3 + 8 * parameters / 2**30, 16_000 * gpus, attempt)
+
+
+def discovery_request(study: Study, task: str, model: str, attempt: int = 1, search: str = "") -> Request:
+    """Requests for a search at test time; without a name, for the draws that choose questions. Attempt 1 is the first.
+
+    A GPU for models above LEAST_ON_GPU weights. Host memory as of a local training run. Time, reasoned, not measured:
+    every attempt of the job's share of the questions at its full length, where PAPER_TOKENS_PER_SECOND are drawn; a job
+    that needs longer goes back into the queue. A search through verl has the machine of a training run.
+    """
+    parameters = float(study.config["models"][model]["parameters"])
+    asked, gpus = study.discoveries.settings, int(parameters > LEAST_ON_GPU)
+    run = study.resolve(task, model, asked.variant, 0)
+    questions = max((len(each.questions or ()) for each in asked.sets.values()), default=0) or asked.parts
+    tokens = asked.budget * math.ceil(questions / asked.parts) * run["rollout"]["max_response_tokens"]
+    seconds = gpus * tokens * estimates.RESPONSE_SHARE / estimates.PAPER_TOKENS_PER_SECOND
+    found = _request(gpus, 1, 3 + 32 * parameters / 2**30, seconds, attempt)
+    if not study.discoveries.through_verl(task, model, search):
+        return found
+    machine = training_request(study, task, model, asked.variant, attempt)
+    return replace(machine, runtime_minutes=found.runtime_minutes)
 
 
 def _request(gpus: int, nodes: int, memory_gib: float, seconds: float, attempt: int) -> Request:

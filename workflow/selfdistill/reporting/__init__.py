@@ -1,0 +1,1 @@
+"""Turns draws and metrics into tables, figures, verdicts on claims, and pages."""

@@ -1,1 +1,1 @@
-"""The life of a run: its state, lock, logs, records, provenance and publishing."""
+"""Keeps the life of a run: its state, lock, logs, records, provenance and publishing."""

@@ -1,4 +1,4 @@
-"""List, or remove, finished states that were followed by others: `python -m selfdistill.runs.clean_states [--yes]`.
+"""Lists or removes finished states that were followed by others: `python -m selfdistill.runs.clean_states [--yes]`.
 
 A state is keyed by the hash of the settings of a run, or of an evaluation. After a change of settings the old one is
 only of use if the change is taken back. It goes when its path has results of other settings. Until then it may hold the
@@ -24,7 +24,7 @@ from selfdistill.study.study import config_hash
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be done with a state, and why in a few words."""
+    """Holds what is to be done with a state, and why in a few words."""
 
     folder: Path
     goes: bool
@@ -83,7 +83,7 @@ def _run_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _mapping(file: Path) -> dict[str, Any]:
-    """What a file of settings or facts says; nothing, where it cannot be read: then no state goes because of it."""
+    """Reads a file of settings or facts; nothing where it cannot be read: then no state goes because of it."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON too
     except (OSError, ValueError, yaml.YAMLError):

@@ -1,4 +1,4 @@
-"""Whether a folder of results or of a checkpoint is as it was written: one of its files has digests of the others."""
+"""Checks that a folder of results or of a checkpoint is as it was written, by a file with digests of the others."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def write_digests(folder: Path) -> None:
 
 
 def fault(folder: Path) -> str | None:
-    """What of a folder is not as it was written, in a few words that begin with the file; None: nothing.
+    """Returns what of a folder is not as it was written, in a few words that begin with the file; None: nothing.
 
     Where there are no digests, as older versions left it, each file must at least look like one of its kind.
     """
@@ -39,7 +39,7 @@ def fault(folder: Path) -> str | None:
 
 
 def file_fault(path: Path) -> str | None:
-    """What shows at a glance that a file is not whole: empty, zeroed, cut off; None: nothing does."""
+    """Returns what shows at a glance that a file is not whole: empty, zeroed, cut off; None: nothing does."""
     size, check = path.stat().st_size, _CHECKS.get(path.suffix)
     if not size:  # a chat template may be empty, and a list of merges
         return f"{path.name} is empty" if check else None

@@ -1,4 +1,4 @@
-"""One process at a time in a folder of results/state: an orphan of a killed workflow and a new job do not collide."""
+"""Locks a folder of results/state, so that an orphan of a killed workflow and a new job do not collide."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ _POLL_SECONDS = 1.0
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process holds a folder now."""
+    """Returns whether a process holds a folder now."""
     try:
         handle = os.open(folder / "lock", os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:

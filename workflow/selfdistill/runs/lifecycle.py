@@ -1,4 +1,4 @@
-"""The frame around every trainer: one process a run, nothing trained twice, results published as a whole."""
+"""Frames every trainer: one process a run, nothing trained twice, results published as a whole."""
 
 import contextlib
 import json

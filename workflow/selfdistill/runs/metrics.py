@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 #: Updates of a step that were not made, and those of them whose gradient was not finite.
 SKIPPED, NONFINITE = "actor/skipped_updates", "actor/nonfinite_updates"
+#: Tokens of a step that its teacher, and its student for its updates, read.
+READ_FOR_UPDATES = ("tokens/teacher_forwarded", "tokens/updated")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Metric:
 
 _VARYING = re.compile(r"(<[^>]+>)")
 _TEACHER, _HINTED = "methods with a teacher", "methods with a hinted teacher"
+_CRITICISED = "runs with a critic"
 _SDPO = "sdpo, sdpo_official"
 _DISTILLING = f"opsd, opsd_ectr, {_SDPO}, srpo, opd_divergence"
 _MODULATING = "rlsd, rlsd_ectr, rlsd_add, rlsd_hybrid, rlcsd"
@@ -143,6 +146,35 @@ METRICS = (
         "Share of rollouts whose hints were not shown because the loss would not read the teacher.",
         _HINTED,
     ),
+    # What a critic wrote of the step's rollouts.
+    Metric("critique/coverage", "share", "Share of rollouts whose teacher reads a critique.", _CRITICISED),
+    Metric("critique/of_wrong", "share", "The same of wrong rollouts.", _CRITICISED),
+    Metric("critique/failed", "share", "Share of the rollouts that were asked about without a critique.", _CRITICISED),
+    Metric(
+        "critique/cache_hits",
+        "share",
+        "Share of the rollouts that were asked about whose critique was known from an earlier step or attempt.",
+        _CRITICISED,
+    ),
+    Metric("critique/tokens_mean", "tokens", "Mean length of a critique, closing verdict included.", _CRITICISED),
+    Metric("critique/seconds", "seconds", "Mean time that a critique took when it was written.", _CRITICISED),
+    Metric("critique/truncated", "share", "Share of critiques cut at `critic.max_tokens`.", _CRITICISED),
+    Metric("critique/judged_right", "share", "Share of critiques that call a wrong answer right.", _CRITICISED),
+    Metric(
+        "critique/answer_leak",
+        "share",
+        "Share of critiques that hold the right answer, which neither problem nor response has, though their writer "
+        "was not shown it; a short answer may stand there by chance.",
+        _CRITICISED,
+    ),
+    Metric(
+        "critique/reason/<reason>",
+        "share",
+        "Share of rollouts by what became of their critique: ok, truncated, judged_right, leak (each has a text); "
+        "right, zero_advantage, not_read (nobody was asked); unreachable, timeout, empty, too_long_input, refused "
+        "(asked in vain). They add up to 1.",
+        _CRITICISED,
+    ),
     # The teacher and its signal.
     Metric(
         "teacher/logprob_mean",
@@ -155,6 +187,25 @@ METRICS = (
         "nats",
         "Mean absolute difference of a drawn token's log-prob under the teacher and under the rollout policy.",
         _TEACHER,
+    ),
+    Metric(
+        "teacher/delta_wrong",
+        "nats",
+        "Mean log-prob of teacher minus student, before the update, over all tokens of wrong rollouts with a critique.",
+        _CRITICISED,
+    ),
+    Metric(
+        "teacher/delta_right_placebo",
+        "nats",
+        "The same over right rollouts that read the critique of a wrong one of their group, `critic.placebo` at most.",
+        _CRITICISED,
+    ),
+    Metric(
+        "teacher/delta_gap",
+        "nats",
+        "Mean difference over the wrong rollouts whose critiques those are, minus `teacher/delta_right_placebo`: below "
+        "0 where a critique tells its own rollout from a right one.",
+        _CRITICISED,
     ),
     Metric(
         "teacher/kl",

@@ -1,4 +1,4 @@
-"""metrics.jsonl, appended one line a step, and the same numbers as TensorBoard events."""
+"""Appends to metrics.jsonl one line a step, and writes the same numbers as TensorBoard events."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from selfdistill.study.paths import RUN_FILES
 
 
 def follows(step: int, last: int) -> bool:
-    """Whether a step is the next one of a log: one after the last. An empty one (-1) may begin with any.
+    """Returns whether a step is the next one of a log: one after the last. An empty one (-1) may begin with any.
 
     verl can go on from a checkpoint of another folder.
     """
@@ -47,7 +47,7 @@ class MetricsLog:
         self._events = SummaryWriter(str(folder / "events"), flush_secs=10)
 
     def _is_whole(self, saved: str) -> bool:
-        """Whether the log goes on from what was saved of it."""
+        """Returns whether the log goes on from what was saved of it."""
         try:
             return self.path.read_bytes().startswith(saved.encode()) and self._mend() >= 0
         except (OSError, UserError):
@@ -116,4 +116,5 @@ class MetricsLog:
         self.last = step
 
     def close(self) -> None:
+        """Close the TensorBoard events; `metrics.jsonl` is on the disk after every step anyway."""
         self._events.close()

@@ -1,5 +1,7 @@
-"""Where a run came from: code, settings, data, weights, machine, time. Read from this machine; no network, and nothing
-of the environment's variables."""
+"""Records where a run came from: code, settings, data, weights, machine, time.
+
+Read from this machine: no network, and nothing of the environment's variables.
+"""
 
 import os
 import platform
@@ -144,7 +146,8 @@ def hardware(gpus: int = 0) -> dict[str, Any]:
 
 def peak_memory_gib(gpus: int = 0) -> dict[str, float | None]:
     """The most memory that this job has held, in GiB: on the host, of its largest process, and on the GPU, if it used
-    one and torch in this very process knows of it (a vLLM engine in another process does not count)."""
+    one and torch in this very process knows of it (a vLLM engine in another process does not count).
+    """
     usages = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     device = torch.cuda.max_memory_allocated() if gpus and torch.cuda.is_initialized() else None
     return {"host": round(max(usages) / 2**20, 3), "device": device and round(device / 2**30, 3)}

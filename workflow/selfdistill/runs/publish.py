@@ -1,4 +1,4 @@
-"""From a run's finished state to the files that its rule promises."""
+"""Publishes a run's finished state as the files that its rule promises."""
 
 import shutil
 from pathlib import Path

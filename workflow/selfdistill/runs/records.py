@@ -1,4 +1,4 @@
-"""Rollouts kept token by token: what the teacher said of each token, and what the method made of it. As parquet.
+"""Records rollouts token by token, as parquet: what the teacher said of each, and what the method made of it.
 
 While a run lasts, each recorded step is a file in the run's state; a finished run has one file of all.
 """
@@ -46,12 +46,15 @@ SCHEMA = pa.schema(
         "wrong_answers": pa.list_(pa.string()),
     }
 )
-#: Columns of graders that know more than right and wrong, and what the teacher read of their feedback; a file lacks
-#: them where nothing was said.
+#: Columns that a file lacks where no row has a value: of graders that know more than right and wrong, what the teacher
+#: read of their feedback or of a critic, and its whole prompt as the chat template renders it.
 OPTIONAL = (
     pa.field("score", pa.float32()),
     pa.field("feedback", pa.string()),
     pa.field("correct_feedback", pa.string()),
+    pa.field("images", pa.list_(pa.binary())),  # of the problem: small copies, PNG (tasks.thumbnails)
+    pa.field("critique", pa.string()),  # what the teacher read of a critic: of a wrong rollout a critique, else praise
+    pa.field("context", pa.string()),
 )
 
 #: Of a diagnosis, which records rollouts in the same way: also how far the k most likely ids of student and teacher are

@@ -1,4 +1,4 @@
-"""run.json: what is at work in a state, where and since when, for whoever looks on (`make watch`)."""
+"""Writes and reads run.json: what is at work in a state, where and since when (for `make watch`)."""
 
 import os
 import platform
@@ -10,8 +10,12 @@ from typing import Any
 from selfdistill.files import write_json
 
 RUN_FILE = "run.json"
-#: The two kinds of state.
-TRAINING, EVALUATION = "training", "evaluation"
+#: In the state of an evaluation or a search: how far it is.
+PROGRESS_FILE = "progress.json"
+#: In the state of a search that is done: the hash of what it published.
+PUBLISHED_FILE = "published.json"
+#: The kinds of state.
+TRAINING, EVALUATION, SEARCH = "training", "evaluation", "search"
 
 
 def write_attempt(state: Path, run: Mapping[str, Any], kind: str, **amount: Any) -> None:
@@ -19,9 +23,10 @@ def write_attempt(state: Path, run: Mapping[str, Any], kind: str, **amount: Any)
 
     Args:
         state: the folder, which the caller holds.
-        run: has task, model, variant and seed.
-        kind: TRAINING or EVALUATION.
-        amount: what there is to do: steps of a training run, draws (benchmark -> number) of an evaluation.
+        run: has task, model, variant (of a search its name) and seed.
+        kind: TRAINING, EVALUATION or SEARCH.
+        amount: what there is to do: steps of a training run, draws (benchmark -> number) of an evaluation, questions
+            and budget (attempts at each) of a search, with its part where several jobs share the questions.
     """
     facts = {key: run[key] for key in ("task", "model", "variant", "seed")}
     facts |= {"kind": kind, **amount, "host": platform.node(), "pid": os.getpid(), "started": time.time()}

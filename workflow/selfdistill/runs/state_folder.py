@@ -1,4 +1,4 @@
-"""The folder of a run's state: a lock against a second trainer, checkpoints, and the finished result.
+"""Manages the folder of a run's state: lock, checkpoints, and the finished result.
 
 It is keyed by the hash of the run's config and belongs to no Snakemake rule, so that neither a failed job nor a killed
 workflow loses what was computed (docs/architecture.md).
@@ -49,7 +49,7 @@ class StateFolder:
             write_digests(folder)
 
     def is_complete(self, report: Callable[[str], None]) -> bool:
-        """Whether the run is finished and its results are whole.
+        """Returns whether the run is finished and its results are whole.
 
         Spoilt results that a checkpoint can bring back are reported, and do not count.
 
@@ -130,6 +130,11 @@ class StateFolder:
                 "to train this run from its beginning"
             )
         return None
+
+    def latest_step(self) -> int:
+        """Return the step of the latest checkpoint, whole or not; 0 where there is none."""
+        steps = self._steps()
+        return int(steps[-1].name.removeprefix("step_")) if steps else 0
 
     def drop_checkpoints(self) -> None:
         """Free the space of a finished run's checkpoints."""

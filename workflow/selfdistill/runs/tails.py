@@ -1,4 +1,4 @@
-"""The ends of files that others are writing: what a display may read of a long one, without a lock."""
+"""Reads the ends of files that others are writing, without a lock."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the terminal shows of a workflow that runs: one line a finished job, failures whole, and who is at work."""
+"""Prints what a workflow does: one line a finished job, failures whole, and the jobs at work."""
 
 import re
 import sys
@@ -16,6 +16,10 @@ from selfdistill.texts import reportable
 
 #: Snakemake's own messages that are news; the rest of them is in .snakemake/log.
 _NEWS = ("Nothing to be done", "Complete log", "Shutting down", "Will exit after")
+#: What Snakemake says at once when it is interrupted, before it waits for the jobs at work.
+_STOPPING = "Terminating processes on user request"
+#: Jobs that are named then, at most.
+_NAMED = 6
 #: An error of this kind only says that a job's process failed, which the job's own error says with its reason.
 _OF_A_JOB = "CalledProcessError in file "
 _CLOCK = re.compile(r"\d\d:\d\d:\d\d ")
@@ -39,6 +43,7 @@ class Terminal:
         self._jobs: dict[int, _Job] = {}
         self._failed: dict[int, str] = {}
         self._done, self._total, self._live = 0, 0, None
+        self._stopping = False
 
     def hear(self, record: LogRecord) -> None:
         """Print what a record has to say, if anything."""
@@ -46,6 +51,8 @@ class Terminal:
         hear = getattr(self, f"_hear_{event.rpartition('.')[2].lower()}", None)
         if hear is not None:
             hear(record)
+        elif record.getMessage().startswith(_STOPPING):
+            self._stop()
         elif not event and (record.levelno >= WARNING or record.getMessage().startswith(_NEWS)):
             self._print(record.getMessage(), "yellow" if record.levelno >= WARNING else "")
 
@@ -58,6 +65,21 @@ class Terminal:
             names = "".join(f"\n  {name}" for name in self._failed.values())
             self._print(f"{self._done} of {self._total} jobs are done, {len(self._failed)} failed:{names}", "red")
             self._failed = {}
+        if self._stopping:
+            self._print(f"Stopped: {self._done} of {self._total} jobs are done; the same command goes on from there")
+            self._stopping = False
+
+    def _stop(self) -> None:
+        """Say what is waited for.
+
+        Ctrl-C interrupts the jobs too, and they end within seconds. After a signal to Snakemake alone they go on to
+        their ends.
+        """
+        self._stopping = True
+        names = [job.name for job in self._jobs.values()]
+        more = ", ..." if len(names) > _NAMED else ""
+        waited = f"waiting for {len(names)} to end: {', '.join(names[:_NAMED])}{more}" if names else "no job is at work"
+        self._print(f"{time.strftime('%H:%M:%S')}  Stopping; {waited}", "yellow")
 
     # ---------------------------------------------------------------- one method for each event that is heard
 
@@ -91,6 +113,9 @@ class Terminal:
         name = job.name if job else record.rule_name
         logs = [str(log) for log in record.log or []]
         reasons = [failure(log) or last_said(log) for log in logs]
+        if self._stopping and not any(map(failure, logs)):  # it was interrupted, which its log says in its own way
+            self._print(f"{time.strftime('%H:%M:%S')}  stopped  {name}")
+            return
         said = [reason for reason in (*reasons, getattr(record, "rule_msg", None)) if reason]
         more = [f"log: {log}" for log in logs] + [f"{key}: {value}" for key, value in (record.aux or {}).items()]
         if not logs and record.shellcmd:

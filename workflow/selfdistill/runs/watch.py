@@ -1,4 +1,4 @@
-"""A live table of all runs, from their states: `python -m selfdistill.runs.watch [results] [--once]`.
+"""Prints a live table of all runs and searches: `python -m selfdistill.runs.watch [results] [--once]`.
 
 It only reads, so it runs beside a workflow on this machine as well as on any other that sees the folder.
 """
@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from selfdistill.runs.run_file import EVALUATION
+from selfdistill.runs.run_file import EVALUATION, SEARCH, TRAINING
 from selfdistill.runs.terminal import short_time
 from selfdistill.runs.watched import AT_WORK, FAILED, PUBLISHED, STATES, STOPPED, States, Watched
 
@@ -43,6 +43,10 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.0f} %"
 
 
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
 #: Heading, whether an 80-column terminal has it too, and its text of a run.
 _COLUMNS: tuple[tuple[str, bool, Callable[[Watched], str]], ...] = (
     ("state", True, lambda run: run.word),
@@ -53,16 +57,27 @@ _COLUMNS: tuple[tuple[str, bool, Callable[[Watched], str]], ...] = (
     ("entropy", False, lambda run: _numbered(3, run.entropy)),
     ("skipped", False, lambda run: "" if run.skipped is None else str(run.skipped)),
     ("s/step", False, lambda run: _numbered(2, run.rate)),
+    ("attempts", True, lambda run: _count(run.attempts)),
+    ("passed", True, lambda run: _count(run.passed)),
+    ("hold", True, lambda run: _count(run.hold)),
+    ("att./s", False, lambda run: _numbered(1, run.speed)),
     ("left", True, lambda run: _duration(run.left)),
     ("seen", True, lambda run: _duration(run.seen)),
     ("node", False, lambda run: run.host),
 )
-#: What an evaluation has of them; "step" counts its draws.
-_OF_EVALUATIONS = ("state", "step", "left", "seen", "node")
+#: What each kind has of them, and what "step" counts. A search passes the tests that it sees; some passes hold on all.
+_OF_KIND = {
+    TRAINING: (
+        "step",
+        ("state", "step", "reward", "valid.", "length", "entropy", "skipped", "s/step", "left", "seen", "node"),
+    ),
+    EVALUATION: ("draws", ("state", "step", "left", "seen", "node")),
+    SEARCH: ("questions", ("state", "step", "attempts", "passed", "hold", "att./s", "left", "seen", "node")),
+}
 
 
 def view(runs: Sequence[Watched], width: int, most_rows: int | None = None) -> Group:
-    """Return the table of training runs, that of evaluations, and the reasons of failures.
+    """Return the tables of training runs, of evaluations and of searches, and the reasons of failures.
 
     Args:
         runs: as `States.look` gives them.
@@ -73,11 +88,11 @@ def view(runs: Sequence[Watched], width: int, most_rows: int | None = None) -> G
         return Group(Text("no run has a state yet"))
     shown = runs if most_rows is None else sorted(runs, key=lambda run: STATES.index(run.state))[: max(1, most_rows)]
     parts: list[Table | Text] = []
-    for title, evaluations in (("training", False), ("evaluation", True)):
-        of_kind = [run for run in runs if (run.kind == EVALUATION) == evaluations]
+    for kind in _OF_KIND:
+        of_kind = [run for run in runs if (run.kind or TRAINING) == kind]
         if of_kind:
             rows = [run for run in of_kind if any(run is each for each in shown)]
-            parts += [Text(f"{title}: {_counted(of_kind)}", style="bold"), _table(rows, width, evaluations)]
+            parts += [Text(f"{kind}: {_counted(of_kind)}", style="bold"), _table(rows, width, kind)]
             if len(rows) < len(of_kind):
                 parts.append(Text(f"... and {len(of_kind) - len(rows)} more"))
     failed = [run for run in runs if run.why]
@@ -91,14 +106,14 @@ def _counted(runs: Sequence[Watched]) -> str:
     return ", ".join(f"{count} {word}" for word, count in counts.items())
 
 
-def _table(runs: Sequence[Watched], width: int, evaluations: bool) -> Table:
+def _table(runs: Sequence[Watched], width: int, kind: str) -> Table:
+    counted, headings = _OF_KIND[kind]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    table.add_column("run", no_wrap=True, overflow="ellipsis", ratio=1, max_width=60)
-    columns = [each for each in _COLUMNS if width >= WIDE or each[1]]
-    columns = [each for each in columns if not evaluations or each[0] in _OF_EVALUATIONS]
+    table.add_column("search" if kind == SEARCH else "run", no_wrap=True, overflow="ellipsis", ratio=1, max_width=60)
+    columns = [each for each in _COLUMNS if each[0] in headings and (width >= WIDE or each[1])]
     for heading, _, _ in columns:
         left = heading in ("state", "node")
-        heading = "draws" if evaluations and heading == "step" else heading
+        heading = counted if heading == "step" else heading
         table.add_column(heading, no_wrap=True, justify="left" if left else "right")
     for run in runs:
         cells = [Text(text(run)) for _, _, text in columns]

@@ -1,4 +1,4 @@
-"""What a state says of its run while others write in it: read only, from the ends of files, from any machine."""
+"""Reads from a state how its run is doing, from any machine, while others write in it."""
 
 import errno
 import fcntl
@@ -14,9 +14,12 @@ from typing import Any
 
 import yaml
 
+from selfdistill.files import sha256_file
 from selfdistill.runs.metrics import SKIPPED
-from selfdistill.runs.run_file import EVALUATION, RUN_FILE, TRAINING
+from selfdistill.runs.run_file import EVALUATION, PROGRESS_FILE, PUBLISHED_FILE, RUN_FILE, SEARCH, TRAINING
 from selfdistill.runs.tails import failure, last_lines
+from selfdistill.study.discovery import ATTEMPTS_FILE, BASE_DRAWS_FILE
+from selfdistill.study.matrix import BASE
 from selfdistill.study.paths import ACCOUNT, DRAWS_FOLDER, RUN_FILES, RUN_FOLDER
 from selfdistill.texts import one_line, shortened
 
@@ -34,9 +37,11 @@ STATES = (AT_WORK, FAILED, STOPPED, WAITING, FINISHED, PUBLISHED)
 _TAIL_BYTES = 1 << 16
 #: Steps that a rate is the mean of.
 _RECENT = 10
-_SIGNS_OF_LIFE = ("log.txt", RUN_FILES["metrics"], "progress.json", "clock.json", RUN_FILE)
+_SIGNS_OF_LIFE = ("log.txt", RUN_FILES["metrics"], PROGRESS_FILE, "clock.json", RUN_FILE)
 _LONGEST_NAME = 200
 _KEYS = ("task", "model", "variant", "seed")
+_AT_WORK_IN = {TRAINING: "training", EVALUATION: "evaluating", SEARCH: "searching"}
+_KINDS = tuple(_AT_WORK_IN)
 
 
 @dataclass(frozen=True)
@@ -44,15 +49,18 @@ class Watched:
     """One state.
 
     Attributes:
-        name: task/model/variant/seed; the state's own name where nothing says whose it is.
-        kind: TRAINING, EVALUATION or nothing, where it is not known yet.
+        name: task/model/variant/seed, of a search task/model/search/seed and its part where there are several; the
+            state's own name where nothing says whose it is.
+        kind: TRAINING, EVALUATION, SEARCH or nothing, where it is not known yet.
         state: one of STATES.
-        done, total: steps of a training run, draws of an evaluation; None: not known.
+        done, total: steps of a training run, draws of an evaluation, questions of a search; None: not known.
         reward, length, entropy: of the last step.
         validation: mean of its benchmarks, the last one that the end of the log has.
         skipped: updates that the last steps skipped.
         rate: seconds a step, validation included.
-        left: seconds.
+        attempts, passed, hold: of a search: attempts so far, questions with a pass, and those whose first pass holds.
+        speed: attempts a second, of the process that made the last ones.
+        left: seconds; of a search the most that there may be.
         host: where it is, or was last, at work; with the number of a Slurm job.
         seen: seconds since its last sign of life.
         why: the reason of a failure.
@@ -69,6 +77,10 @@ class Watched:
     validation: float | None = None
     skipped: int | None = None
     rate: float | None = None
+    attempts: int | None = None
+    passed: int | None = None
+    hold: int | None = None
+    speed: float | None = None
     left: float | None = None
     host: str = ""
     seen: float | None = None
@@ -77,7 +89,7 @@ class Watched:
     @property
     def word(self) -> str:
         """Its state as a reader calls it."""
-        return self.state if self.state != AT_WORK else "evaluating" if self.kind == EVALUATION else "training"
+        return _AT_WORK_IN.get(self.kind, "training") if self.state == AT_WORK else self.state
 
 
 class States:
@@ -91,7 +103,8 @@ class States:
         """Return all of them: those at work first, published ones last."""
         self._logs: dict[tuple[int, int], Mapping[str, str]] | None = None
         found = [seen for folder in self._folders() if (seen := self._one(folder)) is not None]
-        return sorted(found, key=lambda each: (each.kind == EVALUATION, STATES.index(each.state), each.name))
+        order = {kind: place for place, kind in enumerate(_KINDS)}
+        return sorted(found, key=lambda each: (order.get(each.kind, 0), STATES.index(each.state), each.name))
 
     def _folders(self) -> Iterator[Path]:
         try:
@@ -111,15 +124,28 @@ class States:
         if "final" in files:
             return replace(self._finished(folder), seen=seen)
         facts = _mapping(folder / RUN_FILE) or self._of_log(folder / "log.txt")
-        kind = EVALUATION if facts.get("kind") == EVALUATION or "progress.json" in files else TRAINING
+        if facts.get("kind") == SEARCH:
+            return self._search(folder, facts, seen)
+        kind = EVALUATION if facts.get("kind") == EVALUATION or PROGRESS_FILE in files else TRAINING
         about = Watched(_name(facts) or folder.name[:8], kind, host=_host(facts), seen=seen)
         about = _evaluation(folder, facts, about) if kind == EVALUATION else _training(folder, facts, about)
-        if _is_held(folder):
-            return replace(about, state=AT_WORK)
-        why = failure(folder / "log.txt")
-        if why is not None:
-            return replace(about, state=FAILED, why=why, left=None)
-        return replace(about, state=STOPPED if about.done is not None else WAITING, left=None)
+        return _unfinished(folder, about)
+
+    def _search(self, folder: Path, facts: Mapping[str, Any], seen: float | None) -> Watched:
+        """A search, finished or not. It is published where its file is the one that it wrote."""
+        part = facts.get("part")
+        name = _name(facts) and _name(facts) + ("" if part is None else one_line(f", part {part}"))
+        about = _searched(folder, facts, Watched(name or folder.name[:8], SEARCH, host=_host(facts), seen=seen))
+        wrote = _mapping(folder / PUBLISHED_FILE).get("sha256")
+        if wrote is None or _is_held(folder):
+            return _unfinished(folder, about)
+        pattern = BASE_DRAWS_FILE if facts.get("variant") == BASE else ATTEMPTS_FILE
+        about = replace(about, state=FINISHED, left=None)
+        if not _name(facts):
+            return about
+        of = {"search": facts["variant"], "part": part or 0, **facts}
+        place = self._results / pattern.removeprefix("results/").format(**of)
+        return replace(about, state=PUBLISHED) if _digest(place, _stamp(place)) == wrote else about
 
     def _finished(self, folder: Path) -> Watched:
         """A state with results. It is published where the files of its path are these very results."""
@@ -161,6 +187,15 @@ class States:
         return {} if found is None else self._logs.get(found, {})
 
 
+def _unfinished(folder: Path, about: Watched) -> Watched:
+    if _is_held(folder):
+        return replace(about, state=AT_WORK)
+    why = failure(folder / "log.txt")
+    if why is not None:
+        return replace(about, state=FAILED, why=why, left=None)
+    return replace(about, state=STOPPED if about.done is not None else WAITING, left=None)
+
+
 _METRICS = RUN_FILES["metrics"]
 
 
@@ -195,7 +230,7 @@ def _evaluation(folder: Path, facts: Mapping[str, Any], about: Watched) -> Watch
     planned = {k: v for k, v in planned.items() if isinstance(v, int)} if isinstance(planned, dict) else {}
     drawn = {Path(entry.name).stem for entry in _scan(folder / "draws") if entry.name.endswith(".parquet")}
     done, total = sum(planned[name] for name in drawn & planned.keys()), sum(planned.values()) or None
-    seconds = _number(_mapping(folder / "progress.json"), "seconds")
+    seconds = _number(_mapping(folder / PROGRESS_FILE), "seconds")
     left = seconds / done * (total - done) if seconds and done and total else None
     return replace(about, done=done if total else None, total=total, left=left)
 
@@ -222,6 +257,24 @@ def _number(facts: Mapping[str, Any], name: str) -> float | None:
     return float(found) if abs(found) < 1e300 and math.isfinite(found) else None
 
 
+def _searched(folder: Path, facts: Mapping[str, Any], about: Watched) -> Watched:
+    """Returns how far a search is, by the numbers that it notes (training.discovery.search)."""
+    found = _mapping(folder / PROGRESS_FILE)
+    number = {key: _number(found, key) for key in ("attempts", "questions", "passed", "hold", "made", "seconds")}
+    total, budget = facts.get("questions"), facts.get("budget")
+    total = total if isinstance(total, int) else None
+    counted = {
+        key: None if (n := number[key]) is None else int(n) for key in ("attempts", "questions", "passed", "hold")
+    }
+    about = replace(about, done=counted.pop("questions"), total=total, **counted)
+    if not number["made"] or not number["seconds"]:
+        return about
+    about = replace(about, speed=number["made"] / number["seconds"])
+    if total is None or not isinstance(budget, int) or about.done is None or about.attempts is None:
+        return about
+    return replace(about, left=max(0, total * budget - about.attempts) / about.speed)
+
+
 def _validation(step: Mapping[str, Any]) -> float | None:
     values = [value for name in step if name.startswith("val/") and (value := _number(step, name)) is not None]
     return sum(values) / len(values) if values else None
@@ -239,7 +292,7 @@ def _host(facts: Mapping[str, Any]) -> str:
 
 
 def _mapping(file: Path) -> dict[str, Any]:
-    """What a small JSON or YAML file says; nothing where it vanished, or is none."""
+    """Returns what a small JSON or YAML file says; nothing where it vanished, or is none."""
     try:
         text = file.read_text(encoding="utf-8")
         found = json.loads(text) if file.suffix == ".json" else yaml.load(text, Loader=_YAML)
@@ -283,8 +336,17 @@ def _file_number(file: Path) -> tuple[int, int] | None:
 
 
 @functools.lru_cache(maxsize=8192)
+def _digest(file: Path, stamp: tuple[int, int] | None) -> str | None:
+    """Hash of a file, read once for each time of change that it has."""
+    try:
+        return None if stamp is None else sha256_file(file)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=8192)
 def _same(one: Path, stamp: tuple[int, int], other: Path, other_stamp: tuple[int, int] | None) -> bool:
-    """Whether two files are alike, read once for each time of change that they have."""
+    """Returns whether two files are alike, read once for each time of change that they have."""
     try:
         return other_stamp is not None and stamp[1] == other_stamp[1] and one.read_bytes() == other.read_bytes()
     except OSError:
@@ -292,7 +354,7 @@ def _same(one: Path, stamp: tuple[int, int], other: Path, other_stamp: tuple[int
 
 
 def _is_held(folder: Path) -> bool:
-    """Whether a process holds a state now, asked with a handle that only reads, so also by who may not write there.
+    """Finds out whether a process holds a state now, with a handle that only reads, so without the right to write.
 
     A job that takes the lock in this very moment asks again a second later (`folder_lock`).
     """

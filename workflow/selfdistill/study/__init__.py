@@ -1,1 +1,1 @@
-"""What is read while Snakemake plans: the configuration, its runs, and their files. Nothing heavy is imported."""
+"""Reads the configuration, its runs and their files while Snakemake plans. Imports nothing heavy."""

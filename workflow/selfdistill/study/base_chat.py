@@ -1,4 +1,4 @@
-"""Settings of a run where no method is at work: warm starts, pre-flights, and evaluations of the untrained model."""
+"""Resolves settings where no method is at work: warm starts, pre-flights, evaluations of the untrained model."""
 
 import functools
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is checked of a configuration that no JSON schema can say."""
+"""Checks of a configuration what no JSON schema can say."""
 
 import contextlib
 import itertools
@@ -11,12 +11,15 @@ from selfdistill.errors import UserError
 from selfdistill.methods.catalogue import shipped
 from selfdistill.schemas import KeyPath, canonical
 from selfdistill.study.config_files import value_at
+from selfdistill.study.control_settings import check_controls
+from selfdistill.study.critic_settings import check_critic
 from selfdistill.study.data import GENERATED, HUB
 from selfdistill.study.feedback_levels import check_feedback, check_level
 from selfdistill.study.matrix import AXES, BASE
 from selfdistill.study.models import PACKAGE, TRAINED
+from selfdistill.study.own_source import source_sha256
 from selfdistill.study.preflight import check_preflight
-from selfdistill.study.raw_data import check_raw
+from selfdistill.study.raw_data import MIXTURES, check_raw, format_of
 from selfdistill.study.teacher_settings import NO_REFERENCE
 from selfdistill.study.verl_words import hydra_overrides
 
@@ -41,7 +44,7 @@ def check_study(study: "Study") -> None:
     for task in study.config["tasks"]:
         _check_task(study, task)
     study.data_sets.check()
-    _ = study.diagnoses
+    _ = study.diagnoses, study.discoveries
     for task, model, variant in dict.fromkeys((run.task, run.model, run.variant) for run in study.runs()):
         if variant == BASE:
             study.base_model(model, task)
@@ -77,10 +80,21 @@ def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: st
                 "group: expected 2 or more; raise it"
             )
     check_feedback(settings, where)
+    check_controls(settings, where)
+    check_critic(settings, machine, where)
     if settings["trainer"] == "verl":
-        files = dict.fromkeys(("train_file", "val_file", "model", "state"), "anywhere")
+        place, (gpus, nodes) = "anywhere", (machine["gpus"], machine["nodes"])
         with _told(where):
-            hydra_overrides(settings, **files, **machine, attention="sdpa")
+            hydra_overrides(
+                settings,
+                train_file=place,
+                val_file=place,
+                model=place,
+                state=place,
+                gpus=gpus,
+                nodes=nodes,
+                attention="sdpa",
+            )
     elif settings["rollout"]["engine"] == "vllm":
         raise UserError(
             f"{where}: rollout.engine with trainer local: expected one of own, transformers, found 'vllm'; change it, "
@@ -125,6 +139,9 @@ def _check_methods(study: "Study") -> None:
             at = ("methods", method, "implementation")
             own = "; one of your own is package.module:Class"
             study.names.check_one_of("implementation", name, implementations, at, own)
+        else:
+            with _told(f"methods.{method}.implementation"):
+                source_sha256(name)
         at = ("methods", method, "objective")
         objective = study.objectives.checked(method, entry["objective"], at)
         canonical(objective, study.objectives.schema(method), f"{'.'.join(at)} (a method names all its keys)")
@@ -170,8 +187,8 @@ def _check_matrix(study: "Study") -> None:
             study.names.check(axis, name, at)
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise UserError(
-                f"{study.origin(at, names)}: {'.'.join(at)}: {twice[0]!r} is listed twice; two runs would have one "
-                "name: remove one"
+                f"{study.origin(at, names)}: {'.'.join(map(str, at))}: {twice[0]!r} is listed twice; two runs would "
+                "have one name: remove one"
             )
     for at, block in study.blocks.items():
         if (count := math.prod(len(block[axis]) for axis in AXES)) > MOST_RUNS:
@@ -227,10 +244,16 @@ def _check_task(study: "Study", task: str) -> None:
     _check_also(study, task, place)
     check_raw(place, entry)
     check_level(entry["grader"], entry.get("grading", {}).get("feedback"), f"{place}.grading.feedback")
+    if (entry.get("second_grader") == "judge") != ("judge" in entry):
+        there = "there" if "judge" in entry else "missing"
+        raise UserError(
+            f"{place}: second_grader is {entry.get('second_grader')!r}, and `judge` is {there}; a judge needs both: "
+            "second_grader: judge, and judge: {url: ..., model: ...}"
+        )
     if "preflight" in entry:
-        check_preflight(entry["preflight"], entry["grader"], f"{place}.preflight")
+        check_preflight(entry["preflight"], entry["grader"], f"{place}.preflight", study.variants)
     source = entry["data"]["source"]
-    if source == HUB and HUB not in entry["data"]:
+    if source == HUB and HUB not in entry["data"] and format_of(entry["data"]) not in MIXTURES:
         raise UserError(
             f"{place}.data: source {HUB!r} needs `hub` with id and revision; give it, or a folder as source (a "
             "folder of this name is ./hub)"

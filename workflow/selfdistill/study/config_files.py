@@ -1,4 +1,4 @@
-"""The files that a configuration was merged from, read again for messages and for what was there before merging."""
+"""Reads again the files that a configuration was merged from, for messages and for what was there before merging."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,24 @@ class ConfigFiles:
             found = value_at(read_settings(file), path, _ABSENT)
             if _same(found, value) or (isinstance(found, str) and _same(parsed(found), value)):
                 return os.path.relpath(file)
+        whole: Mapping[str, Any] = {}
+        for file in reversed(self._files):
+            whole = merged(whole, read_settings(file) or {})
+        if isinstance(value, Mapping) and value_at(whole, path) == value:  # of several files: the strongest of them
+            return next(
+                os.path.relpath(file) for file in self._files if value_at(read_settings(file), path) is not None
+            )
         return self.elsewhere
+
+    @property
+    def strongest(self) -> str:
+        """The file that has the last word, else `elsewhere`."""
+        return os.path.relpath(self._files[0]) if self._files else self.elsewhere
+
+    def named_first(self, message: str) -> bool:
+        """Return whether a message begins with one of the files, or with `elsewhere`."""
+        known = [self.elsewhere, *map(os.path.relpath, self._files), *self._files]
+        return message.startswith(tuple(f"{name}{mark}" for name in known for mark in ":,"))
 
     def values_at(self, path: KeyPath) -> list[Any]:
         """Return what each file has under these keys, None where it has nothing."""
@@ -48,9 +65,9 @@ class ConfigFiles:
         return _reordered(config, like)
 
     def check(self) -> None:
-        """Raise UserError for a file that `read_settings` refuses."""
+        """Raise UserError for a file that `read_settings` refuses, or that has keys which are no text."""
         for file in self._files:
-            read_settings(file)
+            refuse_odd_keys(read_settings(file), os.path.relpath(file))
 
 
 def registry_files(folder: str | os.PathLike) -> list[str]:
@@ -84,18 +101,27 @@ def merged(weaker: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, 
     return result
 
 
-def refuse_odd_keys(node: Any, path: KeyPath = ()) -> None:
-    """Raise UserError for a key that is no text: YAML reads an unquoted `on` as true and 3 as a number."""
+def refuse_odd_keys(node: Any, place: str, path: KeyPath = ()) -> None:
+    """Raise UserError for a key that is no text: YAML reads an unquoted `on` as true and 3 as a number.
+
+    Args:
+        node: settings.
+        place: where they were given, for the message.
+        path: keys that lead to them.
+    """
     if not isinstance(node, Mapping):
         return
     for key, value in node.items():
         if not isinstance(key, str):
-            raise UserError(f"{'.'.join((*path, ''))}{key}: keys must be text, this one was read as {key!r}; quote it")
-        refuse_odd_keys(value, (*path, key))
+            raise UserError(
+                f"{place}: {'.'.join(map(str, (*path, '')))}{key}: keys must be text, this one was read as {key!r}; "
+                "quote it"
+            )
+        refuse_odd_keys(value, place, (*path, key))
 
 
 def _same(found: Any, value: Any) -> bool:
-    """Whether two values are equal; nan is equal to itself here."""
+    """Returns whether two values are equal; nan is equal to itself here."""
     return found == value or (found != found and value != value)
 
 

@@ -1,4 +1,4 @@
-"""The data sets of a configuration's tasks: their names, where each comes from, and what its content depends on."""
+"""Resolves the data sets of a configuration's tasks: names, origins, and what their content depends on."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -6,9 +6,9 @@ from typing import Any
 
 from selfdistill.errors import UserError
 from selfdistill.files import known_sha256, sha256_json
-from selfdistill.hub.lock import Lock, locked_file
+from selfdistill.hub.lock import Lock, entry_name, locked_file
 from selfdistill.study import paths
-from selfdistill.study.raw_data import PARQUET, format_of, raw_files, raw_recipe
+from selfdistill.study.raw_data import PARQUET, format_of, raw_files, raw_hub_files, raw_recipe
 
 #: What data may come from, beside a folder; a model too may come from the hub.
 GENERATED = "generated"
@@ -56,9 +56,14 @@ class DataSets:
             return []
         return [f"{data['source']}/{file}" for file in self._files(task, split, model)]
 
-    def hub_files(self, task: str, split: str, model: str | None = None) -> list[str]:
-        """Return the files of the task's repository on the hub that a split comes from."""
-        return self._files(task, split, model) if self._tasks[task]["data"]["source"] == HUB else []
+    def hub_files(self, task: str, split: str, model: str | None = None) -> list[tuple[str, str]]:
+        """Return the files of the hub that a split comes from: name of the lock's entry, and file."""
+        data = self._tasks[task]["data"]
+        if data["source"] != HUB:
+            return []
+        if format_of(data) != PARQUET:
+            return [(entry_name(hub), file) for hub, file in raw_hub_files(data, split)]
+        return [(entry_name(data[HUB]), file) for file in self._files(task, split, model)]
 
     def recipe(self, task: str, split: str, model: str | None = None) -> dict[str, Any]:
         """Return what the content of one split depends on.
@@ -74,8 +79,8 @@ class DataSets:
         for source in self.source_files(task, split, model):
             if not os.path.isfile(source):
                 raise UserError(
-                    f"{source}: no such file; tasks.{task}.data.source must be {GENERATED!r}, {HUB!r} or a folder that "
-                    f"holds {dataset}/{split}.parquet"
+                    f"tasks.{task}.data.source: {source}: no such file; expected {GENERATED!r}, {HUB!r} or a folder "
+                    f"that holds {dataset}/{split}.parquet: put it there, or change the key"
                 )
             return {"sha256": known_sha256(source)}
         recipe = {key: entry["data"]["generator"][key] for key in ("exercise", "seed")}

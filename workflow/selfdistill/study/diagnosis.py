@@ -1,4 +1,4 @@
-"""Diagnoses of a configuration: which teachers are compared with which students before any training, and how."""
+"""Resolves a configuration's diagnoses: which teachers are compared with which students before any training."""
 
 import functools
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ class Diagnosed:
 
     @property
     def file(self) -> str:
-        """Where what was found lies."""
+        """Returns where what was found lies."""
         return DIAGNOSIS_FILE.format(**vars(self))
 
 

@@ -1,4 +1,4 @@
-"""How much each grader can say of a failure, and whether what a run's teacher is to read of it is ever said."""
+"""Knows how much each grader can say of a failure, and checks that a teacher's feedback is ever given."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +12,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "choice": (NONE, "format"),
     "tool_use": (NONE, "names", "keys", "full"),
     "tool_use_as_published": (NONE, "full"),
+    "programs": (NONE, "verdict", "case"),
     "code": (NONE, "verdict", "case", "full"),
     "code_as_published": (NONE, "verdict", "case", "full"),
 }
@@ -21,6 +22,7 @@ DEFAULTS: Mapping[str, str] = {
     "choice": NONE,
     "tool_use": "names",
     "tool_use_as_published": "full",
+    "programs": "case",
     "code": "full",
     "code_as_published": "full",
 }

@@ -1,4 +1,4 @@
-"""Which variants show what the contrast of hints does: one-sided ones beside the contrastive one of the same method."""
+"""Finds the one-sided variants that stand beside the contrastive one of the same method, for the study of hints."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ CONTRASTS = tuple(
 
 
 def has_contrast(runs: Sequence[Run]) -> bool:
-    """Whether any task and model has both sides of a contrast."""
+    """Returns whether any task and model has both sides of a contrast."""
     blocks: dict[tuple[str, str], set[str]] = {}
     for run in runs:
         blocks.setdefault((run.task, run.model), set()).add(run.variant)

@@ -1,4 +1,4 @@
-"""Refusing a name that no section of the configuration knows."""
+"""Refuses a name that no section of the configuration knows."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -35,6 +35,6 @@ class KnownNames:
         """
         if name not in known:
             raise UserError(
-                f"{self._files.origin(at, value_at(self._config, at))}: {'.'.join(at)}: unknown {what} {shown(name)}; "
-                f"the nearest known one is {nearest(name, known)!r} (known: {', '.join(known)}{more})"
+                f"{self._files.origin(at, value_at(self._config, at))}: {'.'.join(map(str, at))}: unknown {what} "
+                f"{shown(name)}; the nearest known one is {nearest(name, known)!r} (known: {', '.join(known)}{more})"
             )

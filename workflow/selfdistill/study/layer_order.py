@@ -1,4 +1,4 @@
-"""The places in the configuration that may hold settings of a run, in their order."""
+"""Lists the places in the configuration that may hold settings of a run, in their order."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

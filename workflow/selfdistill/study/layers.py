@@ -1,4 +1,4 @@
-"""How the settings of a run are resolved: the layers of the configuration that say something of it, in their order."""
+"""Resolves the settings of a run from the layers of the configuration, in their order."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -12,6 +12,8 @@ from selfdistill.schemas import KeyPath, canonical, nearest, schema
 from selfdistill.study.base_chat import with_question
 from selfdistill.study.checks import check_run
 from selfdistill.study.config_files import merged, value_at
+from selfdistill.study.critic_settings import CriticSettings
+from selfdistill.study.critique_modes import read_prompt
 from selfdistill.study.data import DataSets
 from selfdistill.study.known_names import KnownNames
 from selfdistill.study.layer_order import LAYERS
@@ -104,28 +106,28 @@ class RunSettings:
                 "allow_overlap": entry["data"].get("allow_overlap", False),
             },
             "base_model": {"digest": self._models.digest(model, task)},
-            **self._external(settings["teacher"], task, where),
+            **self._external(settings, task, where),
             "grader": entry["grader"],
             **({"grading": dict(entry["grading"])} if "grading" in entry else {}),
             **resolved_prompt(entry),
-            **_own_template(settings["hints"], where),
+            **_own_template(settings["hints"], settings.get("critic", {}), where),
             "benchmarks": list(entry["benchmarks"]),
             **settings,
         }
         check_run(resolved, _machine(layered), where)
         return resolved
 
-    def _external(self, teacher: Mapping[str, Any], task: str, where: str) -> dict[str, Any]:
-        """What decides the weights of other models that a run reads: their entries and digests, if there are any."""
-        settings = from_mapping(TeacherSettings, teacher, where)
-        settings.check_model(where)
-        named = settings.models
+    def _external(self, settings: Mapping[str, Any], task: str, where: str) -> dict[str, Any]:
+        """Returns what decides the weights of other models that a run reads: their entries and digests."""
+        teacher = from_mapping(TeacherSettings, settings["teacher"], where)
+        teacher.check_model(where)
+        named = teacher.models | from_mapping(CriticSettings, settings.get("critic", {}), where).models
+        keys = {"teacher": "teacher.model", "reference": "teacher.reference", "critic": "critic.model"}
         for role, model in named.items():
             if model not in self._config["models"]:
                 known = self._config["models"]
-                key = "model" if role == "teacher" else role
                 raise UserError(
-                    f"{where}: teacher.{key}: unknown model {shown(model)}; the nearest known one is "
+                    f"{where}: {keys[role]}: unknown model {shown(model)}; the nearest known one is "
                     f"{nearest(model, known)!r} (known: {', '.join(known)})"
                 )
         found = {role: {"model": model, "digest": self._models.digest(model, task)} for role, model in named.items()}
@@ -160,25 +162,30 @@ class RunSettings:
         return {**settings, "preset": names["preset"]}
 
     def _values(self, at: KeyPath) -> dict[str, Any]:
-        """What stands in one layer. A method's entry is a layer but for its `implementation`."""
+        """Returns what stands in one layer. A method's entry is a layer but for its `implementation`."""
         return {key: value for key, value in (value_at(self._config, at) or {}).items() if key != "implementation"}
 
 
-def _own_template(hints: Mapping[str, Any], where: str) -> dict[str, str]:
-    """The digest of a template of one's own, so that an edit retrains its runs.
+def _own_template(hints: Mapping[str, Any], critic: Mapping[str, Any], where: str) -> dict[str, str]:
+    """The digests of a template and a critic's prompt of one's own, so that an edit retrains their runs.
 
     Raises UserError without a file, and where a template has no place for what the teacher is to read.
     """
     path = hints.get("template", TEMPLATES[0])
     try:
         sections = SHOWN[path] if path in TEMPLATES else read_wording(path).sections
-        check_shown(sections, shown_parts(hints["source"], hints["mode"], hints.get("feedback", "never")), path)
+        check_shown(sections, shown_parts(hints, critic.get("right", "none")), path)
     except UserError as error:
         told = str(error).removeprefix("hints.template: ")  # of a file that cannot be read
         raise UserError(f"{where}: hints.template: {told}") from None
-    if path in TEMPLATES:
-        return {}
-    return {"hint_template_sha256": known_sha256(path)}
+    found = {} if path in TEMPLATES else {"hint_template_sha256": known_sha256(path)}
+    if prompt := critic.get("prompt"):
+        try:
+            read_prompt(prompt, critic.get("mode", "critique"))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        found["critic_prompt_sha256"] = known_sha256(prompt)
+    return found
 
 
 def _machine(settings: Mapping[str, Any]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The matrix of a configuration: which runs there are, in which order, and where the files of each are."""
+"""Expands a configuration's matrix: which runs there are, in which order, and where their files are."""
 
 import functools
 import itertools
@@ -25,12 +25,12 @@ class Run:
 
     @property
     def folder(self) -> str:
-        """What training left: config, metrics, provenance, model."""
+        """Returns what training left: config, metrics, provenance, model."""
         return RUN_FOLDER.format(**vars(self))
 
     @property
     def draws_folder(self) -> str:
-        """What evaluation left: <benchmark>.parquet."""
+        """Returns what evaluation left: <benchmark>.parquet."""
         return DRAWS_FOLDER.format(**vars(self))
 
 
@@ -50,7 +50,8 @@ class Matrix:
     @functools.cached_property
     def blocks(self) -> dict[str, dict[str, list]]:
         """Key of each block of the matrix -> axis -> values: the matrix itself, or its `blocks`, which take from it the
-        axes that they do not name."""
+        axes that they do not name.
+        """
         matrix = self._config["matrix"]
         common = {axis: values for axis, values in matrix.items() if axis in AXES}
         if "blocks" not in matrix:
@@ -65,4 +66,5 @@ class Matrix:
         """Return the runs, task by task, each once whatever the number of blocks that hold it."""
         found = {cell for block in self.blocks.values() for cell in itertools.product(*(block[axis] for axis in AXES))}
         cells = itertools.product(*(self.axis(axis) for axis in AXES))
-        return [Run(*cell, self.variants[cell[2]]) for cell in cells if cell in found]
+        wanted = (cell for cell in cells if cell in found)
+        return [Run(task, model, name, seed, self.variants[name]) for task, model, name, seed in wanted]

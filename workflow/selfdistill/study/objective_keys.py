@@ -1,4 +1,4 @@
-"""The keys of a method's objective: those of a shipped loss, or those that the entry of a user's own loss names."""
+"""Finds the keys of a method's objective, shipped or the user's own."""
 
 from collections.abc import Mapping
 from typing import Any

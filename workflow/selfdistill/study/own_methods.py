@@ -1,4 +1,4 @@
-"""What the class of a method of the user's own says of it: read in a process of its own, so that plans stay light."""
+"""Reads a user's own method in a process of its own, so that plans stay light."""
 
 import dataclasses
 import functools

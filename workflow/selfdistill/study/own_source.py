@@ -1,4 +1,4 @@
-"""The file of a loss of the user's own, which planning looks for and does not import."""
+"""Finds the file of a user's own loss, which planning does not import."""
 
 import importlib.util
 import os

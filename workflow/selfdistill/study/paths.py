@@ -1,4 +1,4 @@
-"""Names of the files that the workflow makes: the one place that rules, trainers and reporting take them from."""
+"""Names the files that the workflow makes: the one place that rules, trainers and reporting take them from."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +20,6 @@ RUN_FILES: Mapping[str, str] = {
 }
 #: The weights of a run, in its folder.
 MODEL = "model"
-#: What a pre-flight leaves: its table, and its verdict.
-PREFLIGHT_TABLE = "results/preflight/{task}/{model}.csv"
-PREFLIGHT_VERDICT = "results/preflight/{task}/{model}.json"
 #: The account of an evaluation, beside its draws.
 ACCOUNT = "evaluation.json"
 

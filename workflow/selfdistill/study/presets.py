@@ -1,4 +1,4 @@
-"""What `preset` stands for: code behaviour only, never science, as one list of changes."""
+"""Declares what `preset` stands for: code behaviour only, never science, as one list of changes."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,8 +1,9 @@
-"""The registry of methods: those of selfdistill.methods, below what the configuration says of them and adds."""
+"""Merges the shipped methods with what the configuration changes in them and adds."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from selfdistill.errors import UserError
 from selfdistill.methods.catalogue import registry_entry, shipped
 from selfdistill.study.config_files import ConfigFiles, merged, value_at
 from selfdistill.study.own_methods import class_says
@@ -23,7 +24,7 @@ def with_shipped(config: Mapping[str, Any], files: ConfigFiles) -> tuple[dict[st
         The configuration, and method -> JSON schema of its objective, of classes of the user's own that were asked.
 
     Raises:
-        UserError: as `class_says`.
+        UserError: as `class_says`, with the entry.
     """
     given = config.get("methods", {})
     if not isinstance(given, Mapping):
@@ -37,7 +38,10 @@ def with_shipped(config: Mapping[str, Any], files: ConfigFiles) -> tuple[dict[st
             if implementation in shipped():
                 entry = merged(registry_entry(implementation), entry)
             elif OWN.fullmatch(implementation):
-                said = class_says(implementation, source_sha256(implementation))
+                try:
+                    said = class_says(implementation, source_sha256(implementation))
+                except UserError as error:
+                    raise UserError(f"{files.origin(('methods', name), entry)}: methods.{name}: {error}") from None
                 entry = merged({"objective": said["objective"], **said["published"]}, entry)
                 schemas[name] = said["schema"]
         methods[name] = entry

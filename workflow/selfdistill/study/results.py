@@ -89,7 +89,8 @@ class Reported:
 
     def data(self) -> list[dict[str, Any]]:
         """What is known of each file of data that they are trained or evaluated on, each once: dataset, split, path,
-        grader, recipe. Several tasks and models may share one."""
+        grader, recipe. Several tasks and models may share one.
+        """
         if self.source:
             return []
         study, found = self._study, {}
@@ -131,7 +132,7 @@ class Reported:
         return Files(draws, **trained, account=f"{run.draws_folder}/{ACCOUNT}")
 
     def _placed(self, files: Files) -> Files:
-        """The same files where they lie; Snakemake moves what rules declare under a module's `prefix`."""
+        """Returns the files where they lie: Snakemake moves what rules declare under a module's `prefix`."""
         placed = self._study.placed
         others = {name: placed(file) for name, file in vars(files).items() if name != "draws" and file}
         return Files({name: placed(file) for name, file in files.draws.items()}, **others)
@@ -153,14 +154,14 @@ class Reported:
             return {"status": NOT_RUN, "why": f"{run.draws_folder} is of other settings"}
         return None
 
-    def _stages(self, run: Run, files: Files) -> Iterator[tuple[str, list[str]]]:
+    def _stages(self, run: Run, files: Files) -> Iterator[tuple[str, list[Any]]]:
         if run.variant != BASE:
             yield "train", [getattr(files, name) for name in RUN_FILES]
         yield "evaluate", [*files.draws.values(), files.account]
 
 
 def _misplaced(run: Run, files: Files) -> str | None:
-    """What shows that files at a run's path are another run's; None: nothing does.
+    """Returns what shows that files at a run's path are another run's; None: nothing does.
 
     A file that cannot be read says nothing here: it is refused where it is used.
     """
@@ -178,10 +179,11 @@ def _misplaced(run: Run, files: Files) -> str | None:
 
 
 def _mapping(file: str | None) -> dict[str, Any]:
-    """What a file of JSON or YAML says; nothing, where there is none or none that can be read as a mapping."""
+    """Returns what a file of JSON or YAML says; nothing, where there is none or none that can be read as a mapping."""
     try:
         text = Path(file).read_text(encoding="utf-8") if file else "{}"
-        found = parsed(text, file, "") if text.startswith("{") else mapping_of(text, file)
+        where = file or ""
+        found = parsed(text, where, "") if text.startswith("{") else mapping_of(text, where)
     except (OSError, UnicodeDecodeError, UserError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -195,8 +197,9 @@ def _hash(config: dict[str, Any]) -> str | None:
         return None
 
 
-def _fact(file: str, name: str) -> str:
-    """What a JSON file of a run says of its settings."""
+def _fact(file: str | None, name: str) -> str:
+    """Returns what a JSON file of a run says of its settings."""
+    assert file is not None  # of a run whose files are asked for, there is one
     facts = read_object(file)
     if name not in facts:
         raise UserError(f"{file}: has no {name!r}; make this run again")
@@ -204,7 +207,7 @@ def _fact(file: str, name: str) -> str:
 
 
 def _told_by(log: str) -> dict[str, str]:
-    """What a job's log says of a job that left no results."""
+    """Returns what a job's log says of a job that left no results."""
     try:
         lines = Path(log).read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:

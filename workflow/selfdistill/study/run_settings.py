@@ -1,4 +1,4 @@
-"""The settings of a run: every key with its type, range, published default, unit and meaning.
+"""Declares the settings of a run: every key with its type, range, published default, unit and meaning.
 
 Schema, config/defaults.yaml and the tables of config/README.md are made from this file (`make docs`), and both trainers
 take their settings as these classes.
@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 from selfdistill.errors import UserError
 from selfdistill.methods.setting import Settings, setting
+from selfdistill.study.control_settings import ControlSettings
+from selfdistill.study.critic_settings import CriticSettings
 from selfdistill.study.teacher_settings import HintSettings, TeacherSettings
 from selfdistill.study.templates import question_text
 
@@ -56,7 +58,7 @@ class RolloutSettings(Settings):
 
 @dataclass(frozen=True)
 class RewardSettings(Settings):
-    """What is done to rewards."""
+    """Holds what is done to rewards."""
 
     at: ClassVar = ("reward",)
 
@@ -91,7 +93,7 @@ class RewardSettings(Settings):
 
 @dataclass(frozen=True)
 class ChatSettings(Settings):
-    """What a run's chat template is told beside the messages: the same in training, evaluation and warm starts."""
+    """Sets what a run's chat template gets besides the messages, in training, evaluation and warm starts alike."""
 
     at: ClassVar = ("chat",)
 
@@ -115,6 +117,22 @@ class ChatSettings(Settings):
         "own keep them.",
         added=True,
     )
+    min_pixels: int | None = setting(
+        None,
+        "A smaller picture is enlarged to about so many; null is what the model's folder says "
+        "(preprocessor_config.json). As all of `chat`, for training, teachers, validation and evaluation alike.",
+        unit="pixels",
+        minimum=1,
+        added=True,
+    )
+    max_pixels: int | None = setting(
+        None,
+        "A larger picture is reduced to about so many; null is what the model's folder says. A token of Qwen3-VL shows "
+        "1024 pixels.",
+        unit="pixels",
+        minimum=1,
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         """Raise UserError for a date that is none, and for a template that `question_text` refuses."""
@@ -126,7 +144,8 @@ class ChatSettings(Settings):
     @property
     def variables(self) -> dict[str, bool | str]:
         """Plain values under all names that templates give them: Qwen3 has enable_thinking, DeepSeek V3.1 and Granite
-        thinking, Llama 3 date_string."""
+        thinking, Llama 3 date_string.
+        """
         return {
             "enable_thinking": self.thinking,
             "thinking": self.thinking,
@@ -135,7 +154,7 @@ class ChatSettings(Settings):
         }
 
     def strftime_now(self, form: str) -> str:
-        """What transformers gives templates under this name to read the clock; here it is always midnight (UTC)."""
+        """Replaces the clock that transformers gives templates under this name: it is always midnight (UTC)."""
         return self._day.strftime(form)
 
     @property
@@ -161,11 +180,16 @@ class OptimizerSettings(Settings):
         "Of weights, AdamW's state and teachers, on a GPU (D5); a run on a CPU keeps float32 and says so.",
         choices=("float32", "bfloat16"),
     )
+    freeze_vision_tower: bool = setting(
+        False,
+        "Whether the vision tower of a model that reads pictures stays as it is; RLSD's released run trains it.",
+        added=True,
+    )
 
 
 @dataclass(frozen=True)
 class UpdateSettings(Settings):
-    """How a step's rollouts become optimizer steps."""
+    """Says how a step's rollouts become optimizer steps."""
 
     at: ClassVar = ("update",)
 
@@ -187,6 +211,13 @@ class UpdateSettings(Settings):
         choices=("tokens", "rollouts", "sums", "all_rollouts"),
     )
     kl_coef: float = setting(0.0, "Weight of the k3 KL to the initial model; 0 is off.", minimum=0)
+    entropy_coef: float = setting(
+        0.0,
+        "Weight of an entropy bonus: the mean entropy of the policy at its tokens, as `aggregation` takes means, is "
+        "subtracted from the loss.",
+        minimum=0,
+        added=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -217,7 +248,7 @@ class CheckpointSettings(Settings):
 
 @dataclass(frozen=True)
 class GuardSettings(Settings):
-    """What is measured that no loss needs."""
+    """Holds what is measured that no loss needs."""
 
     at: ClassVar = ("guards",)
 
@@ -232,7 +263,7 @@ class GuardSettings(Settings):
 
 @dataclass(frozen=True)
 class RecordSettings(Settings):
-    """Which rollouts are kept token by token."""
+    """Says which rollouts are kept token by token."""
 
     at: ClassVar = ("records",)
 
@@ -253,7 +284,7 @@ class RecordSettings(Settings):
 
 @dataclass(frozen=True)
 class MachineSettings(Settings):
-    """How verl runs it; read with trainer verl only."""
+    """Says how verl runs it; read with trainer verl only."""
 
     at: ClassVar = ("verl",)
 
@@ -285,6 +316,14 @@ class MachineSettings(Settings):
         "In one forward pass without gradient, on each GPU; a longer row goes alone.",
         unit="tokens",
         minimum=1,
+    )
+    shared_prompts: str = setting(
+        "none",
+        "Scores compute each prompt once for all its responses: with rows `padded` to one width, or `packed` without "
+        "padding or mask, by the kernel for varying lengths on a GPU. Tried by the run itself before its first use; "
+        "not run on a GPU yet.",
+        choices=("none", "padded", "packed"),
+        added=True,
     )
     head_rows: int = setting(
         1024,
@@ -337,6 +376,8 @@ class RunSettings(Settings):
     objective: dict[str, Any] = field(default_factory=dict, metadata={"meaning": "The method's own keys."})
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     hints: HintSettings = field(default_factory=HintSettings)
+    controls: ControlSettings = field(default_factory=ControlSettings)
+    critic: CriticSettings = field(default_factory=CriticSettings)
     guards: GuardSettings = field(default_factory=GuardSettings)
     records: RecordSettings = field(default_factory=RecordSettings)
     verl: MachineSettings = field(default_factory=MachineSettings)

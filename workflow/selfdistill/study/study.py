@@ -1,4 +1,4 @@
-"""A checked configuration: registries, matrix and overrides in; the runs and the full settings of each out."""
+"""Checks a configuration (registries, matrix, overrides), and gives its runs and the full settings of each."""
 
 import dataclasses
 import functools
@@ -7,22 +7,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selfdistill.errors import UserError
 from selfdistill.files import sha256_json
 from selfdistill.hub.lock import DATASETS, LOCK_FILE, MODELS, Lock, entry_name, read_lock
 from selfdistill.schemas import KeyPath, checked, schema
 from selfdistill.study.base_chat import base_chat
 from selfdistill.study.checks import check_study
 from selfdistill.study.config_files import ConfigFiles, merged, refuse_odd_keys, registry_files
+from selfdistill.study.critic_settings import CRITIQUE
 from selfdistill.study.data import GENERATED, HUB, DataSets
 from selfdistill.study.diagnosis import Diagnoses
+from selfdistill.study.discovery import Discoveries
 from selfdistill.study.evaluations import Evaluations
 from selfdistill.study.known_names import KnownNames
 from selfdistill.study.layers import RunSettings
 from selfdistill.study.matrix import BASE, Matrix, Run
 from selfdistill.study.models import BaseModels
 from selfdistill.study.objective_keys import ObjectiveKeys
-from selfdistill.study.preflight import preflight_settings
+from selfdistill.study.preflight import Preflights
 from selfdistill.study.registered_methods import with_shipped
+from selfdistill.study.setting_places import with_place
 from selfdistill.study.yaml_text import check_expansion, read_settings
 
 
@@ -56,7 +60,7 @@ class Study:
 
     @functools.cached_property
     def matrix(self) -> Matrix:
-        """Which runs there are."""
+        """Returns which runs there are."""
         return Matrix(self.config)
 
     @functools.cached_property
@@ -123,16 +127,12 @@ class Study:
         """Return whether a trained run reads hints."""
         return self.resolve(run.task, run.model, run.variant, run.seed)["teacher"]["kind"] != "none"
 
-    def has_preflight(self, task: str, model: str, variant: str) -> bool:
-        """Return whether a run waits for a verdict on its base model: its task asks for one, and it shows contexts."""
-        if "preflight" not in self.config["tasks"][task]:
+    def has_critic(self, run: Run) -> bool:
+        """Return whether a run's teacher reads critiques."""
+        if run.variant == BASE:
             return False
-        hints = self.resolve(task, model, variant, 0)["hints"]
-        return hints["source"] != "none" or hints.get("feedback", "never") != "never"
-
-    def preflight(self, task: str, model: str) -> dict[str, Any]:
-        """Return what decides the pre-flight of a base model, for a task that asks for one."""
-        return preflight_settings(self.config, task, model)
+        settings = self.resolve(run.task, run.model, run.variant, run.seed)
+        return bool(settings["hints"]["source"] == CRITIQUE)
 
     def machine(self, task: str, model: str, variant: str) -> dict[str, int]:
         """Return what a run asks of a cluster: `nodes`, and `gpus` of each (0 on a CPU and with the local trainer)."""
@@ -194,13 +194,13 @@ class Study:
 
     @property
     def notes(self) -> list[str]:
-        """What captions say of single tasks of the matrix."""
+        """Returns what captions say of single tasks of the matrix."""
         entries = [self.config["tasks"][task] for task in self.axis("tasks")]
         return [entry["note"] for entry in entries if "note" in entry]
 
     @property
     def generated_only(self) -> bool:
-        """Whether all tasks of the matrix are toy ones."""
+        """Returns whether all tasks of the matrix are toy ones."""
         return self.generated == list(self.axis("tasks"))
 
     def dataset(self, task: str, split: str, model: str | None = None) -> str:
@@ -272,6 +272,16 @@ class Study:
         """Comparisons of teachers with students before any training."""
         return Diagnoses(self)
 
+    @functools.cached_property
+    def preflights(self) -> Preflights:
+        """Returns what is measured of base models under contexts before any training."""
+        return Preflights(self)
+
+    @functools.cached_property
+    def discoveries(self) -> Discoveries:
+        """Searches for answers to single questions at test time."""
+        return Discoveries(self)
+
     def hub_files(self) -> dict[str, dict[str, list[str]]]:
         """Return what the matrix takes from the hub.
 
@@ -283,10 +293,9 @@ class Study:
             model = self.config["models"][self._first_of(run.model)]
             wanted = [] if run.variant == BASE else [(run.task, "train")]
             for task, split in [*wanted, *((task, "val") for task in (run.task, *self.also(run.task)))]:
-                data = self.config["tasks"][task]["data"]
-                if data["source"] == HUB:
-                    files = found[DATASETS].setdefault(entry_name(data[HUB]), [])
-                    files += [file for file in self.data_sets.hub_files(task, split, run.model) if file not in files]
+                for name, file in self.data_sets.hub_files(task, split, run.model):
+                    files = found[DATASETS].setdefault(name, [])
+                    files += [file] if file not in files else []
             beside = [] if run.variant == BASE else self.external_models(run.task, run.model, run.variant).values()
             for each in (model, *(self.config["models"][self._first_of(name)] for name in beside)):
                 if each.get("source") == HUB:
@@ -327,11 +336,14 @@ def load_study(
     written = ConfigFiles(files, elsewhere)
     written.check()
     check_expansion(config, written.elsewhere)
-    refuse_odd_keys(config)
+    refuse_odd_keys(config, written.elsewhere)
     config, own = with_shipped(written.ordered({"variants": {}, "overrides": {}, **config}), written)
     config = checked(config, schema("config"), origin=written.origin)
     study = Study(config, files, read_lock(lock_file), elsewhere, placed, own)
-    check_study(study)
+    try:
+        check_study(study)
+    except UserError as error:
+        raise UserError(with_place(str(error), config, written)) from None
     return study
 
 

@@ -1,4 +1,4 @@
-"""The settings of a run that are about its teacher: whose weights it has, and what it reads."""
+"""Declares the settings of a run's teacher: whose weights it has, and what it reads."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,18 +11,18 @@ EXTERNAL = "external"
 #: Of `teacher.reference`, beside names of models: nothing, and the student's first weights.
 NO_REFERENCE, INITIAL = "none", "initial"
 CLOCKS = ("training_steps", "optimizer_steps")
-SOURCES = ("none", "self_rollout", "gt_cot")
+SOURCES = ("none", "self_rollout", "gt_cot", "critique")
 TRUNCATIONS = ("hint_body", "left")
 HINT_MODES = ("solution_answer", "answer_only", "solution")
 #: Templates of teachers' prompts by name; another name is a file of the user's own.
-TEMPLATES = ("reference", "sections")
+TEMPLATES = ("reference", "sections", "critique")
 FEEDBACK = ("never", "only_without_solution", "always")
 THINKING = ("keep", "remove_closed", "remove")
 
 
 @dataclass(frozen=True)
 class TeacherSettings(Settings):
-    """Which weights score a teacher's contexts. What the kinds are: config/README.md, Teachers."""
+    """Says which weights score a teacher's contexts. What the kinds are: config/README.md, Teachers."""
 
     at: ClassVar = ("teacher",)
 
@@ -61,12 +61,15 @@ class TeacherSettings(Settings):
 
 @dataclass(frozen=True)
 class HintSettings(Settings):
-    """How hints are chosen and shown."""
+    """Says how hints are chosen and shown."""
 
     at: ClassVar = ("hints",)
 
     source: str = setting(
-        "none", "Correct hint: a correct response of the same group, or the dataset's solution.", choices=SOURCES
+        "none",
+        "Correct hint: a correct response of the same group, the dataset's solution, or what a critic says of the "
+        "rollout itself (`critic`).",
+        choices=SOURCES,
     )
     mode: str = setting("solution_answer", "What of a hint is shown, beside feedback.", choices=HINT_MODES)
     framing: str = setting("neutral", "The template's framing sentence.", choices=("neutral", "verbose", "terse"))
@@ -94,11 +97,11 @@ class HintSettings(Settings):
     template: str = setting(
         "reference",
         "Words around a hint: `reference` is a reference solution between marks, `sections` SDPO's headings behind the "
-        "student's own prompt; or a file of one's own (docs/methods.md, Contexts): a .yaml with `body` and a section a "
-        "part, or a .txt that is the whole message.",
+        "student's own prompt, `critique` a review of an earlier attempt; or a file of one's own (docs/methods.md, "
+        "Contexts): a .yaml with `body` and a section a part, or a .txt that is the whole message.",
         pattern=(
-            "reference, sections, or the path of a .yaml or .txt file",
-            r"^(reference|sections|.+\.(ya?ml|txt))$(?!\n)",
+            "reference, sections, critique, or the path of a .yaml or .txt file",
+            r"^(reference|sections|critique|.+\.(ya?ml|txt))$(?!\n)",
         ),
         added=True,
     )
@@ -112,6 +115,11 @@ class HintSettings(Settings):
     shuffle_feedback: bool = setting(
         False,
         "Feedback is that of a rollout of another prompt of the step, about something else: a negative control.",
+        added=True,
+    )
+    attempt: bool = setting(
+        False,
+        "A hinted teacher also reads the rollout that it scores, where its template has a place for it.",
         added=True,
     )
     sibling: str = setting(

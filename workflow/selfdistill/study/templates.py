@@ -1,4 +1,4 @@
-"""Texts with named slots, as in `{problem}`, and the files that people write them in; checked while a study is planned.
+"""Reads texts with named slots, as in `{problem}`, and checks them while a study is planned.
 
 Braces of the text itself are doubled; braces of a value are safe. What the parts of a context are: tasks/contexts.py.
 """
@@ -7,16 +7,16 @@ import unicodedata
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from string import Formatter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from selfdistill.errors import UserError
 from selfdistill.yaml_files import mapping_of
 
 #: Parts that a hint may have, and what each mode of showing it leaves out.
-PARTS = ("solution", "answer", "feedback", "critique")
+PARTS = ("solution", "answer", "feedback", "critique", "praise", "attempt")
 HIDDEN: dict[str, tuple[str, ...]] = {"solution_answer": (), "answer_only": ("solution",), "solution": ("answer",)}
 #: The library's own templates, and the parts that each can show.
-SHOWN = {"reference": PARTS[:2], "sections": PARTS}
+SHOWN = {"reference": PARTS[:2], "sections": PARTS[:4], "critique": ("feedback", "critique", "praise", "attempt")}
 #: Slots of a teacher's message besides those of the parts: the student's message, the bare question.
 ASKED = ("prompt", "problem")
 _LONGEST = 100_000  # bytes of a file: some ten times the longest prompt that anybody writes by hand
@@ -64,7 +64,7 @@ class Template:
 
     @property
     def literals(self) -> list[str]:
-        """What stands between the slots, in order."""
+        """Returns what stands between the slots, in order."""
         return [literal for literal, _ in self._pieces if literal]
 
     def fill(self, **values: str) -> str:
@@ -89,7 +89,8 @@ def wording(body: str, sections: Mapping[str, str], where: str) -> Wording:
         where: the file, for messages.
 
     Raises:
-        UserError: for unknown parts or slots, a section without its text, and one that the body has not just once.
+        UserError: for unknown parts or slots, a section without its text, and one that the body has not just once; for
+            a body that has the problem not just once.
     """
     if unknown := [name for name in sections if name not in PARTS]:
         raise UserError(f"{where}: unknown part {unknown[0]!r}; expected body and some of {', '.join(PARTS)}")
@@ -100,8 +101,11 @@ def wording(body: str, sections: Mapping[str, str], where: str) -> Wording:
     for name, section in found.sections.items():
         for place, slots in ((name, section.slots), ("body", found.body.slots)):
             _once(slots, name, f"{where}: {place}")
-    if not set(ASKED) & set(found.body.slots):
+    asked = [f"{{{slot}}}" for slot in found.body.slots if slot in ASKED]
+    if not asked:
         raise UserError(f"{where}: body does not ask anything; give it a slot {{prompt}} or {{problem}}")
+    if len(asked) > 1:
+        raise UserError(f"{where}: body has slots {' and '.join(asked)}, expected the problem once; remove one")
     return found
 
 
@@ -120,11 +124,9 @@ def read_wording(path: str) -> Wording:
             raise UserError(f"{path}: key 'body' is missing; give the message with its slots")
         return wording(content.pop("body"), content, path)
     slots = Template(text, (*ASKED, *PARTS), path).slots
-    asked = [slot for slot in slots if slot in ASKED]
-    if len(asked) > 1:
-        raise UserError(f"{path}: has slots {{{'} and {'.join(asked)}}}, expected the problem once; remove one")
     for slot in slots:
-        _once(slots, slot, path)
+        if slot not in ASKED:
+            _once(slots, slot, path)
     return wording(text, {name: f"{{{name}}}" for name in PARTS if name in slots}, path)
 
 
@@ -134,15 +136,24 @@ def check_shown(sections: Collection[str], parts: Collection[str], where: str) -
     for part in parts:
         if part not in sections:
             raise UserError(
-                f"{where}: has no section for {part}, which the run's teacher is to read (hints.mode, hints.feedback); "
-                f"add a slot {{{part}}}, or choose another hints.template (this one shows {shows})"
+                f"{where}: has no section for {part}, which the run's teacher is to read (hints.source, .mode, "
+                f".feedback, .attempt); add a slot {{{part}}}, or choose another hints.template (this one shows "
+                f"{shows})"
             )
 
 
-def shown_parts(source: str, mode: str, feedback: str) -> tuple[str, ...]:
-    """Return which parts a teacher's context may have, by the settings `hints.source`, `.mode` and `.feedback`."""
-    of_hint = () if source == "none" else tuple(name for name in PARTS[:2] if name not in HIDDEN[mode])
-    return (*of_hint, *(("feedback",) if feedback != "never" else ()))
+def shown_parts(hints: Mapping[str, Any], right: str = "none") -> tuple[str, ...]:
+    """Return which parts a teacher's context may have.
+
+    Args:
+        hints: settings of that section.
+        right: setting `critic.right`.
+    """
+    of_solution = tuple(name for name in PARTS[:2] if name not in HIDDEN[hints["mode"]])
+    of_critic = ("critique", *(("praise",) if right != "none" else ()))
+    of_source = {"none": (), "critique": of_critic}.get(hints["source"], of_solution)
+    feedback = ("feedback",) if hints.get("feedback", "never") != "never" else ()
+    return (*of_source, *feedback, *(("attempt",) if hints.get("attempt") else ()))
 
 
 def question_text(given: str) -> str:

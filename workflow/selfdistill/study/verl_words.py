@@ -1,4 +1,4 @@
-"""A run's settings as words of verl's command line.
+"""Writes a run's settings as words of verl's command line.
 
 What verl has a key for goes there, the rest into a `selfdistill` tree of our own; what is the same for every run (our
 trainer, agent loop, reward) is wiring.py's. Nothing of verl is imported: the words are also made while the workflow is
@@ -17,7 +17,9 @@ from selfdistill.study.run_settings import RunSettings
 from selfdistill.study.teacher_settings import reads_initial
 
 _MODEL = "actor_rollout_ref.model"
-#: Sections of a run that are sections of the tree `selfdistill`; of `verl`, head_rows alone is one of it.
+#: Of the section `verl` of a run, what verl has no key for.
+_OWN_OF_VERL = ("head_rows", "shared_prompts")
+#: Sections of a run that are sections of the tree `selfdistill`; of `verl`, only what verl has no key for.
 _SECTIONS = [name for name in defaults(RunSettings) if name not in ("preset", "trainer", "steps", "checkpoint", "verl")]
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16"}
 #: Text that Hydra takes for text as it stands; everything else is quoted.
@@ -37,6 +39,7 @@ NATIVE = {
     "optimizer.weight_decay": "actor_rollout_ref.actor.optim.weight_decay",
     "optimizer.warmup_steps": "actor_rollout_ref.actor.optim.lr_warmup_steps",
     "optimizer.max_grad_norm": "actor_rollout_ref.actor.optim.clip_grad",  # the one that the FSDP engine reads
+    "optimizer.freeze_vision_tower": "actor_rollout_ref.actor.freeze_vision_tower",  # which nothing of verl reads
     "update.prompts_per_update": "actor_rollout_ref.actor.ppo_mini_batch_size",
     "update.micro_batch_tokens": "actor_rollout_ref.actor.ppo_max_token_len_per_gpu",
     "validation.draws": "actor_rollout_ref.rollout.val_kwargs.n",
@@ -60,6 +63,7 @@ def hydra_overrides(
     nodes: int,
     attention: str,
     external: Mapping[str, str | os.PathLike] | None = None,
+    search: bool = False,
 ) -> list[str]:
     """The words of a run, those of the user's own last.
 
@@ -73,6 +77,8 @@ def hydra_overrides(
         nodes: machines.
         attention: "flash_attention_2" or "sdpa": what `verl.attention: auto` came to.
         external: "teacher" and "reference" -> folder of another model, which takes the place of its name.
+        search: at test time (training.discovery): nothing is validated, rounds of attempts are written down, and the
+            first pass ends the run.
 
     Raises:
         UserError: for settings that verl or this plug-in cannot run, and for words of the user's own that are
@@ -91,6 +97,7 @@ def hydra_overrides(
         **(_cpu() if cpu else {}),
         **(_own_ray(gpus if cpu else None) if nodes == 1 else {}),
         **_own(config, state, external or {}),
+        **({"trainer.val_before_train": False, "+selfdistill.search": True} if search else {}),
     }
     own = config["verl"]["overrides"]
     _check_words(own, [key.lstrip("+") for key in words])
@@ -104,7 +111,7 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
         config: a resolved run config with trainer verl.
     """
     return {
-        **{key: value_at(config, name.split(".")) for name, key in NATIVE.items()},
+        **{key: value for name, key in NATIVE.items() if (value := value_at(config, (*name.split("."),))) is not None},
         **_data(config),
         "algorithm.adv_estimator": "grpo",
         "algorithm.use_kl_in_reward": False,
@@ -140,7 +147,7 @@ def _teacher(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _workers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the student and of the frozen initial model."""
+    """Returns the words about the student and the frozen initial model."""
     verl, optimizer, update = config["verl"], config["optimizer"], config["update"]
     actor, ref = "actor_rollout_ref.actor", "actor_rollout_ref.ref"
     # A CPU keeps float32 (docs/departures.md D5), as the local trainer does.
@@ -209,8 +216,9 @@ def _trainer(config: Mapping[str, Any], state: str | os.PathLike, gpus: int, nod
 
 
 def _cpu() -> dict[str, Any]:
-    """What tests and toys on a CPU need beside selfdistill.training.verl.cpu: a rollout engine without what only GPUs
-    have, and few helpers."""
+    """Returns words for a CPU, besides selfdistill.training.verl.cpu: a rollout engine without what only GPUs
+    have, and few helpers.
+    """
     rollout = "actor_rollout_ref.rollout"
     return {
         f"{rollout}.enforce_eager": True,
@@ -228,7 +236,7 @@ def _cpu() -> dict[str, Any]:
 
 
 def _own_ray(workers: int | None) -> dict[str, Any]:
-    """Of the Ray that a run on one node starts for itself; on a CPU with `workers` processes that pose as GPUs.
+    """Returns words about the Ray that a run on one node starts; on a CPU with `workers` processes that pose as GPUs.
 
     A cluster that runs already has its own, and Ray refuses these keys there.
     """
@@ -246,14 +254,16 @@ def _own(
 ) -> dict[str, Any]:
     """The `selfdistill` tree: the sections of the run, but for what verl has a key for."""
     sections = {name: without_native(name, config[name]) for name in config if name in _SECTIONS}
-    keys = {"teacher": "model", "reference": "reference"}
-    sections["teacher"] |= {keys[role]: os.path.abspath(folder) for role, folder in external.items()}
+    keys = {"teacher": ("teacher", "model"), "reference": ("teacher", "reference"), "critic": ("critic", "model")}
+    for role, folder in external.items():
+        section, key = keys[role]
+        sections[section] = {**sections[section], key: os.path.abspath(folder)}
     values = {
         "implementation": config["implementation"],
         "preset": config["preset"],
         "seed": config["seed"],
         **{name: part for name, part in sections.items() if part},
-        "verl": {"head_rows": config["verl"]["head_rows"]},
+        "verl": {key: config["verl"][key] for key in _OWN_OF_VERL if key in config["verl"]},
         "grader": config["grader"],
         **{key: config[key] for key in ("grading", "prompt") if key in config},
         "benchmarks": config["benchmarks"],

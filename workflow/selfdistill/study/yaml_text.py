@@ -1,4 +1,4 @@
-"""Reading a YAML file of settings, and refusing what YAML would read as something else than it looks like.
+"""Reads a YAML file of settings, and refuses what YAML would read as something else than it looks like.
 
 Snakemake reads the files of --configfile itself, before anything of this project: what is refused here for a whole
 file is found in registries, locks and plans, and in such files as far as Snakemake lets them through.
@@ -74,7 +74,7 @@ def _text_of(file: str, name: str) -> str:
 
 
 def _as_json(text: str, name: str, error: yaml.YAMLError) -> Any:
-    """Of a file that is no YAML: Snakemake takes JSON first, which may be indented with tabs."""
+    """Reads a file that is no YAML as JSON, which Snakemake takes first, and which may be indented with tabs."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]

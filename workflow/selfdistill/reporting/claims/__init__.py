@@ -1,1 +1,1 @@
-"""Claims of papers: what each says as data (one file a paper), and how it is judged on what was run."""
+"""Holds claims of papers as data (one file a paper), and judges them on what was run."""

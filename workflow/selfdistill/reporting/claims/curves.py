@@ -1,4 +1,4 @@
-"""Judging what is said of training curves: words with their controls and premises, and contrasts of two variants."""
+"""Judges claims on training curves, with their controls and premises, and contrasts of two variants."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -101,7 +101,7 @@ def judge_against(against: Against, block: ClaimInputs, steps: float, premise: C
 
 
 def _described(curve: Curve, bounds: Sequence[Bound]) -> Judged:
-    """What was measured; of two bounds the measure that went the further."""
+    """Returns what was measured; of two bounds the measure that went the further."""
     shown = max(bounds, key=lambda bound: abs(np.nan_to_num(np.mean(bound.values), nan=0.0)))
     values, family = shown.values, shown.family
     numbers = (family.value, *family.bounds())
@@ -119,7 +119,7 @@ def _held(bounds: Sequence[Bound]) -> list[bool]:
 
 
 def _settled(found: Judged, bounds: Sequence[Bound], word: Word) -> bool | None:
-    """Whether the seeds lie in the range: True, False, or None where that is open. Sets verdict, p-value and reason.
+    """Judges whether the seeds lie in the range: True, False, or None for open. Sets verdict, p-value and reason.
 
     All of three seeds or more are enough to show a fault, if clearly so, of whose size they do not tell much: sizes so
     unlike that their interval is wide, or all alike.
@@ -239,6 +239,6 @@ def _unmet(premise: Curve | None, block: ClaimInputs, steps: float) -> Judged | 
 
 
 def _lacking(block: ClaimInputs, variant: str, metric: str, there: Collection[int]) -> list[str]:
-    """Which seeds of a variant have no curve, in a phrase."""
+    """Returns which seeds of a variant have no curve, in a phrase."""
     lost = silent(block, variant, there)
     return [f"{variant} without {lost}, which has not {metric} at two steps"] if lost else []

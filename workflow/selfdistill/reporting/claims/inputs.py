@@ -1,4 +1,4 @@
-"""What was run of a block (task x model), as claims are judged on it."""
+"""Collects what was run of a block (task x model), on which claims are judged."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ FAILED = "failed"
 
 
 class NotRunError(Exception):
-    """What a claim needs is not there; the message says what, and why where that is known."""
+    """Holds what a claim needs is not there; the message says what, and why where that is known."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class ClaimInputs:
-    """What was run of one task and model.
+    """Holds what was run of one task and model.
 
     Attributes:
         task, model: the block.

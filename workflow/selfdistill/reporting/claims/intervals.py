@@ -1,4 +1,4 @@
-"""Where an interval lies against a range, and how sure that is: what all predicates are judged by.
+"""Compares an interval with a range, and says how sure that is; all predicates are judged by it.
 
 `Family` is an interval at any level, so that one rule reads a verdict off it and another the p-value that corrections
 need, whatever estimator is behind it.
@@ -31,12 +31,12 @@ class Family:
         return self.at(LEVEL)
 
     def inside(self, above: float, below: float, level: float = LEVEL) -> bool:
-        """Whether the whole interval lies in the range."""
+        """Returns whether the whole interval lies in the range."""
         low, high = self.at(level)
         return low > above and high < below
 
     def outside(self, above: float, below: float, level: float = LEVEL) -> bool:
-        """Whether no part of the interval lies in the range."""
+        """Returns whether no part of the interval lies in the range."""
         low, high = self.at(level)
         return high <= above or low >= below
 
@@ -77,7 +77,7 @@ def gap_over_seeds(first: Sequence[float], second: Sequence[float]) -> Family:
 
 
 def alike(values: Sequence[float]) -> bool:
-    """Whether two or more seeds have one and the same value: their spread is not known, rather than zero."""
+    """Returns whether two or more seeds have one and the same value: their spread is not known, rather than zero."""
     return len(values) > 1 and min(values) == max(values)
 
 

@@ -1,4 +1,4 @@
-"""What is measured of a training curve: how far it went from its beginning, and how far a share fell from its best.
+"""Measures training curves: how far one went from its beginning, how far a share fell from its best.
 
 The beginning of a curve is the mean of its first steps (a fortieth of them, 1 to 10); its end, highest and lowest are
 means over a tenth of the steps: the last tenth, and the ones that lie furthest up and down, wherever they begin. So an
@@ -47,18 +47,18 @@ class Bound:
         return over_seeds(self.values)
 
     def holds(self, value: float) -> bool:
-        """Whether one seed's value lies in the range."""
+        """Returns whether one seed's value lies in the range."""
         return self.above < value < self.below
 
     @property
     def clearly_inside(self) -> bool:
-        """Whether all seeds lie in the range, by a margin on its closed sides."""
+        """Returns whether all seeds lie in the range, by a margin on its closed sides."""
         margin = self._margin
         return all(self.above + margin < v < self.below - margin for v in self.values)
 
     @property
     def clearly_outside(self) -> bool:
-        """Whether all seeds lie outside the range, on one side, by a margin."""
+        """Returns whether all seeds lie outside the range, on one side, by a margin."""
         margin = self._margin
         return all(v < self.above - margin for v in self.values) or all(v > self.below + margin for v in self.values)
 

@@ -1,4 +1,4 @@
-"""The claims of the RLCSD paper's cross-model study (arXiv 2606.11709 v2, sect. 4.5), on the runs of config/opd.yaml.
+"""Lists the claims of RLCSD's cross-model study (arXiv 2606.11709 v2, sect. 4.5), for runs of config/opd.yaml.
 
 One seed and no interval there; whether gains of a few points over some seventy problems can be told from chance is for
 the judge to say.

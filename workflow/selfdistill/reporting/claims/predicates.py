@@ -1,4 +1,4 @@
-"""What a paper claims, as data: a claim has parts, and each part is one predicate over methods, judged block by block.
+"""Declares claims as data: a claim has parts, and each part is one predicate over methods, judged block by block.
 
 A paper's claims are a file of this folder that builds a tuple of `Claim`, and one line of `catalogue`. Nothing here
 measures anything: `judge` does, on what was run, and planning asks which runs a claim needs before there are any. So
@@ -38,11 +38,22 @@ LITTLE = 2.0
 #: Seeds that anything said of curves needs at least.
 LEAST_SEEDS = 3
 #: Methods whose curves stand for what reinforcement learning does without a teacher: the first that was run.
-CONTROLS = ("grpo", "grpo-v2")
+CONTROLS = ("grpo", "grpo-v2", "grpo-rlsd")
+
+
+class _AgainstOne:
+    """A predicate that compares a variant with one other."""
+
+    other: str
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Returns what it is compared with."""
+        return (self.other,)
 
 
 @dataclass(frozen=True)
-class Gap:
+class Gap(_AgainstOne):
     """The average accuracy of a variant minus that of another lies between two bounds, in points."""
 
     variant: str
@@ -53,13 +64,8 @@ class Gap:
     accuracy: ClassVar[bool] = True
 
     @property
-    def others(self) -> tuple[str, ...]:
-        """What it is compared with."""
-        return (self.other,)
-
-    @property
     def tolerant(self) -> bool:
-        """Whether no difference at all would satisfy it: benchmarks that cannot differ say nothing of it."""
+        """Returns whether no difference at all would satisfy it: benchmarks that cannot differ say nothing of it."""
         return self.above < 0 < self.below
 
 
@@ -77,7 +83,7 @@ class Highest:
 
 
 @dataclass(frozen=True)
-class GainsBeyond:
+class GainsBeyond(_AgainstOne):
     """A variant gains more on another out of distribution than in distribution."""
 
     variant: str
@@ -88,15 +94,10 @@ class GainsBeyond:
     below: ClassVar[float] = math.inf
     tolerant: ClassVar[bool] = True
 
-    @property
-    def others(self) -> tuple[str, ...]:
-        """What it is compared with."""
-        return (self.other,)
-
 
 @dataclass(frozen=True)
 class Word:
-    """What is said of a curve, as a range of one of its measures.
+    """Holds what is said of a curve, as a range of one of its measures.
 
     of: "highest" and "lowest" (the mean over a tenth of the steps that is furthest up or down), "end" (that over the
     last tenth), each a factor of the beginning; "fall", of the last tenth below the best one, in points; "both",
@@ -134,12 +135,12 @@ class Curve:
 
     @property
     def others(self) -> tuple[str, ...]:
-        """What it needs beside the variant: nothing; without its control it is judged, and that is said."""
+        """Returns what it needs beside the variant: nothing; without its control it is judged, and that is said."""
         return ()
 
 
 @dataclass(frozen=True)
-class Against:
+class Against(_AgainstOne):
     """A measure of a metric's curve (`Word.of`) over that of another variant lies between two factors.
 
     healthy: whether it claims that the variant is free of a fault, so that a collapse refutes it.
@@ -154,11 +155,6 @@ class Against:
     healthy: bool = True
 
     accuracy: ClassVar[bool] = False
-
-    @property
-    def others(self) -> tuple[str, ...]:
-        """What it is compared with."""
-        return (self.other,)
 
 
 @dataclass(frozen=True)
@@ -254,12 +250,12 @@ class Part:
         )
 
     def asked(self, family: str, variants: Collection[str]) -> bool:
-        """Whether it is asked of a block, by its task's grader and the variants of its matrix."""
+        """Returns whether it is asked of a block, by its task's grader and the variants of its matrix."""
         return (not self.families or family in self.families) and (not self.planned or self.variant in variants)
 
     @property
     def range(self) -> str:
-        """Where the number has to lie, in words."""
+        """Returns where the number has to lie, in words."""
         bounds = self.predicate.word if isinstance(self.predicate, Curve) else self.predicate
         if bounds.above in (0.0, -math.inf) and math.isfinite(bounds.below):
             return f"below {bounds.below:.3g}"

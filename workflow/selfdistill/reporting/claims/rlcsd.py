@@ -1,4 +1,4 @@
-"""The claims of the RLCSD paper (arXiv 2606.11709) in both of its versions, C1 to C12.
+"""Lists the claims of the RLCSD paper (arXiv 2606.11709) in both of its versions, C1 to C12.
 
 Claims of both versions have one name where they are about the same runs. What the second version says of its own rlcsd
 (`-v2`: another teacher, hints and constants) or tells the other way round has a claim of its own. On logic the first

@@ -1,4 +1,4 @@
-"""Judging what is said of accuracies: on these very problems, and on other problems of their kind.
+"""Judges claims on accuracies, on these very problems and on other problems of their kind.
 
 The paper's claims are about its benchmarks, so the first is the verdict; where there is no interval for these problems
 (one draw of one seed), the second stands for it. Both speak of other training runs from two seeds on.

@@ -1,4 +1,4 @@
-"""What keeps a curve from showing that all went well: runs that are short, have gaps, failed or collapsed."""
+"""Finds what keeps a curve from showing that all went well: runs that are short, have gaps, failed or collapsed."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -103,7 +103,7 @@ def named(seeds: Collection[int]) -> str:
 
 
 def empty(trace: Trace) -> bool:
-    """Whether at some step not one response had a token, where at the first there were some."""
+    """Returns whether at some step not one response had a token, where at the first there were some."""
     return bool(trace.values[0] > 0 >= trace.values.min())
 
 

@@ -1,4 +1,4 @@
-"""The table of claims.csv, its views, and the one row that a claim has on the first page."""
+"""Writes claims.csv, its views, and the one row that a claim has on the first page."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -130,7 +130,7 @@ def _summary(claim: Claim, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _subject(claim: Claim, row: Mapping[str, Any]) -> str:
-    """Which part of a claim a number is of, where it has several."""
+    """Returns which part of a claim a number is of, where it has several."""
     if row["verdict"] == PREMISE:
         return f"{row['statistic'].partition(':')[0]} "
     if len(claim.parts) == 1:

@@ -1,4 +1,4 @@
-"""The words of a verdict: of a part on one block, and of a claim over all its parts and blocks."""
+"""Words a verdict: of a part on one block, and of a claim over all its parts and blocks."""
 
 import math
 from collections import Counter
@@ -65,7 +65,7 @@ def of_one_run(found: Judged) -> Judged:
 
 
 def corrected(verdicts: Sequence[str], p_values: Sequence[float]) -> list[bool]:
-    """Which verdicts of one claim hold beside all others: "reproduced" and "not reproduced" by Holm, each apart.
+    """Says which verdicts of one claim hold beside all others: "reproduced" and "not reproduced" by Holm, each apart.
 
     What was judged otherwise counts in the family, and is never significant. A verdict without a p-value is no test: a
     collapse that was seen in most runs.
@@ -139,14 +139,14 @@ def open_because(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def ends_named(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which benchmarks keep uninformative parts from being judged, each reason once."""
+    """Returns which benchmarks keep uninformative parts from being judged, each reason once."""
     whys = [phrase for row in rows if row["verdict"] == UNINFORMATIVE for phrase in row["why"].split("; ")]
     ends = ("at the ceiling", "at the floor", "without any difference")
     return list(dict.fromkeys(phrase for phrase in whys if phrase.endswith(ends)))
 
 
 def would_decide(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What an open claim waits for, from its parts' rows: the runs that are missing, or a number of seeds."""
+    """Returns what an open claim waits for, from its parts' rows: the runs that are missing, or a number of seeds."""
     waiting = [float(row["needs"]) for row in rows if row["verdict"] in (INCONCLUSIVE, SEEN, UNSEEN)]
     known = [need for need in waiting if math.isfinite(need)]
     never = sum(map(math.isinf, waiting))

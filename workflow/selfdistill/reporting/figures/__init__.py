@@ -1,1 +1,1 @@
-"""Figures, drawn with matplotlib."""
+"""Draws the figures with matplotlib."""

@@ -1,4 +1,4 @@
-"""Bars of benchmarks by variant, with intervals and what the paper published."""
+"""Draws bars of benchmarks by variant, with intervals and published values."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What all figures share: look, files, curves over seeds, rows of panels. matplotlib, no display."""
+"""Shares what all figures have: look, files, curves over seeds, rows of panels."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -71,6 +71,7 @@ class Curve:
 
     @property
     def smoothed(self) -> "Curve":
+        """The same curve with each seed's values smoothed over steps, [seeds, N]."""
         return Curve(self.steps, np.array([smooth(values) for values in self.values]))
 
     @property

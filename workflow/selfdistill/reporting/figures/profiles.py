@@ -1,4 +1,4 @@
-"""Performance profiles: how many of a benchmark's problems are solved how often."""
+"""Draws performance profiles: how many of a benchmark's problems are solved how often."""
 
 from collections.abc import Mapping
 

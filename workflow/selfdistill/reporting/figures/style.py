@@ -1,4 +1,4 @@
-"""One look for each method, in every figure: a colour, a line style, and a hatch for bars.
+"""Gives each method one look in every figure: a colour, a line style, and a hatch for bars.
 
 The colours are Okabe and Ito's (2008), which stay apart under the common forms of colour blindness; line styles and
 hatches help where lines cross. A relative (rlsd_ectr, say) takes the colour of its family; variants of a method take
@@ -21,7 +21,7 @@ _SHADES = ((0.0, 0.0), (0.0, 0.45), (1.0, 0.4))
 
 @dataclass(frozen=True)
 class Style:
-    """How a variant is drawn: colour (hex), line style and marker (matplotlib), hatch of its bars."""
+    """Says how a variant is drawn: colour (hex), line style and marker (matplotlib), hatch of its bars."""
 
     colour: str
     line: Line = "solid"

@@ -1,4 +1,4 @@
-"""How far a rollout's mean signal on style tokens lies from that on task tokens: histograms over recorded rollouts."""
+"""Draws how far a rollout's mean signal on style tokens lies from that on task tokens, as histograms."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The tokens on which a teacher's signal is largest, one-sided and contrastive, and how much of it is style."""
+"""Draws the tokens with a teacher's largest signal, one-sided and contrastive, and how much of it is style."""
 
 from collections.abc import Mapping
 

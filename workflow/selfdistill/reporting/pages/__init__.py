@@ -1,1 +1,1 @@
-"""The report's HTML pages."""
+"""Writes the report's HTML pages."""

@@ -1,4 +1,4 @@
-"""The data report as a table (CSV) and as a page (HTML)."""
+"""Writes the data report as a table (CSV) and as a page (HTML)."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""What a method is, in one line, for readers of a report."""
+"""Describes each method in one line, for readers of a report."""
 
 from selfdistill.methods.catalogue import shipped
 from selfdistill.study.matrix import BASE

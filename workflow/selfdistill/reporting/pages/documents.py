@@ -1,4 +1,4 @@
-"""Documents in Markdown as pages of the report."""
+"""Turns documents in Markdown into pages of the report."""
 
 from collections.abc import Iterable
 

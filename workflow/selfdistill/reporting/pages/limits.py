@@ -1,4 +1,4 @@
-"""What results show and what they do not: facts of the runs that every page about them states in the same words."""
+"""Words what results show and what they do not, the same on every page about them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from selfdistill.reporting.render.texts import SHOWN_AS_THEY_ARE
 
 
 def limits(runs: Sequence[RunFiles], *, demonstration: bool) -> dict[str, Any]:
-    """What templates/limits.html needs: demonstration, as_they_are (methods), fewest_seeds, most_seeds of variants."""
+    """Returns the values of templates/limits.html: demonstration, as_they_are (methods), fewest_seeds, most_seeds."""
     seeds: dict[tuple[str, str, str], set[int]] = {}
     for run in runs:
         seeds.setdefault((run.task, run.model, run.variant), set()).add(run.seed)

@@ -1,4 +1,4 @@
-"""The first page: which claims hold, the main table beside the paper's, figures, and what stands behind them."""
+"""Writes the first page: verdicts on claims, the main table beside the paper's, figures, and limits."""
 
 import base64
 import os
@@ -32,7 +32,7 @@ _SHOULD_BE_ZERO = (
     "answers that the grader cannot read",
     "problems that repeat an earlier one",
 )
-_OVERLAP = "problems also in "
+_OVERLAP = ("problems also in ", "pictures also in ")
 #: " (seed 1 not run: ..., seed 2 failed: ...)"
 _SEEDS = re.compile(r" \(seed \d+ [^()]*\)")
 #: Pixels, for an SVG that does not say how wide it is.
@@ -130,7 +130,7 @@ def _claims(table: pd.DataFrame, shown: set[str]) -> list[dict[str, Any]]:
 
 
 def _link(row: Mapping[str, Any], shown: set[str]) -> dict[str, str]:
-    """Where a claim's figure is on the page (itself, or the same of the claim's model), and where it is at all."""
+    """Says where a claim's figure is on the page (itself, or the same of the claim's model), and where it is at all."""
     path = row["figure"].removeprefix("results/")
     if not path:
         return {"here": "", "there": ""}
@@ -155,6 +155,7 @@ def _title(inside: Path) -> str:
         "contrast": "What the contrast of hints does",
         "signals": "What the teachers say",
         "tokens": "Tokens with the strongest signal",
+        "token_means": "Signal of rollouts by class of token",
     }
     folder, name = inside.parent.name, inside.stem
     kind, of = (folder, name) if folder in kinds else (name, folder)

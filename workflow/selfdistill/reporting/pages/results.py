@@ -1,4 +1,4 @@
-"""HTML pages: one file each, nothing loaded from elsewhere, fit for a phone, light or dark."""
+"""Writes the page of results, on which each number links to its draws, settings and weights."""
 
 import json
 import shlex
@@ -75,7 +75,7 @@ def results_page(
 
 
 def _summary(runs: Sequence[RunFiles]) -> dict[str, Any]:
-    """What was run: per task its models, benchmarks and seeds, in the order given."""
+    """Returns what was run: per task its models, benchmarks and seeds, in the order given."""
     tasks: dict[str, dict[str, list]] = {}
     for run in runs:
         about = tasks.setdefault(run.task, {"models": [], "seeds": [], "benchmarks": []})
@@ -91,6 +91,7 @@ def _variants(runs: Sequence[RunFiles], settings: _Settings) -> list[dict[str, A
     for run in runs:
         cells.setdefault(run.variant, {}).setdefault((run.task, run.model), run)
     listed = []
+    introduced = {run.method for run in runs if run.variant == run.method}  # described in a row of their own
     for variant, members in cells.items():
         first = next(iter(members.values()))
         changes = {", ".join(cell): _changes(run, runs, settings) for cell, run in members.items()}
@@ -101,24 +102,41 @@ def _variants(runs: Sequence[RunFiles], settings: _Settings) -> list[dict[str, A
                 "method": first.method,
                 "description": describe(str((settings[first.name] or {}).get("implementation", first.method))),
                 "changes": {"": next(iter(changes.values()))} if same else changes,
+                "introduces": first.method not in introduced,
             }
         )
+        introduced.add(first.method)
     return listed
 
 
-def _changes(run: RunFiles, runs: Sequence[RunFiles], settings: _Settings) -> dict[str, tuple[str, str]] | None:
-    """Setting -> its value in this run and in its method's own; None where that cannot be known from these runs."""
+def _changes(run: RunFiles, runs: Sequence[RunFiles], settings: _Settings) -> dict[str, tuple[str, str | None]] | None:
+    """Setting -> its value in this run and in its method's own.
+
+    Where the method was not run as it is: setting -> its value and None, of the settings that tell this variant from
+    the method's others on this task and model. None where neither can be known from these runs.
+    """
     mine = settings[run.name]
-    plain = [other for other in runs if (other.task, other.model, other.variant) == (run.task, run.model, run.method)]
-    theirs = next((found for other in plain if (found := settings[other.name]) is not None), None)
-    if mine is None or theirs is None:
+    if mine is None:
         return None
-    here, there = _flat(mine, "."), _flat(theirs, ".")
-    return {
-        key: (_value(here.get(key)), _value(there.get(key)))
-        for key in {**here, **there}
-        if key.split(".")[0] not in _IDENTITY and here.get(key) != there.get(key)
-    }
+    here = _flat(mine, ".")
+    plain, others = None, []
+    for other in runs:
+        theirs = settings[other.name]
+        if (other.task, other.model, other.method) == (run.task, run.model, run.method) and theirs is not None:
+            if other.variant == run.method:
+                plain = plain or _flat(theirs, ".")
+            elif other.variant != run.variant:
+                others.append(_flat(theirs, "."))
+
+    def differs(key: str, there: Mapping[str, Any]) -> bool:
+        return key.split(".")[0] not in _IDENTITY and here.get(key) != there.get(key)
+
+    if plain is not None:
+        keys = {**here, **plain}
+        return {key: (_value(here.get(key)), _value(plain.get(key))) for key in keys if differs(key, plain)}
+    if not others:
+        return None
+    return {key: (_value(here[key]), None) for key in here if any(differs(key, there) for there in others)}
 
 
 def _settings(run: RunFiles) -> dict[str, Any] | None:

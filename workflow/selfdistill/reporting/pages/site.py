@@ -1,4 +1,4 @@
-"""A plain static folder to publish: the pages of the report under one navigation, figures and tables as files beside.
+"""Writes a static folder to publish: all pages under one navigation, figures and tables as files.
 
 Pages are made to stand alone, in the Snakemake report too. Here they get a bar that leads from one to the other, and
 what they mark as `data-href` (where on the site something is) becomes a link.

@@ -1,9 +1,10 @@
-"""Markdown, LaTeX and HTML of any table, from its CSV alone."""
+"""Writes any table as Markdown, LaTeX and HTML, from its CSV alone."""
 
 import os
 from collections.abc import Mapping, Sequence
 
 from selfdistill.files import write_text
+from selfdistill.reporting.claims.discovery import search_claims_views
 from selfdistill.reporting.claims.table import claims_views
 from selfdistill.reporting.read.accuracy import Tasks
 from selfdistill.reporting.read.runs import MissingRun
@@ -16,13 +17,20 @@ from selfdistill.reporting.tables.accuracy import main_lead
 from selfdistill.reporting.tables.audit import audit_line, audit_views
 from selfdistill.reporting.tables.behaviour import behaviour_views
 from selfdistill.reporting.tables.costs import cost_views, total_line
+from selfdistill.reporting.tables.critiques import critiques_views
+from selfdistill.reporting.tables.critiques_audit import critiques_audit_line, critiques_audit_views
+from selfdistill.reporting.tables.discovery import discovery_views, needed_views
 from selfdistill.reporting.tables.drift import drift_line, drift_views
-from selfdistill.reporting.tables.gaps import gaps_views
 from selfdistill.reporting.tables.graders import graders_views
+from selfdistill.reporting.tables.groups import groups_views
+from selfdistill.reporting.tables.pictures import pictures_views
 from selfdistill.reporting.tables.pooled import pooled_views
 from selfdistill.reporting.tables.power import power_views
+from selfdistill.reporting.tables.preflight import preflight_views
 from selfdistill.reporting.tables.problems import flips_views, problems_views
+from selfdistill.reporting.tables.rlsd_audit import rlsd_audit_line, rlsd_audit_views
 from selfdistill.reporting.tables.sdpo_audit import sdpo_audit_line, sdpo_audit_views
+from selfdistill.reporting.tables.sdpo_code import sdpo_code_views
 from selfdistill.reporting.tables.windows import windows_views
 from selfdistill.reporting.tables.within import within_views
 from selfdistill.reporting.tokens.diagnosis import diagnosis_views
@@ -49,8 +57,17 @@ VIEWS = {
     "claims": lambda table, missing, tasks: claims_views(table),
     "within": lambda table, missing, tasks: within_views(table),
     "graders": lambda table, missing, tasks: graders_views(table),
-    "gaps": lambda table, missing, tasks: gaps_views(table),
+    "preflight": lambda table, missing, tasks: preflight_views(table),
+    "sdpo_code": lambda table, missing, tasks: sdpo_code_views(table),
+    "discovery": lambda table, missing, tasks: discovery_views(table),
+    "discovery_needed": lambda table, missing, tasks: needed_views(table),
+    "discovery_claims": lambda table, missing, tasks: search_claims_views(table),
     "sdpo_audit": lambda table, missing, tasks: sdpo_audit_views(table),
+    "critiques": lambda table, missing, tasks: critiques_views(table),
+    "critiques_audit": lambda table, missing, tasks: critiques_audit_views(table),
+    "rlsd_audit": lambda table, missing, tasks: rlsd_audit_views(table),
+    "groups": lambda table, missing, tasks: groups_views(table),
+    "pictures": lambda table, missing, tasks: pictures_views(table),
     "diagnosis": lambda table, missing, tasks: diagnosis_views(table),
 }
 #: Tables above which something is said that depends on what they hold.
@@ -59,7 +76,9 @@ _LEADS = {
     "audit": lambda table: f"{audit_line(table)} {TABLES['audit'].lead}",
     "drift": lambda table: f"{drift_line(table)} {TABLES['drift'].lead}",
     "costs": lambda table: f"{total_line(table)} {TABLES['costs'].lead}",
+    "critiques_audit": lambda table: f"{critiques_audit_line(table)} {TABLES['critiques_audit'].lead}",
     "sdpo_audit": lambda table: f"{sdpo_audit_line(table)} {TABLES['sdpo_audit'].lead}",
+    "rlsd_audit": lambda table: f"{rlsd_audit_line(table)} {TABLES['rlsd_audit'].lead}",
 }
 
 

@@ -1,1 +1,1 @@
-"""Runs, draws, curves and published numbers as the report reads them."""
+"""Reads runs, draws, curves and published numbers for the report."""

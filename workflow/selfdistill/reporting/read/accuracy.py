@@ -1,9 +1,10 @@
-"""What tables are made of: the draws of runs, variant by variant, and the benchmarks and averages that a task has.
+"""Reads the draws of runs by variant, with the benchmarks and averages of each task, for the tables.
 
 Draws are read once (`gather_scores`) and kept as numbers (`write_scores`); tables and claims read these.
 
 Task settings, `tasks`: task -> {metric: "mean@12" | "pass@1", benchmarks: {name: {distribution: "in" | "out",
-counted: bool (default true)}}}. Benchmarks that are not counted have rows but enter no average.
+counted: bool (default true), groups: "strict" | "loose" (where rows are scored in groups)}}}. Benchmarks that are not
+counted have rows but enter no average.
 """
 
 import os
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import DrawMatrix, check_paired, read_matrix, stack_seeds
 from selfdistill.evaluation.estimators import observations, score_variances, scores_by_seed
+from selfdistill.evaluation.group_scores import grouped
 from selfdistill.files import atomic_path
 from selfdistill.reporting.read.provenance import check_same_base
 from selfdistill.reporting.read.runs import RunFiles, check_unique
@@ -96,7 +98,7 @@ def gather_scores(runs: Sequence[RunFiles], tasks: Tasks) -> list[VariantScores]
     for run in runs:
         seeds.setdefault((run.task, run.model, run.variant), []).append(run)
     scores = [
-        VariantScores(*cell, {b: _result(members, b, tasks[cell[0]]["metric"]) for b in tasks[cell[0]]["benchmarks"]})
+        VariantScores(*cell, {b: _result(members, b, tasks[cell[0]]) for b in tasks[cell[0]]["benchmarks"]})
         for cell, members in seeds.items()
     ]
     for (task, model), members in by_block(scores).items():
@@ -128,7 +130,7 @@ def write_scores(path: str | os.PathLike, scores: Sequence[VariantScores]) -> No
 
 
 def read_scores(path: str | os.PathLike, tasks: Tasks) -> list[VariantScores]:
-    """What `write_scores` wrote, equal to the last digit. Raises UserError for a file that cannot be read."""
+    """Returns what `write_scores` wrote, equal to the last digit. Raises UserError for a file that cannot be read."""
     try:
         table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
@@ -173,16 +175,18 @@ def benchmark_rows(settings: Mapping[str, Any]) -> list[tuple[str, list[str], di
     return rows
 
 
-def _result(members: Sequence[RunFiles], benchmark: str, metric: str) -> Result:
+def _result(members: Sequence[RunFiles], benchmark: str, settings: Mapping[str, Any]) -> Result:
     matrices = {}
     for run in members:
         if benchmark not in run.draws:
             raise UserError(f"run {run.name} has no draws of benchmark {benchmark!r}; evaluate it on all benchmarks")
         path = str(run.draws[benchmark])
         matrices[path] = read_matrix(path)
+        if rule := settings["benchmarks"][benchmark].get("groups"):
+            matrices[path] = grouped(matrices[path], rule)
     draws = stack_seeds(matrices)
     try:
-        return _scored(draws, metric)
+        return _scored(draws, settings["metric"])
     except ValueError as error:
         raise UserError(f"{next(iter(matrices))}: {error}; set the task's metric and draws to fit each other") from None
 

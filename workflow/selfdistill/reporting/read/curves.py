@@ -1,4 +1,4 @@
-"""Training curves: their ends, by how much shares fell from their best, and validation accuracy.
+"""Reads training curves: their ends, by how much shares fell from their best, and validation accuracy.
 
 A curve is step -> value of one metric of one run (`runs.series`); each is read by the steps that it has.
 """
@@ -48,13 +48,16 @@ def validation(metrics: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
     settings: of the task, as in `tables`. The number of draws may be another than in the evaluation, so any mean@k or
     pass@1 is taken, mean@k before pass@1. Empty where a benchmark was never validated.
     """
-    logged = sorted({key for record in metrics for key in record})
-    curves = []
-    for name in counted_benchmarks(settings, ("in",)):
-        keys = [key for key in logged if re.fullmatch(rf"val/{re.escape(name)}/(mean@\d+|pass@1)", key)]
-        curves.append(series(metrics, keys[0]) if keys else {})
+    curves = [validation_of(metrics, name) for name in counted_benchmarks(settings, ("in",))]
     steps = sorted(set.intersection(*map(set, curves))) if curves else []
     return {step: float(np.mean([curve[step] for curve in curves])) for step in steps}
+
+
+def validation_of(metrics: Sequence[Mapping[str, Any]], benchmark: str) -> dict[int, float]:
+    """Validation accuracy of one benchmark, mean@k before pass@1; empty where it was never validated."""
+    logged = sorted({key for record in metrics for key in record})
+    keys = [key for key in logged if re.fullmatch(rf"val/{re.escape(benchmark)}/(mean@\d+|pass@1)", key)]
+    return dict(series(metrics, keys[0])) if keys else {}
 
 
 def _tenth(points: int) -> int:

@@ -1,4 +1,4 @@
-"""What a run's metrics say of its numbers: updates that were not made, and metrics that are none."""
+"""Finds faults in a run's metrics: updates that were not made, numbers that are not finite."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

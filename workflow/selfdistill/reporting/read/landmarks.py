@@ -1,4 +1,4 @@
-"""What the paper says of its curves: single points of them, resources/published/landmarks.csv."""
+"""Reads the points of its curves that the paper names in words (resources/published/landmarks.csv)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the JSON files of a run say: its provenance, and the account of its evaluation. They may come from elsewhere."""
+"""Reads a run's provenance and its evaluation's account, which may come from elsewhere."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ def check_same_base(runs: Sequence[RunFiles]) -> None:
 
 
 def machine(facts: Mapping[str, Any]) -> str | None:
-    """What a run was made on: its GPU, else its processor; None where it does not say."""
+    """Returns what a run was made on: its GPU, else its processor; None where it does not say."""
     named = facts[_HARDWARE].get("gpu") or facts[_HARDWARE].get("cpu")
     return named and shortened(visible(named), _LONGEST_NAME)
 

@@ -1,4 +1,4 @@
-"""The paper's published numbers (resources/published), by this project's names of models, variants and benchmarks.
+"""Reads the paper's published numbers (resources/published), by this project's names of models and variants.
 
 The paper has two versions, v1 and v2: other settings, other numbers. A configuration says which of them stands beside
 its results (`published`). The tables of the first were published three times: the latest that has a cell counts.
@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parents[4] / "resources/published"
 MAIN, PLUGIN, ABLATIONS = FOLDER / "main_results.csv", FOLDER / "plugin_study.csv", FOLDER / "ablations.csv"
 CONTRAST, WINDOWS = FOLDER / "contrast.csv", FOLDER / "windows.csv"
 OPD, OPD_TOKENS = FOLDER / "opd.csv", FOLDER / "opd_tokens.csv"
+RLSD = FOLDER / "rlsd_results.csv"
 PROBLEMS = FOLDER / "benchmark_problems.csv"
 
 #: Here -> in the paper.
@@ -33,6 +34,8 @@ OPD_MODELS = {
     "qwen3_4b_instruct": "Qwen3-4B-Instruct",
     "qwen3_4b_base_grpo": "Qwen3-4B-Base-GRPO",
 }
+#: The same, of RLSD's own paper (config/rlsd.yaml).
+RLSD_MODELS = {"qwen3_vl_8b_instruct": "Qwen3-VL-8B-Instruct"}
 #: In the paper -> task and benchmark here; its averages are macro means, as `average` of main.csv is.
 BENCHMARKS = {
     "amc23": ("math", "amc23"),
@@ -44,6 +47,10 @@ BENCHMARKS = {
     "kk_10": ("logic", "kk_10"),
     "kk_11": ("logic", "kk_11"),
     "logic_avg": ("logic", "average"),
+}
+_OF_RLSD = {
+    **{name: ("pictures", name) for name in ("mmmu", "mathvista", "mathvision", "zerobench", "wemath")},
+    "vision_avg": ("pictures", "average"),
 }
 #: Version of the paper -> variant here -> method and source of its hints in the tables.
 _VARIANTS = {
@@ -70,6 +77,8 @@ _ONLY = {"rlcsd-lr5e6": "logic"}
 #: Column of any file, what its texts look like, and that in words.
 _NUMBERS = (
     ("percent", re.compile(r"-?\d+(\.\d+)?"), "a number"),
+    ("peak_percent", re.compile(r"\d+(\.\d+)?"), "a number"),
+    ("final_percent", re.compile(r"\d+(\.\d+)?"), "a number"),
     ("delta_percent_points", re.compile(r"-?\d+(\.\d+)?"), "a number"),
     ("problems", re.compile(r"[1-9]\d*"), "a whole number from 1 on"),
     ("step", re.compile(r"\d*"), "a whole number or nothing"),
@@ -102,8 +111,9 @@ def published_rows(model: str, variant: str, version: str = FIRST, source: str |
         source: the publication that is asked for; None is the latest of the version.
     """
     cells: dict[str, Published] = {}
-    if model in OPD_MODELS:
-        return [] if source else _of_cross_model_study(model, variant)
+    for models, path in ((OPD_MODELS, OPD), (RLSD_MODELS, RLSD)):
+        if model in models:
+            return [] if source else _of_own_study(path, models[model], model, variant)
     if variant not in _VARIANTS[version]:
         return []
     for row in sorted(main_results(), key=lambda row: dated(row["source"])):
@@ -117,12 +127,12 @@ def published_rows(model: str, variant: str, version: str = FIRST, source: str |
     return list(cells.values())
 
 
-def _of_cross_model_study(model: str, variant: str) -> list[Published]:
-    """The cells of a model and variant in the cross-model study, whatever version a configuration stands beside."""
+def _of_own_study(path: Path, name: str, model: str, variant: str) -> list[Published]:
+    """The cells of a model (the paper's `name`) in a study, whatever version a configuration stands beside."""
     cells = []
-    for row in study_rows(OPD):
-        if (row["model"], row["variant"]) == (OPD_MODELS[model], variant):
-            task, benchmark = BENCHMARKS[row["benchmark"]]
+    for row in study_rows(path):
+        if (row["model"], row["variant"]) == (name, variant):
+            task, benchmark = {**BENCHMARKS, **_OF_RLSD}[row["benchmark"]]
             cells.append(Published(task, model, variant, benchmark, float(row["percent"]), row["source"]))
     return cells
 
@@ -176,7 +186,8 @@ def published_study(
 
 def main_results() -> tuple[dict[str, str], ...]:
     """All rows of the main results, in the paper's names, as texts: source, model, method, hint_source, benchmark,
-    percent."""
+    percent.
+    """
     return read_published(MAIN, "source", "model", "method", "hint_source", "benchmark", "percent")
 
 
@@ -186,7 +197,7 @@ def plugin_study() -> tuple[dict[str, str], ...]:
 
 
 def study_rows(path: Path) -> tuple[dict[str, str], ...]:
-    """All rows of ABLATIONS, CONTRAST or OPD, as texts: source, model (its), variant (ours), benchmark, percent."""
+    """All rows of ABLATIONS, CONTRAST, OPD or RLSD, as texts: source, model, variant (ours), benchmark, percent."""
     return read_published(path, "source", "model", "variant", "benchmark", "percent")
 
 

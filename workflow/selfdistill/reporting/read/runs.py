@@ -1,4 +1,4 @@
-"""The files of a run, as tables, figures and pages take them. Callers list the runs; nothing here searches the disk."""
+"""Opens the files of a run for tables, figures and pages. Callers list the runs; nothing here searches the disk."""
 
 import math
 import os

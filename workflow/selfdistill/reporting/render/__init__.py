@@ -1,1 +1,1 @@
-"""From a table's numbers to Markdown, LaTeX, HTML and the shape that the paper prints."""
+"""Renders a table's numbers as Markdown, LaTeX, HTML and in the shape that the paper prints."""

@@ -1,4 +1,4 @@
-"""Tables as CSV: equal tables give equal bytes, no cell is one that a spreadsheet would run, and they are read back."""
+"""Writes tables as CSV with equal bytes for equal tables and no cell that a spreadsheet would run, and reads them."""
 
 import os
 from collections.abc import Callable
@@ -7,6 +7,10 @@ import pandas as pd
 
 from selfdistill.files import write_text
 from selfdistill.texts import from_spreadsheet_cell, spreadsheet_cell, visible
+
+#: Columns of names that a configuration gives.
+NAMES = ("task", "model", "variant", "method", "reference", "benchmark", "set", "teacher")
+_TOKEN = "token"
 
 
 def columns(names: str) -> list[str]:
@@ -25,9 +29,11 @@ def write_csv(path: str | os.PathLike, table: pd.DataFrame, digits: str = "%.4f"
     write_text(path, csv_text(table, digits))
 
 
-def read_csv(path: str | os.PathLike, *, keep_words: bool = False) -> pd.DataFrame:
-    """A table that `write_csv` wrote, its texts as they were before; keep_words: "null" and "NaN" are texts too."""
-    return _changed(pd.read_csv(path, keep_default_na=not keep_words), from_spreadsheet_cell)
+def read_csv(path: str | os.PathLike) -> pd.DataFrame:
+    """A table that `write_csv` wrote, its texts as they were before: "NaN" is one, and of a name or token "7" too."""
+    table = pd.read_csv(path, dtype=dict.fromkeys((*NAMES, _TOKEN), str), keep_default_na=False, na_values=[""])
+    table = _changed(table, from_spreadsheet_cell)
+    return with_texts(table, _TOKEN) if _TOKEN in table else table
 
 
 def with_texts(table: pd.DataFrame, *names: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What every page is made with: one template environment that escapes, and one way to write a page."""
+"""Renders every page with one template environment that escapes, and writes it."""
 
 import os
 from typing import Any

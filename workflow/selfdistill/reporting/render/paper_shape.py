@@ -1,4 +1,4 @@
-"""Long tables cut into tables of the paper's shape, with what was asked for and is not there."""
+"""Cuts long tables into tables of the paper's shape, and says what is missing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Tables for readers: one shape, `View`, written as Markdown, as LaTeX (booktabs) and as HTML that sorts."""
+"""Writes tables for readers: one shape, `View`, as Markdown, as LaTeX (booktabs) and as HTML that sorts."""
 
 import re
 import unicodedata
@@ -71,7 +71,7 @@ def markdown(views: Sequence[View], lead: str, empty: str) -> str:
 
 
 def latex(views: Sequence[View], lead: str, empty: str) -> str:
-    r"""The same as tables for \input, each with its title as caption; they need \usepackage{booktabs}."""
+    r"""Writes views as tables for \input, each with its title as caption; they need \usepackage{booktabs}."""
     if not views:
         return f"% {empty}\n"
     return "\n".join([f"% Needs \\usepackage{{booktabs}}. {one_line(lead)}\n", *(_latex(view) for view in views)])

@@ -1,4 +1,4 @@
-"""How each table is to be read, from templates/tables.yaml: Snakemake needs it for captions while it plans."""
+"""Reads how each table is to be read (templates/tables.yaml), also for captions while Snakemake plans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SHOWN_AS_THEY_ARE = ("opsd", "sdpo", "opsd_ectr", "rlsd_ectr")
 
 @dataclass(frozen=True)
 class TableText:
-    """What is said of a table: see templates/tables.yaml."""
+    """Holds what is said of a table: see templates/tables.yaml."""
 
     title: str
     lead: str
@@ -25,12 +25,12 @@ class TableText:
 
     @property
     def caption(self) -> str:
-        """What the report says of it."""
+        """Returns what the report says of it."""
         return f"{self.lead} {self.columns}".strip()
 
 
 def demonstration(tasks: Sequence[str], notes: Sequence[str] = ()) -> str:
-    """What ends every caption where some tasks have generated problems, in reStructuredText; else nothing.
+    """Returns what ends every caption where some tasks have generated problems, in reStructuredText; else nothing.
 
     Args:
         tasks: those that do.

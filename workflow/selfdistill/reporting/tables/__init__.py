@@ -1,1 +1,1 @@
-"""The numbers of every table: one CSV each."""
+"""Computes the numbers of every table, one CSV each."""

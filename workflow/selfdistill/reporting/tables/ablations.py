@@ -1,4 +1,4 @@
-"""Tables of the paper's studies: contrast plugged into other methods, hint settings, variants against their method."""
+"""Computes the tables of the paper's studies: plug-ins, hint settings, variants against their method."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -223,7 +223,7 @@ def _published_difference(row: Mapping[str, Any], version: str) -> Published | N
 
 
 def _settings(contrastive: str) -> int:
-    """How many one-sided settings a contrastive variant stands beside."""
+    """Returns how many one-sided settings a contrastive variant stands beside."""
     return next(len(variants) - 1 for _, variants in PLUGINS if variants[-1] == contrastive)
 
 

@@ -1,4 +1,4 @@
-"""Tables from draws: main.csv and gains.csv, a row a number."""
+"""Computes main.csv and gains.csv from draws, a row a number."""
 
 import itertools
 import math
@@ -239,7 +239,7 @@ def set_against(row: Mapping[str, Any], published: Published | None, of_runs: fl
 
 
 def _within(gap: float, row: Mapping[str, Any], of_runs: float) -> bool | None:
-    """Whether another run like ours may lie so far from our value; of a difference, each of its sides."""
+    """Returns whether another run like ours may lie so far from our value; of a difference, each of its sides."""
     bounds, stretch = (row["low_fixed"], row["high_fixed"]), math.sqrt(1 + _seeds(row))
     if math.isnan(bounds[0]):
         bounds, stretch = (row["low"], row["high"]), 1.0
@@ -257,7 +257,7 @@ def _seeds(row: Mapping[str, Any]) -> float:
 
 
 def _several_seeds(members: Sequence[VariantScores]) -> bool:
-    """Whether all variants that were trained were trained more than once."""
+    """Returns whether all variants that were trained were trained more than once."""
     return all(variant.seeds > 1 for variant in members if variant.variant != BASE)
 
 
@@ -276,7 +276,7 @@ def _marks(members: Sequence[VariantScores], settings: Mapping[str, Any]) -> dic
 
 
 def told_apart(members: Sequence[VariantScores], names: Sequence[str]) -> np.ndarray:
-    """Which variants of a block are told apart on these benchmarks, [V, V]: Holm over all pairs, FAMILY_WISE.
+    """Returns which variants of a block are told apart on these benchmarks, [V, V]: Holm over all pairs, FAMILY_WISE.
 
     The smallest of many p-values is of a pair whose few seeds seem to agree by chance, so all of the block's seeds say
     by how much runs vary at least.
@@ -287,7 +287,7 @@ def told_apart(members: Sequence[VariantScores], names: Sequence[str]) -> np.nda
 
 
 def told_apart_by(p_values: Sequence[float], count: int) -> np.ndarray:
-    """The same from the p-values of all pairs of so many, in the order of itertools.combinations."""
+    """Returns what is told apart, from the p-values of all pairs of `count`, in the order of itertools.combinations."""
     apart = np.zeros((count, count), dtype=bool)
     for (one, other), p_value in zip(itertools.combinations(range(count), 2), holm(p_values), strict=True):
         apart[one, other] = apart[other, one] = p_value <= FAMILY_WISE  # nan tells nothing apart
@@ -369,7 +369,7 @@ def _mcnemar(ours: Sequence[Result], theirs: Sequence[Result]) -> float:
 
 
 def rounded(number: float) -> float:
-    """As in the CSV, so that what is made from the table and what is made from its file never differ in a digit."""
+    """Rounds as the CSV does, so that what is made from the table and from its file never differs in a digit."""
     return round(float(number), 4)
 
 

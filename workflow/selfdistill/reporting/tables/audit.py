@@ -1,4 +1,4 @@
-"""What does not fit together in the paper's published tables, of both its versions, found from their numbers alone.
+"""Finds what does not add up in the paper's published tables, of both versions, from their numbers alone.
 
 A cell of D draws on each of P problems is a count of correct draws over P x D, rounded to a tenth of a percent. All
 arithmetic is exact (fractions); where a value lies half way, both roundings are allowed.

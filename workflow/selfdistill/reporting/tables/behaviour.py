@@ -1,4 +1,4 @@
-"""What belongs beside accuracy (beside.csv): response length, truncated responses, the actor's entropy, updates."""
+"""Computes beside.csv: response length, truncation, the actor's entropy and skipped updates next to accuracy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What runs cost: time, GPU-hours, tokens and memory, as measured when they were trained and evaluated."""
+"""Computes costs.csv: time, GPU-hours, tokens and memory as measured in training and evaluation."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How the paper's own numbers moved between its two versions: the same method and model, under other settings."""
+"""Computes drift.csv: how the paper's own numbers moved between its two versions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ def drift_views(table: pd.DataFrame) -> list[View]:
 
 
 def drift_line(table: pd.DataFrame) -> str:
-    """How far the averages of trained methods moved, in a sentence a task."""
+    """Returns how far the averages of trained methods moved, in a sentence a task."""
     trained = table[(table["benchmark"] == "average") & (table["method"] != "base")]
     said = []
     for task, part in trained.groupby("task", sort=False):

@@ -1,4 +1,4 @@
-"""Two graders on the same draws: ours, which decides, and the one that a task names beside it (graders.csv)."""
+"""Computes graders.csv: the deciding grader and a task's second grader on the same draws."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +20,8 @@ COLUMNS = ["task", "model", "variant", "benchmark", "grader", "second_grader", "
 
 
 def graders_table(runs: Sequence[RunFiles], graders: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    """A row for each task, model, variant and benchmark whose draws have a second verdict; percent of all draws.
+    """A row for each task, model, variant and benchmark whose draws have a second verdict; percent of
+    the draws that have both.
 
     Args:
         runs: with their draws.

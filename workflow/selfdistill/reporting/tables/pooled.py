@@ -1,4 +1,4 @@
-"""The table of pooled.csv: what all blocks (a task and a model each) say together of each variant."""
+"""Computes pooled.csv: what all blocks (a task and a model each) say together of each variant."""
 
 import itertools
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The table of power.csv: how small a difference this study can see, and what seeing a smaller one would take."""
+"""Computes power.csv: the smallest difference that this study can see, and what a smaller one would take."""
 
 import math
 from collections.abc import Mapping, Sequence

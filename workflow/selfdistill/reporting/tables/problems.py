@@ -1,5 +1,4 @@
-"""Tables of single problems: problems.csv, how hard a benchmark's problems are for each variant, and flips.csv, which
-problems one variant solves and another does not."""
+"""Computes problems.csv, how hard single problems are, and flips.csv, which of them one variant alone solves."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,7 +58,7 @@ def problems_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFram
 
 
 def flips_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
-    """Which problems flip between a variant and a reference (base, grpo): a row a problem.
+    """Returns which problems flip between a variant and a reference (base, grpo): a row a problem.
 
     variant_right, reference_right: percent of the answers; flip: "gained" or "lost".
     """

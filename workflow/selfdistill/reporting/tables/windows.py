@@ -1,4 +1,4 @@
-"""Dynamics by window (windows.csv): share of selected tokens, length, reward and entropy over stretches of training.
+"""Computes windows.csv: share of selected tokens, length, reward and entropy over stretches of training.
 
 The paper's second version tells its dynamics and its sensitivity to single values so: means over 50 training steps.
 """

@@ -1,4 +1,4 @@
-"""The best validation within hours of training beside the last one, and whether training holds (within.csv).
+"""Computes within.csv: the best validation within hours of training beside the last one.
 
 SDPO's paper (arXiv 2601.20802) reports the best of all validations within 1 h and 5 h of step time. A maximum over
 noisy evaluations lies above what any of them would repeat, and says nothing of what comes after: users report
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from selfdistill.reporting.read.curves import ends
+from selfdistill.reporting.read.curves import ends, validation_of
 from selfdistill.reporting.read.published_sdpo import HOURS, VERSIONS, published_best
 from selfdistill.reporting.read.runs import RunFiles, read_metrics, series
 from selfdistill.reporting.render.cells import number_cell
@@ -56,12 +56,12 @@ def within_table(runs: Sequence[RunFiles]) -> pd.DataFrame:
 
 
 def best_within(metrics: Metrics, benchmark: str) -> dict[str, float]:
-    """Of one run and benchmark: the columns from `hours` to `fall`; empty where it was never validated.
+    """Returns the columns from `hours` to `fall` of one run and benchmark; empty where it was never validated.
 
     Step time is the sum of timing_s/step, which excludes validation, as in the paper. The validation before training is
     at time 0 and counts, so a run that only falls has its beginning as its best.
     """
-    curve = _curve(metrics, benchmark)
+    curve = {step: 100 * value for step, value in validation_of(metrics, benchmark).items()}
     if not curve:
         return {}
     spent = series(metrics, "timing_s/step")
@@ -110,13 +110,6 @@ def _rows(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Ro
 def _validated(metrics: Metrics) -> list[str]:
     keys = dict.fromkeys(key for record in metrics for key in record)
     return [found[1] for key in keys if (found := re.fullmatch(r"val/(.+)/(?:mean@\d+|pass@1)", key))]
-
-
-def _curve(metrics: Metrics, benchmark: str) -> dict[int, float]:
-    """Step -> accuracy in percent."""
-    keys = sorted({key for record in metrics for key in record})
-    ours = [key for key in keys if re.fullmatch(rf"val/{re.escape(benchmark)}/(mean@\d+|pass@1)", key)]
-    return {step: 100 * value for step, value in series(metrics, ours[0]).items()} if ours else {}
 
 
 def _watched(metrics: Metrics) -> dict[str, float]:

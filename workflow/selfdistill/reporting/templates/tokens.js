@@ -66,13 +66,34 @@
     const hint = ([solution, answer, feedback]) => shown(
       [solution, answer && `The correct final answer is: ${answer}`, feedback && `Feedback: ${feedback}`].filter(Boolean).join("\n\n"));
     $("hint").textContent = hint(r.hint);
+    $("context").textContent = shown(r.context ?? "");
+    $("whole-context").hidden = !r.context;
     $("wrong").textContent = r.wrongHints.map((each, k) => `--- ${k + 1} of ${r.wrongHints.length} ---\n${hint(each)}`).join("\n\n");
     $("wrong-hints").hidden = !r.wrongHints.length;
+    // What was written of this very response stands above it; there is no other hint then.
+    $("critique").textContent = shown(r.critique || "");
+    $("critique-box").hidden = !r.critique;
+    showPictures(r.pictures || []);
+    $("correct-hint").hidden = !r.hint.some(Boolean);
     draw();
     if (LAYERS[layer].needs && !r[LAYERS[layer].needs]) layer = 0;
     colour();
     find();
     read(-1);
+  };
+  const showPictures = (pictures) => {
+    const caption = document.createElement("figcaption");
+    caption.textContent = pictures.length > 1 ? `The ${pictures.length} pictures of the problem` : "The picture of the problem";
+    const shownOnes = pictures.map((address, i) => {
+      if (!address) return Object.assign(document.createElement("p"), { textContent: `Picture ${i + 1} cannot be shown.` });
+      const picture = new Image();
+      picture.alt = pictures.length > 1 ? `Picture ${i + 1} of ${pictures.length}` : "The picture that the question is about";
+      picture.addEventListener("load", () => picture.classList.toggle("small", picture.naturalWidth < 64));
+      picture.src = address;
+      return picture;
+    });
+    $("pictures").replaceChildren(...shownOnes, caption);
+    $("pictures").hidden = !pictures.length;
   };
   // Blocks, so that a browser need not lay out what is far away; they end at line breaks where there are some.
   const draw = () => {

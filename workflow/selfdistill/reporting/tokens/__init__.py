@@ -1,1 +1,1 @@
-"""What recorded rollouts say token by token."""
+"""Summarises recorded rollouts token by token."""

@@ -1,4 +1,4 @@
-r"""Which tokens are style and which are the task, after the RLCSD paper's style analysis (arXiv 2606.11709, appendix).
+r"""Classes tokens as style or task, after the RLCSD paper's style analysis (arXiv 2606.11709, appendix).
 
 The paper says: task tokens are digits, operators and mathematical symbols; style tokens are discourse words (Wait,
 Therefore, ...) and line breaks. Its lists are not published; these are ours. What is neither is "other": names, plain
@@ -75,7 +75,7 @@ _PUBLISHED_COMMAND = re.compile(r"\\[a-z]|\\\\")
 
 
 def lists_digest(partition: str = OURS) -> str:
-    """Of the lists of a partition: what was classed by others is to be classed again."""
+    """Returns a digest of a partition's lists: what was classed by other lists is classed again."""
     if partition != OURS:
         lists = [sorted(PUBLISHED_SYMBOLS), sorted(PUBLISHED_MATHS), sorted(PUBLISHED_DISCOURSE)]
         patterns = [_CONTROL.pattern, _PUBLISHED_COMMAND.pattern]

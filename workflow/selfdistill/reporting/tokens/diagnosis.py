@@ -1,4 +1,4 @@
-"""Tables of diagnoses: how far a teacher is from the untrained student, and on which tokens (docs/opd.md)."""
+"""Computes tables of diagnoses: how far a teacher is from the untrained student, and on which tokens (docs/opd.md)."""
 
 import os
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ _READ = ("prompt", "correct", "tokens", "divergences", "overlap", "student_mass"
 
 @dataclass(frozen=True)
 class Found:
-    """What a diagnosis found, token by token.
+    """Holds what a diagnosis found, token by token.
 
     Attributes:
         task, model, teacher: which it is.
@@ -52,7 +52,7 @@ class Found:
 
     @property
     def cell(self) -> dict[str, str]:
-        """Which it is, as columns."""
+        """Returns which it is, as columns."""
         return {"task": self.task, "model": self.model, "teacher": self.teacher}
 
 

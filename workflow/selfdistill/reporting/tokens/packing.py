@@ -1,4 +1,4 @@
-"""A recorded rollout as a page of tokens has it."""
+"""Packs a recorded rollout for the page of tokens."""
 
 import base64
 import json
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from selfdistill.reporting.tokens.rollouts import mean_wrong
+from selfdistill.tasks.thumbnails import is_thumbnail
 
 #: Characters of a problem, solution or answer beyond which its middle is left out.
 _MOST_TEXT = 12_000
@@ -28,7 +29,8 @@ class Packed:
 
 def pack(row: Mapping[str, Any], label: str) -> Packed:
     """What the page needs of a record, of the run that is called so. Arrays: see `_encoded`; those that say nothing are
-    null."""
+    null.
+    """
     distilled = row["advantages_after"] is None
     student, correct, weights, after = (
         np.array(row[name], dtype=float)
@@ -59,6 +61,8 @@ def pack(row: Mapping[str, Any], label: str) -> Packed:
         "weights": None if np.allclose(weights, 1, rtol=0, atol=_SAME_WEIGHT) else _encoded(weights),
         "marked": None if row["marked"] is None else _bits(row["marked"]),
         **_hints(row),
+        **({"context": _shortened(row["context"])} if row.get("context") else {}),
+        **_pictures(row),
     }
     sizes = {"nats": correct - student, "advantage": np.array([row["advantage"]])}
     sizes |= {"divergence": after} if distilled else {"advantage": np.append(after, row["advantage"])}
@@ -71,7 +75,7 @@ def as_json(value: Any) -> str:
 
 
 def _texts(row: Mapping[str, Any]) -> dict[str, str]:
-    names = ("problem", "answer", *(["feedback"] if row.get("feedback") else []))
+    names = ("problem", "answer", *(name for name in ("feedback", "critique") if row.get(name)))
     return {name: _shortened(row[name]) for name in names}
 
 
@@ -84,6 +88,18 @@ def _hints(row: Mapping[str, Any]) -> dict[str, list]:
             [_shortened(solution), _shortened(answer)]
             for solution, answer in zip(row["wrong_solutions"], row["wrong_answers"], strict=True)
         ],
+    }
+
+
+def _pictures(row: Mapping[str, Any]) -> dict[str, list[str | None]]:
+    """The problem's pictures as addresses that hold them; None for what is no small PNG, as another's file may have."""
+    if not (images := row.get("images")):
+        return {}
+    return {
+        "pictures": [
+            f"data:image/png;base64,{base64.b64encode(each).decode('ascii')}" if is_thumbnail(each) else None
+            for each in images
+        ]
     }
 
 

@@ -1,4 +1,4 @@
-"""The token view: a page of recorded rollouts whose tokens are coloured by what teacher and method made of them.
+"""Writes the token view: recorded rollouts whose tokens are coloured by what teacher and method made of them.
 
 All numbers are in the page, in half precision; the page draws one rollout at a time. Of each run it has rollouts of the
 newest and of the oldest recorded step, as many as ROLLOUTS; what the page's size does not hold is left out, and the
@@ -71,7 +71,7 @@ def _label(run: RunFiles) -> str:
 
 
 def _sample(run: RunFiles) -> tuple[int, list[tuple[int, Packed]]]:
-    """How many rollouts a run has recorded; some of the newest and of the oldest step, in turns, with their numbers."""
+    """Counts a run's recorded rollouts, and picks some of the newest and of the oldest step, with their numbers."""
     steps = np.asarray(read_records(run.records, ("step",))["step"])
     if not len(steps):
         return 0, []
@@ -82,7 +82,7 @@ def _sample(run: RunFiles) -> tuple[int, list[tuple[int, Packed]]]:
 
 
 def _scales(rollouts: Sequence[Packed]) -> dict[str, float]:
-    """Where each kind of colour scale ends: a size that one token in a hundred exceeds, over all rollouts shown.
+    """Says where each kind of colour scale ends: a size that one token in a hundred exceeds, over all rollouts shown.
 
     One scale for all gaps, so that colours of the one-sided and the contrastive signal can be compared.
     """

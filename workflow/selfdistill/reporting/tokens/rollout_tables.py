@@ -1,4 +1,4 @@
-"""Tables of what was recorded rollout by rollout: means by class of token, signs of the contrast, certain tokens.
+"""Computes tables of recorded rollouts: means by class of token, signs of the contrast, certain tokens.
 
 From the summaries of runs (`rollouts.rollout_rows`).
 """
@@ -26,7 +26,8 @@ Part = tuple[RunFiles, pd.DataFrame]
 
 def signals_table(rollouts: Sequence[Part]) -> pd.DataFrame:
     """rollout_signals.csv: a row for each recorded rollout and class of token, with the mean size of both signals over
-    the rollout's tokens of this class, in nats; empty where it has none, or the method no wrong hint."""
+    the rollout's tokens of this class, in nats; empty where it has none, or the method no wrong hint.
+    """
     found = []
     for run, frame in _parts(rollouts, "mean"):
         split = frame["name"].str.extract(r"^(?P<signal>one_sided|contrast)_(?P<token_class>\w+)$")

@@ -1,4 +1,4 @@
-"""What a run's records say rollout by rollout: signs of the contrast, tokens that are certain, means by class of token.
+"""Reads a run's records rollout by rollout: signs of the contrast, certain tokens, means by class of token.
 
 Signals are those of `summaries`. The published figures of this kind (arXiv 2606.11709v2): by how many negatives the
 mean contrast of a rollout has the wrong sign; what share of tokens has a probability above 1 - 1e-5 where a rollout is
@@ -58,7 +58,7 @@ def similarity(first: str, second: str) -> float:
 
 
 def is_itself(hint: str | None, tokens: Sequence[str]) -> bool:
-    """Whether a hint is the very rollout: its text, but for at most two control tokens at its end."""
+    """Returns whether a hint is the very rollout: its text, but for at most two control tokens at its end."""
     return bool(hint and hint.strip()) and any(
         hint.strip() == "".join(tokens[: len(tokens) - left]).strip() for left in range(min(3, len(tokens)))
     )

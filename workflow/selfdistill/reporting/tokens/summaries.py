@@ -1,4 +1,4 @@
-"""What tables and pages of tokens take of a run's records, kept run by run: a new run makes no other's be read again.
+"""Summarises a run's records for tables and pages, run by run, so that a new run rereads no other's.
 
 Signals are differences of log-probs of the sampled token, in nats: one-sided, e_c = correct hint - student before the
 update; contrast, e_ctr = correct hint - log of the mean probability under the wrong hints (objectives.contrast).
@@ -67,7 +67,7 @@ class _Signals:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the classes."""
+        """Returns the names of the classes."""
         return NAMES[self.partition]
 
     @property

@@ -1,16 +1,15 @@
-"""Tables of what teachers say token by token: sizes of both signals by class of token, and the tokens with the largest.
+"""Computes tables of tokens: sizes of both signals by class of token, and the tokens with the largest.
 
 From the summaries of runs (`token_summaries`), which also say what the signals are.
 """
 
 import json
-import os
 from collections.abc import Sequence
 
 import pandas as pd
 
 from selfdistill.reporting.read.runs import RunFiles, check_unique
-from selfdistill.reporting.render.csv_tables import csv_text, read_csv
+from selfdistill.reporting.render.csv_tables import csv_text
 from selfdistill.reporting.tokens.classes import OURS, PARTITIONS
 from selfdistill.reporting.tokens.summaries import CLASS_COLUMNS, SIGNALS, TOKEN_COLUMNS
 from selfdistill.texts import visible
@@ -72,11 +71,6 @@ def written(token: str) -> str:
 def as_csv(table: pd.DataFrame) -> str:
     """Six significant digits: contrasts may be far below a hundredth of a nat."""
     return csv_text(table, "%.6g")
-
-
-def read_top_tokens(path: str | os.PathLike) -> pd.DataFrame:
-    """top_tokens.csv; a token that reads "null" or "NaN" is one."""
-    return read_csv(path, keep_words=True)
 
 
 def _ranked(summed: pd.DataFrame, signal: str) -> pd.DataFrame:
