@@ -19,6 +19,9 @@ PROFILE ?= profiles/slurm
 CANCEL ?=
 # Of make test: COVER=1 measures which lines of three packages run (pyproject.toml, tool.coverage), in the same run.
 COVER ?=
+# Of make test, test-browser, test-slurm and test-verl: RERUNS=1 gives a test that fails a second try, and lists it as RERUN.
+RERUNS ?=
+AGAIN = $(if $(RERUNS),--reruns $(RERUNS) -raR)
 # Of make gc: YES=1 removes what it lists.
 YES ?=
 # One run at a time: each takes all cores by itself.
@@ -74,13 +77,13 @@ resume: venv  ## after a killed Snakemake: waits for its Slurm jobs (CANCEL=1 en
 # Two processes, each with a thread. A file stays in one of them, which builds what its tests share (whole workflows) once;
 # files in the order of their names, so that the long ones of tests/integration do not come last.
 test: $(VENV)/ready-dev  ## all tests but those of the browser, Slurm and verl; COVER=1 also holds the floor of coverage
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVER),--cov)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(COVER),--cov) $(AGAIN)
 
 test-browser: $(VENV)/ready-dev  ## report and site in Chromium (Debian's, installed if missing and root; else CHROMIUM=...)
-	OMP_NUM_THREADS=1 timeout 3600 $(BIN)/python -m pytest -m browser tests/browser
+	OMP_NUM_THREADS=1 timeout 3600 $(BIN)/python -m pytest -m browser $(AGAIN) tests/browser
 
 test-slurm: $(VENV)/ready-dev  ## the workflow on a real Slurm of one node (root; Debian's packages, installed if missing)
-	OMP_NUM_THREADS=1 timeout --signal=INT --kill-after=60 3600 $(BIN)/python -m pytest -m slurm tests/integration/test_slurm.py
+	OMP_NUM_THREADS=1 timeout --signal=INT --kill-after=60 3600 $(BIN)/python -m pytest -m slurm $(AGAIN) tests/integration/test_slurm.py
 
 test-gpu: $(VENV)/ready-dev  ## what only a GPU can say, in eight minutes (python benchmarks/gpu.py, with neither make nor pytest)
 	$(BIN)/python -m pytest -s -m gpu tests/gpu
@@ -121,7 +124,7 @@ small-verl: venv-verl  ## the small tier's sums through verl, two steps of grpo 
 
 # Of the files that hold any: to import the others takes as long as many a test.
 test-verl: venv-verl  ## verl's tests
-	OMP_NUM_THREADS=1 timeout 3600 $(VERL_BIN)/python -m pytest -m "verl and not verl_full" \
+	OMP_NUM_THREADS=1 timeout 3600 $(VERL_BIN)/python -m pytest -m "verl and not verl_full" $(AGAIN) \
 		$$(grep -rlw --include='test_*.py' 'mark\.verl' tests | sort)
 
 test-verl-full: venv-verl  ## every method through verl end to end, on one rank; rlcsd on two
