@@ -1,11 +1,12 @@
 """Programs that answer a question rightly, with all that such programs use."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from waiting import SECONDS
 
-from selfdistill.sandbox import trial
+from selfdistill.sandbox import runner, trial
 from selfdistill.sandbox.isolation import Isolation
 from selfdistill.sandbox.runner import Call, Limits, run_with
 from selfdistill.sandbox.trial import run_program
@@ -114,10 +115,23 @@ def test_exit_statuses_other_than_zero_are_errors(isolated):
     assert [run.error for run in runs[1:]] == ["exit status 3", "ended by signal SIGKILL", "ended by signal SIGSEGV"]
 
 
-def test_the_whole_question_has_a_limit(isolated):
-    limits = Limits(question_seconds=4)  # which the sandbox's own start counts in
-    runs = run_with(isolated, "import time\ntime.sleep(float(input()))", [Call(stdin=s) for s in "0999"], limits)
-    assert [run.status for run in runs] == ["ok", "time", "time", "time"]
+def test_the_whole_question_has_a_limit(isolated, monkeypatch):
+    """By a clock of our own the first test takes all but a second: the next one is ended, the last never begins."""
+    ask, clock, asked = runner._Session._ask, SimpleNamespace(now=7.0), []
+
+    def taking_long(session, message, deadline):
+        reply = ask(session, message, deadline)
+        if "stdin" in message:
+            clock.now += SECONDS - 1.0
+            asked.append(message["stdin"])
+        return reply
+
+    monkeypatch.setattr(runner._Session, "_ask", taking_long)
+    monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    limits = Limits(wall_seconds=SECONDS, question_seconds=SECONDS)
+    program, calls = "import time\ntime.sleep(float(input()))", [Call(stdin=text) for text in ("0", "999", "1000")]
+    assert [run.status for run in run_with(isolated, program, calls, limits)] == ["ok", "time", "time"]
+    assert asked == ["0", "999"]
 
 
 def test_results_are_json_or_errors(isolated):
