@@ -245,7 +245,10 @@ def test_folders_of_language_models_are_taken(tmp_path):
 def test_no_link_out_of_a_models_folder_is_followed(tmp_path):
     model_folder(tmp_path / "mine", {})
     (tmp_path / "mine" / "added.json").symlink_to("/proc/self/environ")
-    with pytest.raises(UserError, match=r"added\.json: a link to /proc/.*/environ, outside of the model's folder"):
+    said = (
+        r"^config: models\.qwen3_4b\.source: .*added\.json: a link to /proc/.*/environ, outside of the model's folder"
+    )
+    with pytest.raises(UserError, match=said):
         of(f"{LOGIC}\nmodels: {{qwen3_4b: {{source: {tmp_path / 'mine'}}}}}", "logic", "qwen3_4b")
 
 

@@ -9,7 +9,10 @@ import yaml
 from configurations import DEMO, NAMES, REGISTRIES, VERL, in_layer, merged, refusal, resolved
 
 from selfdistill.errors import UserError
+from selfdistill.schemas import schema
+from selfdistill.study.config_files import ConfigFiles
 from selfdistill.study.layer_order import LAYERS
+from selfdistill.study.setting_places import about, with_place
 from selfdistill.study.study import load_study
 
 
@@ -265,6 +268,21 @@ def test_a_refusal_names_the_file_of_the_setting_whatever_layer_holds_it(text, s
     place = os.path.relpath(mine)
     assert str(caught.value).startswith(f"{place}: ")
     assert re.search(said, str(caught.value).replace(place, "mine.yaml")), caught.value
+
+
+def test_the_place_of_a_refusal_is_that_of_its_keys_whatever_its_words_name(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("overrides: {all: {steps: 3}}")
+    config, files = merged(mine.read_text()), ConfigFiles([mine, *REGISTRIES])
+    error = UserError("of tasks.arithmetic.draws, defaults.preset", keys=["steps", "rollout.top_p"])
+    with pytest.raises(UserError), about("arithmetic", "tiny_qwen3", "rlcsd"):
+        raise error
+    place, registry = os.path.relpath(mine), os.path.relpath(REGISTRIES[0])
+    assert with_place(error, config, files) == (
+        f"{place}: {error} (set by overrides.all.steps, defaults.rollout.top_p in {registry})"
+    )
+    # A key leads into the settings of a run, or into the configuration: never into both.
+    assert not schema("run")["properties"].keys() & schema("config")["properties"].keys()
 
 
 LOGIC = "matrix: {tasks: [logic], models: [qwen3_4b], variants: [grpo]}"

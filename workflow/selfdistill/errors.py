@@ -1,5 +1,6 @@
 """Defines the one exception that a user is meant to read, and how it shows a value."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from selfdistill.texts import reportable, shortened
@@ -12,10 +13,24 @@ class UserError(Exception):
 
     Scripts print its message without a traceback; everything else that is raised is a bug of ours. Whatever value it
     quotes, it has no secrets, nothing unseen, and some thousand characters at most.
+
+    Attributes:
+        keys: of each setting that it is about, the keys that lead to it in the configuration, or in the settings of
+            the run that it is about. Whoever knows the files of a configuration names those that hold them.
+        cell: that run's task, model and variant, "" where it is about no variant; empty where it is about no run.
     """
 
-    def __init__(self, message: object = ""):
+    def __init__(self, message: object = "", *, keys: Iterable[str | tuple[str | int, ...]] = ()):
+        """message: for people; keys: as in the attribute, or with points between them where no name has one."""
         super().__init__(reportable(str(message)))
+        self.keys = [tuple(key.split(".")) if isinstance(key, str) else key for key in keys]
+        self.cell: tuple[str, ...] = ()
+
+    def behind(self, place: str) -> "UserError":
+        """Return the same refusal with a place before its message."""
+        found = UserError(f"{place}: {self}", keys=self.keys)
+        found.cell = self.cell
+        return found
 
 
 def shown(value: Any) -> str:

@@ -96,12 +96,13 @@ def checked(
         if not math.isfinite(number) or (abs(number) > _LARGEST and isinstance(number, int)):
             raise UserError(
                 f"{origin((*at, *path), number)}: {_section((*at, *path))}: expected a finite number, whole ones of 64 "
-                f"bits, found {shown(number)}; write one"
+                f"bits, found {shown(number)}; write one",
+                keys=[(*at, *path)],
             )
     # Unknown keys first: they explain most of what else is wrong.
     errors = sorted(validator.iter_errors(value), key=lambda e: (e.validator != "additionalProperties", e.json_path))
     if errors:
-        raise UserError(_message(errors[0], value, at, origin))
+        raise UserError(_message(errors[0], value, at, origin), keys=[(*at, *errors[0].absolute_path)])
     return value
 
 

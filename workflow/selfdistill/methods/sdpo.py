@@ -49,5 +49,6 @@ class SDPOSettings(StudentDivergenceSettings):
         if not self.full_distribution and self.alpha != 1.0:
             raise UserError(
                 f"objective.full_distribution false needs objective.alpha 1, found {self.alpha}: sampled tokens can "
-                "estimate the reverse divergence only; change one"
+                "estimate the reverse divergence only; change one",
+                keys=["objective.full_distribution", "objective.alpha"],
             )

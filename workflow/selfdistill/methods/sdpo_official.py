@@ -68,10 +68,12 @@ class SDPOOfficialSettings(ClippedPolicySettings, StudentDivergenceSettings):
         if self.level != "logits" and self.alpha != 1.0:
             raise UserError(
                 f"objective.level {self.level} needs objective.alpha 1, found {self.alpha}: drawn tokens can estimate "
-                "the reverse divergence only; change one"
+                "the reverse divergence only; change one",
+                keys=["objective.level", "objective.alpha"],
             )
         if self.advantage_bound is not None and self.alpha != 1.0:
             raise UserError(
                 f"objective.advantage_bound needs objective.alpha 1, found {self.alpha}: it bounds the "
-                "advantages of the reverse divergence; change one"
+                "advantages of the reverse divergence; change one",
+                keys=["objective.advantage_bound", "objective.alpha"],
             )

@@ -122,8 +122,9 @@ def from_mapping(
         if is_section(section := _hints(kind).get(field.name)) and field.name in taken:
             taken[field.name] = from_mapping(section, taken[field.name], origin)
         if field.name not in taken and field.default is field.default_factory is MISSING:
-            where = ".".join(getattr(kind, "at", ()) if at is None else at) or "top level"
-            raise UserError(f"{origin}: {where}: key {field.name!r} is missing")
+            section = getattr(kind, "at", ()) if at is None else at
+            where = ".".join(section) or "top level"
+            raise UserError(f"{origin}: {where}: key {field.name!r} is missing", keys=[section])
     return kind(**taken)
 
 

@@ -10,12 +10,14 @@ from selfdistill.schemas import canonical, schema
 from selfdistill.study.config_files import merged, value_at
 from selfdistill.study.layer_order import OF_ANY_METHOD
 from selfdistill.study.run_settings import RunSettings
+from selfdistill.study.setting_places import about
 from selfdistill.study.templates import question_text
 
 
 def base_chat(config: Mapping[str, Any], task: str, model: str) -> dict[str, Any]:
     """Return how prompts are rendered: `base_section` of `chat`."""
-    return with_question(base_section(config, task, model, "chat"), f"chat of {task}/{model}")
+    with about(task, model):
+        return with_question(base_section(config, task, model, "chat"), f"chat of {task}/{model}")
 
 
 def base_section(config: Mapping[str, Any], task: str, model: str, section: str) -> dict[str, Any]:
@@ -49,4 +51,4 @@ def with_question(chat: Mapping[str, Any], where: str) -> dict[str, Any]:
     try:
         return {**chat, "template": question_text(chat["template"])}
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{where}: {error}", keys=["chat.template"]) from None

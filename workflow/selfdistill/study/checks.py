@@ -21,6 +21,7 @@ from selfdistill.study.own_source import source_sha256
 from selfdistill.study.preflight import check_preflight
 from selfdistill.study.raw_data import MIXTURES, check_raw, format_of
 from selfdistill.study.teacher_settings import NO_REFERENCE
+from selfdistill.study.training_settings import check_prompts
 from selfdistill.study.verl_words import hydra_overrides
 
 if TYPE_CHECKING:
@@ -65,11 +66,7 @@ def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: st
     Raises:
         UserError: for settings that contradict each other.
     """
-    step, update = settings["rollout"]["prompts_per_step"], settings["update"]["prompts_per_update"]
-    if step % update:
-        raise UserError(
-            f"{where}: rollout.prompts_per_step {step} is no multiple of update.prompts_per_update {update}; change one"
-        )
+    check_prompts(settings["rollout"]["prompts_per_step"], settings["update"]["prompts_per_update"], where)
     if kind := shipped().get(settings["implementation"]):
         with _told(where):
             loss = kind(**settings["objective"])
@@ -77,7 +74,8 @@ def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: st
         if settings["rollout"]["group_size"] == 1 and loss.compares_rollouts:
             raise UserError(
                 f"{where}: rollout.group_size is 1, but method {settings['implementation']} compares the rollouts of a "
-                "group: expected 2 or more; raise it"
+                "group: expected 2 or more; raise it",
+                keys=["rollout.group_size"],
             )
     check_feedback(settings, where)
     check_controls(settings, where)
@@ -98,7 +96,8 @@ def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: st
     elif settings["rollout"]["engine"] == "vllm":
         raise UserError(
             f"{where}: rollout.engine with trainer local: expected one of own, transformers, found 'vllm'; change it, "
-            "or set trainer: verl"
+            "or set trainer: verl",
+            keys=["rollout.engine"],
         )
 
 
@@ -109,16 +108,20 @@ def _check_teacher(published: Mapping[str, Any], settings: Mapping[str, Any], ex
     """
     method, teacher, hints = settings["implementation"], settings["teacher"], settings["hints"]
     if published.get("teacher") and teacher["kind"] == "none":
-        raise UserError(f"{where}: teacher.kind is 'none', but method {method} needs a teacher; name one")
+        raise UserError(
+            f"{where}: teacher.kind is 'none', but method {method} needs a teacher; name one", keys=["teacher.kind"]
+        )
     if published.get("hints") and hints["source"] == "none" and hints.get("feedback", "never") == "never":
         raise UserError(
             f"{where}: hints.source is 'none' and hints.feedback 'never', but the teacher of method {method} reads "
-            "hints; set one of them"
+            "hints; set one of them",
+            keys=["hints.source", "hints.feedback"],
         )
     if extrapolation != 1.0 and teacher.get("reference", NO_REFERENCE) == NO_REFERENCE:
         raise UserError(
             f"{where}: objective.extrapolation is {extrapolation}, which starts from teacher.reference, and that is "
-            f"{NO_REFERENCE!r}; set it to initial or to an entry of models, or extrapolation to 1"
+            f"{NO_REFERENCE!r}; set it to initial or to an entry of models, or extrapolation to 1",
+            keys=["objective.extrapolation", "teacher.reference"],
         )
 
 
@@ -128,7 +131,17 @@ def _told(where: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise error.behind(where) from None
+
+
+@contextlib.contextmanager
+def _about(*keys: str) -> Iterator[None]:
+    """Say by which keys a setting stands that a UserError is about."""
+    try:
+        yield
+    except UserError as error:
+        error.keys.append(keys)
+        raise
 
 
 def _check_methods(study: "Study") -> None:
@@ -140,11 +153,12 @@ def _check_methods(study: "Study") -> None:
             own = "; one of your own is package.module:Class"
             study.names.check_one_of("implementation", name, implementations, at, own)
         else:
-            with _told(f"methods.{method}.implementation"):
+            with _about("methods", method, "implementation"), _told(f"methods.{method}.implementation"):
                 source_sha256(name)
         at = ("methods", method, "objective")
         objective = study.objectives.checked(method, entry["objective"], at)
-        canonical(objective, study.objectives.schema(method), f"{'.'.join(at)} (a method names all its keys)")
+        with _about(*at):
+            canonical(objective, study.objectives.schema(method), f"{'.'.join(at)} (a method names all its keys)")
     implementations += [entry["implementation"] for entry in config["methods"].values()]
     for preset, parts in config["presets"].items():
         for name in parts.get("implementations", {}):
@@ -163,7 +177,9 @@ def _check_variants(study: "Study") -> None:
             )
         study.names.check("methods", entry["method"], ("variants", variant, "method"))
     if BASE in config["methods"]:
-        raise UserError(f"methods.{BASE}: the name {BASE!r} is the untrained model's; rename the method")
+        raise UserError(
+            f"methods.{BASE}: the name {BASE!r} is the untrained model's; rename the method", keys=[("methods", BASE)]
+        )
 
 
 def _check_matrix(study: "Study") -> None:

@@ -85,5 +85,6 @@ def check_controls(settings: Mapping[str, Any], where: str) -> None:
         raise UserError(
             f"{where}: {' and '.join(f'controls.{key}' for key in settings['controls'])}: a control of a hinted "
             f"teacher's evidence of the sampled tokens, which method {settings['implementation']} does not read: take "
-            f"one of {able}, or remove it"
+            f"one of {able}, or remove it",
+            keys=[*(f"controls.{key}" for key in settings["controls"])],
         )

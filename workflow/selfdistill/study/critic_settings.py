@@ -147,30 +147,40 @@ class CriticSettings(Settings):
         if self.mode not in known:
             raise UserError(
                 f"{where}: critic.mode: {self.mode!r} is none of a critic of kind {self.kind} (grader {grader}); "
-                f"expected one of {', '.join(known)}"
+                f"expected one of {', '.join(known)}",
+                keys=["critic.mode"],
             )
         if self.kind == "server":
             self._check_server(where)
         elif self.url or self.start:
-            raise UserError(f"{where}: critic.url and critic.start are of the kind server, not of {self.kind!r}")
+            raise UserError(
+                f"{where}: critic.url and critic.start are of the kind server, not of {self.kind!r}",
+                keys=["critic.url", "critic.start"],
+            )
         if self.kind == "model" and not self.model:
-            raise UserError(f"{where}: critic.kind 'model' needs critic.model, an entry of models; name one")
+            raise UserError(
+                f"{where}: critic.kind 'model' needs critic.model, an entry of models; name one",
+                keys=["critic.kind", "critic.model"],
+            )
 
     def _check_server(self, where: str) -> None:
         if bool(self.url) == self.start:
             raise UserError(
                 f"{where}: critic.kind 'server' needs either critic.url or critic.start: true (found url {self.url!r} "
-                f"and start {str(self.start).lower()}); set one of them"
+                f"and start {str(self.start).lower()}); set one of them",
+                keys=["critic.kind", "critic.url", "critic.start"],
             )
         if not self.model:
             raise UserError(
                 f"{where}: critic.kind 'server' needs critic.model: an entry of models with critic.start, else the "
-                "name that the server knows it by"
+                "name that the server knows it by",
+                keys=["critic.kind", "critic.model", "critic.start"],
             )
         if self.url and not self.send_rollouts:
             raise UserError(
                 f"{where}: critic.url sends problems and rollouts to {self.url}; say critic.send_rollouts: true if "
-                "that is wanted"
+                "that is wanted",
+                keys=["critic.url", "critic.send_rollouts"],
             )
 
 
@@ -196,22 +206,26 @@ def check_critic(settings: Mapping[str, Any], machine: Mapping[str, int], where:
     if reads != (critic.kind != "none"):
         raise UserError(
             f"{where}: hints.source is {settings['hints']['source']!r} and critic.kind {critic.kind!r}: the teacher "
-            "reads critiques where both are set (hints.source: critique); change one of them"
+            "reads critiques where both are set (hints.source: critique); change one of them",
+            keys=["hints.source", "critic.kind"],
         )
     critic.check(settings["grader"], where)
     if critic.kind != "none" and settings["reward"]["shuffle"]:
         raise UserError(
             f"{where}: reward.shuffle with a critic: what it says of a rollout tells the true reward; take another "
-            "hints.source for this control"
+            "hints.source for this control",
+            keys=["reward.shuffle", "hints.source"],
         )
     if critic.start and machine["nodes"] > 1:
         raise UserError(
             f"{where}: critic.start with {machine['nodes']} nodes: the server would take GPUs of one of them, and all "
             "must have as many for the trainer; start it as a job of its own and give its address as critic.url, or "
-            "set verl.nodes: 1"
+            "set verl.nodes: 1",
+            keys=["critic.start", "verl.nodes"],
         )
     if settings["trainer"] == "verl" and critic.kind == "model":
         raise UserError(
             f"{where}: critic.kind 'model' with trainer verl: its processes have no place for a second sampler; take "
-            "kind server, with start: true for one of the job's own"
+            "kind server, with start: true for one of the job's own",
+            keys=["critic.kind"],
         )

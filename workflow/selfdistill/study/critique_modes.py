@@ -47,5 +47,6 @@ def _check_slots(slots: Collection[str], mode: str, where: str) -> None:
     if shown and mode != "critique_gold":
         raise UserError(
             f"{where}: shows {{{shown[0]}}}, but the critic of mode {mode} must not see it; take it out, or set "
-            "critic.mode: critique_gold"
+            "critic.mode: critique_gold",
+            keys=["critic.mode"],
         )

@@ -34,7 +34,8 @@ class DataSets:
         if name is None:
             raise UserError(
                 f"tasks.{task}.data has no `dataset`, and models.{model}.datasets has nothing for task {task!r}: give "
-                "one of them, or leave this model or task out of the matrix"
+                "one of them, or leave this model or task out of the matrix",
+                keys=[("tasks", task, "data"), ("models", str(model), "datasets")],
             )
         return name
 
@@ -80,7 +81,8 @@ class DataSets:
             if not os.path.isfile(source):
                 raise UserError(
                     f"tasks.{task}.data.source: {source}: no such file; expected {GENERATED!r}, {HUB!r} or a folder "
-                    f"that holds {dataset}/{split}.parquet: put it there, or change the key"
+                    f"that holds {dataset}/{split}.parquet: put it there, or change the key",
+                    keys=[("tasks", task, "data", "source")],
                 )
             return {"sha256": known_sha256(source)}
         recipe = {key: entry["data"]["generator"][key] for key in ("exercise", "seed")}
@@ -113,7 +115,8 @@ class DataSets:
             if known != content:
                 raise UserError(
                     f"tasks.{other} and tasks.{task} give different data for {file}; name the dataset or the "
-                    "benchmarks of one of them differently"
+                    "benchmarks of one of them differently",
+                    keys=[("tasks", other), ("tasks", task)],
                 )
 
     def _files(self, task: str, split: str, model: str | None) -> list[str]:

@@ -116,13 +116,22 @@ class DiscoverySettings(Settings):
         super().__post_init__()
         for name, values in (("seeds", self.seeds), ("searches", self.searches)):
             if not values or len(set(map(str, values))) < len(values):
-                raise UserError(f"discovery.{name}: expected one or more, each once, found {values}; change the list")
+                raise UserError(
+                    f"discovery.{name}: expected one or more, each once, found {values}; change the list",
+                    keys=[("discovery", name)],
+                )
         if wrong := [seed for seed in self.seeds if type(seed) is not int or seed < 0]:
-            raise UserError(f"discovery.seeds: expected whole numbers from 0, found {wrong[0]!r}; change it")
+            raise UserError(
+                f"discovery.seeds: expected whole numbers from 0, found {wrong[0]!r}; change it",
+                keys=["discovery.seeds"],
+            )
         object.__setattr__(self, "sets", {name: _question_set(name, about) for name, about in self.sets.items()})
         for name, each in self.sets.items():
             if each.of is not None and (each.of not in self.sets or self.sets[each.of].questions is None):
-                raise UserError(f"discovery.sets.{name}.of: {each.of!r} is no set that is a list; name one, or drop it")
+                raise UserError(
+                    f"discovery.sets.{name}.of: {each.of!r} is no set that is a list; name one, or drop it",
+                    keys=[("discovery", "sets", name, "of")],
+                )
 
     @property
     def by_pass(self) -> bool:
@@ -297,18 +306,28 @@ class Discoveries:
 
 def _question_set(name: str, about: Any) -> QuestionSet:
     if not isinstance(about, Mapping):
-        raise UserError(f"discovery.sets.{name}: expected `below` or `questions`, found {about!r}; give one of them")
+        raise UserError(
+            f"discovery.sets.{name}: expected `below` or `questions`, found {about!r}; give one of them",
+            keys=[("discovery", "sets", name)],
+        )
     found = from_mapping(QuestionSet, about, "configuration", at=("discovery", "sets", name))
     if (found.below is None) == (found.questions is None):
-        raise UserError(f"discovery.sets.{name}: expected either `below` or `questions`; give one of them")
+        raise UserError(
+            f"discovery.sets.{name}: expected either `below` or `questions`; give one of them",
+            keys=[("discovery", "sets", name)],
+        )
     if found.of is not None and found.below is None:
-        raise UserError(f"discovery.sets.{name}.of: goes with `below`; give that, or drop it")
+        raise UserError(
+            f"discovery.sets.{name}.of: goes with `below`; give that, or drop it",
+            keys=[("discovery", "sets", name, "of")],
+        )
     if found.questions is not None:
         wrong = [index for index in found.questions if type(index) is not int or index < 0]
         if wrong or not found.questions or len(set(found.questions)) < len(found.questions):
             raise UserError(
                 f"discovery.sets.{name}.questions: expected indices from 0, each once, found {found.questions}; change "
-                "the list"
+                "the list",
+                keys=[("discovery", "sets", name, "questions")],
             )
     return found
 

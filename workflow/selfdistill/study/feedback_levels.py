@@ -1,6 +1,6 @@
 """Knows how much each grader can say of a failure, and checks that a teacher's feedback is ever given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfdistill.errors import UserError
@@ -28,18 +28,19 @@ DEFAULTS: Mapping[str, str] = {
 }
 
 
-def check_level(grader: str, level: str | None, where: str) -> None:
+def check_level(grader: str, level: str | None, where: str, keys: Sequence[str] = ()) -> None:
     """Raise UserError unless a grader has a level of feedback.
 
     Args:
         grader: its name.
         level: None is the grader's own.
         where: file and keys, for the message.
+        keys: as of a `UserError`, where it does not begin with a file.
     """
     known = LEVELS.get(grader, (NONE,))
     if level is not None and level not in known:
         advice = f"expected one of {', '.join(known)}" if grader in LEVELS else "it says nothing of failures: remove it"
-        raise UserError(f"{where}: {level!r} is no level of grader {grader}; {advice}")
+        raise UserError(f"{where}: {level!r} is no level of grader {grader}; {advice}", keys=keys)
 
 
 def check_feedback(settings: Mapping[str, Any], where: str) -> None:
@@ -55,7 +56,7 @@ def check_feedback(settings: Mapping[str, Any], where: str) -> None:
     """
     grader, hints = settings["grader"], settings["hints"]
     of_run = settings["reward"].get("feedback_level")
-    check_level(grader, of_run, f"{where}: reward.feedback_level")
+    check_level(grader, of_run, f"{where}: reward.feedback_level", ["reward.feedback_level"])
     wanted = hints.get("feedback", "never")
     if settings["teacher"]["kind"] == "none":
         return
@@ -64,14 +65,19 @@ def check_feedback(settings: Mapping[str, Any], where: str) -> None:
         louder = "; ask for more in grading.feedback" if grader in LEVELS else ""
         raise UserError(
             f"{where}: hints.feedback is {wanted!r} with hints.source {hints['source']!r}, but the grader {grader} "
-            f"says nothing of failures{louder}: set hints.source, and hints.feedback to only_without_solution or never"
+            f"says nothing of failures{louder}: set hints.source, and hints.feedback to only_without_solution or never",
+            keys=["hints.feedback", "hints.source"],
         )
     if not hints.get("shuffle_feedback"):
         return
     if wanted == "never":
-        raise UserError(f"{where}: hints.shuffle_feedback is on, but hints.feedback is 'never'; change one")
+        raise UserError(
+            f"{where}: hints.shuffle_feedback is on, but hints.feedback is 'never'; change one",
+            keys=["hints.shuffle_feedback", "hints.feedback"],
+        )
     if (prompts := settings["rollout"]["prompts_per_step"]) == 1:
         raise UserError(
             f"{where}: hints.shuffle_feedback takes feedback of other prompts, but rollout.prompts_per_step is "
-            f"{prompts}: expected 2 or more; raise it"
+            f"{prompts}: expected 2 or more; raise it",
+            keys=["hints.shuffle_feedback", "rollout.prompts_per_step"],
         )

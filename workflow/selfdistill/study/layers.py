@@ -23,6 +23,7 @@ from selfdistill.study.objective_keys import ObjectiveKeys
 from selfdistill.study.own_prompts import resolved_prompt
 from selfdistill.study.own_source import source_sha256
 from selfdistill.study.run_settings import RunSettings as Settings
+from selfdistill.study.setting_places import about
 from selfdistill.study.teacher_settings import TEMPLATES, TeacherSettings
 from selfdistill.study.templates import SHOWN, check_shown, read_wording, shown_parts
 
@@ -79,6 +80,10 @@ class RunSettings:
         return functools.cache(lambda *cell: _machine(self._merged_layers(*cell)))
 
     def _resolved_cell(self, task: str, model: str, variant: str) -> dict[str, Any]:
+        with about(task, model, variant):
+            return self._checked_cell(task, model, variant)
+
+    def _checked_cell(self, task: str, model: str, variant: str) -> dict[str, Any]:
         for axis, name in (("tasks", task), ("models", model), ("variants", variant)):
             self._names.check(axis, name, ("matrix", axis))
         method = self._variants[variant]
@@ -128,7 +133,8 @@ class RunSettings:
                 known = self._config["models"]
                 raise UserError(
                     f"{where}: {keys[role]}: unknown model {shown(model)}; the nearest known one is "
-                    f"{nearest(model, known)!r} (known: {', '.join(known)})"
+                    f"{nearest(model, known)!r} (known: {', '.join(known)})",
+                    keys=[keys[role]],
                 )
         found = {role: {"model": model, "digest": self._models.digest(model, task)} for role, model in named.items()}
         return {"external_models": found} if found else {}
@@ -177,13 +183,13 @@ def _own_template(hints: Mapping[str, Any], critic: Mapping[str, Any], where: st
         check_shown(sections, shown_parts(hints, critic.get("right", "none")), path)
     except UserError as error:
         told = str(error).removeprefix("hints.template: ")  # of a file that cannot be read
-        raise UserError(f"{where}: hints.template: {told}") from None
+        raise UserError(f"{where}: hints.template: {told}", keys=["hints.template", *error.keys]) from None
     found = {} if path in TEMPLATES else {"hint_template_sha256": known_sha256(path)}
     if prompt := critic.get("prompt"):
         try:
             read_prompt(prompt, critic.get("mode", "critique"))
         except UserError as error:
-            raise UserError(f"{where}: {error}") from None
+            raise UserError(f"{where}: {error}", keys=["critic.prompt", *error.keys]) from None
         found["critic_prompt_sha256"] = known_sha256(prompt)
     return found
 

@@ -129,15 +129,16 @@ def _listing(model: str, folder: str) -> dict[str, Any]:
     if not os.path.isdir(folder):
         raise UserError(
             f"models.{model}.source: {folder}: no such folder; expected {HUB!r}, {PACKAGE!r}, {TRAINED!r} or a folder "
-            "that holds a model as transformers saves it: put it there, or change the key"
+            "that holds a model as transformers saves it: put it there, or change the key",
+            keys=[("models", model, "source")],
         )
+    found: dict[str, Any] = {}
     try:
         check_folder(Path(folder))
+        for path in sorted(Path(folder).glob("*")):
+            if path.suffix in (".safetensors", ".json", ".jinja") and path.is_file():
+                digest = known_sampled_sha256 if path.suffix == ".safetensors" else known_sha256
+                found[path.name] = digest(own_file(folder, path))
     except UserError as error:
-        raise UserError(f"models.{model}.source: {error}") from None
-    found: dict[str, Any] = {}
-    for path in sorted(Path(folder).glob("*")):
-        if path.suffix in (".safetensors", ".json", ".jinja") and path.is_file():
-            digest = known_sampled_sha256 if path.suffix == ".safetensors" else known_sha256
-            found[path.name] = digest(own_file(folder, path))
+        raise UserError(f"models.{model}.source: {error}", keys=[("models", model, "source")]) from None
     return found

@@ -99,7 +99,8 @@ def raw_recipe(task: str, entry: Mapping[str, Any], name: str, split: str, lock:
     if missing := [file for file in files if not os.path.isfile(file)]:
         raise UserError(
             f"tasks.{task}.data.source: {missing[0]}: no such file; expected 'hub', or a folder that holds it (format "
-            f"{format_of(data)}): put it there, or change the key"
+            f"{format_of(data)}): put it there, or change the key",
+            keys=[("tasks", task, "data", "source")],
         )
     return {**recipe, "files": [{"sha256": known_sha256(file)} for file in files]}
 

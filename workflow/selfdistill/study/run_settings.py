@@ -162,7 +162,9 @@ class ChatSettings(Settings):
         try:
             return datetime.datetime.strptime(self.date, "%Y-%m-%d").replace(tzinfo=datetime.UTC)
         except ValueError:  # the 31st of a month that has 30
-            raise UserError(f"run config: chat.date: expected a day as YYYY-MM-DD, found {self.date!r}") from None
+            raise UserError(
+                f"run config: chat.date: expected a day as YYYY-MM-DD, found {self.date!r}", keys=["chat.date"]
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -343,7 +343,7 @@ def load_study(
     try:
         check_study(study)
     except UserError as error:
-        raise UserError(with_place(str(error), config, written)) from None
+        raise UserError(with_place(error, config, written)) from None
     return study
 
 

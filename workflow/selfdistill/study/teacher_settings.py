@@ -46,7 +46,8 @@ class TeacherSettings(Settings):
         if (self.kind == EXTERNAL) != bool(self.model):
             raise UserError(
                 f"{where}: teacher.kind is {self.kind!r} and teacher.model {self.model!r}: the kind external needs "
-                "an entry of models, and no other kind reads one; change one of them"
+                "an entry of models, and no other kind reads one; change one of them",
+                keys=["teacher.kind", "teacher.model"],
             )
 
     @property

@@ -138,7 +138,8 @@ def check_shown(sections: Collection[str], parts: Collection[str], where: str) -
             raise UserError(
                 f"{where}: has no section for {part}, which the run's teacher is to read (hints.source, .mode, "
                 f".feedback, .attempt); add a slot {{{part}}}, or choose another hints.template (this one shows "
-                f"{shows})"
+                f"{shows})",
+                keys=["hints.source"],
             )
 
 

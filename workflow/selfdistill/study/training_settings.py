@@ -66,7 +66,9 @@ def check_prompts(step: int, update: int, where: str) -> None:
     """
     if step % update:
         raise UserError(
-            f"{where}: rollout.prompts_per_step {step} is no multiple of update.prompts_per_update {update}; change one"
+            f"{where}: rollout.prompts_per_step {step} is no multiple of update.prompts_per_update {update}; change "
+            "one",
+            keys=["rollout.prompts_per_step", "update.prompts_per_update"],
         )
 
 

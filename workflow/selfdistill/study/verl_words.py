@@ -287,24 +287,31 @@ def _refuse(config: Mapping[str, Any], workers: int, attention: str) -> None:
     if rollout["engine"] != "vllm":
         raise UserError(
             f"rollout.engine with trainer verl: expected vllm, found {rollout['engine']!r}; change it, or set trainer: "
-            "local"
+            "local",
+            keys=["rollout.engine"],
         )
     if rollout["old_logprobs"] != "recompute":
         raise UserError(
             "rollout.old_logprobs with trainer verl: expected recompute, found 'sampler': vLLM's log-probs are not the "
-            "trainer's; change it"
+            "trainer's; change it",
+            keys=["rollout.old_logprobs"],
         )
     if rollout["temperature"] != 1 and (rollout["top_p"] < 1 or rollout["top_k"]):
         raise UserError(
             f"rollout.temperature {rollout['temperature']} with trainer verl needs rollout.top_p 1, rollout.top_k 0: "
-            "vLLM gives log-probs of the full distribution at temperature 1, or of the cut one at any; change one"
+            "vLLM gives log-probs of the full distribution at temperature 1, or of the cut one at any; change one",
+            keys=["rollout.temperature", "rollout.top_p", "rollout.top_k"],
         )
     if verl["device"] == "cpu" and attention != "sdpa":
-        raise UserError(f"verl.attention {attention!r} needs a GPU; with verl.device cpu it is sdpa or auto")
+        raise UserError(
+            f"verl.attention {attention!r} needs a GPU; with verl.device cpu it is sdpa or auto",
+            keys=["verl.attention", "verl.device"],
+        )
     if workers % verl["rollout_tensor_parallel"]:
         raise UserError(
             f"verl.rollout_tensor_parallel {verl['rollout_tensor_parallel']} does not divide the run's {workers} GPUs; "
-            "change it, or ask for others (verl.gpus_per_node, verl.nodes)"
+            "change it, or ask for others (verl.gpus_per_node, verl.nodes)",
+            keys=["verl.rollout_tensor_parallel", "verl.gpus_per_node", "verl.nodes"],
         )
 
 
@@ -312,13 +319,17 @@ def _check_words(words: list[str], ours: list[str]) -> None:
     for word in words:
         found = _WORD.fullmatch(word)
         if not found:
-            raise UserError(f"verl.overrides: {word!r} is no name.path=value (no white space, quotes or backslashes)")
+            raise UserError(
+                f"verl.overrides: {word!r} is no name.path=value (no white space, quotes or backslashes)",
+                keys=["verl.overrides"],
+            )
         key = found["key"]
         above = [name for name in ours if f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.")]
         if above:
             raise UserError(
                 f"verl.overrides: {word!r} names {above[0]}, which the run's other settings decide; change those "
-                "(config/README.md)"
+                "(config/README.md)",
+                keys=["verl.overrides"],
             )
 
 
