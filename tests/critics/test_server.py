@@ -114,6 +114,12 @@ def test_a_request_holds_the_settings_and_nothing_of_the_environment(monkeypatch
         (completion(""), "empty", 1),
         (completion(None), "empty", 1),
         (completion("  \n Verdict: wrong"), "empty", 1),
+        ({"choices": [], "error": {"message": "overloaded"}}, "unreachable", 3),
+        (completion("half a", finish="abort"), "unreachable", 3),
+        (completion("half a", finish="error"), "unreachable", 3),
+        (completion([{"type": "text", "text": None}, {"type": "text", "text": {"value": "x"}}]), "empty", 1),
+        (completion(None, tool_calls=[{"id": "1", "type": "function"}], finish="tool_calls"), "empty", 1),
+        (Raw(b'data: {"choices": []}\n\n', headers={"Content-Type": "text/event-stream"}), "unreachable", 3),
         (completion("<think>so it is"), "empty", 1),
         (completion(None, refusal="I will not"), "refused", 1),
         (completion("x", finish="content_filter"), "refused", 1),
@@ -139,6 +145,8 @@ def test_what_is_no_critique_counts_under_its_reason(answer, reason, tries, monk
         ({**completion("x"), "usage": None}, "x"),
         ({**completion("x"), "usage": {"prompt_tokens": 3}}, "x"),
         ({**completion("x"), "usage": "some"}, "x"),
+        ({**completion("x"), "usage": {"completion_tokens": 1e999}}, "x"),
+        ({**completion("x"), "usage": {"completion_tokens": 10**400}}, "x"),
     ],
 )
 def test_an_answer_is_read_however_the_server_writes_it(answer, text, tmp_path):
@@ -241,6 +249,8 @@ def test_an_answer_that_is_cut_or_goes_on_and_on_is_kept_and_marked():
 def test_verdicts_and_leaks_are_found():
     [judged], _ = asked(lambda *_: completion("It is fine.\nVerdict: right"))
     assert (judged.reason, judged.verdict, judged.text) == ("judged_right", "right", "It is fine.")
+    [bare], _ = asked(lambda *_: completion("**Verdict: right**"))
+    assert (bare.reason, bare.verdict, bare.text, bare.failed) == ("judged_right", "right", "", False)
     [leak], _ = asked(lambda *_: completion("The answer is 7.\n**Verdict: wrong**"))
     assert (leak.reason, leak.leak, leak.verdict) == ("leak", True, "wrong")
     [told], _ = asked(lambda *_: completion("The answer is 7."), mode="critique_gold")
@@ -270,6 +280,10 @@ def test_a_key_is_sent_and_never_told(monkeypatch):
     assert server.headers[0]["authorization"] == "Bearer very-secret-key"
     assert "very-secret" not in repr(found)
     assert "<secret>" in found.detail
+    for said in ({"sent": "x" * 281 + "very-secret-key"}, completion("It was very-secret-key.")):
+        [found], _ = asked(lambda *_, said=said: said, **settings)
+        assert "very-se" not in repr(found)
+        assert "<secret>" in repr(found)
     monkeypatch.delenv("CRITIC_TEST_KEY")
     with pytest.raises(UserError, match="no variable CRITIC_TEST_KEY"):
         asked(lambda *_: completion("x"), **settings)
@@ -294,11 +308,16 @@ def test_too_long_a_response_loses_its_middle_or_is_not_sent():
     assert refused.reason == "too_long_input"
 
 
-def test_the_identity_is_what_decides_the_words_and_not_the_address():
+def test_the_identity_is_what_decides_the_words_and_not_the_address(tmp_path):
     one = critic("http://127.0.0.1:1/v1")
     assert one.identity == critic("http://127.0.0.1:2/v1", timeout=1.0, in_flight=2).identity
     others = [{"mode": "step_aligned"}, {"hedge": True}, {"max_tokens": 5}, {"temperature": 0.5}, {"thinking": None}]
     assert len({critic("http://127.0.0.1:1/v1", **each).identity for each in others} | {one.identity}) == 6
+    (tmp_path / "a.txt").write_text("{problem}\nof\n{response}\n")
+    (tmp_path / "b.txt").write_text("{response}\nof\n{problem}\n")
+    assert (
+        len({critic("http://127.0.0.1:1/v1", prompt=str(tmp_path / name)).identity for name in ("a.txt", "b.txt")}) == 2
+    )
     digested = ServerCritic(CriticSettings(**SETTINGS), url="http://a/v1", model="m", digest="other weights")
     assert digested.identity != one.identity
 

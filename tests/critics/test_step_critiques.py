@@ -163,6 +163,7 @@ def test_verdicts_and_leaks_are_counted_and_kept_back_on_request(tmp_path):
         "b": ("It should be 42.", False),
         "c": ("half a cri", True),
         "d": ("Verdict: wrong", False),
+        "f": ("Verdict: right", False),
     }
     requests = wrong(*"abcde")
     found = steps(Plain(saying=saying), tmp_path / "keep").of_step(1, requests, [None] * 5)
@@ -170,6 +171,11 @@ def test_verdicts_and_leaks_are_counted_and_kept_back_on_request(tmp_path):
     assert shares(found) == dict.fromkeys(("ok", "truncated", "judged_right", "leak", "empty"), 0.2)
     for name in ("truncated", "judged_right", "answer_leak"):
         assert found.metrics[f"critique/{name}"] == 0.25
+    critic = Plain(saying=saying)  # nothing to show, but an answer: no failure, and asked once
+    for _ in range(2):
+        bare = steps(critic, tmp_path / "bare", on_failure="stop").of_step(1, wrong("f"), [None])
+    assert (bare.shown, shares(bare), critic.asked) == ([None], {"judged_right": 1.0}, ["f"])
+    assert (bare.metrics["critique/judged_right"], bare.metrics["critique/failed"]) == (1.0, 0.0)
     dropping = steps(Plain(saying=saying), tmp_path / "drop", judged_right="drop", leaks="drop")
     assert dropping.of_step(1, requests, [None] * 5).shown == [None, None, "half a cri", None, "e?"]
 

@@ -6,6 +6,7 @@ import pytest
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import DrawMatrix
 from selfdistill.evaluation.group_scores import CATEGORIES, RULES, group_categories, grouped
+from selfdistill.tasks.vision.rows import group_name
 
 
 def of_groups(groups, draws, seed=0):
@@ -63,15 +64,23 @@ def test_rows_without_a_group_are_refused():
         grouped(lone, "strict")
 
 
-def test_a_group_that_lost_a_row_is_refused():
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (2, r"number 2 have no draws \(1 of 6\)"),  # the composed question of the first group
+        (0, r"group g0 \(3 rows\) has draws of 2 problems"),
+        (5, r"group g1 \(3 rows\) has draws of 2 problems"),
+    ],
+)
+def test_a_group_that_lost_a_row_is_refused(lost, said):
     draws, _ = of_groups([3, 3], 1)
-    kept = [row for row, name in enumerate(draws.problems) if name != "wemath/2"]  # the composed question of the first
+    kept = [row for row, name in enumerate(draws.problems) if name != f"wemath/{lost}"]
     part = DrawMatrix(
         tuple(draws.problems[row] for row in kept),
         draws.correct[kept],
         draws.n_tokens[kept],
         draws.truncated[kept],
-        tuple(draws.clusters[row] for row in kept),
+        tuple(group_name(draws.clusters[row], 3) for row in kept),
     )
-    with pytest.raises(UserError, match=r"number 2 have no draws \(1 of 6\)"):
+    with pytest.raises(UserError, match=said):
         grouped(part, "strict")

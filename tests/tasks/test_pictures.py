@@ -12,6 +12,8 @@ from tiny_vision import picture, pictured_problem
 from selfdistill.errors import UserError
 from selfdistill.files import sha256_file
 from selfdistill.tasks import pictures
+from selfdistill.tasks.data_report import DataFile, data_report
+from selfdistill.tasks.datasets import check_disjoint, import_file
 from selfdistill.tasks.pictures import InParquet, Picture
 from selfdistill.tasks.schema import SCHEMA, Problem, read_problems, write_problems
 
@@ -156,6 +158,36 @@ def test_other_modes_are_what_they_show(mode):
     seen = Picture.of(encoded(ramp.convert(mode), "TIFF" if mode in ("CMYK", "YCbCr", "LAB") else "PNG")).image()
     assert seen.mode == "RGB"
     assert abs(np.asarray(seen, float).mean() - np.asarray(ramp, float).mean()) < 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "BMP"])
+def test_a_picture_that_was_cut_short_is_found_where_its_file_is_made(kind, tmp_path):
+    whole = Picture.of(encoded(Image.linear_gradient("L"), kind))
+    file, made = tmp_path / "train.parquet", [pictured_problem(0, picture(1)), pictured_problem(1, whole)]
+    write_problems(file, made)
+    import_file(file, tmp_path / "whole.parquet")
+    rewritten(file, lambda rows: rows[1]["images"][0].update(bytes=whole.read()[:-300]))
+    with pytest.raises(UserError, match=r"row 1 .*, picture 0: the picture cannot be decoded .*truncated"):
+        import_file(file, tmp_path / "cut.parquet")
+    assert not (tmp_path / "cut.parquet").exists()
+
+
+def test_pictures_whose_places_are_in_a_chat_of_their_own_are_compared_and_reported_too(tmp_path):
+    file, other = tmp_path / "train.parquet", tmp_path / "val.parquet"
+    for path, number in ((file, 1), (other, 2)):
+        write_problems(path, [pictured_problem(0, picture(number))])
+        rewritten(path, lambda rows: rows[0]["extra_info"].update(problem="17 + 4?"))
+        assert len(import_file(path, tmp_path / "made.parquet", own_prompts=True)[0].images) == 1
+        with pytest.raises(UserError, match=r"1 pictures .* 0 times <image> in its question"):
+            import_file(path, tmp_path / "made.parquet")
+    assert check_disjoint(file, other) == 0
+    with pytest.raises(UserError, match="1 of its problems are also in"):
+        check_disjoint(file, file)
+    files = [DataFile(n, split, str(path), "maths", {"exercise": "x", "seed": 0}) for n, split, path in
+             (("a", "train", file), ("b", "val", other))]  # fmt: skip
+    found = {row.finding: row.value for row in data_report(files, [("a", "b")])}
+    assert found["pictures also in a, byte for byte"] == 0
+    assert found["questions also in a, whatever their pictures"] == 1
 
 
 def test_a_spoilt_picture_is_not_taken_for_another_one():

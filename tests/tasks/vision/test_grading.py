@@ -96,10 +96,40 @@ def test_a_text_that_two_options_have_names_neither():
         ("4 cm", "4cm", "text_with_digits", True),
         ("the left one", "The left one.", "text", True),
         ("the right one", "The left one.", "text", False),
+        ("on", "no", "text", False),
+        ("DCBA", "ABCD", "maths", False),
+        ("A, C", "C, A", "text", True),
+        ("y + x", "x + y", "text", True),
+        ("\u221212", "-12", "integer", True),
+        ("**12**", "12", "integer", True),
+        ("x = 12", "12", "integer", True),
     ],
 )
 def test_each_kind_compares_in_its_own_way(answer, reference, kind, verdict):
     assert right(answer, reference, kind) is verdict
+
+
+@pytest.mark.parametrize(
+    ("answer", "question", "verdict"),
+    [
+        ("12 cm", "How long? (Unit: cm)", True),
+        (r"12\,\text{cm}", "How long? (Unit: cm)", True),
+        ("1.2e1cm", "How long? (Unit: cm)", False),
+        ("12 m", "How long in m? (Unit: cm)", False),
+        ("12 cm and 5 cm", "How long? (Unit: cm)", False),
+        ("12 cm\xb2", "How large? (Unit: cm^2)", True),
+        ("12 cm", "How large? (Unit: cm^2)", False),
+        ("12 dollars", "How much? (Unit: $)", True),
+        (r"12^{\circ}", "Which angle?", True),
+        ("12 degrees", "Which angle?", True),
+        ("12 apples", "How many apples are there?", True),
+        ("12 million", "How many people are there?", False),
+        ("12 or 13", "12 or 13?", False),
+    ],
+)
+@pytest.mark.parametrize(("reference", "kind"), [("12", "integer"), ("12.0", "float_1"), ("12", "open")])
+def test_a_number_may_have_the_unit_of_its_question(answer, question, verdict, reference, kind):
+    assert right(answer, reference, kind, question) is verdict
 
 
 def test_a_list_that_is_a_program_is_no_list():

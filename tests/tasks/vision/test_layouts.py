@@ -88,8 +88,15 @@ def test_a_row_without_an_answer_is_dropped_and_counted(made):
     assert rows[0]["prompt"][0]["content"].startswith("Problem: <image>What is it?\n\n")
 
 
-def test_a_row_whose_picture_cannot_be_opened_is_dropped_and_counted(made):
-    broken = {"question": "What?", "answer": "B", "image": {"bytes": RED["bytes"][:-9], "path": None}, "source": "MMR1"}
+def cut_photograph():
+    file = io.BytesIO()
+    Image.linear_gradient("L").save(file, "JPEG")
+    return file.getvalue()[:-200]
+
+
+@pytest.mark.parametrize("spoilt", [RED["bytes"][:-9], cut_photograph()])
+def test_a_row_whose_picture_cannot_be_opened_is_dropped_and_counted(made, spoilt):
+    broken = {"question": "What?", "answer": "B", "image": {"bytes": spoilt, "path": None}, "source": "MMR1"}
     rows, metadata = made("mmfinereason", [broken, *ROWS["mmfinereason"]], split="train")
     assert len(rows) == 2
     assert json.loads(metadata[DROPPED])["no picture that can be opened, source MMR1"] == 1
@@ -130,7 +137,7 @@ def test_zerobench_shows_all_its_pictures(made):
 def test_groups_of_wemath_stand_together_with_the_composed_question_last(made):
     rows, _ = made("wemath")
     assert [asked(row)[0].partition("\n")[0] for row in rows] == ["<image>First?", "<image>Second?", "<image>All?"]
-    assert {row["extra_info"]["cluster"] for row in rows} == {"7"}
+    assert {row["extra_info"]["cluster"] for row in rows} == {"7 (3 rows)"}
     assert asked(rows[2])[0].endswith("A: 1\nB: 2\nC: No answer")
 
 

@@ -10,6 +10,9 @@ from typing import Any
 #: Bytes of an answer, unpacked, that are read at most: more are no critique.
 MOST_BYTES = 2**24
 _SHOWN = 300
+#: How servers (vLLM, SGLang) end what they gave up: the text is a part that nobody cut at a limit.
+_GIVEN_UP = ("abort", "error")
+_MOST_TOKENS = 2**31
 
 
 async def bounded(response: Any) -> None:
@@ -36,24 +39,28 @@ def read_completion(answer: Any) -> tuple[str | None, str, int | None]:
 
     Raises ValueError for what is no chat completion.
     """
-    if not isinstance(answer, dict) or not isinstance(choices := answer.get("choices"), list):
+    if not isinstance(answer, dict) or answer.get("error") or not isinstance(choices := answer.get("choices"), list):
         told = answer.get("error", answer) if isinstance(answer, dict) else answer
         raise ValueError(f"it answers no chat completion: {json.dumps(told)[:_SHOWN]}")
     usage = answer.get("usage")
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    tokens = int(tokens) if isinstance(tokens, int | float) and tokens >= 0 else None
+    tokens = int(tokens) if isinstance(tokens, int | float) and 0 <= tokens < _MOST_TOKENS else None
     choice = choices[0] if choices else {"message": {}}
     message = choice.get("message") if isinstance(choice, dict) else None
+    finish = str(choice.get("finish_reason")) if isinstance(choice, dict) else ""
+    if finish in _GIVEN_UP:
+        raise ValueError(f"it gave up while it answered (finish_reason {finish}): {json.dumps(choice)[:_SHOWN]}")
     if not isinstance(message, dict):
         raise ValueError(f"it answers a choice without a message: {json.dumps(choice)[:_SHOWN]}")
     content = message.get("content") or ""
     if isinstance(content, list):  # some servers have parts
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        content = "".join(text for text in texts if isinstance(text, str))
     if not isinstance(content, str):
         raise ValueError(f"it answers a message whose content is no text: {json.dumps(content)[:_SHOWN]}")
     # JSON may spell half a surrogate pair, which no file and no tokenizer takes.
     text = content.encode(errors="replace").decode()
-    return None if message.get("refusal") else text, str(choice.get("finish_reason")), tokens
+    return None if message.get("refusal") else text, finish, tokens
 
 
 def words_of_error(error: Any) -> str:

@@ -30,6 +30,8 @@ def written(
     text, verdict = without_verdict(without_thinking(answer, "remove"))
     facts = {"tokens": tokens, "seconds": seconds, "verdict": verdict, "truncated": truncated}
     if not any(c.isprintable() and not c.isspace() for c in text):
+        if judges_right(bare := Critique(reason="judged_right", **facts), request):
+            return bare  # it was asked what is wrong, and says: nothing
         return Critique(reason="empty", detail="the critic's answer holds no critique", **facts)
     leak = not shown_gold and not request.correct and holds_answer(text, request)
     critique = Critique(text, leak=leak, **facts)

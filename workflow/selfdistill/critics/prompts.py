@@ -65,6 +65,7 @@ class Asking:
             used.temperature,
             used.thinking,
             used.max_response_characters,
+            *self._prompt.own,
         ]
 
     def message(self, request: Request) -> str | None:

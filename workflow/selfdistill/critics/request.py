@@ -11,8 +11,8 @@ from selfdistill.tasks.schema import Problem
 NOT_ASKED = ("right", "zero_advantage", "not_read")
 #: The critic was asked, and there is no text.
 FAILED = ("unreachable", "timeout", "empty", "too_long_input", "refused")
-#: There is a text: a good one; one that was cut at critic.max_tokens; one that says the answer is right; one that holds
-#: the right answer, though the critic was not shown it.
+#: There is an answer: a good one; one that was cut at critic.max_tokens; one that says the answer is right (maybe no
+#: more than that); one that holds the right answer, though the critic was not shown it.
 WRITTEN = ("ok", "truncated", "judged_right", "leak")
 REASONS = (*WRITTEN, *NOT_ASKED, *FAILED)
 

@@ -29,6 +29,8 @@ _LONGEST_RETRY_AFTER = 120.0
 #: Characters of a token, at most: a server that writes on past its limit of tokens is cut there.
 _CHARACTERS_PER_TOKEN = 20
 _DETAIL = 300
+#: What stands for a key; of a shorter one ("EMPTY") nobody would know it from a word of a critique.
+_STRUCK, _LEAST_KEY = "<secret>", 12
 
 
 class ServerCritic:
@@ -171,6 +173,8 @@ class ServerCritic:
     def _critique(self, request: Request, answer: Any, seconds: float) -> Critique:
         """Read an answer. Raises ValueError for one that is none."""
         text, finish, tokens = read_completion(answer)
+        if text and self._key and len(self._key) >= _LEAST_KEY:  # a proxy may answer with what it was sent
+            text = text.replace(self._key, _STRUCK)
         if text is None or finish == "content_filter":
             return Critique(
                 reason="refused", detail="the server refused to answer", tokens=tokens or 0, seconds=seconds
@@ -222,8 +226,11 @@ class ServerCritic:
         return Critique(reason="unreachable", detail=detail), status >= 500 or status in (408, 409, 425, 429)
 
     def _safe(self, said: str) -> str:
-        """Returns what a server or client says, without the key."""
-        said = said.replace(self._key, "<secret>") if self._key else said
+        """Returns what a server or client says, without the key, also where its beginning was cut off with the rest."""
+        if key := self._key:
+            said = said.replace(key, _STRUCK)
+            cut = next((n for n in range(len(key) - 1, 3, -1) if said.endswith(key[:n])), 0)
+            said = said[: len(said) - cut] + _STRUCK if cut else said
         return shortened(one_line(reportable(said)), _DETAIL)
 
 

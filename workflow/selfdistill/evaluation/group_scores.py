@@ -11,6 +11,7 @@ import numpy as np
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import DrawMatrix
+from selfdistill.tasks.vision.rows import rows_of_group
 
 STRICT, LOOSE = RULES = ("strict", "loose")
 CATEGORIES = ("IK", "IG", "CM", "RM")
@@ -34,7 +35,8 @@ def group_categories(draws: DrawMatrix, rule: str) -> dict[str, np.ndarray]:
 
     The rows of a group are those of one cluster, in the order of their index: the composed question is the last.
 
-    Raises UserError where a problem belongs to no group, a group has no step, or problems are missing.
+    Raises UserError where a problem belongs to no group, a group has no step, or problems are missing: those between
+    others, and any of a cluster whose name says how many it has (`tasks.vision.rows.group_name`).
     """
     found = {}
     for name, rows in _groups(draws).items():
@@ -88,6 +90,11 @@ def _groups(draws: DrawMatrix) -> dict[str, list[int]]:
             "group without all its rows nobody knows which is the composed question: draw all of them"
         )
     for name, rows in found.items():
+        if len(rows) != (rows_of_group(name) or len(rows)):
+            raise UserError(
+                f"group {name} has draws of {len(rows)} problems; nobody knows which is its composed question: draw "
+                "all of them"
+            )
         if len(rows) < 2:
             raise UserError(f"group {name} has {len(rows)} problem; expected steps and a composed question")
         rows.sort(key=numbers.__getitem__)

@@ -26,6 +26,7 @@ from selfdistill.scoring.scorer import ModelScorer
 from selfdistill.scoring.scores import Sequences
 from selfdistill.signals.hints import Assignment
 from selfdistill.signals.teacher_contexts import ContextBuilder
+from selfdistill.study.own_prompts import own_prompts
 from selfdistill.study.picture_controls import OWN, PICTURES
 from selfdistill.study.run_settings import ChatSettings, RolloutSettings
 from selfdistill.study.teacher_settings import HintSettings
@@ -59,7 +60,8 @@ def run_controls(
     Raises:
         UserError: as loading and reading do, and where there are fewer than two problems with pictures.
     """
-    problems = [p for p in read_problems(problems_file) if p.images][: settings["problems"]]
+    found = read_problems(problems_file, own_prompts=own_prompts(settings))
+    problems = [p for p in found if p.images][: settings["problems"]]
     if len(problems) < 2:
         raise UserError(f"{problems_file}: {len(problems)} problems with pictures; controls need two to swap them")
     asker = _Asker(settings, base_model)

@@ -170,7 +170,7 @@ METRICS = (
     Metric(
         "critique/reason/<reason>",
         "share",
-        "Share of rollouts by what became of their critique: ok, truncated, judged_right, leak (each has a text); "
+        "Share of rollouts by what became of their critique: ok, truncated, judged_right, leak (it answered); "
         "right, zero_advantage, not_read (nobody was asked); unreachable, timeout, empty, too_long_input, refused "
         "(asked in vain). They add up to 1.",
         _CRITICISED,

@@ -5,6 +5,7 @@ from typing import Any
 
 from selfdistill.study.base_chat import base_chat, base_section
 from selfdistill.study.matrix import Run
+from selfdistill.study.own_prompts import resolved_prompt
 
 OWN = "own"
 #: What is shown with a question: its picture, one that shows nothing, that of another problem.
@@ -31,6 +32,7 @@ def controls_settings(config: Mapping[str, Any], task: str, model: str) -> dict[
         "problems": entry["picture_controls"]["problems"],
         "grader": entry["grader"],
         "grading": dict(entry.get("grading", {})),
+        **resolved_prompt(entry),
         "evaluation": dict(entry["evaluation"]),
         **{name: base_section(config, task, model, name) for name in ("rollout", "hints")},
         "chat": base_chat(config, task, model),

@@ -67,6 +67,11 @@ class Template:
         """Returns what stands between the slots, in order."""
         return [literal for literal, _ in self._pieces if literal]
 
+    @property
+    def pieces(self) -> list[tuple[str, str | None]]:
+        """Returns the whole text: what stands before each slot, and the slot; None behind the last."""
+        return list(self._pieces)
+
     def fill(self, **values: str) -> str:
         """Return the text with its slots filled; each must have a value."""
         return "".join(literal + (values[slot] if slot is not None else "") for literal, slot in self._pieces)

@@ -74,8 +74,11 @@ class CriticPrompt:
             UserError: as `study.critique_modes.read_prompt`.
         """
         self._right = None
+        #: Of a text of one's own its pieces in order, which its lines alone (`phrases`) do not tell; else nothing.
+        self.own: list[object] = []
         if path is not None:
             self._text = read_prompt(path, mode)
+            self.own = [self._text.pieces]
             return
         told = _OPENING + (f"\n{_HEDGE}" if hedge else "") + (_GOLD if mode == "critique_gold" else "")
         self._text = Template(f"{told}\n{_TASKS[mode]}\n{_CLOSING}", PROMPT_SLOTS, "critic's prompt")

@@ -64,7 +64,7 @@ def data_report(files: Sequence[DataFile], pairs: Iterable[tuple[str, str]]) -> 
     findings: dict[tuple[str, str], list[Finding]] = {}
     for file in files:
         key = file.dataset, file.split
-        problems = read_problems(file.path)
+        problems = read_problems(file.path, own_prompts=None)
         findings[key] = _of_file(file, problems)
         exact[key] = {problem_digest(p): p.id for p in reversed(problems)}
         pictures[key] = {each.digest: p.id for p in reversed(problems) for each in p.images}

@@ -17,7 +17,7 @@ from selfdistill.hub.client import fetch_data
 from selfdistill.randomness import generator
 from selfdistill.tasks.exercises import exercise_kind, is_training
 from selfdistill.tasks.graders import READABLE
-from selfdistill.tasks.pictures import Picture
+from selfdistill.tasks.pictures import Picture, check_decoded
 from selfdistill.tasks.schema import Problem, read_problems, write_problems
 
 SPLITS = ("train", "val")
@@ -93,10 +93,11 @@ def import_file(
         own_prompts: refuse rows whose column `prompt` cannot be asked as it stands.
 
     Raises:
-        UserError: for what `read_problems` refuses, where the grader reads no reference answer, and where the file
-            cannot be written; nothing is left then.
+        UserError: for what `read_problems` refuses, for a picture that cannot be decoded, where the grader reads no
+            reference answer, and where the file cannot be written; nothing is left then.
     """
     problems = read_problems(source, need_solution=need_solution, own_prompts=own_prompts)
+    check_decoded(picture for problem in problems for picture in problem.images)
     if grader is not None:
         _check_references(source, [p.answer for p in problems], grader, report)
     try:
@@ -149,8 +150,10 @@ def check_disjoint(train: str | os.PathLike, val: str | os.PathLike, *, allow_ov
 
     Raises UserError, naming how many and the first ones, where there are any and `allow_overlap` is off.
     """
-    trained = {_digest(p): p.id for p in read_problems(train)}
-    shared = [(p.id, trained[digest]) for p in read_problems(val) if (digest := _digest(p)) in trained]
+    trained = {_digest(p): p.id for p in read_problems(train, own_prompts=None)}
+    shared = [
+        (p.id, trained[digest]) for p in read_problems(val, own_prompts=None) if (digest := _digest(p)) in trained
+    ]
     if shared and not allow_overlap:
         first = ", ".join(f"{ours} (= {theirs})" for ours, theirs in shared[:8])
         raise UserError(

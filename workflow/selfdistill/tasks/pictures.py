@@ -9,7 +9,8 @@ import functools
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,6 +28,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 #: Rows of a row group in files with pictures: one picture is read with its group.
 ROW_GROUP = 32
 _GROUPS_KEPT = 4
+#: Digests of pictures that this process has decoded, and how many it decodes at a time.
+_DECODED: set[str] = set()
+_DECODERS = 4
 #: EXIF's tag of how a camera was held -> how its picture is turned to stand upright; a reader of TIFF does it itself.
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -160,13 +164,29 @@ class Picture:
 def check_whole(data: bytes) -> None:
     """Raise ValueError for a PNG that is not as it was written: Pillow reads some of them, and gets another picture.
 
-    Of the other formats this says nothing; where they are cut short, decoding does.
+    Of the other formats this says nothing; where they are cut short, decoding does (`check_decoded`).
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             image.verify()
     except Exception as error:
         raise ValueError(_reason(error)) from error
+
+
+def check_decoded(pictures: Iterable[Picture]) -> None:
+    """Decode pictures, each once a process: a JPEG that was cut short shows in no other way, and would in mid-training.
+
+    Raises UserError for the first one that cannot be decoded.
+    """
+    new = {picture.digest: picture for picture in pictures if picture.digest not in _DECODED}
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        for _ in map(_decode, new.values()) if len(new) == 1 else pool.map(_decode, new.values()):
+            pass
+
+
+def _decode(picture: Picture) -> None:
+    picture.image()
+    _DECODED.add(picture.digest)
 
 
 def _turned(image: Image.Image) -> int:

@@ -87,7 +87,9 @@ class Problem:
     images: tuple[Picture, ...] = ()
 
 
-def read_problems(path: str | os.PathLike, *, need_solution: bool = False, own_prompts: bool = False) -> list[Problem]:
+def read_problems(
+    path: str | os.PathLike, *, need_solution: bool = False, own_prompts: bool | None = False
+) -> list[Problem]:
     """Read and check all rows of a parquet file, in its order.
 
     The question is extra_info.problem or, where that is missing or blank, the last message of the prompt without the
@@ -98,7 +100,8 @@ def read_problems(path: str | os.PathLike, *, need_solution: bool = False, own_p
         path: the file.
         need_solution: refuse rows without a solution (hints from the dataset need one).
         own_prompts: take each row's column `prompt` as the chat that it is asked with (see `messages.own_messages`);
-            rows in which it is null or empty are asked with the library's prompt.
+            rows in which it is null or empty are asked with the library's prompt. None, for whoever asks nothing: the
+            library's prompt, and pictures may have their places in either.
 
     Raises:
         UserError: for a file that is not a parquet, without rows, without a needed column or with one of another type,
@@ -196,7 +199,7 @@ class _Row:
     images: tuple[Picture, ...]
 
 
-def _read_rows(path: str | os.PathLike, needed: Iterable[str], *, own_prompts: bool) -> Iterator[_Row]:
+def _read_rows(path: str | os.PathLike, needed: Iterable[str], *, own_prompts: bool | None) -> Iterator[_Row]:
     """The rows of a file whose columns are right, boiled down batch by batch: whole ones would take many times the
     file's size in memory. Raises UserError.
     """
@@ -208,7 +211,7 @@ def _read_rows(path: str | os.PathLike, needed: Iterable[str], *, own_prompts: b
             for batch in file.iter_batches(_BATCH, columns=list(_READ)):
                 for number, row in enumerate(_as_objects(path, batch, before), start=before):
                     messages = own_messages(row["prompt"], f"{path}: row {number}") if own_prompts else ()
-                    images = _images(path, row, number, messages) if pictured else ()
+                    images = _images(path, row, number, messages, own_prompts=own_prompts) if pictured else ()
                     yield _Row(
                         data_source=row["data_source"] or "",
                         question=_question(row),
@@ -268,17 +271,22 @@ def _inner(row: dict[str, Any], column: str, field: str) -> Any:
 
 
 def _images(
-    path: str | os.PathLike, row: dict[str, Any], number: int, messages: Sequence[Message]
+    path: str | os.PathLike, row: dict[str, Any], number: int, messages: Sequence[Message], *, own_prompts: bool | None
 ) -> tuple[Picture, ...]:
     """A row's pictures. Raises UserError where what is asked has not as many places for them."""
     images = tuple(pictures_of_row(row.get(COLUMN), path, number))
     texts = [message.content for message in messages] if messages else [_question(row)]
-    if (places := sum(text.count(PLACEHOLDER) for text in texts)) != len(images):
+    either = own_prompts is None and _places((turn or {}).get("content") for turn in row["prompt"] or ()) == len(images)
+    if (places := _places(texts)) != len(images) and not either:
         raise UserError(
             f"{path}: row {number} (counted from 0) has {len(images)} pictures in column {COLUMN}, but {places} times "
             f"{PLACEHOLDER} in {'its messages' if messages else 'its question'}; write one for each, where it stands"
         )
     return images
+
+
+def _places(texts: Iterable[str | None]) -> int:
+    return sum((text or "").count(PLACEHOLDER) for text in texts)
 
 
 def _index(row: dict[str, Any]) -> Any:

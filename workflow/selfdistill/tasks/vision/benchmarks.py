@@ -13,7 +13,7 @@ from selfdistill.tasks.choice import LETTERS
 from selfdistill.tasks.pictures import PLACEHOLDER
 from selfdistill.tasks.vision import answer_kinds as kinds
 from selfdistill.tasks.vision.literals import lettered_options, text_list
-from selfdistill.tasks.vision.rows import PictureRow, marked, picture_bytes, with_options
+from selfdistill.tasks.vision.rows import PictureRow, group_name, marked, picture_bytes, with_options
 
 _MMMU_PICTURES = 7
 _MMMU_MARK = re.compile(r"<image (\d)>")
@@ -118,7 +118,7 @@ def wemath(rows: Rows) -> Iterator[PictureRow]:
     """We-Math (arXiv 2407.01284), testmini: groups of two or three one-step questions and the one composed of them.
 
     Rows of a group come out together, its steps in order and the composed question last, which is how group scores
-    find them (tasks/vision/group_score.py). All rows are held until then; there are 1,740.
+    find them (evaluation/group_scores.py). All rows are held until then; there are 1,740.
     """
     groups: dict[str, dict[int, PictureRow]] = {}
     sizes: dict[str, int] = {}
@@ -143,7 +143,7 @@ def wemath(rows: Rows) -> Iterator[PictureRow]:
             )
         pictures = [picture_bytes(row["image_path"], f"{where}, image_path")]
         text = marked(with_options(str(row["question"]), options), 1, where)
-        group[place] = PictureRow(text, pictures, answer, kinds.LETTER, cluster=name)
+        group[place] = PictureRow(text, pictures, answer, kinds.LETTER, cluster=group_name(name, steps + 1))
     for name, group in groups.items():
         if sorted(group) != list(range(1, sizes[name] + 2)):
             raise UserError(f"We-Math: group {name} lacks a step or the composed question; fetch the files again")

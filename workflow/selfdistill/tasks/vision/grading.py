@@ -16,15 +16,17 @@ from selfdistill.errors import UserError
 from selfdistill.tasks import choice, maths
 from selfdistill.tasks.boxed import last_boxed
 from selfdistill.tasks.graded import Graded
-from selfdistill.tasks.maths_text import number, without_fonts
+from selfdistill.tasks.maths_text import cleaned, without_fonts
 from selfdistill.tasks.schema import Problem
 from selfdistill.tasks.vision import answer_kinds as kinds
 from selfdistill.tasks.vision.literals import text_list
+from selfdistill.tasks.vision.units import value, value_in_units
 
 _TAGGED = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.DOTALL)
 _TIGHT = Decimal("1e-6")  # of MathVision's official comparison of numbers
 _OPEN_PLACES = 2  # of MMMU's official comparison of numbers
 _NO_WORD = re.compile(r"[^\w+\-*/^=<>|.]+")
+_LETTERS = re.compile(r"[^\W\d_]++(?:\s++[^\W\d_]++)*+")
 #: What may stand before the letter of an option.
 _NAMED = re.compile(
     r"\s*+(?:(?:the|my|final|correct|right|best)\s++)*+(?:(?:answer|option|choice)\b(?:\s++is\b)?\s*+:?\s*+){1,2}+",
@@ -58,7 +60,11 @@ def is_right(answer: str, problem: Problem) -> bool:
         options, right = choice.options_of(problem.problem), reference.strip("(). ")
         return _letter(answer, options) == right or _is_text_of_option(answer, right, options)
     if kind.startswith(kinds.FLOAT):
-        return _equal_at(answer, reference, int(kind.removeprefix(kinds.FLOAT)))
+        return _equal_at(value_in_units(answer, problem.problem), reference, int(kind.removeprefix(kinds.FLOAT)))
+    if kind == kinds.INTEGER:
+        return _as_integers(value_in_units(answer, problem.problem), reference)
+    if kind == kinds.OPEN:
+        return _as_open(answer, reference, value_in_units(answer, problem.problem))
     return _COMPARED[kind](answer, reference)
 
 
@@ -90,12 +96,16 @@ def _same_text(answer: str, reference: str) -> bool:
 
 
 def _text_or_maths(answer: str, reference: str) -> bool:
-    return _same_text(answer, reference) or maths.grade(answer, reference)
+    """Equal as texts, or as mathematics; letters alone are words, of which math-verify takes "on" for "no"."""
+    if _same_text(answer, reference):
+        return True
+    of_letters = all(_LETTERS.fullmatch(cleaned(without_fonts(text))) for text in (answer, reference))
+    return not of_letters and maths.grade(answer, reference)
 
 
-def _equal_at(answer: str, reference: str, places: int) -> bool:
+def _equal_at(ours: Decimal | None, reference: str, places: int) -> bool:
     """Both numbers, equal after rounding to so many places."""
-    ours, theirs = _value(answer), _value(reference)
+    theirs = value(reference)
     if ours is None or theirs is None:
         return False
     if max(ours.adjusted(), theirs.adjusted(), places) > _LARGEST:  # more digits than decimals are rounded with
@@ -103,9 +113,9 @@ def _equal_at(answer: str, reference: str, places: int) -> bool:
     return round(ours, places) == round(theirs, places)
 
 
-def _as_integers(answer: str, reference: str) -> bool:
+def _as_integers(ours: Decimal | None, reference: str) -> bool:
     """MathVista cuts the extracted answer to a whole number; here 3.7 is not 3, but 3.0 is."""
-    ours, theirs = _value(answer), _value(reference)
+    theirs = value(reference)
     return ours is not None and theirs is not None and ours == theirs
 
 
@@ -116,12 +126,11 @@ def _as_lists(answer: str, reference: str) -> bool:
     except UserError:
         return False
     return len(ours) == len(theirs) > 0 and all(
-        _same_text(a, b) or (_value(a) is not None and _value(a) == _value(b))
-        for a, b in zip(ours, theirs, strict=True)
+        _same_text(a, b) or (value(a) is not None and value(a) == value(b)) for a, b in zip(ours, theirs, strict=True)
     )
 
 
-def _as_open(answer: str, reference: str) -> bool:
+def _as_open(answer: str, reference: str, measured: Decimal | None) -> bool:
     """MMMU's open questions: any of the reference's texts, numbers at two places.
 
     The official rule also takes an answer in which the reference's text is contained.
@@ -130,26 +139,21 @@ def _as_open(answer: str, reference: str) -> bool:
         accepted = text_list(reference, "reference") if reference.startswith("[") else [reference]
     except UserError:
         accepted = [reference]
-    return any(_same_text(answer, each) or _equal_at(answer, each, _OPEN_PLACES) for each in accepted)
+    return any(_same_text(answer, each) or _equal_at(measured, each, _OPEN_PLACES) for each in accepted)
 
 
 def _short(answer: str, reference: str) -> bool:
     """ZeroBench: equal as text or as decimal numbers; containment, which some toolkits take, is not enough."""
-    ours, theirs = _value(answer), _value(reference)
+    ours, theirs = value(answer), value(reference)
     return _same_text(answer, reference) or (ours is not None and ours == theirs)
 
 
 def _tight(answer: str, reference: str) -> bool:
     """MathVision: equal as text, as numbers to 1e-6, or as mathematics."""
-    ours, theirs = _value(answer), _value(reference)
+    ours, theirs = value(answer), value(reference)
     if ours is not None and theirs is not None:
         return abs(ours - theirs) <= _TIGHT
     return _text_or_maths(answer, reference)
-
-
-def _value(text: str) -> Decimal | None:
-    """A plain number, without a dollar or percent sign."""
-    return number(text.strip().strip("$").removesuffix("%").removesuffix(r"\%").strip())
 
 
 _COMPARED: dict[str, Callable[[str, str], bool]] = {
@@ -157,9 +161,7 @@ _COMPARED: dict[str, Callable[[str, str], bool]] = {
     kinds.NUMBER: lambda answer, reference: _short(answer, reference) or maths.grade(answer, reference),
     kinds.DIGITS: _text_or_maths,
     kinds.TEXT: _text_or_maths,
-    kinds.INTEGER: _as_integers,
     kinds.LIST: _as_lists,
-    kinds.OPEN: _as_open,
     kinds.SHORT: _short,
     kinds.MATHS: _tight,
 }

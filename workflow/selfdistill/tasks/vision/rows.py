@@ -5,6 +5,7 @@ A training set of pictures takes gigabytes: rows are read by row groups and writ
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ _SCHEMA = pa.schema(
         ),
     ]
 )
+#: A cluster whose rows are scored together says how many there are: of a row that is gone its draws alone tell nothing.
+_GROUP = "{} ({} rows)"
+_NAMED_GROUP = re.compile(r".* \((\d{1,4}) rows\)", re.DOTALL)
 #: Of the metadata of a parquet: rows that its source has and it has not, as JSON: reason -> number.
 DROPPED = b"selfdistill.dropped"
 
@@ -60,6 +64,16 @@ class PictureRow:
     reference: str
     kind: str
     cluster: str = ""
+
+
+def group_name(name: str, rows: int) -> str:
+    """The cluster of a group of so many rows."""
+    return _GROUP.format(name, rows)
+
+
+def rows_of_group(cluster: str) -> int | None:
+    """How many rows the group of a cluster has; None where its name does not say it."""
+    return int(found[1]) if (found := _NAMED_GROUP.fullmatch(cluster)) else None
 
 
 def read_columns(path: str | os.PathLike, needed: Sequence[str], more: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
