@@ -50,6 +50,11 @@ ATTACKS = {  # name: (the attack, statuses that it may have)
         "        os.kill(os.getppid(), n)\n    except OSError:\n        pass\ntime.sleep(0.2)", {"ok"}),
     "limits for the parent": ("import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (0, 0))",
         {"error"}),
+    "the parent as the last": ("import os\nos.setpriority(os.PRIO_PROCESS, os.getppid(), 19)", {"error"}),
+    "all of the user as the last": ("import os\nos.setpriority(os.PRIO_USER, 0, 19)", {"error"}),
+    "the parent's files as the last": ("import ctypes, os, platform\n"
+        "number = {'x86_64': 251, 'aarch64': 30}[platform.machine()]\n"
+        "if ctypes.CDLL(None).syscall(number, 1, os.getppid(), 3 << 13) == -1:\n    raise OSError", {"error"}),
     "turns of the parent": ("import os\nos.sched_setscheduler(os.getppid(), os.SCHED_IDLE, os.sched_param(0))",
         {"error"}),
     "closing everything": ("import os\nos.closerange(0, 100)", {"ok", "error"}),
@@ -122,6 +127,11 @@ LOOKS = {
     "namespaces": "import ctypes\nif ctypes.CDLL(None).unshare(0x10000000):\n    raise OSError('refused')",
     "uncounted memory": "import ctypes\nif ctypes.CDLL(None).shmget(0, 1 << 28, 0o1600) == -1:\n"
         "    raise OSError('refused')",
+    "uncounted semaphores": "import ctypes\nif ctypes.CDLL(None).semget(0, 32000, 0o1600) == -1:\n"
+        "    raise OSError('refused')",
+    "the host of a virtual machine": "import socket\nsocket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)",
+    "a dump of memory": "import resource\nif resource.getrlimit(resource.RLIMIT_CORE) == (1, 1):\n"
+        "    raise OSError('a collector is started at 0 too')",
     "becoming root": "import os\nos.setuid(0) if os.getuid() else os.chown('/usr/lib', 1, 1)",
 }  # fmt: skip
 
@@ -206,6 +216,16 @@ def test_no_program_has_children_whose_time_nobody_counts(bound, isolated):
     program = "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)"
     (run,) = run_with(isolated if bound else Isolation(""), program, [Call()], Limits())
     assert run.error.startswith("PermissionError")
+
+
+def test_a_thousand_ended_children_are_collected_in_no_time(isolated):
+    """Each look for more of them goes through all processes where the harness is not number 1."""
+    program = "import os\nfor _ in range(1000):\n    if os.fork() == 0:\n        os._exit(0)\nprint('done')"
+    limits = Limits(processes=1 << 20, wall_seconds=SECONDS, question_seconds=SECONDS)
+    with unhurried(""):
+        (run,) = run_with(Isolation(""), program, [Call()], limits)
+    assert (run.status, run.stdout) == ("ok", "done\n")
+    assert run.seconds < 5  # of the processor
 
 
 def test_a_program_of_blank_lines_starts_as_any_other(isolated):

@@ -57,6 +57,13 @@ FUNCTIONS = {
         "import math\nfrom bisect import bisect\ndef any_name(a):\n    return a + a\ndef other():\n    pass",
         "",
     ),
+    "first method": (
+        "class Solution:\n    MOD = 7\n    class N: 0\n    @staticmethod\n    def f(a):\n        return a * 2",
+        "",
+    ),
+    "inherited": ("class A:\n    def twice(self, a):\n        return a * 2\nclass Solution(A):\n    pass", ""),
+    "without a def": ("twice = lambda a: a * 2", ""),
+    "output closed": ("import sys\nsys.stdout.close()\ndef twice(a):\n    return a * 2", "twice"),
     "guard": ("def twice(a): return a * 2\nif __name__ == '__main__':\n    print(twice(input()))", "twice"),
 }
 

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from selfdistill.errors import UserError
@@ -30,6 +32,23 @@ RESPONSES = {
     "<answer>$\\boxed{\\text{A}}$</answer>": (False, True),
     "<answer>**Option A**</answer>": (False, True),
     "<answer>Answer: A</answer>": (False, True),
+    "<answer>\u201cA\u201d</answer>": (False, True),
+    "<answer>\uff21\u3002</answer>": (False, True),
+    "<answer>\u200bA</answer>": (False, True),
+    "<answer>\\boxed{\\text{A: red}}</answer>": (False, True),
+    "<answer>\\textrm{(A)} Red</answer>": (False, True),
+    "<answer>A (red)</answer>": (False, True),
+    "<answer><b>A</b><br/></answer>": (False, True),
+    "<answer>### Final answer: A</answer>": (False, True),
+    "<answer>The correct option is **A**.</answer>": (False, True),
+    "<answer>A is the correct answer.</answer>": (False, True),
+    "< Answer >\nA\n</ANSWER>": (False, True),
+    "<answer>A</answer> stands between <answer></answer>": (False, True),
+    "<answer>A</answer>, as in <answer>...</answer>": (False, True),
+    "<answer>A?</answer>": (False, False),
+    "<answer>A/B</answer>": (False, False),
+    "<answer>A: **blue**</answer>": (False, False),
+    "<answer>A is not correct</answer>": (False, False),
     "<answer>An option</answer>": (False, False),
     "<answer>\u0410</answer>": (False, False),
     "<answer>A: blue</answer>": (False, False),
@@ -69,6 +88,35 @@ def test_the_text_of_an_option_may_follow_its_letter(text):
     row = problem("B", {"A": f"{text}1", "B": text})
     assert grade_response(f"<answer>B: {text}</answer>", row, "choice").correct
     assert not grade_response(f"<answer>B: {text}1</answer>", row, "choice").correct
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("A: CO", "A"),
+        ("A: `CO`", "A"),
+        ("A: Co", None),
+        ("A: **Co**", None),
+        ("A: co", "A"),
+        ("C: $[2, 3]$", "C"),
+        ("C: (2, 3)", None),
+        ("D: 2, 3", "D"),
+        ("E: \\frac{1}{2} m", "E"),
+        ("\\boxed{E: \\frac{1}{2} m}", "E"),
+        ("E: 0.5 m", None),
+    ],
+)
+def test_a_letter_with_the_text_of_another_option_is_none(text, letter):
+    options = {"A": "CO", "B": "Co", "C": "[2, 3]", "D": "(2, 3)", "E": "$\\frac{1}{2}$ m"}
+    assert choice.read_letter(text, options) == letter
+
+
+@pytest.mark.parametrize("unit", ["<answer>", "< ", "The answer ", "\\boxed{", "A ", "<b>", "*"])
+def test_degenerate_responses_are_read_in_linear_time(unit):
+    began = time.process_time()
+    for response in (unit * 100_000, f"<answer>{unit * 100_000}</answer>"):
+        grade_response(response, problem("A"), "choice")
+    assert time.process_time() - began < 5
 
 
 def test_the_prompt_has_the_released_layout():

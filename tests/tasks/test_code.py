@@ -56,6 +56,14 @@ RESPONSES = {
     "in a docstring": (f"```py\ndef f():\n    '''\n    ```\n    f()\n    ```\n    '''\n{RIGHT}\n```", (False, True)),
     "behind words": (f"The program: ```Python3.11\n{RIGHT}\n```", (False, True)),
     "fences in words": (f"In ```x``` I write ```\n{block(RIGHT)}", (False, True)),
+    "closed with what surrounds it": (f"<answer>\n```python\n{RIGHT}\n```</answer>", (True, True)),
+    "a fence in a comment": (f"```python\n# no ```.\n{RIGHT}\n```", (False, True)),
+    "a session in an interpreter behind": (
+        block(RIGHT) + "\nTry it:\n```python\n# as in\n>>> 3\n9\n" + "9\n" * 20 + "```",
+        (False, True),
+    ),
+    "marked as code": (f"```code\n{RIGHT}\n```", (True, True)),
+    "marked as on pages": (f"```language-python\n{RIGHT}\n```", (False, True)),
     "closed on its last line": (f"```python\n{RIGHT}```\nDone.", (True, True)),
     "ends of lines": (block(RIGHT).replace("\n", "\r\n"), (False, True)),
     "none": ("print(int(input()) ** 2)", (False, False)),
@@ -139,6 +147,11 @@ CALLS = {
     "nothing for something": ("def add(a, b):\n    pass", ["1\n0"], ["0"], (False, False)),
     "an equal to everything": ("def add(a, b):\n    class A(int):\n        __eq__ = lambda *_: True\n    return A(7)",
                                ["1\n0"], ["1"], (False, False)),
+    "numbers of numpy": ("import numpy as np\ndef add(a, b):\n    return [np.int64(a), np.bool_(b)]",
+                         ["1\n0"], ["[1, false]"], (False, True)),
+    "an array": ("import numpy\ndef add(a, b):\n    return numpy.array([a, b])", ["1\n2"], ["[1, 2]"], (False, True)),
+    "a set": ("def add(a, b):\n    return {a, b}", ["1\n2"], ["[1, 2]"], (False, False)),
+    "no standard output": ("import sys\nsys.stdout = None\n" + ADD, ["1\n2"], ["3"], (True, True)),
     "another name": ("def sum_(a, b):\n    return a + b", ["1\n2"], ["3"], (False, False)),
 }  # fmt: skip
 

@@ -102,11 +102,15 @@ def end_all_others() -> float:
         else:
             for pid in _children():
                 os.kill(pid, signal.SIGKILL)
-        try:
-            _, _, usage = os.wait4(-1, 0)
-        except ChildProcessError:
-            return seconds
-        seconds += usage.ru_utime + usage.ru_stime
+        how = 0
+        while True:  # the first that ends, and all that have ended: there may be thousands
+            try:
+                pid, _, usage = os.wait4(-1, how)
+            except ChildProcessError:
+                return seconds
+            if not pid:
+                break
+            seconds, how = seconds + usage.ru_utime + usage.ru_stime, os.WNOHANG
 
 
 def _children() -> list[int]:
@@ -142,7 +146,7 @@ def limit_self(settings: dict) -> None:
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(which, (value, value))
 
-    at_most(resource.RLIMIT_CORE, 0)
+    at_most(resource.RLIMIT_CORE, 1)  # no file, and, unlike 0, no program of the machine's that collects them
     at_most(resource.RLIMIT_CPU, int(settings["seconds"]) + 2)  # whole seconds; what was really used is judged outside
     at_most(resource.RLIMIT_FSIZE, settings["file_bytes"])
     at_most(resource.RLIMIT_NOFILE, 64)
@@ -173,7 +177,8 @@ def become_program(program: str, job: dict, settings: dict, stdin: int, stdout: 
         exec(compile(program, NAME, "exec", dont_inherit=True), module.__dict__)
         if calls:
             function, given = _function(module, job), job["arguments"]
-            told = {"result": json.dumps(function(**given) if isinstance(given, dict) else function(*given))}
+            result = function(**given) if isinstance(given, dict) else function(*given)
+            told = {"result": json.dumps(result, default=_plain if job["classes"] else None)}
     except SystemExit:
         if not calls:
             raise
@@ -182,8 +187,11 @@ def become_program(program: str, job: dict, settings: dict, stdin: int, stdout: 
         told = _told(error)
         calls = True
     if calls:
-        try:
+        with contextlib.suppress(
+            Exception
+        ):  # a function may have closed or replaced it, and has its result all the same
             sys.stdout.flush()
+        try:
             with open(_REPORT, "w", encoding="ascii") as pipe:
                 pipe.write(json.dumps(told))
         except (OSError, ValueError):  # the program closed it
@@ -198,15 +206,27 @@ def _function(module: types.ModuleType, job: dict):
     space, wanted = module.__dict__, job["function"]
     if isinstance(solution := space.get("Solution"), type) and job["classes"]:
         instance = solution()
-        methods = [wanted] if wanted else [key for key in vars(solution) if not key.startswith("_")]
-        if methods and hasattr(instance, methods[0]):
-            return getattr(instance, methods[0])
+        inherited = [key for each in solution.__mro__[:-1] for key in vars(each) if not key.startswith("_")]
+        for name in [wanted] if wanted else inherited:
+            if _is_function(found := getattr(instance, name, None)):
+                return found
     if not wanted:
-        own = [value for value in space.values() if isinstance(value, types.FunctionType)]
-        wanted = next((value.__name__ for value in own if value.__module__ == module.__name__), "")
+        wanted = next((key for key, value in space.items() if _is_function(value, module.__name__)), "")
     if not callable(space.get(wanted)):
         raise NameError(f"the program defines no function {wanted or 'at its top level'}")
     return space[wanted]
+
+
+def _is_function(value: object, module: str = "") -> bool:
+    """Returns whether a value is called like a function; with a module, one that was defined there."""
+    return callable(value) and not isinstance(value, type) and module in ("", getattr(value, "__module__", None))
+
+
+def _plain(value):
+    """Numbers and arrays of numpy as JSON has them. Raises TypeError for anything else that is not JSON's."""
+    if type(value).__module__ == "numpy":
+        return value.tolist()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def _told(error: BaseException) -> dict:

@@ -54,7 +54,8 @@ class Call:
         stdin: the text.
         arguments: JSON values in order, or by name.
         function: its name, or "" for the first that there is.
-        classes: look for it in a class Solution first.
+        classes: as programming sites do, look for it in a class Solution first, and take numbers and arrays of numpy
+            for JSON's.
     """
 
     stdin: str = ""

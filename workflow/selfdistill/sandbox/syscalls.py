@@ -1,8 +1,9 @@
 """Builds a filter of system calls (seccomp) that bubblewrap sets before the interpreter starts.
 
-What it refuses has no place in a program that answers a question: memory that no limit counts (System V segments,
-message queues), other processes' insides, limits and scheduling, namespaces of one's own, children whose processor time
-nobody counts, and the parts of the kernel in which most of the ways out of containers have been found.
+What it refuses has no place in a program that answers a question: memory that no limit counts (System V segments and
+semaphores, message queues), other processes' insides, limits and turns, namespaces of one's own, networks that no
+namespace holds (a virtual machine's line to its host), children whose processor time nobody counts, and the parts of
+the kernel in which most of the ways out of containers have been found.
 """
 
 import errno
@@ -11,24 +12,28 @@ import signal
 import struct
 
 _X86_64 = {
-    "rt_sigaction": 13, "shmget": 29, "clone": 56, "msgget": 68, "ptrace": 101, "sched_setparam": 142,
-    "sched_setscheduler": 144, "pivot_root": 155, "mount": 165, "sched_setaffinity": 203, "mq_open": 240,
-    "add_key": 248, "request_key": 249, "keyctl": 250, "migrate_pages": 256, "unshare": 272, "move_pages": 279,
+    "rt_sigaction": 13, "shmget": 29, "socket": 41, "clone": 56, "semget": 64, "msgget": 68, "ptrace": 101,
+    "setpriority": 141, "sched_setparam": 142, "sched_setscheduler": 144, "pivot_root": 155, "mount": 165,
+    "sched_setaffinity": 203, "mq_open": 240, "add_key": 248, "request_key": 249, "keyctl": 250, "ioprio_set": 251,
+    "migrate_pages": 256, "unshare": 272, "move_pages": 279,
     "perf_event_open": 298, "prlimit64": 302, "open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310,
     "process_vm_writev": 311, "sched_setattr": 314, "bpf": 321, "userfaultfd": 323,
 }  # fmt: skip
 _AARCH64 = {
-    "mount": 40, "pivot_root": 41, "unshare": 97, "ptrace": 117, "sched_setparam": 118, "sched_setscheduler": 119,
-    "sched_setaffinity": 122, "rt_sigaction": 134, "mq_open": 180, "msgget": 186, "shmget": 194, "add_key": 217,
-    "request_key": 218, "keyctl": 219, "clone": 220, "migrate_pages": 238, "move_pages": 239, "perf_event_open": 241,
-    "prlimit64": 261, "open_by_handle_at": 265, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271,
-    "sched_setattr": 274, "bpf": 280, "userfaultfd": 282,
+    "ioprio_set": 30, "mount": 40, "pivot_root": 41, "unshare": 97, "ptrace": 117, "sched_setparam": 118,
+    "sched_setscheduler": 119, "sched_setaffinity": 122, "rt_sigaction": 134, "setpriority": 140, "mq_open": 180,
+    "msgget": 186, "semget": 190, "shmget": 194, "socket": 198, "add_key": 217, "request_key": 218, "keyctl": 219,
+    "clone": 220, "migrate_pages": 238, "move_pages": 239, "perf_event_open": 241, "prlimit64": 261,
+    "open_by_handle_at": 265, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271, "sched_setattr": 274,
+    "bpf": 280, "userfaultfd": 282,
 }  # fmt: skip
 #: Allowed of a process on itself, which is process 0 to it: of others they change limits, places or turns.
 _ON_ITSELF = (
     "sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr", "migrate_pages", "move_pages",
     "prlimit64",
 )  # fmt: skip
+#: AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK: what a namespace of the network holds.
+_FAMILIES = (1, 2, 10, 16)
 _EVERYWHERE = {"io_uring_setup": 425, "clone3": 435, "pidfd_getfd": 438}
 _MACHINES = {"x86_64": (0xC000003E, _X86_64), "aarch64": (0xC00000B7, _AARCH64)}
 _NEW_USER_NAMESPACE = 0x10000000
@@ -46,6 +51,7 @@ def refused_calls(machine: str | None = None) -> bytes | None:
     architecture, numbers = _MACHINES[machine or os.uname().machine]
     calls = numbers | _EVERYWHERE
     clone, clone3, handler = calls.pop("clone"), calls.pop("clone3"), calls.pop("rt_sigaction")
+    turns, socket = calls.pop("setpriority"), calls.pop("socket")
     on_itself = [calls.pop(name) for name in _ON_ITSELF]
     refuse, allow = (_RETURN, 0, 0, _ERRNO | errno.EPERM), (_RETURN, 0, 0, _ALLOW)
     lines = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, architecture), refuse, (_LOAD, 0, 0, _NUMBER)]
@@ -55,6 +61,12 @@ def refused_calls(machine: str | None = None) -> bytes | None:
     lines += [(_EQUAL, 0, 1, clone3), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)]  # libraries then take clone
     for number in on_itself:
         lines += [(_EQUAL, 0, 4, number), (_LOAD, 0, 0, _FIRST_ARGUMENT), (_EQUAL, 0, 1, 0), allow, refuse]
+    # A turn's first argument is PRIO_PROCESS, which is 0, its second the process.
+    lines += [(_EQUAL, 0, 6, turns), (_LOAD, 0, 0, _FIRST_ARGUMENT), (_EQUAL, 0, 3, 0)]
+    lines += [(_LOAD, 0, 0, _SECOND_ARGUMENT), (_EQUAL, 0, 1, 0), allow, refuse]
+    lines += [(_EQUAL, 0, len(_FAMILIES) + 3, socket), (_LOAD, 0, 0, _FIRST_ARGUMENT)]
+    lines += [(_EQUAL, len(_FAMILIES) - place, 0, family) for place, family in enumerate(_FAMILIES)]
+    lines += [(_RETURN, 0, 0, _ERRNO | errno.EAFNOSUPPORT), allow]
     # Who ignores SIGCHLD has children whose processor time is added to nobody's. To ask for the handler is fine.
     lines += [(_EQUAL, 0, 8, handler), (_LOAD, 0, 0, _FIRST_ARGUMENT), (_EQUAL, 0, 4, signal.SIGCHLD)]
     lines += [(_LOAD, 0, 0, _SECOND_ARGUMENT), (_EQUAL, 0, 3, 0), (_LOAD, 0, 0, _ITS_UPPER_HALF), (_EQUAL, 0, 1, 0)]

@@ -6,7 +6,8 @@ wrong. `strict` wants one complete block and reads the letter in it as a person 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from selfdistill.tasks.graded import Graded, feedback_level
@@ -17,11 +18,17 @@ CLOSING = "Please reason step by step."
 _OPEN, _CLOSE = "<answer>", "</answer>"
 
 _BLOCK = re.compile(rf"{_OPEN}((?:(?!{_OPEN}|{_CLOSE}).)*){_CLOSE}", re.DOTALL)
-_BEFORE = r"(?:\\(?:boxed|text|textbf|mathrm|mathbf)\s*+\{|\\[(\[]|[\s(\[*_`\"'$])*+"
-_MARKS = r"(?:\\[)\]]|[\s)\]}*_`\"'$])*+"
-_LETTER = re.compile(rf"{_BEFORE}(?:(?i:option|answer|choice)\b[\s:*_]*+{_BEFORE})?([A-Za-z])(?![A-Za-z0-9])")
+_TAG = re.compile(r"<\s*+(/?)\s*+answer\s*+>", re.IGNORECASE)
+_SAID = re.compile(r"[^\s.\u2026]")  # a block without is talk of a block
+_HIDDEN = re.compile(r"[\u200b-\u200d\u2060\ufeff]|</?[A-Za-z]\w*+\s*+/?>")  # zero width, and tags as of HTML
+_QUOTES = "\"'\u2018\u2019\u201c\u201d\u00ab\u00bb"
+_BEFORE = rf"(?:\\(?:[fm]?boxed|fbox|underline|emph|text\w*+|math\w++)\s*+\{{|\\[(\[]|-\s|[\s({{\[*_`{_QUOTES}$#>])*+"
+_MARKS = rf"(?:\\[)\]]|[\s)\]}}*_`{_QUOTES}$])*+"
+_WORDS = r"(?:(?:the|my|so|correct|right|best|final)\s++)*+(?:option|answer|choice|letter)\b(?:\s++is\b)?"
+_LETTER = re.compile(rf"{_BEFORE}(?:(?i:{_WORDS})[\s:*_]*+{_BEFORE})?([A-Za-z])(?![A-Za-z0-9])")
 #: Between the letter and its option's text.
-_BETWEEN = re.compile(rf"{_MARKS}(?:[.:,]|[-\u2013\u2014](?=\s))?{_MARKS}")
+_BETWEEN = re.compile(rf"{_MARKS}(?:[.:,;!\u3001\u3002]|[-\u2013\u2014](?=\s))?{_MARKS}")
+_VERDICT = re.compile(r"is (?:the )?(?:correct|right)(?: option| answer| choice)?\.?", re.IGNORECASE)
 _OPTION = re.compile(r"^([A-J]): ", re.MULTILINE)
 _NO_BLOCK = f"The answer was not found: it must stand alone between {_OPEN} and {_CLOSE}."
 _NO_LETTER = f"The text between {_OPEN} and {_CLOSE} is not the letter of one option."
@@ -54,13 +61,13 @@ def options_of(problem: str) -> dict[str, str]:
 
 
 def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Graded:
-    """Grade a response by its last complete answer block.
+    """Grade a response by its last complete answer block that says anything.
 
     The block holds a letter of the question's options, in either case and with brackets, a full stop or emphasis; the
     option's own text may follow it.
     """
     level = feedback_level(settings.get("feedback"), "choice")
-    options, blocks = options_of(problem.problem), _BLOCK.findall(response)
+    options, blocks = options_of(problem.problem), _blocks(response)
     letter = read_letter(blocks[-1], options) if blocks else None
     told = "" if letter is not None or level == "none" else _NO_LETTER if blocks else _NO_BLOCK
     return Graded(letter, letter == problem.answer.strip(), feedback=told)
@@ -80,10 +87,46 @@ def readable(reference: str) -> bool:
 
 def read_letter(text: str, options: Mapping[str, str]) -> str | None:
     """The letter that a text gives, or None."""
+    text = _shown(text)
     if not (found := _LETTER.match(text)):
         return None
     letter, rest = found[1].upper(), text[found.end() :]
-    rest = " ".join(rest[_BETWEEN.match(rest).end() :].split()).rstrip("*_`")
-    own = " ".join(re.sub(rf"^{_MARKS}", "", options.get(letter, "")).split()).rstrip("*_`")
-    alone = rest in ("", own, f"{own}.")
-    return letter if alone and (letter in options or not options) else None
+    rest = rest[_BETWEEN.match(rest).end() :]
+    if options and letter not in options:
+        return None
+    return letter if not rest.strip() or _VERDICT.fullmatch(rest.strip()) or _is_own(rest, letter, options) else None
+
+
+def _blocks(response: str) -> list[str]:
+    """What stands between tags, whatever their case and their blanks; a block that says nothing is none."""
+    response = _TAG.sub(lambda tag: _CLOSE if tag[1] else _OPEN, response)
+    return [block for block in _BLOCK.findall(response) if _SAID.search(block)]
+
+
+def _shown(text: str) -> str:
+    """A text as it is seen: without marks of no width and tags, and with the usual form of each letter."""
+    return unicodedata.normalize("NFKC", _HIDDEN.sub("", text))
+
+
+def _is_own(rest: str, letter: str, options: Mapping[str, str]) -> bool:
+    """Returns whether a text is that of a letter's option: the first reading decides in which it is any option's."""
+    texts = {each: re.sub(rf"^{_MARKS}", "", _shown(text)) for each, text in options.items()}
+    for read in _READINGS:
+        rest, texts = read(rest), {each: read(text) for each, text in texts.items()}
+        if rest and rest in texts.values():
+            return texts.get(letter) == rest
+    return False
+
+
+def _unmarked(text: str) -> str:
+    return " ".join(re.sub(r"\\[()\[\]]|\$|\\text(?:bf|rm)?(?=\{)", "", text).split()).strip(_AROUND).rstrip(".!")
+
+
+#: Each reads what the one before it has read.
+_AROUND = f" *_`{_QUOTES}"
+_READINGS: Sequence[Callable[[str], str]] = (
+    lambda text: " ".join(text.split()).rstrip("*_`"),
+    _unmarked,
+    lambda text: text.strip(f"(){{}}[].!{_AROUND}"),
+    str.casefold,
+)

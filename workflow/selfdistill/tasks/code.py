@@ -30,8 +30,12 @@ KINDS = ("stdin", "functional")
 _OPENING = re.compile(
     r"(?P<indent>[ \t]*+)(?:[^`\n]*+(?P<ticks>`{3,}+)|(?P<tildes>~{3,}+))[ \t]*+(?P<language>[\w+#.-]*+)[^\n`]*+$"
 )
-_CLOSING = re.compile(r"(?P<code>[ \t]*+|.*?[^\s`#][ \t]*+)(?P<marks>`{3,}+|~{3,}+)[ \t]*+$")
-_PYTHON = re.compile(r"(?:i?python|py|pypy)[\d.]*+", re.IGNORECASE)
+_CLOSING = re.compile(
+    r"(?P<code>[ \t]*+|.*?[^\s`#][ \t]*+)(?P<marks>`{3,}+|~{3,}+)(?P<rest>(?:[.,;:!)\]}\s]|</\w++>)*+)$"
+)
+_PYTHON = re.compile(r"(?:language-)?(?:[ci]?python|pypy|py)[\d.-]*+(?:_?code)?", re.IGNORECASE)
+_NO_LANGUAGE = ("", "code")
+_SESSION = re.compile(r"(?:[ \t]*+(?:#.*+)?\r?\n)*+[ \t]*+>>>")  # shows how a program is used, in an interpreter
 _DEEPER = 4  # columns: so far in a fence is a line of the program, a docstring's perhaps
 _DECIMAL = re.compile(r"-?(?:(?:0|[1-9]\d*+)(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _PUBLISHED_FENCE = re.compile(r"```(?:\w+)?\n(.*?)```", re.DOTALL)
@@ -137,7 +141,7 @@ def program_in(response: str) -> str | None:
                 block, opened = [], (marks, fence["language"], len(fence["indent"]))
             continue
         fence = _CLOSING.match(text)
-        if not fence or not fence["marks"].startswith(opened[0]) or _is_deeper(fence["code"], opened[2]):
+        if not fence or not fence["marks"].startswith(opened[0]) or _is_inside(fence, opened[2]):
             block.append(line)
             continue
         _keep(found, opened[1], [*block, fence["code"]])
@@ -147,16 +151,19 @@ def program_in(response: str) -> str | None:
     return found.get(True, found.get(False))
 
 
-def _is_deeper(before: str, column: int) -> bool:
-    return not before.strip() and len(before) >= column + _DEEPER
+def _is_inside(fence: re.Match[str], column: int) -> bool:
+    if fence["code"].strip():
+        return bool(fence["rest"].strip())  # of a line of code nothing but the fence may follow
+    return len(fence["code"]) >= column + _DEEPER
 
 
 def _keep(found: dict[bool, str], language: str, lines: list[str]) -> None:
     program = "".join(lines)
-    if program.strip() and (not language or _PYTHON.fullmatch(language)):
+    marked = language.lower() not in _NO_LANGUAGE
+    if program.strip() and not _SESSION.match(program) and (not marked or _PYTHON.fullmatch(language)):
         # Without its first line's no other indentation is a program's either.
         indented = program.lstrip("\r\n")[:1] in (" ", "\t")
-        found[bool(language)] = textwrap.dedent(program) if indented else program
+        found[marked] = textwrap.dedent(program) if indented else program
 
 
 def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Graded:

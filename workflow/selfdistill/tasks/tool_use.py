@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 from selfdistill.tasks.graded import Graded, feedback_level
 from selfdistill.tasks.schema import Problem
 
-_COLON = r"[*_`]*+[ \t]*+:[*_`]*+"
-_LABEL = re.compile(
-    rf"^(?:[ \t>*_`#-]|\d{{1,3}}+[.)][ \t])*+Action(?P<input>[ _]Input)?{_COLON}", re.MULTILINE | re.IGNORECASE
-)
-_INPUT_ON_LINE = re.compile(rf"[ \t][*_`]*+Action[ _]Input{_COLON}", re.IGNORECASE)
-_FENCE = re.compile(r"\s*+(?:`++\w*+\s*+)?")
+_COLON = r"(?:[ ]?\d{1,2}+)?[*_`]*+[ \t]*+[:\uff1a][*_`]*+"
+_WORDS = r"Action(?P<input>[ \u00a0_-]{0,3}Input)?"
+_LABEL = re.compile(rf"^(?:[ \t>*_`#-]|\d{{1,3}}+[.)][ \t])*+{_WORDS}{_COLON}", re.MULTILINE | re.IGNORECASE)
+_INPUT_ON_LINE = re.compile(rf"[ \t][*_`]*+Action[ \u00a0_-]{{0,3}}Input{_COLON}", re.IGNORECASE)
+_FENCE = re.compile(r"[\s\u200b-\u200d\u2060\ufeff]*+(?:(?:`++|~{3,}+)[ \t]*+\w*+\s*+)?")
+_MARKUP = " \t\r*_`\"'\u2018\u2019\u201c\u201d[]()<>.,;:"
+_THOUGHT = "</think>"
 _TAG = re.compile(r"^\[\w+\]\s*(?=\w)")  # "[Optional]" before a name in the data
 _PUBLISHED_NAME = re.compile(r"Action:\s*(\w+)")
 _PUBLISHED_INPUT = re.compile(r"Action Input:\s*+\{")
@@ -67,18 +68,23 @@ def prompt(tool: Mapping[str, str], functions: Sequence[Mapping[str, str]], ques
 
 
 def calls_in(response: str) -> list[ToolCall]:
-    """The calls of a response in order: action labels, each with its input label behind it, of which there is one."""
+    """The calls of a response in order: action labels, each with its input label behind it, of which there is one.
+
+    What was thought before it does not count where there are calls behind it.
+    """
+    answer = response.rpartition(_THOUGHT)[2]
+    response = answer if _LABEL.search(answer) else response
     labels = list(_LABEL.finditer(response))
     found: list[tuple[str, list[str]]] = []
     for label, following in itertools.zip_longest(labels, labels[1:]):
-        text = response[label.end() : following and following.start()].lstrip(" \t")
+        text = response[label.end() : following and following.start()]
         if label["input"]:
             if found:
                 found[-1][1].append(text)
             continue
-        line = text.partition("\n")[0]
+        line = text.strip().partition("\n")[0]
         inside = _INPUT_ON_LINE.search(line)
-        name, inputs = (line[: inside.start()], [text[inside.end() :]]) if inside else (line, [])
+        name, inputs = (line[: inside.start()], [text.strip()[inside.end() :]]) if inside else (line, [])
         found.append((_plain(name), inputs))
     return [ToolCall(name, _canonical(inputs[0]) if len(inputs) == 1 else None) for name, inputs in found]
 
@@ -136,7 +142,7 @@ def _reference(answer: str) -> list[ToolCall]:
 
 
 def _plain(name: str) -> str:
-    return _TAG.sub("", name.strip().strip("*_`").strip()).strip(" \t\r*_`\"'[]().,;:")
+    return _TAG.sub("", name.strip().strip("*_`").strip()).strip(_MARKUP).replace("\\_", "_")
 
 
 def _canonical(text: str) -> str | None:
