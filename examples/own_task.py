@@ -1,13 +1,15 @@
 """Makes a task of one's own: two parquets of problems and a configuration that the workflow trains and evaluates on.
 
 A problem is a question, a reference answer and, where a teacher is to read it, a worked solution. Any of the graders
-may judge the responses (config/README.md#graders); here it is the one of mathematics.
+may judge the responses (config/README.md#graders); here it is the one of mathematics. Of problems in
+a CSV or JSON Lines file `python -m selfdistill.tasks.table` makes such parquets (docs/start.md).
 
     python examples/own_task.py my_task
     snakemake --profile profiles/local --configfile my_task/config.yaml
 """
 
 import argparse
+import shlex
 from pathlib import Path
 
 import yaml
@@ -55,4 +57,5 @@ def main(folder: Path) -> Path:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Write a task of your own and its configuration.")
     parser.add_argument("folder", type=Path)
-    print(f"Now: snakemake --profile profiles/local --configfile {main(parser.parse_args().folder)}")
+    config = shlex.quote(str(main(parser.parse_args().folder)))
+    print(f"Now: snakemake --profile profiles/local --configfile {config}")

@@ -71,10 +71,10 @@ def test_the_papers_matrix_is_planned_with_its_values():
         ("discovery: {variant: base}", "unknown variant 'base'"),
         ("discovery: {searches: [best_off]}", "discovery.searches.0: expected a search, found 'best_off'"),
         ("discovery: {seeds: [0, 0]}", "discovery.seeds: expected one or more, each once"),
-        ("discovery: {seeds: 3}", "discovery.seeds: expected a value of type array, found 3"),
+        ("discovery: {seeds: 3}", "discovery.seeds: expected a value of type list, found 3"),
         (
             "discovery: {sets: {more: {questions: 3}}}",
-            "questions: expected a value of type array, null, found 3",
+            "questions: expected a value of type list, null, found 3",
         ),
         ("discovery: {seeds: [-1]}", "discovery.seeds: expected whole numbers from 0, found -1"),
         ("discovery: {budgte: 3}", "unknown key 'budgte'; the nearest valid key is 'budget'"),

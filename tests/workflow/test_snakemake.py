@@ -90,9 +90,18 @@ def test_a_config_file_that_cannot_be_read_is_named_without_a_traceback(furnishe
     )
 
 
-def test_a_refusal_is_one_message_without_a_traceback(furnished):
-    said = furnished.refused("--config", "overrides={methods: {rlcsd: {objective: {tua: 0.03}}}}")
-    assert "--config: overrides.methods.rlcsd.objective: unknown key 'tua'; the nearest valid key is 'tau'" in said
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        (
+            "overrides={methods: {rlcsd: {objective: {tua: 0.03}}}}",
+            "--config: overrides.methods.rlcsd.objective: unknown key 'tua'; the nearest valid key is 'tau'",
+        ),
+        ("matrix.seeds=[0, 1]", "--config: matrix.seeds=[0, 1]: expected KEY=VALUE, with a key of the top level"),
+    ],
+)
+def test_a_refusal_is_one_message_without_a_traceback(furnished, word, expected):
+    assert expected in furnished.refused("--config", word)
     assert not (furnished.folder / "results").exists()
 
 

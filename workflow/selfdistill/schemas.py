@@ -180,9 +180,12 @@ def _message(error: ValidationError, value: Any, at: KeyPath, origin: Callable[[
         place = f"{origin((*path, unknown), error.instance[unknown])}: {_section(path)}"
         if not known:
             return f"{place}: unknown key {shown(unknown)}; no key is valid here"
+        parts = {name: part for name, part in known.items() if isinstance(part, Mapping)}
+        inside = next((name for name, part in parts.items() if unknown in part.get("properties", ())), None)
         return (
-            f"{place}: unknown key {shown(unknown)}; the nearest valid key is {nearest(unknown, known)!r} "
-            f"(valid: {', '.join(known)})"
+            f"{place}: unknown key {shown(unknown)}; "
+            + (f"it is a key of {inside!r}" if inside else f"the nearest valid key is {nearest(unknown, known)!r}")
+            + f" (valid: {', '.join(known)})"
         )
     if (
         "propertyNames" in error.absolute_schema_path
@@ -201,6 +204,8 @@ def _message(error: ValidationError, value: Any, at: KeyPath, origin: Callable[[
     expected = error.validator_value
     if isinstance(expected, list):
         expected = ", ".join(map(str, expected))
+    if error.validator == "type":
+        expected = expected.replace("array", "list").replace("object", "mapping")  # as YAML and Python say
     if error.validator in _EXPECTED:
         found = f"found {shown(error.instance)}{_why(error)}"
         return f"{place}: expected {_EXPECTED[error.validator].format(expected)}, {found}"

@@ -4,9 +4,11 @@ Snakemake finds a logger by the name of its package, and imports it at each star
 .snakemake/log has what Snakemake itself would have said.
 
 It is imported before anything is read, so here a --configfile that cannot be read gets one line that names it, where
-Snakemake 9 shows a traceback, or names no file.
+Snakemake 9 shows a traceback, or names no file; and so does a --config that is not KEY=VALUE.
 """
 
+import sys
+from collections.abc import Sequence
 from logging import LogRecord
 from typing import Any
 
@@ -32,11 +34,29 @@ def _load_or_name(path: Any) -> dict[str, Any]:
         except UserError as error:
             raise WorkflowError(f"--configfile: {error}") from None
         except OSError as error:
-            raise WorkflowError(f"--configfile: {path}: {error.strerror}; name a file of settings in YAML") from None
+            raise WorkflowError(
+                f"--configfile: {path}: {error.strerror}; name a file of settings in YAML; targets stand behind a --"
+            ) from None
         raise
 
 
+def _parse_or_name(entries: Sequence[str] | None) -> dict[str, Any]:
+    """Parse the words of --config as Snakemake does."""
+    for entry in entries or ():
+        try:
+            _parse_config([entry])
+        except ValueError:
+            raise WorkflowError(
+                f"--config: {entry}: expected KEY=VALUE, with a key of the top level and no dots in it; keys below it "
+                "stand in the value: 'matrix={seeds: [0, 1]}'"
+            ) from None
+    return _parse_config(entries)
+
+
 types.load_configfile = _load_or_name
+if (_cli := sys.modules.get("snakemake.cli")) is not None:
+    _parse_config = _cli.parse_config
+    _cli.parse_config = _parse_or_name
 
 
 class LogHandler(LogHandlerBase):
@@ -53,7 +73,9 @@ class LogHandler(LogHandlerBase):
         """Print what the record has to say, if anything."""
         try:
             if self._said is None:
-                print(self.format(record), file=self._stream())
+                from selfdistill.runs.terminal import advice
+
+                print(self.format(record) + advice(record.getMessage()), file=self._stream())
             else:
                 self._said.hear(record)
         except Exception:  # a logger that raises would end the thread that all messages come through
@@ -66,8 +88,6 @@ class LogHandler(LogHandlerBase):
         super().close()
 
     def _stream(self):
-        import sys
-
         return sys.stdout if self.common_settings.stdout else sys.stderr
 
     @property

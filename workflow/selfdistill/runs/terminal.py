@@ -22,6 +22,12 @@ _STOPPING = "Terminating processes on user request"
 _NAMED = 6
 #: An error of this kind only says that a job's process failed, which the job's own error says with its reason.
 _OF_A_JOB = "CalledProcessError in file "
+#: What Snakemake says of a target that no rule makes, and what there is to do about it.
+_NO_RULE = "No rule to produce "
+_PATHS = (
+    "A path under results/ has the names of the configuration (task, model, variant, seed, benchmark): docs/outputs.md "
+    "has all files, and --dry-run without a target prints those of this one."
+)
 _CLOCK = re.compile(r"\d\d:\d\d:\d\d ")
 
 
@@ -126,7 +132,7 @@ class Terminal:
 
     def _hear_error(self, record: LogRecord) -> None:
         if _OF_A_JOB not in record.getMessage():
-            self._print(record.getMessage(), "red")
+            self._print(record.getMessage() + advice(record.getMessage()), "red")
 
     # -------------------------------------------------------------------------------------------------------- display
 
@@ -141,6 +147,11 @@ class Terminal:
     def _print(self, text: str, style: str = "") -> None:
         for line in text.strip("\n").split("\n"):
             self._console.print(Text(reportable(line), style=style))
+
+
+def advice(message: str) -> str:
+    """Return what Snakemake's message lacks, as a line to put behind it; "" where it lacks nothing."""
+    return f"\n{_PATHS}" if _NO_RULE in message else ""
 
 
 def _cell(wildcards: Mapping[str, object] | None) -> str:

@@ -81,7 +81,8 @@ class DataSets:
             if not os.path.isfile(source):
                 raise UserError(
                     f"tasks.{task}.data.source: {source}: no such file; expected {GENERATED!r}, {HUB!r} or a folder "
-                    f"that holds {dataset}/{split}.parquet: put it there, or change the key",
+                    f"that holds {dataset}/{split}.parquet: put it there (of a CSV or JSON Lines file, `python -m "
+                    "selfdistill.tasks.table` makes it), or change the key",
                     keys=[("tasks", task, "data", "source")],
                 )
             return {"sha256": known_sha256(source)}

@@ -55,7 +55,8 @@ def check_layout(path: str | os.PathLike, schema: pa.Schema, needed: Iterable[st
     if missing:
         raise UserError(
             f"{path}: missing column {', '.join(missing)}; the file has {', '.join(leaves(schema))}. "
-            f"Expected the schema of the paper's hub dataset: {', '.join(expected)}"
+            f"Expected the schema of the paper's hub dataset: {', '.join(expected)}; of a table with a question and an "
+            "answer a row, `python -m selfdistill.tasks.table` makes such a file"
         )
 
 
