@@ -255,26 +255,27 @@ def _shares(version: str, seeds: int, claims: Sequence[Claim], tables: Sequence[
 
 
 def tables_of(measured: pd.DataFrame) -> str:
-    """Two tables in Markdown: of parts, over models, and of claims."""
+    """Two tables in Markdown: of parts, over models, and of claims; in each cell a share for each number of seeds."""
     counts = sorted(measured["seeds"].unique())
-    heads = [f"{what}, {n} seeds" for n in counts for what in ("reproduced", "refuted", "of this kind")]
-    lines = [f"| Part | Task | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
+    lines = ["| Part | Task | reproduced | refuted | of this kind |", "|---|---|---|---|---|"]
     parts = measured[measured["part"] != "claim"]
     for (claim, part, variant, task), rows in parts.groupby(["claim", "part", "variant", "task"], sort=False):
-        cells = []
-        for n in counts:
-            of = rows[rows["seeds"] == n]
-            cells += [_range(of[column]) for column in ("reproduced", "not_reproduced", "of_kind")]
+        of = [rows[rows["seeds"] == n] for n in counts]
+        cells = [_cell([_range(each[word]) for each in of]) for word in ("reproduced", "not_reproduced", "of_kind")]
         lines.append(f"| {claim} {part}, {variant} | {task} | {' | '.join(cells)} |")
     words = [word for word in CLAIM_VERDICTS if measured[word].fillna(0).any()]
-    heads = [f"{word}, {n} seeds" for n in counts for word in words]
-    lines += ["", f"| Claim | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    lines += ["", f"| Claim | {' | '.join(words)} |", "|---|" + "---|" * len(words)]
     claims = measured[measured["part"] == "claim"]
     for (claim, version), rows in claims.groupby(["claim", "version"], sort=False):
         name = claim if len(claims.loc[claims["claim"] == claim, "version"].unique()) == 1 else f"{claim}, {version}"
-        cells = [f"{100 * rows.loc[rows['seeds'] == n, word].iloc[0]:.0f}" for n in counts for word in words]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        of = [rows[rows["seeds"] == n].iloc[0] for n in counts]
+        lines.append(f"| {name} | {' | '.join(_cell([f'{100 * each[word]:.0f}' for each in of]) for word in words)} |")
     return "\n".join(lines)
+
+
+def _cell(shares: Sequence[str]) -> str:
+    """One share for each number of seeds; one for all where they are the same."""
+    return shares[0] if len(set(shares)) == 1 else "; ".join(shares)
 
 
 def _range(shares: pd.Series) -> str:
@@ -282,7 +283,7 @@ def _range(shares: pd.Series) -> str:
     if known.empty:
         return ""
     low, high = f"{known.min():.0f}", f"{known.max():.0f}"
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else f"{low}\N{EN DASH}{high}"
 
 
 def main() -> None:

@@ -245,60 +245,17 @@ def _run_of_equals(difficulties: np.ndarray, regime: Regime, key: tuple) -> Vari
 
 
 def tables(measured: pd.DataFrame, marks: pd.DataFrame) -> str:
-    """The Markdown of docs/statistics.md: the t-intervals by regime, other estimators beside them, and the marks."""
-    unlike = measured[measured["world"] != "beta"]
+    """The Markdown of docs/statistics.md: the t-intervals of the world beta at 70 %, by regime, and the marks."""
     measured, parts = measured[measured["world"] == "beta"], []
     titles = {"mean": "Macro average", "difference": "Paired difference"}
     t = measured[measured["estimator"] == "t"]
     for quantity, problems in (pair for q in titles for pair in ((q, "sampled"), (q, "fixed"))):
         part = t[(t["quantity"] == quantity) & (t["problems"] == problems) & (t["mean"] == 0.7)]
         parts.append(f"**{titles[quantity]}, problems {problems}**, true accuracy 70 %\n\n{_by_regime(part)}")
-    other = t[(t["mean"] != 0.7) & (t["problems"] == "sampled")].copy()
-    other["quantity"] = other["quantity"].map(titles) + ", " + (100 * other["mean"]).map("{:.0f} %".format)
-    other = other.sort_values("quantity", kind="stable")
-    parts.append(f"**At other accuracies**, problems sampled\n\n{_by_regime(other, 'quantity')}")
-    beside = measured[measured["mean"] == 0.7].pivot(
-        index=["quantity", "problems", "benchmarks", "draws", "seeds", "seed_sd_points"],
-        columns="estimator",
-        values="coverage",
-    )
-    order = list(dict.fromkeys(measured["benchmarks"]))
-    beside = (
-        beside[beside["bootstrap"].notna() | beside["Wilson"].notna()]
-        .reset_index()
-        .sort_values("benchmarks", key=lambda column: column.map(order.index), kind="stable")
-        .sort_values(["quantity", "problems"], ascending=False, kind="stable")
-    )
-    beside["problems"] = beside["quantity"].map(titles) + ", " + beside["problems"]
-    names = ["t", "bootstrap", "Wilson", "naive"]
-    lines = [f"| | problems | draws | seeds | {' | '.join(names)} |", "|---|---|---:|---|" + "---:|" * len(names)]
-    for row in beside.to_dict("records"):
-        seeds = _seeds(row["seeds"], row["seed_sd_points"])
-        cells = [row["problems"], row["benchmarks"], str(row["draws"]), seeds, *(_percent(row[name]) for name in names)]
-        lines.append(_line(cells))
-    parts.append("**Estimators beside each other**, true accuracy 70 %\n\n" + "\n".join(lines))
-    parts.append(f"**In the other worlds**\n\n{_unlike(unlike)}")
     parts.append(
         f"**Marks that are wrong**, of nine equally good methods and of another run of one\n\n{_of_marks(marks)}"
     )
     return "\n\n".join(parts)
-
-
-def _unlike(measured: pd.DataFrame) -> str:
-    """A line for each regime: accuracy and difference, problems sampled and fixed."""
-    kinds = [(quantity, problems) for problems in PROBLEMS for quantity in ("mean", "difference")]
-    titles = ["accuracy", "difference", "accuracy, fixed", "difference, fixed"]
-    lines = [f"| world | problems | draws | accuracy | gap | seeds | {' | '.join(titles)} |"]
-    lines.append("|---|---|---:|---:|---:|---" + "|---:" * len(titles) + "|")
-    about = ["world", "benchmarks", "draws", "mean", "gap_points", "seeds", "of_second", "seed_sd_points", "collapsing"]
-    for case, rows in measured[measured["estimator"] == "t"].groupby(about, sort=False):
-        world, benchmarks, draws, mean, gap, seeds, second, sd, collapsing = case
-        cells = dict(zip(zip(rows["quantity"], rows["problems"], strict=True), rows["coverage"], strict=True))
-        runs = _seeds(seeds, sd) + (f" against {second}" if second != seeds else "")
-        runs += f", {100 * collapsing:.0f} % collapse" if collapsing else ""
-        values = [_percent(cells.get(kind, math.nan)) for kind in kinds]
-        lines.append(_line([world, benchmarks, str(draws), f"{100 * mean:.0f}", f"{gap:g}", runs, *values]))
-    return "\n".join(lines)
 
 
 def _of_marks(marks: pd.DataFrame) -> str:
@@ -311,12 +268,11 @@ def _of_marks(marks: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _by_regime(part: pd.DataFrame, *more: str) -> str:
+def _by_regime(part: pd.DataFrame) -> str:
     columns = sorted(set(zip(part["seeds"], part["seed_sd_points"], strict=True)))
     titles = [_seeds(*column) for column in columns]
-    lines = [f"|{' |' * len(more)} problems | draws | {' | '.join(titles)} |"]
-    lines.append("|---" * (len(more) + 1) + "|---:" * (len(titles) + 1) + "|")
-    for names, rows in part.groupby([*more, "benchmarks", "draws"], sort=False):
+    lines = [f"| problems | draws | {' | '.join(titles)} |", "|---" + "|---:" * (len(titles) + 1) + "|"]
+    for names, rows in part.groupby(["benchmarks", "draws"], sort=False):
         cells = dict(zip(zip(rows["seeds"], rows["seed_sd_points"], strict=True), rows["coverage"], strict=True))
         values = [_percent(cells.get(column, math.nan)) for column in columns]
         lines.append(_line([*map(str, names), *values]))

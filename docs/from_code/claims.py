@@ -1,20 +1,29 @@
 """The table of all claims' parts."""
 
+import re
+
 from selfdistill.reporting.claims.catalogue import CLAIMS
 from selfdistill.reporting.claims.predicates import Curve, Part
 from selfdistill.reporting.claims.rlcsd import FAMILIES
 
 
 def table_of_claims() -> str:
-    """Returns the parts of all claims, with the range of each and the tasks that it is asked on."""
-    tasks = {(): "all", ("maths",): "maths", ("knights",): "logic", FAMILIES: "all of the paper's"}
-    lines = ["| Claim | Version | Part | Of | Range | Tasks |", "|---|---|---|---|---|---|"]
+    """Returns the parts of all claims, with the range of each and the tasks that it is asked on.
+
+    Parts that are the same but for the variant are one row.
+    """
+    tasks = {(): "all", ("maths",): "maths", ("knights",): "logic", FAMILIES: "both"}
+    lines = ["| Claim | Part | Range | Tasks |", "|---|---|---|---|"]
     for claim in CLAIMS:
-        heads = [f"**{claim.name}** {claim.sentence}", ", ".join(claim.versions)]
+        head = f"**{claim.name}** {claim.sentence}" + (f" ({', '.join(claim.versions)})" if any(claim.versions) else "")
+        variants: dict[tuple[str, str, str], list[str]] = {}
         for part in claim.parts:
-            asked = tasks.get(part.families, ", ".join(part.families)) + (", where planned" if part.planned else "")
-            lines.append(f"| {' | '.join(heads)} | {part.statement} | {part.variant} | {_range_of(part)} | {asked} |")
-            heads = ["", ""]
+            asked = tasks.get(part.families, ", ".join(part.families)) + (" \\*" if part.planned else "")
+            words = re.sub(rf"(?<![\w-]){re.escape(part.variant)}(?![\w-])", "{}", part.statement, count=1)
+            variants.setdefault((words, _range_of(part), asked), []).append(part.variant)
+        for (words, held, asked), names in variants.items():
+            lines.append(f"| {head} | {words.replace('{}', ' / '.join(names))} | {held} | {asked} |")
+            head = ""
     return "\n".join(lines)
 
 
