@@ -53,8 +53,16 @@ def test_thousands_of_draws_are_as_exact_as_whole_numbers():
     for n, c, k in ((2944, 3, 1000), (2944, 40, 64), (2944, 2900, 64), (1472, 0, 1472)):
         exact = 1 - math.comb(n - c, k) / math.comb(n, k)
         assert pass_at([c], n, k)[0] == pytest.approx(exact, abs=1e-10)
-    with pytest.raises(ValueError, match="pass@6 needs 6 draws or more"):
-        pass_at([1], 5, 6)
+    for passes, draws, k, words in (
+        (1, 5, 6, "pass@6 needs 6 draws or more"),
+        (1, 5, 0, "k is 1 or more"),
+        (6, 5, 2, "6 to 6 pass"),
+        (-1, 5, 2, "-1 to -1 pass"),
+        (math.nan, 5, 2, "nan to nan pass"),
+        (1, math.nan, 2, "there are nan"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            pass_at([passes], draws, k)
 
 
 def test_the_closed_form_is_what_sampling_gives_in_the_mean():

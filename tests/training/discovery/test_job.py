@@ -1,6 +1,7 @@
 """Searches with a real model: killed anywhere they make the same attempts, and they do what slow references do."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from selfdistill.sampling.decode import DecodeLoop
 from selfdistill.sampling.interface import SamplingSettings
 from selfdistill.study.discovery import SEARCHES
 from selfdistill.tasks.graders import grade_response
+from selfdistill.tasks.schema import Problem, write_problems
 from selfdistill.training.discovery.job import discover, draw_base
 from selfdistill.training.discovery.questions import choose_questions, picked, read_questions
 from selfdistill.training.discovery.self_distillation import question_seed
@@ -72,7 +74,7 @@ def made(run, search, files, chosen, folder, part=0, kill_after=None, monkeypatc
 def test_a_search_that_is_killed_makes_the_same_attempts(run, search, program_files, chosen, tmp_path, monkeypatch):
     whole = made(run, search, program_files, chosen, tmp_path / "whole")
     assert set(whole["question"]) == {f"programs_1/{i}" for i in QUESTIONS}
-    for rounds in (1, 3):  # before and after a checkpoint of self-distillation
+    for rounds in (1, 3, 4):  # before and after a checkpoint of self-distillation; at the end of a budget
         folder = tmp_path / f"killed{rounds}"
         with monkeypatch.context() as patch, pytest.raises(KilledError):
             made(run, search, program_files, chosen, folder, kill_after=rounds, monkeypatch=patch)
@@ -97,7 +99,7 @@ def test_self_distillation_moves_the_weights_and_counts_what_that_costs(run, pro
         last = of_question[of_question["turn"] == of_question["turn"].max()]
         before = of_question[of_question["turn"] < of_question["turn"].max()]
         assert (before["tokens_trained"] > before["tokens_written"]).all()
-        assert (last["tokens_trained"] == 0).all() == bool(last["correct"].any())
+        assert (last["tokens_trained"] == 0).all()  # no attempt would use an update
         assert not before["correct"].any()
 
 
@@ -201,6 +203,45 @@ def test_what_cannot_be_searched_is_refused(run, program_files, questions, chose
         read_questions(train, train, run)
     with pytest.raises(UserError, match=r"positions"):
         made(run, "multi_turn", program_files, chosen, tmp_path, multi_turn={"shape": "feedback_only", "window": 4000})
+
+
+@pytest.mark.parametrize("kind", ["programs", "code"])
+def test_a_question_is_paired_with_the_one_that_holds_its_tests(run, tmp_path, kind):
+    """Two questions may have one text: of a toy's program that of the shown pairs, of real ones a copy."""
+
+    def problem(index, tests, split, text="Find a program of 2 operations: 1 -> 2; 3 -> 4."):
+        inputs, outputs = zip(*tests, strict=True)
+        asked = {"inputs": list(map(str, inputs)), "outputs": list(map(str, outputs)), "testtype": "stdin"}
+        answer = json.dumps(tests if kind == "programs" else asked)
+        return Problem(f"d/{index}", "d", text, answer, "", kind, index, split)
+
+    shown, train, val = [[1, 2], [3, 4]], tmp_path / "train.parquet", tmp_path / "val.parquet"
+
+    def paired(asked, whole, searched=None):
+        write_problems(train, [problem(*each, "train") for each in asked])
+        write_problems(val, [problem(*each, "val") for each in whole])
+        found = read_questions(train, val, {**run, "grader": kind}, searched)
+        return {each.asked.index: each.whole.index for each in found}
+
+    first, second = [[5, 6], [7, 8]], [[5, 5], [7, 7]]
+    whole = [(0, shown + first), (1, shown + second)]
+    assert paired([(0, shown + first[:1]), (1, shown + second[:1])], whole) == {0: 0, 1: 1}
+    assert paired([(0, shown + second[:1]), (1, shown + first[:1])], whole) == {0: 1, 1: 0}
+    assert paired([(1, shown)], whole) == {1: 1}  # both hold them
+    assert paired([(1, shown)], [whole[0], (4, whole[0][1])]) == {1: 0}  # copies
+    with pytest.raises(UserError, match=r"d/9 is in .*val\.parquet 2 times with unlike tests \(d/0, d/1\)"):
+        paired([(9, shown)], whole)
+    with pytest.raises(UserError, match="none is held back"):
+        paired([(0, shown)], [(0, shown)])
+    assert paired([(0, shown)], [(0, shown)], searched=[]) == {0: 0}
+
+
+def test_an_index_of_two_questions_names_none(questions):
+    other = replace(questions[0], asked=replace(questions[0].asked, id="other/0"))
+    assert picked([*questions, other], [1], "set x") == [questions[1]]
+    for indices in ([0], None):
+        with pytest.raises(UserError, match=r"set x: programs_1/0 and other/0 both have the index 0"):
+            picked([*questions, other], indices, "set x")
 
 
 def test_whoever_looks_on_sees_a_search_that_is_published(run, program_files, chosen, tmp_path):

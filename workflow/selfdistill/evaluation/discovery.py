@@ -45,11 +45,15 @@ def pass_at(passes: np.ndarray, draws: np.ndarray | int, k: int) -> np.ndarray:
     """1 - C(n - c, k) / C(n, k) for each question's c of n draws, without bias (arXiv 2107.03374, equation 1).
 
     In logarithms, so that thousands of draws are as quick as ten; equal to the fraction to some 1e-12.
-    Raises ValueError where k is more than the draws.
+    Raises ValueError where k is less than 1 or more than the draws, and where not between none and all of them pass.
     """
     c, n = np.asarray(passes, dtype=np.float64), np.broadcast_to(np.asarray(draws, dtype=np.float64), np.shape(passes))
-    if k < 1 or (n < k).any():
-        raise ValueError(f"pass@{k} needs {k} draws or more of each question; there are {int(n.min())}")
+    if k < 1:
+        raise ValueError(f"pass@{k} is of no attempt; k is 1 or more")
+    if not (n >= k).all():
+        raise ValueError(f"pass@{k} needs {k} draws or more of each question; there are {n.min():g}")
+    if not ((c >= 0) & (c <= n)).all():
+        raise ValueError(f"of {n.min():g} draws or more of each question {c.min():g} to {c.max():g} pass")
     some = np.where(n - c >= k, n - c, k)  # where fewer fail than are drawn, one of them passes for certain
     missed = np.exp(gammaln(some + 1) - gammaln(some - k + 1) - gammaln(n + 1) + gammaln(n - k + 1))
     return np.clip(np.where(n - c >= k, 1 - missed, 1.0), 0, 1)  # logarithms may leave -1e-15

@@ -67,7 +67,11 @@ def draw_base(
         UserError: for data, model or settings that cannot be had.
     """
     questions = _share(
-        picked(read_questions(train_file, val_file, settings["run"]), settings["listed"], str(train_file)),
+        picked(
+            read_questions(train_file, val_file, settings["run"], settings["listed"]),
+            settings["listed"],
+            str(train_file),
+        ),
         part,
         settings["parts"],
     )
@@ -112,7 +116,7 @@ def discover(
         UserError: for data, model or settings that cannot be had.
     """
     chosen = pd.read_csv(questions_file)["index"].tolist()
-    every = picked(read_questions(train_file, val_file, settings["run"]), chosen, str(questions_file))
+    every = picked(read_questions(train_file, val_file, settings["run"], chosen), chosen, str(questions_file))
     questions = _share(every, part, settings["parts"])
     with folder_lock(Path(state_dir), report, "searching these questions"):
         job = _Job(settings, Path(base_model), StateFolder(Path(state_dir)), report)

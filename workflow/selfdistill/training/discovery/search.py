@@ -95,14 +95,13 @@ def search_all(
     pace = _Pace(questions, waiting, journal, budget, report, note)
     groups = [[each] for each in waiting] if search.one_by_one else [waiting]
     for group in filter(None, groups):
-        quests = [_taken_up(search, question, journal) for question in group]
+        quests = [_taken_up(search, question, journal, budget) for question in group]
         while quests:
-            for quest in quests:
-                quest.left = budget - len(quest.attempts)
             made = search.round(quests)
             journal.add([attempt for batch in made for attempt in batch])
             for quest, batch in zip(quests, made, strict=True):
                 quest.attempts += batch
+                quest.left -= len(batch)
             search.written(quests)
             going = [quest for quest in quests if open_(quest.attempts)]
             pace.count(made, going)
@@ -114,12 +113,12 @@ def search_all(
     return [attempt for question in questions for attempt in journal.of(question.id)]
 
 
-def _taken_up(search: Search, question: Question, journal: Journal) -> Quest:
+def _taken_up(search: Search, question: Question, journal: Journal, budget: int) -> Quest:
     known = journal.of(question.id)
     going = list(search.begin(question, known))
     if len(going) < len(known):
         journal.forget(question.id, going[-1].turn if going else 0)
-    return Quest(question, going)
+    return Quest(question, going, budget - len(going))
 
 
 class _Pace:

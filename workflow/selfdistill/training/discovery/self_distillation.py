@@ -35,8 +35,9 @@ class QuestionTrainer(Protocol):
 class SelfDistillation:
     """Implements search.Search: the training step on one question, whose copies fill a step.
 
-    While nothing passes every rollout has feedback alone to learn from. A round with a pass is the last: it makes no
-    update. Weights, optimizer and teacher start anew with each question.
+    While nothing passes every rollout has feedback alone to learn from. The last round makes no update, be it one with
+    a pass or the last that the budget has room for: no attempt would use it. Weights, optimizer and teacher start anew
+    with each question.
     """
 
     one_by_one = True
@@ -86,7 +87,7 @@ class SelfDistillation:
         return [attempt for attempt in before if attempt.turn <= turn]
 
     def round(self, quests: Sequence[Quest]) -> list[list[Attempt]]:
-        """Draw a group of attempts at the question and, where none of them passes, make an update of them."""
+        """Draw a group of attempts at the question and, where more of them follow, make an update of them."""
         (quest,) = quests
         if self._trainer is None:
             raise RuntimeError("a round before its question was taken up")
@@ -108,7 +109,7 @@ class SelfDistillation:
             )
             for i in range(self.least)
         ]
-        if passed(attempts):
+        if passed(attempts) or quest.left - self.least < self.least:
             return [attempts]
         metrics = self._trainer.learn(turn, rollouts)
         self._updates += self._of_round - int(metrics.get(SKIPPED, 0))
@@ -119,8 +120,10 @@ class SelfDistillation:
         """Save weights and teacher every so many rounds, for a process that goes on from there."""
         (quest,) = quests
         turn = quest.attempts[-1].turn if quest.attempts else 0
-        if self._trainer is None or not turn or turn % self._every or passed(quest.attempts):
+        if self._trainer is None or not turn or turn % self._every:
             return
+        if passed(quest.attempts) or quest.left < self.least:
+            return  # nobody goes on from there
         self._saved += 1
         facts = {"question": quest.question.id, "turn": turn, "updates": self._updates}
         self._state.save_checkpoint(self._saved, self._trainer.state_dict(), facts)

@@ -26,7 +26,7 @@ class Round:
         correct, feedback: what the grader says of each, on the tests that the search sees.
         truncated: cut at the limit of tokens.
         read, written: tokens of each prompt and response.
-        updates: of the weights that it was followed by; none where one passes.
+        updates: of the weights that it was followed by; none of the last round.
         trained: tokens that teacher and student read for these updates, of all responses together.
     """
 

@@ -132,7 +132,8 @@ class SelfDistillTrainer(PPOTrainerSync):
     def fit(self, agent_loop_manager: AgentLoopManager) -> None:
         """Train to the last step. A step is in metrics.jsonl before any checkpoint holds it, so none can be lost.
 
-        A search at test time ends with the first step in which a response passes, which is no reason for an update.
+        A search at test time ends with the first step in which a response passes, or with its last one. No response
+        would be drawn after an update there, so none is made.
 
         Raises UserError for a run whose updates are not finite from some step on for good.
         """
@@ -183,7 +184,7 @@ class SelfDistillTrainer(PPOTrainerSync):
     # ------------------------------------------------------------------------------------------------------------ steps
 
     def _train(self, number: int) -> dict[str, float] | None:
-        """Metrics of a step; None of a search's step in which a response passes."""
+        """Metrics of a step; None of the step that is a search's last."""
         began = time.monotonic()
         prompts = self.config.data.train_batch_size
         first = (number - 1) * prompts  # in file order, round and round
@@ -192,7 +193,7 @@ class SelfDistillTrainer(PPOTrainerSync):
         uids = [f"{number:06d}-{i:06d}" for i in range(prompts)]
         sampled = self._sample(rows, uids, "train", self._settings.run.rollout.group_size)
         rollouts = self._rollouts(sampled)
-        if self._rounds is not None and any(rollouts.correct):
+        if self._rounds is not None and (any(rollouts.correct) or number == self.total_training_steps):
             self._rounds.add(number, rollouts)
             return None
         drawn, critic = time.monotonic(), self._settings.run.critic.kind
