@@ -257,12 +257,16 @@ def _shares(version: str, seeds: int, claims: Sequence[Claim], tables: Sequence[
 def tables_of(measured: pd.DataFrame) -> str:
     """Two tables in Markdown: of parts, over models, and of claims; in each cell a share for each number of seeds."""
     counts = sorted(measured["seeds"].unique())
-    lines = ["| Part | Task | reproduced | refuted | of this kind |", "|---|---|---|---|---|"]
     parts = measured[measured["part"] != "claim"]
-    for (claim, part, variant, task), rows in parts.groupby(["claim", "part", "variant", "task"], sort=False):
-        of = [rows[rows["seeds"] == n] for n in counts]
-        cells = [_cell([_range(each[word]) for each in of]) for word in ("reproduced", "not_reproduced", "of_kind")]
-        lines.append(f"| {claim} {part}, {variant} | {task} | {' | '.join(cells)} |")
+    tasks = list(dict.fromkeys(parts["task"]))
+    lines = [f"| Part | {' | '.join(tasks)} |", "|---|" + "---|" * len(tasks)]
+    for (claim, part, variant), rows in parts.groupby(["claim", "part", "variant"], sort=False):
+        cells = []
+        for task in tasks:
+            of = [rows[(rows["seeds"] == n) & (rows["task"] == task)] for n in counts]
+            shares, refuted = (_cell([_range(each[word]) for each in of]) for word in ("reproduced", "not_reproduced"))
+            cells.append(shares if refuted in ("", "0") else f"{shares}, refuted {refuted}")
+        lines.append(f"| {claim} {part}, {variant} | {' | '.join(cells)} |")
     words = [word for word in CLAIM_VERDICTS if measured[word].fillna(0).any()]
     lines += ["", f"| Claim | {' | '.join(words)} |", "|---|" + "---|" * len(words)]
     claims = measured[measured["part"] == "claim"]
