@@ -53,6 +53,7 @@ def test_thousands_of_draws_are_as_exact_as_whole_numbers():
     for n, c, k in ((2944, 3, 1000), (2944, 40, 64), (2944, 2900, 64), (1472, 0, 1472)):
         exact = 1 - math.comb(n - c, k) / math.comb(n, k)
         assert pass_at([c], n, k)[0] == pytest.approx(exact, abs=1e-10)
+    assert pass_at([0, 0], 16, 16).tolist() == pass_at([0, 0], 2944, 1000).tolist() == [0, 0]
     for passes, draws, k, words in (
         (1, 5, 6, "pass@6 needs 6 draws or more"),
         (1, 5, 0, "k is 1 or more"),

@@ -58,6 +58,7 @@ def searches(wildcards):
             "questions": placed(QUESTIONS_FILE.format(task=task, model=model)),
             "draws": [placed(file) for file in discoveries.base_draws(task, model)],
             "selection": discoveries.selection,
+            "budget": discoveries.settings.budget,
         }
         for task, model in SEARCHED
     ]

@@ -106,6 +106,27 @@ def test_the_closed_form_leaves_out_the_draws_that_chose(searches):
     assert pd.isna(row["tokens_read"])
 
 
+def test_curves_go_to_the_budget_though_every_search_ends_before_it(searches):
+    """Of a pool that reaches a level later than searches passed it must not be said that it never does."""
+    whole = read_searches(**searches, budget=7)
+    assert whole.budget == 7
+    seeds = whole.attempts["self_distillation"]
+    found = {seed: frame[frame["question"] == "p/0"] for seed, frame in seeds.items()}
+    early = replace(whole, sets={"one": ["p/0"]}, attempts={"self_distillation": found})
+    for budget, last, needed in ((16, 16, 5), (0, 4, np.inf), (40, 40, 5)):
+        read = replace(early, budget=budget)
+        table = discovery_table([read])
+        ours = table[table["search"] == "self_distillation"]
+        assert (ours["attempts"].iloc[-1], ours["value"].iloc[-1]) == (last, 1)
+        assert ours["tokens_read"].iloc[-1] == 10 * np.mean([2, 4])
+        reached = needed_table([read])
+        row = reached[(reached["search"] == CLOSED_FORM) & (reached["level"] == 0.3)].iloc[0]
+        assert row["needed"] == needed  # 1 of 16 draws passes: 5 in 16 is more than 0.3, 4 is not
+        never = needed_table([replace(read, pool=read.pool.assign(correct=False))])
+        ratio = never[(never["search"] == CLOSED_FORM) & (never["level"] == 0.3)].iloc[0]["ratio"]
+        assert pd.isna(ratio) if budget > 16 else ratio == np.inf  # the pool ends before the budget
+
+
 def test_a_gap_to_the_closed_form_has_no_seeds_of_that_in_it(tmp_path):
     """Of twelve questions seed 0 passes at eight, seed 1 at four; of ten draws k pass at question k."""
     names, cells = [f"p/{i}" for i in range(12)], []

@@ -56,7 +56,8 @@ def pass_at(passes: np.ndarray, draws: np.ndarray | int, k: int) -> np.ndarray:
         raise ValueError(f"of {n.min():g} draws or more of each question {c.min():g} to {c.max():g} pass")
     some = np.where(n - c >= k, n - c, k)  # where fewer fail than are drawn, one of them passes for certain
     missed = np.exp(gammaln(some + 1) - gammaln(some - k + 1) - gammaln(n + 1) + gammaln(n - k + 1))
-    return np.clip(np.where(n - c >= k, 1 - missed, 1.0), 0, 1)  # logarithms may leave -1e-15
+    found = np.clip(np.where(n - c >= k, 1 - missed, 1.0), 0, 1)  # logarithms may leave 1e-15 more or less
+    return np.where(c == 0, 0.0, found)
 
 
 def discovery_interval(scores: np.ndarray, level: float = LEVEL) -> Estimate:

@@ -25,6 +25,7 @@ class Searches:
         questions: the file of questions.
         attempts: search -> seed -> attempts at all questions, without texts unless asked for.
         pool: draws of the untrained model that chose no question; None without any.
+        budget: attempts that a search might make at a question; 0 where it is not told.
     """
 
     task: str
@@ -33,6 +34,7 @@ class Searches:
     questions: pd.DataFrame
     attempts: Mapping[str, Mapping[int, pd.DataFrame]]
     pool: pd.DataFrame | None
+    budget: int = 0
 
 
 def read_searches(
@@ -41,6 +43,7 @@ def read_searches(
     draws: Sequence[str | os.PathLike],
     selection: int,
     *,
+    budget: int = 0,
     texts: bool = False,
 ) -> Searches:
     """Read the searches of one task and model.
@@ -50,6 +53,7 @@ def read_searches(
         questions: file of the chosen questions.
         draws: files of the untrained model's draws.
         selection: so many draws of each question chose; the others are the pool.
+        budget: of attempts at a question.
         texts: with responses and feedback.
 
     Raises:
@@ -75,4 +79,5 @@ def read_searches(
     if pool is not None:
         pool = pool[(pool["attempt"] > selection) & pool["question"].isin(chosen["question"])]
     first = cells[0]
-    return Searches(first["task"], first["model"], sets, chosen, joined, None if pool is None or pool.empty else pool)
+    pool = None if pool is None or pool.empty else pool
+    return Searches(first["task"], first["model"], sets, chosen, joined, pool, budget)

@@ -50,8 +50,9 @@ def curves(searches: Searches, questions: Sequence[str], *, held_back: bool = Fa
         search: np.stack([first_passes(frame, questions, held_back=held_back) for frame in seeds.values()])
         for search, seeds in searches.attempts.items()
     }
-    most = max(int(f["attempt"].max()) for seeds in searches.attempts.values() for f in seeds.values())
-    grid = attempt_grid(most)
+    # Where all questions pass early, no search makes as many attempts as it might, and its curve is known all the same.
+    made_most = max(int(f["attempt"].max()) for seeds in searches.attempts.values() for f in seeds.values())
+    grid = attempt_grid(max(searches.budget, made_most))
     found = {search: Curve.of_searches(first, grid) for search, first in made.items()}
     if searches.pool is not None:
         rows = searches.pool.groupby("question")
@@ -198,9 +199,10 @@ def _needed_rows(searches: Searches) -> Iterator[dict[str, Any]]:
                     row["tokens"] = row["tokens"] or np.nan
                 if leader is not None and search != "self_distillation":
                     ratio = needed_ratio(leader, curve, level)
-                    # A pool of fewer draws than the others made attempts may have ended too early to say "never".
-                    if np.isfinite(ratio.value) or curve.grid[-1] >= leader.grid[-1]:
-                        row |= {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high}
+                    found_ratio = {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high}
+                    # A pool of fewer draws than the others' budget may have ended too early to say "never".
+                    early = curve.grid[-1] < leader.grid[-1]
+                    row |= {name: value for name, value in found_ratio.items() if not (early and np.isinf(value))}
                 yield row
 
 
