@@ -1,11 +1,16 @@
 """We-Math's score over groups of rows, against a slow reference."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from selfdistill.errors import UserError
-from selfdistill.evaluation.draws import DrawMatrix
+from selfdistill.evaluation.draws import DrawMatrix, stack_seeds
+from selfdistill.evaluation.estimators import difference_variances
 from selfdistill.evaluation.group_scores import CATEGORIES, RULES, group_categories, grouped
+from selfdistill.evaluation.variance import draw_term
+from selfdistill.reporting.read.accuracy import _scored
 from selfdistill.tasks.vision.rows import group_name
 
 
@@ -55,6 +60,27 @@ def test_categories_and_score_are_those_of_loops(rule):
     assert scored.correct.mean() == pytest.approx(np.mean([worth for _, worth in expected]))
     assert scored.n_tokens.sum() == draws.n_tokens.sum()
     assert scored.clusters == tuple(name for name in sorted({f"g{i}" for i in range(12)}) for _ in range(2))
+
+
+def test_the_two_rows_of_a_group_vary_as_their_sum_does():
+    groups = [3, 4, 3, 4, 3, 3]
+    (draws, right), (others, _) = (of_groups(groups, 8, seed) for seed in (0, 1))
+    worth = np.array([worth for _, worth in reference(right, groups, "strict")]).reshape(len(groups), 8)
+    expected = (worth.var(axis=1, ddof=1) / 8).sum() / len(groups) ** 2  # of the mean over groups and draws
+    results = [_scored(grouped(each, "strict"), "mean@8") for each in (draws, others)]
+    assert draw_term([results[0].variances]).value == pytest.approx(expected)
+    worths = [r.draws.correct.reshape(len(groups), 2, 8).mean(axis=1) for r in results]
+    gap = (np.subtract(*worths).var(axis=1, ddof=1) / 8).sum() / len(groups) ** 2
+    sides = [r.draws.correct for r in results]
+    assert draw_term([difference_variances(*sides, "mean@8", results[0].together)]).value == pytest.approx(gap)
+    assert draw_term([difference_variances(*sides, "mean@8")]).value != pytest.approx(gap)
+
+
+def test_what_is_of_problems_each_on_its_own_is_not_said_of_groups():
+    one, _ = of_groups([3, 4, 3], 1)
+    stacked = stack_seeds({"a": grouped(one, "strict")})
+    assert _scored(stacked, "mean@1").answers is None
+    assert _scored(replace(stacked, clusters=stacked.problems), "mean@1").answers is not None
 
 
 def test_rows_without_a_group_are_refused():

@@ -23,7 +23,7 @@ from selfdistill.reporting.tokens.diagnosis import (
 )
 from selfdistill.reporting.tokens.page import token_page
 from selfdistill.scoring import pairs
-from selfdistill.tasks.prompts import student_prompt
+from selfdistill.tasks.prompts import INSTRUCTION, student_prompt
 from selfdistill.training.diagnosis import diagnose
 
 TOP_K, TEMPERATURE = 5, 0.8
@@ -34,7 +34,8 @@ SETTINGS = {
     "top_k": TOP_K,
     "seed": 3,
     "grader": "maths",
-    "chat": {"thinking": True, "date": "2026-01-01"},
+    # A template of the run's own, whose words are those of evaluation.
+    "chat": {"thinking": True, "date": "2026-01-01", "template": "{problem}\n\n" + INSTRUCTION.replace("{}", "{{}}")},
     "rollout": {
         "max_prompt_tokens": 40,
         "max_response_tokens": 20,
@@ -92,7 +93,7 @@ def test_every_token_is_measured_by_whole_distributions(found):
     rows = pq.read_table(file).to_pylist()
     assert [(row["prompt"], row["rollout"]) for row in rows] == [(i, k) for i in range(4) for k in range(2)]
     for row in rows:
-        prompt = encode_chat(tokenizer, student_prompt(row["problem"], training=True))
+        prompt = encode_chat(tokenizer, student_prompt(row["problem"], training=False))
         expected = list(loops(student, teacher, prompt, row["token_ids"]))
         for name in expected[0]:
             assert row[name] == pytest.approx([each[name] for each in expected], rel=1e-4, abs=1e-5), name

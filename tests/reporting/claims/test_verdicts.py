@@ -1,5 +1,7 @@
 """Verdicts on inputs that are built to fool them: what happens in a run between its ends, beside it, and before it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_up_blocks import VALIDATED, block, missing
@@ -17,6 +19,7 @@ from selfdistill.reporting.claims.verdicts import (
     UNINFORMATIVE,
     UNSEEN,
 )
+from selfdistill.reporting.tables.accuracy import difference
 
 RIVALS = ("base", "grpo", "opsd", "sdpo", "srpo", "rlsd")
 SOURCES = {
@@ -346,3 +349,18 @@ def test_verdicts(case):
         assert reason in f"{row['why']}; {row['statistic']}", (key, row["why"])
         if "ended by step" in reason:  # it takes longer runs, and not more of them
             assert np.isnan(row["needs"]), key
+
+
+def test_variants_of_one_problem_are_drawn_together_as_in_the_tables():
+    """Every problem four times: the interval over problems is that of a quarter as many."""
+    built = block(shares={"rlcsd": (0.6, 0.6), **dict.fromkeys(RIVALS, (0.5, 0.5))}, seeds=1, draws=4)
+    rows = [found(built, ["C1"])["C1", "average", "rlcsd"]]
+    for scores in built.variants.values():
+        for name, result in scores.results.items():
+            numbers = tuple(str(p // 4) for p in range(len(result.draws.problems)))
+            scores.results[name] = replace(result, draws=replace(result.draws, clusters=numbers))
+    rows.append(found(built, ["C1"])["C1", "average", "rlcsd"])
+    alone, together = (row["high_kind"] - row["low_kind"] for row in rows)
+    assert together > 1.8 * alone
+    table = difference(built.variants["rlcsd"], built.variants["rlsd"], ["near", "far"])
+    assert (rows[1]["low_kind"], rows[1]["high_kind"]) == pytest.approx((100 * table.low, 100 * table.high))

@@ -67,6 +67,14 @@ def test_a_row_has_means_over_steps_and_seeds_and_the_published_row_beside(table
     assert math.isnan(plain["published_peak"])
 
 
+def test_seeds_that_are_all_alike_tell_no_interval(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"step": 1, "critique/failed": 0.0, "teacher/delta_gap": -0.2}\n')
+    own = {"task": "toy", "model": "m", "variant": "rlsd", "method": "m", "draws": {}, "metrics": tmp_path / "m.jsonl"}
+    [row] = critiques_table([RunFiles(seed=seed, **own) for seed in range(3)]).to_dict("records")
+    assert row["delta_gap"] == pytest.approx(-0.2)
+    assert math.isnan(row["delta_gap_low"])
+
+
 def test_what_three_seeds_say_has_an_interval_and_rewards_stand_beside_those_of_grpo(tmp_path):
     runs, gaps, rewards = [], (-0.2, -0.3, -0.5), {"grpo": (0.5, 0.6), "rlsd": (0.52, 0.55)}
     for seed, gap in enumerate(gaps):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_vision import picture, pictured_problem
 
 from selfdistill.errors import UserError
 from selfdistill.evaluation.attempts import read_attempts
@@ -201,6 +202,9 @@ def test_what_cannot_be_searched_is_refused(run, program_files, questions, chose
     train = program_files["train_file"]
     with pytest.raises(UserError, match=r"has the same tests as in .*none is held back"):
         read_questions(train, train, run)
+    write_problems(tmp_path / "pictures.parquet", [pictured_problem(0, picture(1))])
+    with pytest.raises(UserError, match=r"cells/0 has pictures, which a search does not show"):
+        read_questions(tmp_path / "pictures.parquet", tmp_path / "pictures.parquet", run)
     with pytest.raises(UserError, match=r"positions"):
         made(run, "multi_turn", program_files, chosen, tmp_path, multi_turn={"shape": "feedback_only", "window": 4000})
 

@@ -80,28 +80,35 @@ def scores_by_count(draws: int, metric: str) -> np.ndarray:
     return _passes(counts, draws, k) if kind == "pass" else counts / draws
 
 
-def score_variances(correct: np.ndarray, metric: str) -> np.ndarray:
+def score_variances(correct: np.ndarray, metric: str, together: np.ndarray | None = None) -> np.ndarray:
     """Variance of each score of `scores_by_seed` over other draws of the same seed and problem, [S, P].
 
     Delete-one jackknife over the draws (Efron and Stein 1981). For mean@k and pass@1 it is s (1 - s) / (D - 1) of the
     score s, and unbiased; for pass@k with k > 1 it is too large on average: by 31 % for pass@11 of 12 draws at a chance
     of 5 %, by 56 % for pass@3 of 4 at 30 %. nan where the draws cannot tell: one draw, or pass@k of exactly k > 1
     draws. Raises ValueError as `scores_by_seed` does.
+
+    together: a number for each problem, [P], equal for those that are read off the same draws (`group_scores.grouped`):
+    each then has its covariances with the others too, so that the sum over them is the variance of their sum.
     """
-    return _jackknife(_without_each(_with_seeds(correct), metric))
+    return _jackknife(_without_each(_with_seeds(correct), metric), together)
 
 
-def difference_variances(first: np.ndarray, second: np.ndarray, metric: str) -> np.ndarray:
+def difference_variances(
+    first: np.ndarray, second: np.ndarray, metric: str, together: np.ndarray | None = None
+) -> np.ndarray:
     """Returns `score_variances` of the difference of two methods' scores, [S, P], with draws in pairs: d with d.
 
     Draws of equal seed, problem and number are made from the same random numbers, whatever the method, and so tend to
     be right together: the difference then varies less than the sum of both variances says. Of draws that are
     independent it is that sum on average. Raises ValueError for unlike shapes, and as `scores_by_seed` does.
+
+    together: as of `score_variances`.
     """
     ours, theirs = _with_seeds(first), _with_seeds(second)
     if ours.shape != theirs.shape:
         raise ValueError(f"draws of shapes {ours.shape} and {theirs.shape} cannot be taken in pairs")
-    return _jackknife(_without_each(ours, metric) - _without_each(theirs, metric))
+    return _jackknife(_without_each(ours, metric) - _without_each(theirs, metric), together)
 
 
 def observations(draws: int, metric: str) -> int:
@@ -363,10 +370,12 @@ def _without_each(correct: np.ndarray, metric: str) -> np.ndarray:
     return _passes(correct.sum(axis=2, keepdims=True) - correct, draws - 1, k)
 
 
-def _jackknife(without: np.ndarray) -> np.ndarray:
-    """Variance of an estimate from its values with each of D draws left out, [..., D] -> [...]."""
+def _jackknife(without: np.ndarray, together: np.ndarray | None) -> np.ndarray:
+    """Variance of estimates from their values with each of D draws left out, [S, P, D] -> [S, P]."""
     draws = without.shape[-1]
-    return (draws - 1) / draws * ((without - without.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
+    off = without - without.mean(axis=-1, keepdims=True)
+    sums = off if together is None else (np.equal.outer(together, together) @ off)
+    return (draws - 1) / draws * (off * sums).sum(axis=-1)
 
 
 def _with_seeds(correct: np.ndarray) -> np.ndarray:

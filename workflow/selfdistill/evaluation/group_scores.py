@@ -45,6 +45,15 @@ def group_categories(draws: DrawMatrix, rule: str) -> dict[str, np.ndarray]:
     return found
 
 
+#: What is asked of a group: a row of draws each.
+_HALF, _WHOLE = "half", "whole"
+
+
+def of_groups(draws: DrawMatrix) -> bool:
+    """Returns whether these are draws of groups (`grouped`), two rows of one cluster read off the same ones."""
+    return all(name.endswith((f"/{_HALF}", f"/{_WHOLE}")) for name in draws.problems)
+
+
 def grouped(draws: DrawMatrix, rule: str) -> DrawMatrix:
     """Draws of groups in place of those of problems, so that a mean of right answers is the score.
 
@@ -64,8 +73,8 @@ def grouped(draws: DrawMatrix, rule: str) -> DrawMatrix:
         rows = groups[name]
         total, cut = draws.n_tokens[..., rows, :].sum(axis=-2), draws.truncated[..., rows, :].any(axis=-2)
         for what, right, part in (
-            ("half", (category == 1) | (category == 2), total // 2),
-            ("whole", category == 2, total - total // 2),
+            (_HALF, (category == 1) | (category == 2), total // 2),
+            (_WHOLE, category == 2, total - total // 2),
         ):
             names.append(f"{name}/{what}")
             correct.append(right)

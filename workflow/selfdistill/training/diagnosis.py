@@ -67,10 +67,8 @@ def diagnose(
     problems = read_problems(Path(train_file), own_prompts=own_prompts(settings))[: settings["prompts"]]
     rows = [(problem, member) for problem in problems for member in range(settings["rollouts"])]
     reader = picture_reader(Path(student), model.config, chat)
-    encoded = {
-        p.id: encode_messages(tokenizer, student_messages(p, training=True), chat, problem_pictures(p, reader))
-        for p in problems
-    }
+    asked = {p.id: student_messages(p, training=True, template=chat.template) for p in problems}
+    encoded = {p.id: encode_messages(tokenizer, asked[p.id], chat, problem_pictures(p, reader)) for p in problems}
     prompts = [encoded[problem.id] for problem, _ in rows]
     keys = [(settings["seed"], "diagnosis", problem.id, member) for problem, member in rows]
     sampler = _sampler(settings["engine"], model, tokenizer, chat)

@@ -114,11 +114,12 @@ def _compared(predicate: Accuracy, block: ClaimInputs, other: str) -> Comparison
     scores = [[_weighed(r.scores, w) for r, w in zip(side, weighed, strict=True)] for side in both]
     spread = tuple([r.variances * w**2 for r, w in zip(side, weighed, strict=True)] for side in both)
     how = {"variances": spread, "trained": tuple(name != BASE for name in (predicate.variant, other))}
+    how["clusters"] = [result.clusters for result in both[0]]
     how["draws"] = min(result.observations for side in both for result in side)
     if all(a.draws.correct.shape == b.draws.correct.shape and len(a.scores) == 1 for a, b in zip(*both, strict=True)):
         pairs = zip(*both, weighed, strict=True)
         how["of_difference"] = [
-            difference_variances(a.draws.correct, b.draws.correct, a.metric) * w**2 for a, b, w in pairs
+            difference_variances(a.draws.correct, b.draws.correct, a.metric, a.together) * w**2 for a, b, w in pairs
         ]
 
     def at(kind: str) -> Callable[[float], tuple[float, float]]:

@@ -9,7 +9,7 @@ counted have rows but enter no average.
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from selfdistill.errors import UserError
 from selfdistill.evaluation.draws import DrawMatrix, check_paired, read_matrix, stack_seeds
 from selfdistill.evaluation.estimators import observations, score_variances, scores_by_seed
-from selfdistill.evaluation.group_scores import grouped
+from selfdistill.evaluation.group_scores import grouped, of_groups
 from selfdistill.files import atomic_path
 from selfdistill.reporting.read.provenance import check_same_base
 from selfdistill.reporting.read.runs import RunFiles, check_unique
@@ -60,14 +60,20 @@ class Result:
         return None if names is None else np.unique(names, return_inverse=True)[1]
 
     @property
+    def together(self) -> np.ndarray | None:
+        """The same of problems that are read off the same draws; None where each has draws of its own."""
+        return self.clusters if of_groups(self.draws) else None
+
+    @property
     def observations(self) -> int:
         """Independent answers behind each score."""
         return observations(self.draws.correct.shape[2], self.metric)
 
     @property
     def answers(self) -> np.ndarray | None:
-        """Right or wrong, [P], where there is one draw of one seed (pass@1); else None."""
-        return self.draws.correct[0, :, 0] if self.draws.correct.shape[::2] == (1, 1) else None
+        """Right or wrong, [P], where there is one draw of one seed (pass@1) of problems that are each their own."""
+        alone = self.clusters is None or len(np.unique(self.clusters)) == len(self.clusters)
+        return self.draws.correct[0, :, 0] if alone and self.draws.correct.shape[::2] == (1, 1) else None
 
 
 @dataclass(frozen=True)
@@ -192,4 +198,6 @@ def _result(members: Sequence[RunFiles], benchmark: str, settings: Mapping[str, 
 
 
 def _scored(draws: DrawMatrix, metric: str) -> Result:
-    return Result(draws, metric, scores_by_seed(draws.correct, metric), score_variances(draws.correct, metric))
+    scores = scores_by_seed(draws.correct, metric)
+    bare = Result(draws, metric, scores, np.full(scores.shape, np.nan))
+    return replace(bare, variances=score_variances(draws.correct, metric, bare.together))

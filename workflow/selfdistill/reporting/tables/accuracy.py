@@ -191,7 +191,9 @@ def difference(
         variances = tuple([r.variances for r in side] for side in sides)
         if all(a.draws.correct.shape == b.draws.correct.shape for a, b in zip(*sides, strict=True)):
             pairs = zip(*sides, strict=True)
-            of_difference = [difference_variances(a.draws.correct, b.draws.correct, a.metric) for a, b in pairs]
+            of_difference = [
+                difference_variances(a.draws.correct, b.draws.correct, a.metric, a.together) for a, b in pairs
+            ]
     return paired_difference(
         *([r.scores for r in side] for side in sides),
         problems=problems,

@@ -149,8 +149,8 @@ def _of_run(metrics: Sequence[Mapping[str, Any]], plain: Sequence[Mapping[str, A
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float]:
-    """Student's interval of a mean over seeds; nan of fewer than two."""
-    if len(values) < 2:
+    """Student's interval of a mean over seeds; nan of fewer than two, and of some that are all alike."""
+    if len(set(values)) < 2:
         return math.nan, math.nan
     half = stdtrit(len(values) - 1, (1 + LEVEL) / 2) * np.std(values, ddof=1) / math.sqrt(len(values))
     return float(np.mean(values) - half), float(np.mean(values) + half)

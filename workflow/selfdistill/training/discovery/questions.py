@@ -58,6 +58,8 @@ def read_questions(
     wanted = None if searched is None else set(searched)
     questions = []
     for problem in read_problems(train_file, own_prompts=own):
+        if problem.images:
+            raise UserError(f"{train_file}: {problem.id} has pictures, which a search does not show; take data without")
         if not (others := whole.get(_text(problem))):
             raise UserError(
                 f"{train_file}: {problem.id} is not in {val_file}, so it has no held-back tests; a search needs a task "
