@@ -245,12 +245,58 @@ def _told(error: BaseException) -> dict:
     return {"error": f"{type(error).__name__}: {message}".strip().removesuffix(":"), "frames": frames[-_FRAMES:]}
 
 
+class Pipes:
+    """What a program's process writes into its pipes, each of them up to a limit."""
+
+    def __init__(self, fds: tuple[int, ...], limit: int, asker: int):
+        """fds: ends to read from; limit: bytes of each; asker: the pipe whose end says that nobody waits any more."""
+        self._collected = {fd: bytearray() for fd in fds}
+        self._open, self._limit, self._asker = set(fds), limit, asker
+        self._poll = select.poll()
+        for fd in (*fds, asker):
+            self._poll.register(fd, select.POLLIN)
+
+    def __getitem__(self, fd: int) -> bytearray:
+        return self._collected[fd]
+
+    def wait(self, seconds: float) -> bool:
+        """Take what comes within some time, less where all pipes have ended; False once there is more than a limit."""
+        fine = True
+        for fd, _ in self._poll.poll(1000 * min(seconds, 0.2 if self._open else 0.001)):
+            if fd == self._asker:
+                os._exit(0)  # nothing is sent while a program runs: whoever asked is gone
+            fine &= self._take(fd)
+        return fine
+
+    def drain(self) -> bool:
+        """Take what is left of a process that has ended, and close all; False where there is more than a limit."""
+        fine = True
+        for fd in list(self._open):
+            os.set_blocking(fd, False)
+            while fd in self._open:
+                if not self._take(fd):
+                    fine = False
+                    break
+        for fd in self._collected:
+            os.close(fd)
+        return fine
+
+    def _take(self, fd: int) -> bool:
+        """Take what a pipe holds; False once there is more than the limit. A pipe at its end is no longer open."""
+        try:
+            part = os.read(fd, 1 << 20)
+        except BlockingIOError:
+            part = b""
+        if not part:
+            self._open.discard(fd)
+            self._poll.unregister(fd)
+        self._collected[fd] += part
+        return len(self._collected[fd]) <= self._limit
+
+
 def run(program: str, job: dict, settings: dict, jobs: int) -> dict:
     """Run the program once; returns what came of it."""
-    stdin = os.memfd_create("stdin")
-    with open(os.dup(stdin), "wb") as file:
-        file.write(job.get("stdin", "").encode("utf-8", "surrogatepass"))
-    os.lseek(stdin, 0, os.SEEK_SET)
+    stdin = _file_of(job.get("stdin", ""))
     out, report = os.pipe(), os.pipe()
     began = time.monotonic()
     pid = os.fork()
@@ -258,46 +304,54 @@ def run(program: str, job: dict, settings: dict, jobs: int) -> dict:
         become_program(program, job, settings, stdin, out[1], report[1])
     for fd in (stdin, out[1], report[1]):
         os.close(fd)
-    collected = {out[0]: bytearray(), report[0]: bytearray()}
-    ended, overflowed, status, usage = None, False, 0, None
-    poll, live = select.poll(), set(collected)
-    for fd in (*live, jobs):
-        poll.register(fd, select.POLLIN)
-    while True:
-        done, status, usage = os.wait4(pid, os.WNOHANG)
-        left = began + job["wall_seconds"] - time.monotonic()
-        if done or left <= 0 or overflowed:
-            ended = "ended" if done else "output" if overflowed else "time"
-            break
-        for fd, _ in poll.poll(1000 * min(left, 0.2 if live else 0.001)):
-            if fd == jobs:
-                os._exit(0)  # nothing is sent while a program runs: whoever asked is gone
-            overflowed |= not _collect(fd, collected[fd], settings["output_bytes"], poll, live)
-    if ended != "ended":
-        os.kill(pid, signal.SIGKILL)
-        _, status, usage = os.wait4(pid, 0)
+    pipes = Pipes((out[0], report[0]), settings["output_bytes"], jobs)
+    ended, status, usage = _awaited(pid, pipes, began + job["wall_seconds"])
     seconds = time.monotonic() - began
     by_others = end_all_others()
-    for fd in list(live):  # what is still in the pipes
-        os.set_blocking(fd, False)
-        while fd in live:
-            if not _collect(fd, collected[fd], settings["output_bytes"], poll, live):
-                ended = "output"
-                break
-    for fd in collected:
-        os.close(fd)
-    told = {}
-    with contextlib.suppress(ValueError, RecursionError):  # a program may write there what it likes
-        told = json.loads(collected[report[0]] or b"{}")
+    if not pipes.drain():
+        ended = "output"
     return {
         "ended": ended,
         "code": os.waitstatus_to_exitcode(status),
         "seconds": seconds,
         "cpu_seconds": usage.ru_utime + usage.ru_stime + by_others,
-        "stdout": collected[out[0]].decode("utf-8", "replace"),
-        "told": told if isinstance(told, dict) else {},
+        "stdout": pipes[out[0]].decode("utf-8", "replace"),
+        "told": _reported(pipes[report[0]]),
         "clean": _empty_folder(),
     }
+
+
+def _file_of(text: str) -> int:
+    """Returns a file in memory that holds a program's input, at its beginning."""
+    stdin = os.memfd_create("stdin")
+    with open(os.dup(stdin), "wb") as file:
+        file.write(text.encode("utf-8", "surrogatepass"))
+    os.lseek(stdin, 0, os.SEEK_SET)
+    return stdin
+
+
+def _awaited(pid: int, pipes: Pipes, until: float) -> tuple[str, int, resource.struct_rusage]:
+    """Let a process write until it ends; end it at its limit of time or output. Returns why it ended, status, usage."""
+    fine = True
+    while True:
+        done, status, usage = os.wait4(pid, os.WNOHANG)
+        if done:
+            return "ended", status, usage
+        left = until - time.monotonic()
+        if left <= 0 or not fine:
+            os.kill(pid, signal.SIGKILL)
+            _, status, usage = os.wait4(pid, 0)
+            return "time" if fine else "output", status, usage
+        fine = pipes.wait(left)
+
+
+def _reported(written: bytearray) -> dict:
+    """What a program's process said of its end; a program may write there what it likes."""
+    with contextlib.suppress(ValueError, RecursionError):
+        told = json.loads(written or b"{}")
+        if isinstance(told, dict):
+            return told
+    return {}
 
 
 def _empty_folder() -> bool:
@@ -306,19 +360,6 @@ def _empty_folder() -> bool:
         return not os.listdir(".")
     except OSError:
         return False
-
-
-def _collect(fd: int, into: bytearray, limit: int, poll: select.poll, live: set) -> bool:
-    """Take what a pipe holds; False once there is more than the limit. A pipe at its end leaves `live`."""
-    try:
-        part = os.read(fd, 1 << 20)
-    except BlockingIOError:
-        part = b""
-    if not part:
-        live.discard(fd)
-        poll.unregister(fd)
-    into += part
-    return len(into) <= limit
 
 
 def main() -> None:

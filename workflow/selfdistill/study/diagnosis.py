@@ -1,18 +1,14 @@
 """Resolves a configuration's diagnoses: which teachers are compared with which students before any training."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from selfdistill.errors import UserError
-from selfdistill.methods.setting import Settings, defaults, from_mapping, setting, without_added
-from selfdistill.schemas import canonical, nearest, schema
-from selfdistill.study.base_chat import base_chat
-from selfdistill.study.config_files import merged, value_at
-from selfdistill.study.layer_order import OF_ANY_METHOD
+from selfdistill.methods.setting import Settings, defaults, from_mapping, setting
+from selfdistill.schemas import nearest
+from selfdistill.study.base_chat import base_chat, base_section
 from selfdistill.study.matrix import BASE
-from selfdistill.study.run_settings import RolloutSettings
 
 if TYPE_CHECKING:
     from selfdistill.study.study import Study
@@ -92,16 +88,12 @@ class Diagnoses:
         own = {key: getattr(self.settings, key) for key in defaults(DiagnosisSettings)}
         for key in ("teachers", "least_count", "batch_tokens"):  # which, how they are listed, and memory
             del own[key]
-        names = {"task": task, "model": model}
-        layers = (value_at(study.config, (*layer.path(names), "rollout")) or {} for layer in OF_ANY_METHOD)
-        rollout = canonical(
-            functools.reduce(merged, layers), schema("run")["properties"]["rollout"], f"rollout of {task}/{model}"
-        )
         return {
-            **names,
+            "task": task,
+            "model": model,
             "teacher": teacher,
             **own,
-            "rollout": without_added(RolloutSettings, rollout),
+            "rollout": base_section(study.config, task, model, "rollout"),
             "chat": base_chat(study.config, task, model),
             "grader": entry["grader"],
             **{key: _plain(entry[key]) for key in ("grading", "prompt") if key in entry},

@@ -50,44 +50,55 @@ class Finding:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What the problems of a file are known by -> the id of the first that has it."""
+
+    exact: Mapping[bytes, str]
+    near: Mapping[bytes, str]
+    questions: Mapping[bytes, str]
+    pictures: Mapping[str, str]
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> "_Seen":
+        backwards = problems[::-1]  # of several ids the first one stays
+        return cls(
+            exact={problem_digest(p): p.id for p in backwards},
+            near={near_digest(_with_pictures(p)): p.id for p in backwards},
+            questions={near_digest(p.problem): p.id for p in backwards},
+            pictures={each.digest: p.id for p in backwards for each in p.images},
+        )
+
+
 def data_report(files: Sequence[DataFile], pairs: Iterable[tuple[str, str]]) -> list[Finding]:
-    """All findings, file by file.
+    """Return all findings, file by file.
 
     Args:
         files: each file once.
         pairs: (training set, validation dataset) names of what is trained and evaluated together.
     """
-    exact: dict[tuple[str, str], dict[bytes, str]] = {}
-    near: dict[tuple[str, str], dict[bytes, str]] = {}
-    questions: dict[tuple[str, str], dict[bytes, str]] = {}
-    pictures: dict[tuple[str, str], dict[str, str]] = {}
+    seen: dict[tuple[str, str], _Seen] = {}
     findings: dict[tuple[str, str], list[Finding]] = {}
     for file in files:
-        key = file.dataset, file.split
-        problems = read_problems(file.path, own_prompts=None)
-        findings[key] = _of_file(file, problems)
-        exact[key] = {problem_digest(p): p.id for p in reversed(problems)}
-        pictures[key] = {each.digest: p.id for p in reversed(problems) for each in p.images}
-        near[key] = {near_digest(_with_pictures(p)): p.id for p in reversed(problems)}
-        questions[key] = {near_digest(p.problem): p.id for p in reversed(problems)}
+        key, problems = (file.dataset, file.split), read_problems(file.path, own_prompts=None)
+        findings[key], seen[key] = _of_file(file, problems), _Seen.of(problems)
     for train, val in pairs:
-        for name, known in (("exactly", exact), ("but for case and punctuation", near)):
-            shared = _shared(known[train, "train"], known[val, "val"])
-            findings[val, "val"].append(
-                Finding(val, "val", "", f"problems also in {train}, {name}", len(shared), _listed(shared))
-            )
-        if pictures[train, "train"] and pictures[val, "val"]:
-            shared = [
-                f"{name} (= {pictures[train, 'train'][each]})"
-                for each, name in pictures[val, "val"].items()
-                if each in pictures[train, "train"]
-            ]
-            found = f"pictures also in {train}, byte for byte"
-            findings[val, "val"].append(Finding(val, "val", "", found, len(shared), _listed(shared)))
-            shared = _shared(questions[train, "train"], questions[val, "val"])
-            found = f"questions also in {train}, whatever their pictures"
-            findings[val, "val"].append(Finding(val, "val", "", found, len(shared), _listed(shared)))
+        findings[val, "val"] += _overlap(train, val, seen[train, "train"], seen[val, "val"])
     return [finding for each in findings.values() for finding in each]
+
+
+def _overlap(train: str, val: str, trained: _Seen, asked: _Seen) -> list[Finding]:
+    """What a validation file shares with a training set."""
+    shared = {
+        f"problems also in {train}, exactly": _shared(trained.exact, asked.exact),
+        f"problems also in {train}, but for case and punctuation": _shared(trained.near, asked.near),
+    }
+    if trained.pictures and asked.pictures:
+        shared |= {
+            f"pictures also in {train}, byte for byte": _shared(trained.pictures, asked.pictures),
+            f"questions also in {train}, whatever their pictures": _shared(trained.questions, asked.questions),
+        }
+    return [Finding(val, "val", "", found, len(ids), _listed(ids)) for found, ids in shared.items()]
 
 
 def origin(recipe: Mapping[str, Any]) -> str:
@@ -129,45 +140,64 @@ def _hash(text: str) -> bytes:
 
 
 def _of_file(file: DataFile, problems: Sequence[Problem]) -> list[Finding]:
-    def finding(name: str, value: int | None, note: str = "", source: str = "") -> Finding:
-        return Finding(file.dataset, file.split, source, name, value, note)
-
     missing, more = column_differences(file.path)
-    different = {p.answer for p in problems}
-    readable = {answer: READABLE[file.grader](answer) for answer in different}
-    unread = [f"{p.id} ({_short(p.answer)})" for p in problems if not readable[p.answer]]
-    numbers = {answer: STANDS_FOR[file.grader](answer) for answer in different if readable[answer]}
-    taken = [f"{p.id} ({_short(p.answer)} for {n})" for p in problems if (n := numbers.get(p.answer)) is not None]
-    first = {problem_digest(p): p for p in reversed(problems)}
-    repeated = [f"{p.id} (= {was.id})" for p in problems if (was := first[problem_digest(p)]) is not p]
-    found = [
-        finding("origin", None, origin(file.recipe)),
-        finding("rows", len(problems)),
-        *(finding("rows", n, source=name) for name, n in Counter(p.data_source for p in problems).items()),
-        finding("columns missing", len(missing), ", ".join(missing)),
-        finding("columns beside", len(more), ", ".join(more)),
-        finding("empty prompts", count_empty_prompts(file.path)),
-        finding("empty solutions", sum(not p.solution.strip() for p in problems)),
-        finding("answers that the grader cannot read", len(unread), _listed(unread)),
-        finding("answers that the grader takes for a plain number", len(taken), _listed(taken)),
-        finding("problems that repeat an earlier one", len(repeated), _listed(repeated)),
+    sources = Counter(p.data_source for p in problems)
+    rows = [
+        ("", "origin", None, origin(file.recipe)),
+        ("", "rows", len(problems), ""),
+        *((source, "rows", number, "") for source, number in sources.items()),
+        ("", "columns missing", len(missing), ", ".join(missing)),
+        ("", "columns beside", len(more), ", ".join(more)),
+        ("", "empty prompts", count_empty_prompts(file.path), ""),
+        ("", "empty solutions", sum(not p.solution.strip() for p in problems), ""),
     ]
+    rows += [("", name, len(ids), _listed(ids)) for name, ids in _doubtful(file.grader, problems).items()]
+    numbers = {**_of_pictures(file, problems), **_lengths(problems)}
+    rows += [("", name, number, "") for name, number in numbers.items()]
+    return [Finding(file.dataset, file.split, *row) for row in rows]
+
+
+def _doubtful(grader: str, problems: Sequence[Problem]) -> dict[str, list[str]]:
+    """What may be wrong with problems -> the ids of those with which it is, and why."""
+    different = {p.answer for p in problems}
+    readable = {answer: READABLE[grader](answer) for answer in different}
+    numbers = {answer: STANDS_FOR[grader](answer) for answer in different if readable[answer]}
+    first = {problem_digest(p): p for p in reversed(problems)}
+    return {
+        "answers that the grader cannot read": [
+            f"{p.id} ({_short(p.answer)})" for p in problems if not readable[p.answer]
+        ],
+        "answers that the grader takes for a plain number": [
+            f"{p.id} ({_short(p.answer)} for {n})" for p in problems if (n := numbers.get(p.answer)) is not None
+        ],
+        "problems that repeat an earlier one": [
+            f"{p.id} (= {was.id})" for p in problems if (was := first[problem_digest(p)]) is not p
+        ],
+    }
+
+
+def _of_pictures(file: DataFile, problems: Sequence[Problem]) -> dict[str, int]:
+    """What there is to count of problems with pictures; nothing of others."""
+    found: dict[str, int] = {}
     if any(p.images for p in problems):
-        found += [
-            finding("pictures", sum(len(p.images) for p in problems)),
-            finding("different pictures", len({each.digest for p in problems for each in p.images})),
-            *(finding(f"rows left out: {why}", n) for why, n in left_out(file.path).items()),
-        ]
+        found["pictures"] = sum(len(p.images) for p in problems)
+        found["different pictures"] = len({each.digest for p in problems for each in p.images})
+        found |= {f"rows left out: {why}": n for why, n in left_out(file.path).items()}
     if file.grader == "pictures":
-        found += [finding(f"answers of kind {kind}", n) for kind, n in Counter(p.ability for p in problems).items()]
-    for name in ("problem", "solution", "answer"):
-        lengths = [len(getattr(p, name)) for p in problems]
-        found.append(finding(f"characters per {name}, median", round(statistics.median(lengths))))
-        found.append(finding(f"characters per {name}, longest", max(lengths)))
+        found |= {f"answers of kind {kind}": n for kind, n in Counter(p.ability for p in problems).items()}
     return found
 
 
-def _shared(train: Mapping[bytes, str], val: Mapping[bytes, str]) -> list[str]:
+def _lengths(problems: Sequence[Problem]) -> dict[str, int]:
+    found = {}
+    for name in ("problem", "solution", "answer"):
+        lengths = [len(getattr(p, name)) for p in problems]
+        found[f"characters per {name}, median"] = round(statistics.median(lengths))
+        found[f"characters per {name}, longest"] = max(lengths)
+    return found
+
+
+def _shared(train: Mapping[Any, str], val: Mapping[Any, str]) -> list[str]:
     return [f"{name} (= {train[key]})" for key, name in val.items() if key in train]
 
 

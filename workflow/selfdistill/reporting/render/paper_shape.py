@@ -83,28 +83,11 @@ def _paper_table(
     missing: Sequence[MissingRun],
     tasks: Tasks | None,
 ) -> PaperTable:
-    columns, rows = {}, {}
-    for row in records:
-        columns[row["benchmark"]] = column_title(row)
-        rows.setdefault(row["variant"], {})[row["benchmark"]] = row
-    metric = records[0]["metric"] if records else ""
-    if not records and tasks is not None:
-        metric = tasks[task]["metric"]
-        columns = {name: column_title({"benchmark": name, **about}) for name, _, about in benchmark_rows(tasks[task])}
+    metric, columns, rows = _cells(task, records, tasks)
     by_variant: dict[str, list[MissingRun]] = {}
     for run in missing:
         by_variant.setdefault(run.variant, []).append(run)
-    remarks = []
-    if reference is not None:
-        of_reference = by_variant.pop(reference, [])
-        if not rows:  # nothing can be compared with it, whatever else was run
-            by_variant = {reference: of_reference} if of_reference else {}
-        else:
-            by_variant.pop(BASE, None)
-            if of_reference:
-                there = _any_cell(next(iter(rows.values())))["seeds_reference"]
-                remarks.append(f"{reference}, with which all are compared: {_of_seeds(there, of_reference)}")
-                remarks += _reasons(of_reference)
+    remarks = [] if reference is None else _without_reference(reference, rows, by_variant)
     count = "n_seeds" if reference is None else "seeds_variant"
     return PaperTable(
         task,
@@ -117,6 +100,47 @@ def _paper_table(
         seeds={v: _of_seeds(_any_cell(rows[v])[count], lost) for v, lost in by_variant.items() if v in rows},
         remarks=[*remarks, *(reason for lost in by_variant.values() for reason in _reasons(lost))],
     )
+
+
+def _cells(
+    task: str, records: Sequence[Mapping[str, Any]], tasks: Tasks | None
+) -> tuple[str, dict[str, str], dict[str, dict[str, Mapping[str, Any]]]]:
+    """Metric, columns and rows of a table; where nothing is there, those that the task would have."""
+    if not records:
+        if tasks is None:
+            return "", {}, {}
+        headings = {name: column_title({"benchmark": name, **about}) for name, _, about in benchmark_rows(tasks[task])}
+        return tasks[task]["metric"], headings, {}
+    columns, rows = {}, {}
+    for row in records:
+        columns[row["benchmark"]] = column_title(row)
+        rows.setdefault(row["variant"], {})[row["benchmark"]] = row
+    return records[0]["metric"], columns, rows
+
+
+def _without_reference(
+    reference: str, rows: Mapping[str, Mapping[str, Any]], missing: dict[str, list[MissingRun]]
+) -> list[str]:
+    """Take out of the missing runs those that are no row of a table of gains; returns what is to be said of them.
+
+    Where none of the reference's runs is there, nothing can be compared with it, whatever else was run: only it is
+    missing.
+
+    Args:
+        reference: what is compared with.
+        rows: of the table.
+        missing: variant -> its missing runs; changed.
+    """
+    lost = missing.pop(reference, [])
+    if not rows:
+        missing.clear()
+        missing |= {reference: lost} if lost else {}
+        return []
+    missing.pop(BASE, None)
+    if not lost:
+        return []
+    there = _any_cell(next(iter(rows.values())))["seeds_reference"]
+    return [f"{reference}, with which all are compared: {_of_seeds(there, lost)}", *_reasons(lost)]
 
 
 def _any_cell(cells: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
