@@ -31,8 +31,9 @@ from selfdistill.training.discovery.search import Search, search_all
 from selfdistill.training.discovery.self_distillation import SelfDistillation
 from selfdistill.training.discovery.speaker import Speaker
 from selfdistill.training.discovery.verl_search import VerlSelfDistillation
+from selfdistill.training.inputs import TrainingInputs
 from selfdistill.training.local.trainer import LocalTrainer
-from selfdistill.training.verl.run import run_verl
+from selfdistill.training.verl.run import Machine, run_verl
 
 Report = Callable[[str], None]
 #: What of its state says that something was saved: patterns of files.
@@ -122,8 +123,7 @@ def discover(
         job = _Job(settings, Path(base_model), StateFolder(Path(state_dir)), report)
         job.begin(settings["search"], questions, settings["budget"], part)
         if questions:
-            machine = {"val_file": Path(val_file), "gpus": gpus, "threads": threads}
-            search = job.make(settings["search"], questions, machine)
+            search = job.make(settings["search"], questions, Path(val_file), Machine(threads, gpus, nodes=1))
             job.search(search, questions, budget=settings["budget"], stops=True)
         job.publish(questions, Path(output))
 
@@ -147,18 +147,18 @@ class _Job:
             amount["part"] = part
         write_attempt(self._state.path, {**self._settings["run"], "variant": search}, SEARCH, **amount)
 
-    def make(self, search: str, questions: Sequence[Question], machine: Mapping[str, Any]) -> Search:
-        """The search of that name.
+    def make(self, search: str, questions: Sequence[Question], val_file: Path, machine: Machine) -> Search:
+        """Return the search of that name.
 
         Args:
             search: the name.
             questions: what will be asked.
-            machine: what verl is to run with (`training.verl.run.run_verl`).
+            val_file, machine: what verl is to run with, where it trains.
         """
         seed = self._training.seed
         if search == SELF_DISTILLATION:
             if self._settings["run"]["trainer"] == "verl":
-                return self._through_verl(machine)
+                return self._through_verl(val_file, machine)
             return self._self_distillation(seed)
         if search == BEST_OF:
             return self.best_of(questions, batch=self._settings["batch"], seed=seed)
@@ -199,13 +199,12 @@ class _Job:
         self._report(f"engine {engine}")
         return sampler, speaker, Examiner(run, self._training, _decoder(tokenizer))
 
-    def _through_verl(self, machine: Mapping[str, Any]) -> VerlSelfDistillation:
+    def _through_verl(self, val_file: Path, machine: Machine) -> VerlSelfDistillation:
         run, report = self._settings["run"], self._report
         check_sandbox([run["grader"]], run.get("grading"))
 
         def process(config: Mapping[str, Any], question: Path, state: Path) -> None:
-            files = {"train_file": question, "base_model": self._folder, **machine}
-            run_verl(config, **files, state=state, nodes=1, report=report, search=True)
+            run_verl(config, TrainingInputs.of(question, val_file, self._folder), machine, state, report, search=True)
 
         examiner = Examiner(run, self._training, _decoder(load_tokenizer(self._folder)))
         how = {"budget": self._settings["budget"], "checkpoint_every": self._settings["checkpoint_every"]}

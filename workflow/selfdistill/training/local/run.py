@@ -18,7 +18,7 @@ from selfdistill.models.pictures import picture_reader
 from selfdistill.models.template_check import check_prompts
 from selfdistill.runs.lifecycle import run_lifecycle, write_run_files
 from selfdistill.runs.metrics_log import MetricsLog
-from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
+from selfdistill.runs.provenance import Clock, build_provenance
 from selfdistill.runs.records import StepRecords
 from selfdistill.runs.run_file import TRAINING, write_attempt
 from selfdistill.runs.state_folder import StateFolder
@@ -29,6 +29,7 @@ from selfdistill.tasks.graders import check_sandbox
 from selfdistill.tasks.schema import read_problems
 from selfdistill.training.external_models import check_tokens, noted_models
 from selfdistill.training.grading import run_graders
+from selfdistill.training.inputs import TrainingInputs
 from selfdistill.training.local.critic import MakeCritic, critic_of_run
 from selfdistill.training.local.trainer import LocalTrainer
 from selfdistill.training.progress import progress_line
@@ -69,29 +70,19 @@ def train(
     """
     with run_lifecycle(state_dir, outputs, report) as state:
         if state is not None:
-            others = {role: Path(folder) for role, folder in (external or {}).items()}
-            _finish(config, Path(train_file), Path(val_file), Path(base_model), others, state, threads, report)
+            inputs = TrainingInputs.of(train_file, val_file, base_model, external)
+            _finish(config, inputs, state, threads, report)
 
 
-def _finish(
-    config: dict[str, Any],
-    train_file: Path,
-    val_file: Path,
-    base_model: Path,
-    external: Mapping[str, Path],
-    state: StateFolder,
-    threads: int,
-    report: Report,
-) -> None:
+def _finish(config: dict[str, Any], inputs: TrainingInputs, state: StateFolder, threads: int, report: Report) -> None:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(not torch.cuda.is_available())
     torch.utils.deterministic.fill_uninitialized_memory = False  # a twentieth of a rollout's time; nothing reads it
     settings = TrainingSettings.from_config(config)
     write_attempt(state.path, config, TRAINING, steps=settings.steps)
-    noted = noted_models(state.path, external)
-    with critic_of_run(settings, config["grader"], external, noted, state.path, report) as critic:
-        inputs = train_file, val_file, base_model
-        trainer = _build(settings, config, *inputs, external, critic, report)
+    noted = noted_models(state.path, inputs.external)
+    with critic_of_run(settings, config["grader"], inputs.external, noted, state.path, report) as critic:
+        trainer = _build(settings, config, inputs, critic, report)
         _train(settings, trainer, config, inputs, noted, state, report)
 
 
@@ -99,7 +90,7 @@ def _train(
     settings: TrainingSettings,
     trainer: LocalTrainer,
     config: dict[str, Any],
-    inputs: tuple[Path, Path, Path],
+    inputs: TrainingInputs,
     noted: Mapping[str, Any],
     state: StateFolder,
     report: Report,
@@ -134,29 +125,27 @@ def _train(
     with state.finishing() as folder:
         trainer.save(folder / MODEL)
         write_run_files(folder, config, state, report)
-        files = RunInputs(*inputs, folder / MODEL)
         clock = Clock(started, time.time(), before + time.monotonic() - began)
-        facts = build_provenance(config, files, clock, sys.argv, gpus=torch.cuda.is_available())
+        facts = build_provenance(
+            config, inputs.with_weights(folder / MODEL), clock, sys.argv, gpus=torch.cuda.is_available()
+        )
         write_json(folder / RUN_FILES["provenance"], facts | ({"external_models": noted} if noted else {}))
 
 
 def _build(
     settings: TrainingSettings,
     config: dict[str, Any],
-    train_file: Path,
-    val_file: Path,
-    base_model: Path,
-    external: Mapping[str, Path],
+    inputs: TrainingInputs,
     critic: MakeCritic | None,
     report: Report,
 ) -> LocalTrainer:
     check_sandbox([config["grader"]], config.get("grading"))
     own = own_prompts(config)
-    problems = read_problems(train_file, need_solution=settings.needs_solutions, own_prompts=own)
-    model, tokenizer = load_model(base_model, pick_device())
+    problems = read_problems(inputs.train_file, need_solution=settings.needs_solutions, own_prompts=own)
+    model, tokenizer = load_model(inputs.base_model, pick_device())
     check_prompts(tokenizer, settings.chat, model.generation_config, report)
     try_model(model, report)  # before any cast: half precision would hide what it is tried on
-    others = _external(settings, external, tokenizer, model.device, report)
+    others = _external(settings, inputs.external, tokenizer, model.device, report)
     if settings.optimizer.master_dtype == "bfloat16":
         if model.device.type == "cpu":
             report("optimizer.master_dtype bfloat16 applies on a GPU only: this run keeps float32")
@@ -164,7 +153,7 @@ def _build(
             for each in (model, *others.values()):
                 cast_weights(each, torch.bfloat16)
     grade, grade_all = run_graders(config, settings)
-    validation = problems_by_benchmark(val_file, config["benchmarks"], own_prompts=own)
+    validation = problems_by_benchmark(inputs.val_file, config["benchmarks"], own_prompts=own)
     return LocalTrainer(
         settings,
         model,
@@ -174,7 +163,7 @@ def _build(
         grade,
         others,
         grade_all,
-        picture_reader(base_model, model.config, settings.chat),
+        picture_reader(inputs.base_model, model.config, settings.chat),
         critic,
     )
 

@@ -9,19 +9,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selfdistill.errors import UserError
 from selfdistill.files import write_json
 from selfdistill.runs.lifecycle import run_lifecycle, write_run_files
-from selfdistill.runs.provenance import Clock, RunInputs, build_provenance
+from selfdistill.runs.provenance import Clock, build_provenance
 from selfdistill.runs.run_file import TRAINING, write_attempt
 from selfdistill.runs.state_folder import StateFolder
 from selfdistill.study.paths import MODEL, RUN_FILES
 from selfdistill.study.verl_words import hydra_overrides
 from selfdistill.tasks.graders import check_sandbox
 from selfdistill.training.external_models import noted_models
+from selfdistill.training.inputs import TrainingInputs
 from selfdistill.training.verl.critic import server_of_job
 from selfdistill.training.verl.process_group import end_guarded, start_guarded
 from selfdistill.training.verl.ray_cluster import ray_cluster, ray_of_one_node
@@ -31,6 +33,21 @@ Report = Callable[[str], None]
 CHECKPOINTS = ("checkpoints/latest_checkpointed_iteration.txt",)
 _LIBRARY = Path(__file__).resolve().parents[3]  # the folder of the package
 _CLOCK_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Says what verl has of a cluster.
+
+    Attributes:
+        threads: CPU threads of each worker.
+        gpus: of each node.
+        nodes: how many there are.
+    """
+
+    threads: int
+    gpus: int
+    nodes: int
 
 
 def train(
@@ -65,9 +82,8 @@ def train(
     """
     with run_lifecycle(state_dir, outputs, report, leftovers=["export"]) as state:
         if state is not None:
-            others = {role: Path(folder) for role, folder in (external or {}).items()}
-            inputs = Path(train_file), Path(val_file), Path(base_model), others
-            _finish(config, *inputs, state, threads, gpus, nodes, report)
+            inputs = TrainingInputs.of(train_file, val_file, base_model, external)
+            _finish(config, inputs, Machine(threads, gpus, nodes), state, report)
 
 
 def _device_peak_gib(metrics: Path) -> float | None:
@@ -85,31 +101,22 @@ def attention(setting: str) -> str:
 
 
 def _finish(
-    config: dict[str, Any],
-    train_file: Path,
-    val_file: Path,
-    base_model: Path,
-    external: Mapping[str, Path],
-    state: StateFolder,
-    threads: int,
-    gpus: int,
-    nodes: int,
-    report: Report,
+    config: dict[str, Any], inputs: TrainingInputs, machine: Machine, state: StateFolder, report: Report
 ) -> None:
     check_sandbox([config["grader"]], config.get("grading"))
     write_attempt(state.path, config, TRAINING, steps=config["steps"])
     clock = _ClockFile(state.path / "clock.json")
-    given = {"train_file": train_file, "val_file": val_file, "base_model": base_model, "external": external}
-    run_verl(config, **given, state=state.path, threads=threads, gpus=gpus, nodes=nodes, clock=clock, report=report)
+    run_verl(config, inputs, machine, state.path, report, clock=clock)
     with state.finishing() as folder:
         shutil.copytree(state.path / "export", folder / MODEL)
         write_run_files(folder, config, state, report)
-        files = RunInputs(train_file, val_file, base_model, folder / MODEL)
         times = Clock(clock.started, time.time(), clock.seconds)
-        used = gpus * nodes if config["verl"]["device"] == "cuda" else 0
+        used = machine.gpus * machine.nodes if config["verl"]["device"] == "cuda" else 0
         peak = _device_peak_gib(folder / RUN_FILES["metrics"]) if used else None
-        facts = build_provenance(config, files, times, sys.argv, gpus=used, device_peak_gib=peak)
-        noted = {"external_models": noted_models(state.path, external)} if external else {}
+        facts = build_provenance(
+            config, inputs.with_weights(folder / MODEL), times, sys.argv, gpus=used, device_peak_gib=peak
+        )
+        noted = {"external_models": noted_models(state.path, inputs.external)} if inputs.external else {}
         noted["attention"] = attention(config["verl"]["attention"])
         write_json(folder / RUN_FILES["provenance"], facts | noted)
     report(f"trained in {clock.seconds:.0f} s")
@@ -117,16 +124,11 @@ def _finish(
 
 def run_verl(
     config: Mapping[str, Any],
-    *,
-    train_file: Path,
-    val_file: Path,
-    base_model: Path,
+    inputs: TrainingInputs,
+    machine: Machine,
     state: Path,
-    threads: int,
-    gpus: int,
-    nodes: int,
     report: Report,
-    external: Mapping[str, Path] | None = None,
+    *,
     clock: "_ClockFile | None" = None,
     search: bool = False,
 ) -> None:
@@ -134,36 +136,34 @@ def run_verl(
 
     Args:
         config: the resolved run config, with trainer "verl".
-        train_file, val_file: parquets of the task.
-        base_model: folder of the initial weights.
+        inputs: its data and models.
+        machine: what it has of the cluster.
         state: folder of checkpoints, metrics and what else the process writes.
-        threads: CPU threads of each worker.
-        gpus, nodes: GPUs a node, and nodes.
         report: takes one line of progress.
-        external: "teacher", "reference" and "critic" -> folder of another model, as the config asks for them.
         clock: counts its seconds; None: one of the state's own.
         search: as of `hydra_overrides`.
 
     Raises:
         UserError: for whatever ended it, with the reason that verl's processes left.
     """
-    external = external or {}
+    gpus, nodes = machine.gpus, machine.nodes
     words = hydra_overrides(
         config,
-        train_file=train_file,
-        val_file=val_file,
-        model=base_model,
+        train_file=inputs.train_file,
+        val_file=inputs.val_file,
+        model=inputs.base_model,
         state=state,
         gpus=gpus,
         nodes=nodes,
         attention=attention(config["verl"]["attention"]),
-        external=external,
+        external=inputs.external,
         search=search,
     )
     clock = clock or _ClockFile(state / "clock.json")
-    command, environment = [sys.executable, "-m", "selfdistill.training.verl", *words], _environment(config, threads)
+    command = [sys.executable, "-m", "selfdistill.training.verl", *words]
+    environment = _environment(config, machine.threads)
     reason = state / "reason.txt"
-    with _ended_by_sigterm(), server_of_job(config, external, state, gpus, report) as of_critic:
+    with _ended_by_sigterm(), server_of_job(config, inputs.external, state, gpus, report) as of_critic:
         environment |= of_critic
         if nodes > 1:
             workers = max(gpus, 1) if config["verl"]["device"] == "cpu" else gpus
