@@ -178,8 +178,8 @@ def end_ids_of(
     ids = configured_ends(generation_config, tokenizer)
     if not ids:
         raise UserError(
-            f"{tokenizer.name_or_path}: neither generation_config.json nor the tokenizer has an eos token; name the one "
-            "that ends an answer, as eos_token of tokenizer_config.json"
+            f"{tokenizer.name_or_path}: neither generation_config.json nor the tokenizer has an eos token; name the "
+            "one that ends an answer, as eos_token of tokenizer_config.json"
         )
     turn = turn_end(tokenizer, chat)
     return sorted({*ids, *([] if turn is None else [turn])})
