@@ -120,7 +120,7 @@ def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
 
 
 def own_file(folder: str | os.PathLike, path: str | os.PathLike) -> Path:
-    """The file that a path in somebody's model folder stands for, links followed.
+    """Return the file that a path in somebody's model folder stands for, links followed.
 
     A link that leaves the folder may lead to anything that this user can read, so none is followed but those of a
     snapshot in the hub's cache to the cache's own files (models--owner--name/snapshots/commit, beside it blobs).
@@ -154,7 +154,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def sha256_file(path: str | os.PathLike) -> str:
-    """Hex SHA-256 of a file's bytes."""
+    """Return the hex SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
@@ -163,7 +163,7 @@ def sha256_file(path: str | os.PathLike) -> str:
 
 
 def sampled_sha256(path: str | os.PathLike) -> str:
-    """Hex SHA-256 of a file's size and of pieces spread over all of it: milliseconds, whatever its size.
+    """Return the hex SHA-256 of a file's size and of pieces spread over all of it: milliseconds, whatever its size.
 
     Other weights of the same size and layout differ in nearly every piece. A small file is read whole.
     """
@@ -180,12 +180,12 @@ def sampled_sha256(path: str | os.PathLike) -> str:
 
 
 def sha256_json(value: Any) -> str:
-    """Hex SHA-256 of a JSON-able value, independent of the order of keys."""
+    """Return the hex SHA-256 of a JSON-able value, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
 def known_sha256(path: str | os.PathLike) -> str:
-    """Hex SHA-256 of a file's bytes, read once for each size and time of change that the file has."""
+    """Return the hex SHA-256 of a file's bytes, read once for each size and time of change that the file has."""
     return _known(sha256_file, path)
 
 

@@ -12,7 +12,9 @@ _DEEPEST = 50
 
 
 def parsed(text: str, where: str, then: str) -> Any:
-    """The value of a JSON text. NaN and infinity, which JSON has not, are None, as our own files have them (null).
+    """Return the value of a JSON text.
+
+    NaN and infinity, which JSON has not, are None, as our own files have them (null).
 
     where, then: of the error: the file (and line), and what to do. Raises UserError where it is no JSON.
     """
@@ -28,7 +30,10 @@ def parsed(text: str, where: str, then: str) -> Any:
 
 
 def read_object(path: str | os.PathLike, then: str = "make this run again") -> dict[str, Any]:
-    """The object in a JSON file. Raises UserError: a file that cannot be read, is not JSON, or holds something else."""
+    """Return the object in a JSON file.
+
+    Raises UserError: a file that cannot be read, is not JSON, or holds something else.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -13,11 +13,14 @@ Key = int | str
 
 
 def generator(*key: Key) -> np.random.Generator:
-    """A numpy generator for one purpose. Equal keys give equal streams; any difference gives independent ones."""
+    """Return a numpy generator for one purpose.
+
+    Equal keys give equal streams; any difference gives independent ones.
+    """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype=np.uint64)))
 
 
 def seed_of(*key: Key) -> int:
-    """A 63-bit integer seed for libraries that want a number (torch.manual_seed)."""
+    """Return a 63-bit integer seed for libraries that want a number (torch.manual_seed)."""
     return int(generator(*key).integers(0, 2**63 - 1))

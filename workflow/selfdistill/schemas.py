@@ -65,7 +65,7 @@ def checked(
     at: KeyPath = (),
     origin: Callable[[KeyPath, Any], str] = lambda *_: "config",
 ) -> Any:
-    """A copy of `value` that satisfies a schema.
+    """Return a copy of `value` that satisfies a schema.
 
     Text that stands where a number, a boolean, null or a list is expected is read as YAML first: Snakemake hands over
     everything nested in --config as text, and PyYAML takes 1e-4 for text. 3.0 is 3 where an integer is expected. A day
@@ -114,7 +114,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def canonical(value: Any, against: Mapping[str, Any], at: str) -> Any:
-    """A complete value in the schema's order of keys, numbers as floats where the schema says number.
+    """Return a complete value in the schema's order of keys, numbers as floats where the schema says number.
 
     Equal settings thus have one representation, however they were written. Raises UserError for a missing key.
     """

@@ -62,7 +62,7 @@ LONGEST_LINE = 4_000
 
 
 def visible(text: str) -> str:
-    r"""The text with unseen characters and those that turn round others written as in JSON: `\u202e`."""
+    r"""Return the text with unseen characters and those that turn round others written as in JSON: `\u202e`."""
     return _UNSEEN.sub(_spelt_out, text)
 
 
@@ -71,7 +71,7 @@ def _spelt_out(found: re.Match[str]) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text in one line: spaces for line breaks of any kind and for tabs, all else `visible`."""
+    """Return the text in one line: spaces for line breaks of any kind and for tabs, all else `visible`."""
     return visible(_LINE_BREAKS.sub(" ", text).replace("\t", " "))
 
 
@@ -88,12 +88,12 @@ def shortened(text: str, most: int = LONGEST_LINE) -> str:
 
 
 def reportable(text: str) -> str:
-    """A message fit for logs and terminals: without secrets, visible, and no longer than LONGEST_LINE."""
+    """Return a message fit for logs and terminals: without secrets, visible, and no longer than LONGEST_LINE."""
     return shortened(visible(without_secrets(text)))
 
 
 def without_secrets(text: str) -> str:
-    """The text without passwords of URLs, bearer and hub tokens, and secrets of the environment's variables.
+    """Return the text without passwords of URLs, bearer and hub tokens, and secrets of the environment's variables.
 
     Secrets of the environment are values of variables named so (HF_TOKEN, WANDB_API_KEY), and passwords of addresses in
     any variable (HF_ENDPOINT, HTTPS_PROXY, PIP_INDEX_URL); they go wherever they stand.
@@ -120,7 +120,7 @@ def _environment_secrets() -> Iterator[str]:
 
 
 def spreadsheet_cell(text: str) -> str:
-    """A text that no spreadsheet runs: behind an apostrophe where it reads as a formula and is no number.
+    """Return a text that no spreadsheet runs: behind an apostrophe where it reads as a formula and is no number.
 
     `from_spreadsheet_cell` undoes it.
     """
@@ -128,7 +128,7 @@ def spreadsheet_cell(text: str) -> str:
 
 
 def from_spreadsheet_cell(cell: str) -> str:
-    """The text of which `spreadsheet_cell` made this cell."""
+    """Return the text of which `spreadsheet_cell` made this cell."""
     return cell[1:] if cell.startswith(_APOSTROPHE) and _is_formula(cell[1:]) else cell
 
 

@@ -12,7 +12,7 @@ MOST_VALUES = 10_000
 
 
 def mapping_of(text: str, where: str, then: str = "make this run again") -> dict[Any, Any]:
-    """The mapping in a YAML text.
+    """Return the mapping in a YAML text.
 
     Args:
         where: the file, for the error.

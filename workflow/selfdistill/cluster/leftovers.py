@@ -105,7 +105,7 @@ def _listed(jobs: Sequence[SlurmJob]) -> str:
 
 
 def main(words: Sequence[str]) -> int:
-    """The command line. Returns an exit status."""
+    """Run the command line. Returns an exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m selfdistill.cluster.leftovers", description=__doc__.partition("\n")[0]
     )

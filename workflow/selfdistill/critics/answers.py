@@ -35,7 +35,7 @@ def as_json(said: bytes, kind: str) -> Any:
 
 
 def read_completion(answer: Any) -> tuple[str | None, str, int | None]:
-    """The text of a chat completion, None for a refusal; why it ended; and its tokens, where they are told.
+    """Return the text of a chat completion, None for a refusal; why it ended; and its tokens, where they are told.
 
     Raises ValueError for what is no chat completion.
     """
@@ -64,7 +64,7 @@ def read_completion(answer: Any) -> tuple[str | None, str, int | None]:
 
 
 def words_of_error(error: Any) -> str:
-    """What a server says of a request that it does not answer: its own message, or the beginning of a page."""
+    """Return what a server says of a request that it does not answer: its own message, or the beginning of a page."""
     body = error.body
     if isinstance(body, dict):
         body = body.get("message") or body.get("detail") or json.dumps(body)
@@ -72,7 +72,7 @@ def words_of_error(error: Any) -> str:
 
 
 def retry_after(error: Exception) -> float:
-    """Seconds after which a server wants to be asked again; 0 where it does not say."""
+    """Return the seconds after which a server wants to be asked again; 0 where it does not say."""
     headers = getattr(getattr(error, "response", None), "headers", {})
     said = headers.get("retry-after", "")
     try:

@@ -20,7 +20,7 @@ NEVER = np.inf
 
 
 def first_passes(attempts: pd.DataFrame, questions: Sequence[str], *, held_back: bool = False) -> np.ndarray:
-    """Number of the first attempt that passes, [Q]; infinite where none does.
+    """Return the number of the first attempt that passes, [Q]; infinite where none does.
 
     Args:
         attempts: of one search and seed (`attempts.read_attempts`).
@@ -102,7 +102,7 @@ class Curve:
 
     @property
     def questions(self) -> int:
-        """Number of questions."""
+        """Returns the number of questions."""
         return self.scores.shape[2]
 
     def needed(self, level: float, questions: np.ndarray | None = None, seeds: np.ndarray | None = None) -> float:
@@ -166,6 +166,6 @@ def _bounds(values: Sequence[float], questions: int) -> tuple[float, float]:
 
 
 def attempt_grid(most: int, per_octave: int = 4) -> list[int]:
-    """Numbers of attempts from 1 to `most`, about evenly spaced on a log axis, powers of two among them."""
+    """Return the numbers of attempts from 1 to `most`, about evenly spaced on a log axis, powers of two among them."""
     steps = np.arange(0, np.log2(most) + 1e-9, 1 / per_octave)
     return sorted({*(round(2 ** float(step)) for step in steps), most})

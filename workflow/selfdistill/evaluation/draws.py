@@ -148,7 +148,7 @@ def read_second(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray] | None
 
 
 def read_matrix(path: str | os.PathLike) -> DrawMatrix:
-    """The matrix of a file of draws: `to_matrix(read_draws(path))`, with its errors, in a tenth of the time.
+    """Return the matrix of a file of draws: `to_matrix(read_draws(path))`, with its errors, in a tenth of the time.
 
     Every table reads the draws of all runs. A file is read here as it is; one with anything unusual in it, `read_draws`
     converts or refuses.
@@ -183,7 +183,7 @@ def to_matrix(draws: pd.DataFrame) -> DrawMatrix:
 
 
 def stack_seeds(matrices: Mapping[str, DrawMatrix]) -> DrawMatrix:
-    """One S x P x D matrix from the P x D matrices of several seeds, by file name (for the error message).
+    """Return one S x P x D matrix from the P x D matrices of several seeds, by file name (for the error message).
 
     Raises UserError when they differ in problems or in the number of draws.
     """

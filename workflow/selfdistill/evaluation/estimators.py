@@ -74,14 +74,14 @@ def scores_by_seed(correct: np.ndarray, metric: str) -> np.ndarray:
 
 
 def scores_by_count(draws: int, metric: str) -> np.ndarray:
-    """The named metric of one problem with c of so many draws correct, for c from 0 to `draws`: [draws + 1]."""
+    """Return the named metric of one problem with c of so many draws correct, for c from 0 to `draws`: [draws + 1]."""
     kind, k = _parsed(metric, draws)
     counts = np.arange(draws + 1)
     return _passes(counts, draws, k) if kind == "pass" else counts / draws
 
 
 def score_variances(correct: np.ndarray, metric: str, together: np.ndarray | None = None) -> np.ndarray:
-    """Variance of each score of `scores_by_seed` over other draws of the same seed and problem, [S, P].
+    """Return the variance of each score of `scores_by_seed` over other draws of the same seed and problem, [S, P].
 
     Delete-one jackknife over the draws (Efron and Stein 1981). For mean@k and pass@1 it is s (1 - s) / (D - 1) of the
     score s, and unbiased; for pass@k with k > 1 it is too large on average: by 31 % for pass@11 of 12 draws at a chance
@@ -254,19 +254,19 @@ def at_least(
 
 
 def with_seeds(problems: Sequence[Term], seeds: Sequence[Term]) -> Term:
-    """Variance over problems and seeds; never less than what the problems alone contribute."""
+    """Return the variance over problems and seeds; never less than what the problems alone contribute."""
     return total([*problems, *seeds] if sum(term.value for term in seeds) > 0 else problems)
 
 
 def difference_of(value: float, spread: Term, level: float = LEVEL) -> Difference:
-    """A difference with this variance: value +- t errors, within [-1, 1]."""
+    """Return a difference with this variance: value +- t errors, within [-1, 1]."""
     half = _half_width(spread, level)
     p_value = 2 * float(stdtr(min(spread.freedom, _MANY), -abs(value) / math.sqrt(spread.value)))
     return Difference(value, float(np.maximum(value - half, -1)), float(np.minimum(value + half, 1)), p_value)
 
 
 def share_of(value: float, around: float, spread: Term, level: float = LEVEL) -> Estimate:
-    """A share with this variance: the interval of Wilson's form, its error being that of a share `around`."""
+    """Return a share with this variance: the interval of Wilson's form, its error being that of a share `around`."""
     widening = _half_width(spread, level) ** 2 / (around * (1 - around))
     middle = (value + widening / 2) / (1 + widening)
     half = math.sqrt(widening * value * (1 - value) + widening**2 / 4) / (1 + widening)

@@ -42,7 +42,7 @@ class _Benchmark:
 def problems_by_benchmark(
     val_file: Path, benchmarks: list[str], *, own_prompts: bool = False
 ) -> dict[str, list[Problem]]:
-    """The problems of a validation file by their data_source, which names the benchmark.
+    """Return the problems of a validation file by their data_source, which names the benchmark.
 
     Raises UserError where a benchmark has no rows, and as `read_problems`, which `own_prompts` is for.
     """

@@ -18,7 +18,7 @@ CATEGORIES = ("IK", "IG", "CM", "RM")
 
 
 def categories(steps: np.ndarray, composed: np.ndarray, rule: str) -> np.ndarray:
-    """The category of a group in each draw, as its place in CATEGORIES.
+    """Return the category of a group in each draw, as its place in CATEGORIES.
 
     Args:
         steps: whether each step is right, [K steps, D draws].
@@ -55,7 +55,7 @@ def of_groups(draws: DrawMatrix) -> bool:
 
 
 def grouped(draws: DrawMatrix, rule: str) -> DrawMatrix:
-    """Draws of groups in place of those of problems, so that a mean of right answers is the score.
+    """Return draws of groups in place of those of problems, so that a mean of right answers is the score.
 
     A group is two rows of one cluster: whether it is worth at least 1/2, and whether it is worth 1. Tokens are those of
     all its answers, half in each row; truncated is a group of which any answer is.

@@ -125,7 +125,7 @@ class _Asker:
         self._sampler = DecodeLoop(self._model, pad_id(self._tokenizer, ends), ends)
 
     def prompts(self, problems: Sequence[Problem], *, hinted: bool) -> list[Sequence[int]]:
-        """The student's prompts, or the teacher's with the right answer."""
+        """Return the student's prompts, or the teacher's with the right answer."""
         if hinted:
             assignments = [Assignment(Hint(answer=p.answer)) for p in problems]
             built = self._builder.build(problems, assignments, [0] * len(problems))
@@ -138,18 +138,18 @@ class _Asker:
         ]
 
     def sample(self, prompts: Sequence[Sequence[int]], key: tuple[str, str]) -> list[Rollout]:
-        """One response to each prompt, as in evaluation."""
+        """Return one response to each prompt, as in evaluation."""
         return self._sampler.sample(prompts, self._how, [("controls", *key, row) for row in range(len(prompts))])
 
     def is_right(self, rollout: Rollout, problem: Problem) -> bool:
-        """The grader's verdict."""
+        """Return the grader's verdict."""
         text = str(self._tokenizer.decode(rollout.response_ids, skip_special_tokens=True))
         return grade_response(text, problem, self._grader, grading=self._grading).correct
 
     def scored(
         self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probs of responses (N, T), and where there are tokens."""
+        """Return log-probs of responses (N, T), and where there are tokens."""
         width = max(map(len, responses))
         lengths = torch.tensor([len(each) for each in responses])
         with torch.no_grad():

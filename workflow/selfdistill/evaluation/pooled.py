@@ -42,7 +42,7 @@ class Block:
 
 
 def pooled_difference(blocks: Sequence[Block]) -> Difference:
-    """Mean over blocks of the macro averages of `first` minus those of `second`, problems sampled.
+    """Return the mean over blocks of the macro averages of `first` minus those of `second`, problems sampled.
 
     Of one block it is `estimators.paired_difference`.
     """

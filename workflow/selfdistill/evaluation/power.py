@@ -150,7 +150,7 @@ def believed_seed_variance(methods: Sequence[Sequence[np.ndarray]]) -> tuple[flo
 def detectable(
     variances: Variances, design: Design, *, problems: str = "sampled", level: float = LEVEL, power: float = POWER
 ) -> float:
-    """The least difference, as a share, that the interval tells from none with the chance `power`.
+    """Return the least difference, as a share, that the interval tells from none with the chance `power`.
 
     (t of the level + t of the power) standard errors. With one seed it speaks of these two runs, as the interval does:
     the seeds' variance is left out; else it is nan where that is not known. nan too where the design has no interval

@@ -42,7 +42,7 @@ class Term:
 
 
 def total(terms: Sequence[Term]) -> Term:
-    """The sum of independent terms, with Satterthwaite's degrees of freedom (inf for a sum of zero).
+    """Return the sum of independent terms, with Satterthwaite's degrees of freedom (inf for a sum of zero).
 
     A sum of positive terms never has fewer than its least certain one; nor has one that takes some away again.
     """
@@ -54,7 +54,7 @@ def total(terms: Sequence[Term]) -> Term:
 
 
 def by_cluster(values: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
-    """One value for each cluster of problems, [P] -> [C], with the same mean: the unit that others are drawn in.
+    """Return one value for each cluster of problems, [P] -> [C], with the same mean: the unit that others are drawn in.
 
     Variants of one problem are no independent ones. A cluster's value is the mean and, scaled by C / P, the sum of its
     problems' distances from it: the variance of the values over C is the cluster-robust one (Liang and Zeger 1986).
@@ -111,7 +111,7 @@ def _seen(gaps: np.ndarray) -> float:
 
 
 def softened(variance: float, count: float, mean: float, more: float) -> float:
-    """The variance of `count` units in [0, 1], with `more` units added of which half are 0 and half are 1.
+    """Return the variance of `count` units in [0, 1], with `more` units added of which half are 0 and half are 1.
 
     Of units that are all alike it is that of count + more independent answers with this mean, and so an interval of
     Wilson's form is Wilson's.
@@ -121,7 +121,7 @@ def softened(variance: float, count: float, mean: float, more: float) -> float:
 
 
 def softened_mean(count: float, mean: float, more: float) -> float:
-    """Their mean with the same units added."""
+    """Return their mean with the same units added."""
     return (count * mean + more / 2) / (count + more)
 
 

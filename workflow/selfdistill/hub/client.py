@@ -55,7 +55,7 @@ class _WebPageError(Exception):
 
 
 def fetch_data(recipe: Mapping[str, Any], report: Report) -> Path:
-    """A file of a dataset repository, in mirror or cache, as the lock has it.
+    """Return a file of a dataset repository, in mirror or cache, as the lock has it.
 
     Args:
         recipe: hub (id, revision, commit), file (its path there), size, sha256 or git_sha1: see `hub_lock.locked_file`.
@@ -69,7 +69,7 @@ def fetch_data(recipe: Mapping[str, Any], report: Report) -> Path:
 
 
 def fetch_model(settings: Mapping[str, Any], report: Report) -> dict[str, Path]:
-    """A model's files in mirror or cache by their names: those of the lock, which never has any code.
+    """Return a model's files in mirror or cache by their names: those of the lock, which never has any code.
 
     Args:
         settings: hub (id, revision, commit) and files (name -> size, sha256 or git_sha1): see `hub_lock.locked_model`.
@@ -85,7 +85,7 @@ def fetch_model(settings: Mapping[str, Any], report: Report) -> dict[str, Path]:
 
 
 def resolve(needed: Mapping[str, Mapping[str, list[str]]], lock: Lock, report: Report) -> dict[str, dict[str, Any]]:
-    """A lock with all that is needed: entries that are there are kept, what is missing is asked for at the hub.
+    """Return a lock with all that is needed: entries that are there are kept, what is missing is asked for at the hub.
 
     Files that an entry lacks are taken at the entry's commit.
 

@@ -28,7 +28,7 @@ Lock = Mapping[str, Mapping[str, Any]]
 
 
 def read_lock(path: str | os.PathLike = LOCK_FILE) -> dict[str, dict[str, Any]]:
-    """Both parts, each "<owner>/<name>@<revision>" -> {commit, files: path -> {size, sha256 or git_sha1}}.
+    """Return both parts, each "<owner>/<name>@<revision>" -> {commit, files: path -> {size, sha256 or git_sha1}}.
 
     Empty where there is no file. Raises UserError for one that is no YAML, or not in the schema hub_lock.
     """
@@ -113,14 +113,14 @@ def looks_like_html(path: str | os.PathLike) -> bool:
 
 
 def merged(lock: Lock, kind: str, name: str, commit: str, files: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """A lock with some files of a repository added or replaced."""
+    """Return a lock with some files of a repository added or replaced."""
     known = lock[kind].get(name, {"files": {}})["files"]
     entry = {"commit": commit, "files": {**known, **files}}
     return {**{k: dict(v) for k, v in lock.items()}, kind: {**lock[kind], name: entry}}
 
 
 def missing_files(lock: Lock, kind: str, name: str, files: Iterable[str]) -> list[str]:
-    """Those of some files that an entry lacks."""
+    """Return those of some files that an entry lacks."""
     known = lock[kind].get(name, {"files": {}})["files"]
     return [file for file in files if file not in known]
 

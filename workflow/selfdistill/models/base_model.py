@@ -174,7 +174,7 @@ def demonstrations(
 
 
 def training_exercises(kind: str, sizes: dict[int, float]) -> Callable[[np.random.Generator], Exercise]:
-    """A maker of random exercises from the training side of the hash split, sizes drawn by weight."""
+    """Return a maker of random exercises from the training side of the hash split, sizes drawn by weight."""
     make = exercise_kind(kind).make
     numbers = list(sizes)
     shares = np.array([sizes[n] for n in numbers], dtype=float)

@@ -111,7 +111,7 @@ def shows(text: str, message: str) -> bool:
 
 
 def leaves_out(tokenizer: PreTrainedTokenizerBase, message: Message, text: str) -> UserError:
-    """The error for a template that renders a message as this text, which does not have it."""
+    """Return the error for a template that renders a message as this text, which does not have it."""
     which = {"user": "the user's message", "system": "the system message"}.get(message.role, "an earlier answer")
     return UserError(
         f"{tokenizer.name_or_path}: the chat template leaves out {which}: {_shortened(message.content)} is rendered "
@@ -135,7 +135,7 @@ def render(
     answered: bool = False,
     variables: Mapping[str, Any] | None = None,
 ) -> str:
-    """The text of a chat in the tokenizer's template.
+    """Return the text of a chat in the tokenizer's template.
 
     Args:
         tokenizer: with a chat template.
@@ -186,20 +186,20 @@ def end_ids_of(
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> int:
-    """The id that fills up a batch: the tokenizer's, or the first of the ends where it has none."""
+    """Return the id that fills up a batch: the tokenizer's, or the first of the ends where it has none."""
     own = tokenizer.pad_token_id
     return int(own) if isinstance(own, int) else ends[0]
 
 
 def configured_ends(generation_config: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """The ends that generation config and tokenizer name."""
+    """Return the ends that generation config and tokenizer name."""
     configured = generation_config.eos_token_id if generation_config is not None else None
     ids = configured if isinstance(configured, list) else [configured]
     return {i for i in [*ids, tokenizer.eos_token_id] if i is not None}
 
 
 def turn_end(tokenizer: PreTrainedTokenizerBase, chat: ChatSettings = DEFAULT) -> int | None:
-    """The control token with which the chat template ends an assistant's turn; None where it shows none.
+    """Return the control token with which the chat template ends an assistant's turn; None where it shows none.
 
     A model that was taught by the template ends its answers with it, whatever the folder names as its end of sequence
     (base models of Qwen name another one).

@@ -11,7 +11,7 @@ from selfdistill.errors import UserError
 
 
 def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
-    """Names of the floating-point tensors that hold NaN or infinity, in the order given."""
+    """Return the names of the floating-point tensors that hold NaN or infinity, in the order given."""
     return [name for name, value in tensors if value.is_floating_point() and not _is_finite(value)]
 
 

@@ -18,7 +18,7 @@ _SCALE = re.compile(
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that transformers reads: one, or those of the index."""
+    """Return the files that transformers reads: one, or those of the index."""
     if (folder / WEIGHTS).exists() or not (folder / INDEX).exists():
         return [folder / WEIGHTS] if (folder / WEIGHTS).exists() else sorted(folder.glob("*.safetensors"))
     return [folder / name for name in sorted(index_files(folder / INDEX))]

@@ -33,7 +33,7 @@ _OF_KIND = {"qwen3_vl": Qwen3VLForConditionalGeneration}
 
 
 def load_model(folder: Path, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model in float32 and its tokenizer.
+    """Return a causal language model in float32 and its tokenizer.
 
     Raises UserError where the folder lacks a config, safetensors weights, a tokenizer, or a chat template, where one of
     them cannot be read, where a tensor of the model is missing from the weights, where the tokenizer has ids that the
@@ -45,7 +45,7 @@ def load_model(folder: Path, device: torch.device) -> tuple[PreTrainedModel, Pre
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer alone, everything but the weights checked as load_model does."""
+    """Return the tokenizer alone, everything but the weights checked as load_model does."""
     folder = Path(folder)
     for pattern, what in (("config.json", "model config"), ("*.safetensors", "weights"), ("tokenizer*", "tokenizer")):
         if not any(folder.glob(pattern)):
@@ -69,7 +69,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_config(folder: Path) -> PreTrainedConfig:
-    """The model's config, as it is used here: with transformers' own choice of attention.
+    """Return the model's config, as it is used here: with transformers' own choice of attention.
 
     Raises UserError where it cannot be read, and where the folder is no plain model (model_folder.check_config).
     """
@@ -111,7 +111,7 @@ def load_weights(folder: Path, device: torch.device) -> PreTrainedModel:
 
 
 def empty_model(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-    """A model of this config whose weights say nothing."""
+    """Return a model of this config whose weights say nothing."""
     kind = _OF_KIND.get(config.model_type)
     return AutoModelForCausalLM.from_config(config, dtype=dtype) if kind is None else kind(config).to(dtype)
 
@@ -159,5 +159,5 @@ def cast_weights(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def pick_device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
+    """Return the GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

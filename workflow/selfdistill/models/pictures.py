@@ -89,7 +89,7 @@ class PictureReader:
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """The least and the most pixels of a picture as the model is shown it."""
+        """Returns the least and the most pixels of a picture as the model is shown it."""
         return self._least, self._most
 
     def of(self, pictures: Sequence[Picture]) -> tuple[PromptPicture, ...]:

@@ -43,7 +43,9 @@ class TinyModel:
 
 
 def build_tokenizer(more: Sequence[str] = ()) -> PreTrainedTokenizerFast:
-    """The tokenizer of the toy tasks. Any text encodes; characters outside the phrases become the unknown token.
+    """Return the tokenizer of the toy tasks.
+
+    Any text encodes; characters outside the phrases become the unknown token.
 
     Args:
         more: phrases that one task has beside those of all; their tokens come last, so that the others keep their ids.
@@ -54,7 +56,7 @@ def build_tokenizer(more: Sequence[str] = ()) -> PreTrainedTokenizerFast:
 
 
 def word_tokenizer(special: Sequence[str], pieces: Sequence[str], chat_template: str) -> PreTrainedTokenizerFast:
-    """A tokenizer whose tokens are the pieces, the longest first where several fit.
+    """Return a tokenizer whose tokens are the pieces, the longest first where several fit.
 
     Args:
         special: control tokens, PAD, END and UNKNOWN among them; their ids come first, in this order.

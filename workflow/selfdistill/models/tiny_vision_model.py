@@ -64,7 +64,7 @@ class TinyVisionModel(TinyModel):
 
 
 def build_vision_tokenizer(phrases: Sequence[str]) -> PreTrainedTokenizerFast:
-    """The tokenizer of a toy task with pictures: the words around a problem, and the task's own phrases."""
+    """Return the tokenizer of a toy task with pictures: the words around a problem, and the task's own phrases."""
     pieces = dict.fromkeys([*CHAT_PIECES, *prompts.PHRASES, *phrases])
     return word_tokenizer(_SPECIAL, list(pieces), _CHAT_TEMPLATE)
 
@@ -85,7 +85,7 @@ def image_processor_settings(sizes: TinyVisionModel) -> dict[str, Any]:
 def build_vision_model(
     sizes: TinyVisionModel, tokenizer: PreTrainedTokenizerFast, seed: int
 ) -> Qwen3VLForConditionalGeneration:
-    """A freshly initialised float32 model; its vocabulary is exactly the tokenizer's."""
+    """Return a freshly initialised float32 model; its vocabulary is exactly the tokenizer's."""
     patches = SIDE * CELL_PIXELS // sizes.patch_size
     text = language_config(sizes, tokenizer) | {
         "rope_parameters": {

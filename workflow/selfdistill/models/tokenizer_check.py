@@ -38,7 +38,7 @@ _PROBES = (
 
 
 def read_tokenizer(folder: Path, *, as_others_load_it: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder, without running code from it.
+    """Return the tokenizer of a folder, without running code from it.
 
     Args:
         folder: of a model.
@@ -69,7 +69,10 @@ def read_tokenizer(folder: Path, *, as_others_load_it: bool = False) -> PreTrain
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of a text as it stands: the tokenizer adds no token of its own. Raises UserError as `encoded` does."""
+    """Return the ids of a text as it stands: the tokenizer adds no token of its own.
+
+    Raises UserError as `encoded` does.
+    """
     return encoded(tokenizer, text).input_ids
 
 

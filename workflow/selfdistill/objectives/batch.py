@@ -80,12 +80,12 @@ class Batch:
 
     @property
     def token_mask(self) -> Bool[Tensor, "B T"]:
-        """(B, T) bool: response tokens of rows that are still in the batch."""
+        """Returns (B, T) bool: response tokens of rows that are still in the batch."""
         return self.response_mask if self.kept is None else self.response_mask & self.kept[:, None]
 
     @property
     def hinted_mask(self) -> Bool[Tensor, "B T"]:
-        """(B, T) bool: response tokens of rows that are in the batch and have their hints."""
+        """Returns (B, T) bool: response tokens of rows that are in the batch and have their hints."""
         return self.token_mask & self.hinted[:, None]
 
     @property
@@ -94,17 +94,17 @@ class Batch:
         return len(self.advantages) if self.kept is None else int(self.kept.sum())
 
     def rows(self, index: Shaped[Tensor, " N"]) -> Batch:
-        """The given rows of every tensor, as a micro-batch or an optimizer step's share of a larger batch."""
+        """Return the given rows of every tensor, as a micro-batch or an optimizer step's share of a larger batch."""
         return replace(self, **{name: value[index] for name, value in self._present().items()})
 
     def narrowed(self, width: int) -> Batch:
-        """The first `width` of the T columns, for a micro-batch of short responses."""
+        """Return the first `width` of the T columns, for a micro-batch of short responses."""
         cut = {name: value[..., :width] for name, value in self._present().items() if name not in ROWWISE}
         cut |= {name: value[:, :width] for name, value in self._present().items() if name in _WITH_SUPPORT}
         return replace(self, **cut)
 
     def extended(self, **tensors: Tensor) -> Batch:
-        """The same batch with more of its optional tensors, by the names of `Attributes`."""
+        """Return the same batch with more of its optional tensors, by the names of `Attributes`."""
         return replace(self, **tensors)
 
     def _present(self) -> dict[str, Tensor]:
@@ -133,11 +133,11 @@ class Targets:
     distilled: Bool[Tensor, " B"] | None = None
 
     def rows(self, index: Shaped[Tensor, " N"]) -> Targets:
-        """The given rows of every tensor; the metrics stay those of the global batch."""
+        """Return the given rows of every tensor; the metrics stay those of the global batch."""
         return self._each(lambda value: value[index])
 
     def narrowed(self, width: int) -> Targets:
-        """The first `width` of the T columns of every (B, T) tensor; (B,) ones stay as they are."""
+        """Return the first `width` of the T columns of every (B, T) tensor; (B,) ones stay as they are."""
         return self._each(lambda value: value[:, :width] if value.ndim > 1 else value)
 
     def _each(self, part: Callable[[Tensor], Tensor]) -> Targets:
@@ -229,11 +229,14 @@ class Needs:
 
 
 def mean_over(values: Float[Tensor, "*N"], mask: Bool[Tensor, "*N"]) -> float:
-    """Mean of values where mask is True; 0 for an empty mask. Masked-out values may be anything, NaN included."""
+    """Return the mean of values where mask is True; 0 for an empty mask.
+
+    Masked-out values may be anything, NaN included.
+    """
     count = int(mask.sum())
     return float(torch.where(mask, values, 0).sum()) / count if count else 0.0
 
 
 def means(watched: Watched) -> dict[str, float]:
-    """The mean of each metric that has a token to be measured on: a zero would pass for a measurement."""
+    """Return the mean of each metric that has a token to be measured on: a zero would pass for a measurement."""
     return {name: mean_over(values, mask) for name, (values, mask) in watched.items() if mask.any()}

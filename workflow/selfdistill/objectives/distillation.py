@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def distillation_targets(batch: Batch, aggregation: str) -> Targets:
-    """Weights of a mean over the tokens of hinted rows: the others have nothing to learn from.
+    """Return the weights of a mean over the tokens of hinted rows: the others have nothing to learn from.
 
     With "all_rollouts" they count all the same, as rows whose loss is zero: the fewer rows are hinted, the smaller is
     the step (arXiv 2601.20802, as released). The advantages, which no pure distillation reads, are zero.
@@ -37,7 +37,7 @@ def support_divergence(
     tail: bool,
     contribution_clip: float | None = None,
 ) -> Float[Tensor, "B T"]:
-    """(B, T) nats: `divergence` of the student and a teacher's log-probs (B, T, S) on the batch's support."""
+    """Return (B, T) nats: `divergence` of the student and a teacher's log-probs (B, T, S) on the batch's support."""
     pair = distributions(student.support, top_k, tail), distributions(teacher, top_k, tail)
     return divergence(*pair, mix, contribution_clip)
 
@@ -52,7 +52,7 @@ def clip_watched(free: Float[Tensor, "B T"], clipped: Float[Tensor, "B T"], batc
 
 
 def stale_ratio(student: Student, batch: Batch, bound: float) -> Float[Tensor, "B T"]:
-    """(B, T) detached: min(exp(student - old), bound), SDPO's correction for rollouts of an older policy."""
+    """Return (B, T) detached: min(exp(student - old), bound), SDPO's correction for rollouts of an older policy."""
     return log_ratio(student.logprobs, batch.old_logprobs).exp().clamp(max=bound).detach()
 
 
@@ -63,6 +63,6 @@ def kl_watched(kl: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Watched:
 
 
 def gap_watched(student: Student, batch: Batch) -> Watched:
-    """Mean |teacher - student| of the sampled tokens' log-probs, nats, as TokenLoss.watched."""
+    """Return the mean |teacher - student| of the sampled tokens' log-probs, nats, as TokenLoss.watched."""
     gap = (batch.correct_logprobs - student.logprobs.detach()).abs()
     return {"signal/teacher_gap_abs_mean": (gap, batch.hinted_mask)}

@@ -40,7 +40,7 @@ def distributions(support: Float[Tensor, "*N k"], top_k: int, tail: bool) -> Flo
 def divergence(
     student: Float[Tensor, "*N S"], teacher: Float[Tensor, "*N S"], mix: float, contribution_clip: float | None = None
 ) -> Float[Tensor, "*N"]:
-    """Divergence of two distributions at each token.
+    """Return the divergence of two distributions at each token.
 
     Args:
         student, teacher: (..., S) log-probs that sum to one over S; -inf is a probability of zero.

@@ -23,7 +23,7 @@ class GRPO(GRPOSettings):
         return Targets(advantages, token_weights(mask, aggregation, batch.rollouts), {})
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """(B, T) in units of the advantage: the clipped surrogate with dual clip."""
+        """Return (B, T) in units of the advantage: the clipped surrogate with dual clip."""
         old, advantages = batch.old_logprobs, targets.advantages
         return TokenLoss(
             clipped_surrogate(student.logprobs, old, advantages, self.epsilon_low, self.epsilon_high, self.dual_clip)

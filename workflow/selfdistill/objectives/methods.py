@@ -29,7 +29,7 @@ class Method(Protocol):
 
     @property
     def needs(self) -> Needs:
-        """Which hints and which readings of student and teacher the loss takes from a Batch."""
+        """Returns which hints and which readings of student and teacher the loss takes from a Batch."""
         ...
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
@@ -37,7 +37,7 @@ class Method(Protocol):
         ...
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """The unweighted loss of each token, (B, T), with gradient: on any micro-batch of the global batch."""
+        """Return the unweighted loss of each token, (B, T), with gradient: on any micro-batch of the global batch."""
         ...
 
 
@@ -60,7 +60,7 @@ _OWN = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]
 
 
 def build_method(implementation: str, settings: dict[str, Any]) -> Method:
-    """A method with its settings.
+    """Return a method with its settings.
 
     Args:
         implementation: a name in METHODS, or "package.module:Class" for a class of one's own, importable where the
@@ -118,7 +118,7 @@ def rows_read(method: Method, advantages: Float[Tensor, " B"], step: int) -> Boo
 def micro_batch_loss(
     method: Method, student: Student, batch: Batch, targets: Targets, kl_weights: Float[Tensor, "B T"]
 ) -> tuple[Float[Tensor, ""], dict[str, tuple[float, int]]]:
-    """The share of the global loss that these rows contribute: summed over micro-batches it is the whole loss.
+    """Return the share of the global loss that these rows contribute: summed over micro-batches it is the whole loss.
 
     Args:
         student: what the current student gives for these rows, with gradient.

@@ -24,7 +24,7 @@ def annealed(lam: float, decay_steps: int, step: int) -> float:
 
 
 def rows_scaled(advantages: Float[Tensor, " B"], lam: float) -> Bool[Tensor, " B"]:
-    """(B,) bool: rollouts whose loss changes when the advantage is scaled (A != 0 and lambda != 0)."""
+    """Return (B,) bool: rollouts whose loss changes when the advantage is scaled (A != 0 and lambda != 0)."""
     return (advantages != 0) & (lam != 0)
 
 
@@ -39,17 +39,17 @@ def clipped_weight(weight: Float[Tensor, "B T"], epsilon_w: float) -> Float[Tens
 
 
 def interpolated(advantages: Float[Tensor, "B T"], weight: Float[Tensor, "B T"], lam: float) -> Float[Tensor, "B T"]:
-    """A ((1 - lambda) + lambda w): never of another sign than A, for lambda in [0, 1]."""
+    """Return A ((1 - lambda) + lambda w): never of another sign than A, for lambda in [0, 1]."""
     return advantages * ((1 - lam) + lam * weight)
 
 
 def clip_changed(weight: Float[Tensor, "B T"], epsilon_w: float) -> Bool[Tensor, "B T"]:
-    """(B, T) bool: weights outside [1 - epsilon_w, 1 + epsilon_w]."""
+    """Return (B, T) bool: weights outside [1 - epsilon_w, 1 + epsilon_w]."""
     return clipped_weight(weight, epsilon_w) != weight
 
 
 def weight_watched(weight: Float[Tensor, "B T"], epsilon_w: float, mask: Bool[Tensor, "B T"]) -> Watched:
-    """Mean clipped weight and share of weights that the clip changed, as TokenLoss.watched."""
+    """Return the mean clipped weight and share of weights that the clip changed, as TokenLoss.watched."""
     return {
         "signal/weight_mean": (clipped_weight(weight, epsilon_w), mask),
         "signal/weight_clipped_share": (clip_changed(weight, epsilon_w).to(weight), mask),
@@ -57,7 +57,7 @@ def weight_watched(weight: Float[Tensor, "B T"], epsilon_w: float, mask: Bool[Te
 
 
 def evidence_watched(evidence: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Watched:
-    """Mean and mean size of the evidence, as TokenLoss.watched."""
+    """Return the mean and mean size of the evidence, as TokenLoss.watched."""
     return {"signal/evidence_mean": (evidence, mask), "signal/evidence_abs_mean": (evidence.abs(), mask)}
 
 
@@ -67,7 +67,7 @@ def bounded(evidence: Float[Tensor, "B T"], bound: float) -> Float[Tensor, "B T"
 
 
 def bound_watched(evidence: Float[Tensor, "B T"], bound: float, mask: Bool[Tensor, "B T"]) -> Watched:
-    """Share of tokens whose evidence is over the bound, as TokenLoss.watched."""
+    """Return the share of tokens whose evidence is over the bound, as TokenLoss.watched."""
     return {"signal/evidence_clipped_share": ((evidence.abs() > bound).to(evidence), mask)}
 
 
@@ -93,7 +93,7 @@ class AgainstStudent:
     def watched(
         self, advantages: Float[Tensor, "B T"], evidence: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
     ) -> Watched:
-        """The modulation's own metrics over the tokens of `mask`, as TokenLoss.watched."""
+        """Return the modulation's own metrics over the tokens of `mask`, as TokenLoss.watched."""
         raise NotImplementedError
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
@@ -104,7 +104,7 @@ class AgainstStudent:
         return Targets(advantages, token_weights(mask, aggregation, batch.rollouts), metrics)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """(B, T) in units of the advantage: the clipped surrogate on modulated advantages."""
+        """Return (B, T) in units of the advantage: the clipped surrogate on modulated advantages."""
         mask = batch.hinted_mask
         evidence = torch.where(mask, batch.correct_logprobs - student.logprobs.detach(), 0.0)
         advantages = self.advantages(targets.advantages, evidence, batch.step)

@@ -26,11 +26,11 @@ class OPD(OPDSettings):
 
     @property
     def needs(self) -> Needs:
-        """The teacher after the student's own prompt; its reference where the two are extrapolated."""
+        """Returns the teacher after the student's own prompt; its reference where the two are extrapolated."""
         return Needs(plain=True, reference=self.extrapolation != 1.0)
 
     def log_ratios(self, batch: Batch) -> Float[Tensor, "B T"]:
-        """(B, T) nats before the clip: what the teacher says for each drawn token; 0 where it was not asked."""
+        """Return (B, T) nats before the clip: what the teacher says for each drawn token; 0 where it was not asked."""
         ratio = batch.correct_logprobs - batch.old_logprobs
         if self.needs.reference:
             further = batch.correct_logprobs - batch.teacher_reference_logprobs
@@ -38,7 +38,7 @@ class OPD(OPDSettings):
         return torch.where(batch.hinted_mask, ratio, 0.0)
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
-        """The clipped log-ratio at each token, with the group's advantage added by its weight."""
+        """Return the clipped log-ratio at each token, with the group's advantage added by its weight."""
         free, mask = self.log_ratios(batch), batch.hinted_mask
         bound = self.advantage_clip
         ratio = free if bound is None else free.clamp(-bound, bound)
@@ -56,7 +56,7 @@ class OPD(OPDSettings):
         )
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """(B, T) in units of the advantage: the clipped surrogate with dual clip."""
+        """Return (B, T) in units of the advantage: the clipped surrogate with dual clip."""
         old, advantages = batch.old_logprobs, targets.advantages
         return TokenLoss(
             clipped_surrogate(student.logprobs, old, advantages, self.epsilon_low, self.epsilon_high, self.dual_clip)

@@ -17,11 +17,11 @@ class OPDDivergence(OPDDivergenceSettings):
         return Needs(plain=True, support=Support(self.chooser, self.top_k))
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
-        """A mean over all tokens that the teacher was asked about."""
+        """Return a mean over all tokens that the teacher was asked about."""
         return distillation_targets(batch, aggregation)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """Divergence of student and teacher at each token, in nats.
+        """Return the divergence of student and teacher at each token, in nats.
 
         The log has KL(student, teacher) whatever the loss is: exact where the whole vocabulary is read, else estimated
         from the sampled tokens.

@@ -12,7 +12,7 @@ class OPSD(OPSDSettings):
 
     @property
     def needs(self) -> Needs:
-        """The teacher under the correct hint: at its own (B, T, k) top ids, or of the sampled tokens alone."""
+        """Returns the teacher under the correct hint: at its own (B, T, k) top ids, or of the sampled tokens alone."""
         support = Support("teacher", self.top_k) if self.full_distribution else None
         return Needs(correct_hint=True, support=support)
 
@@ -21,7 +21,7 @@ class OPSD(OPSDSettings):
         return distillation_targets(batch, aggregation)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """Divergence of student and teacher at each token, in nats."""
+        """Return the divergence of student and teacher at each token, in nats."""
         if self.full_distribution:
             where = student, batch.correct_support, self.beta, self.top_k, self.tail
             loss = support_divergence(*where, self.token_clip)

@@ -21,7 +21,7 @@ class OPSDECTR(OPSDECTRSettings):
 
     @property
     def needs(self) -> Needs:
-        """The teacher under the correct and a wrong hint at its own (B, T, k) top ids, in mixed groups."""
+        """Returns the teacher under the correct and a wrong hint at its own (B, T, k) top ids, in mixed groups."""
         return Needs(correct_hint=True, wrong_hints=True, mixed_groups=True, support=Support("teacher", self.top_k))
 
     def target(self, correct: Float[Tensor, "*N S"], wrong: Float[Tensor, "*N S"]) -> Float[Tensor, "*N S"]:
@@ -40,11 +40,11 @@ class OPSDECTR(OPSDECTRSettings):
         return apart / (apart + self.cw_tau)
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
-        """A mean over all tokens of hinted rows: the contrast weight scales the loss, not its denominator."""
+        """Return a mean over all tokens of hinted rows: the contrast weight scales the loss, not its denominator."""
         return distillation_targets(batch, aggregation)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """Divergence of student and contrastive target at each token, in nats, times the contrast weight."""
+        """Return the divergence of student and contrastive target at each token, in nats, times the contrast weight."""
         correct = distributions(batch.correct_support, self.top_k, self.tail)
         wrong = distributions(batch.wrong_support, self.top_k, self.tail)
         weight = self.contrast_weight(correct, wrong)

@@ -25,7 +25,7 @@ class RLCSD(RLCSDSettings):
 
     @property
     def needs(self) -> Needs:
-        """Log-probs (B, T) under the correct hint, and (B, K, T) under wrong ones or the student's own."""
+        """Returns log-probs (B, T) under the correct hint, and (B, K, T) under wrong ones or the student's own."""
         return Needs(
             correct_hint=True, wrong_hints=not self.one_sided, mixed_groups=True, current_logprobs=self.one_sided
         )
@@ -74,6 +74,6 @@ class RLCSD(RLCSDSettings):
         return Targets(modulated, weights, means(watched), marked=selected)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """(B, T) in units of the advantage: the clipped surrogate, without dual clip."""
+        """Return (B, T) in units of the advantage: the clipped surrogate, without dual clip."""
         old, advantages = batch.old_logprobs, targets.advantages
         return TokenLoss(clipped_surrogate(student.logprobs, old, advantages, self.epsilon, self.epsilon))

@@ -27,7 +27,7 @@ class RLSD(AgainstStudent, RLSDSettings):
     """Settings and loss of RLSD: an advantage is scaled by how much the hinted teacher agrees with its sign."""
 
     def reads_teacher(self, advantages: Float[Tensor, " B"], step: int) -> Bool[Tensor, " B"]:
-        """(B,) bool: rollouts whose advantage is not 0, while lambda is not 0; no other is moved by a scale."""
+        """Return (B,) bool: rollouts whose advantage is not 0, while lambda is not 0; no other is moved by a scale."""
         return rows_scaled(advantages, annealed(self.lam, self.lam_decay_steps, step))
 
     def advantages(
@@ -44,5 +44,5 @@ class RLSD(AgainstStudent, RLSDSettings):
     def watched(
         self, advantages: Float[Tensor, "B T"], evidence: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
     ) -> Watched:
-        """Mean clipped weight, and the share of weights that the clip changes, over the tokens of `mask`."""
+        """Return the mean clipped weight, and the share of weights that the clip changes, over the tokens of `mask`."""
         return weight_watched(evidence_weight(advantages, evidence), self.epsilon_w, mask)

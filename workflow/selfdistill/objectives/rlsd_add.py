@@ -23,18 +23,18 @@ class RLSDAdd(AgainstStudent, RLSDAddSettings):
     """Settings and loss of the additive form: A_t = (1 - lambda) A + lambda evidence_t, evidence in nats."""
 
     def reads_teacher(self, advantages: Float[Tensor, " B"], step: int) -> Bool[Tensor, " B"]:
-        """(B,) bool: all rollouts while lambda is not 0, then none."""
+        """Return (B,) bool: all rollouts while lambda is not 0, then none."""
         return torch.full_like(advantages, annealed(self.lam, self.lam_decay_steps, step) != 0, dtype=torch.bool)
 
     def advantages(
         self, advantages: Float[Tensor, "B T"], evidence: Float[Tensor, "B T"], step: int
     ) -> Float[Tensor, "B T"]:
-        """(B, T): (1 - lambda) A + lambda clip(evidence), with the lambda of this step."""
+        """Return (B, T): (1 - lambda) A + lambda clip(evidence), with the lambda of this step."""
         lam = annealed(self.lam, self.lam_decay_steps, step)
         return (1 - lam) * advantages + lam * bounded(evidence, self.evidence_clip)
 
     def watched(
         self, advantages: Float[Tensor, "B T"], evidence: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
     ) -> Watched:
-        """Share of tokens of `mask` whose evidence the bound clips."""
+        """Return the share of tokens of `mask` whose evidence the bound clips."""
         return bound_watched(evidence, self.evidence_clip, mask)

@@ -33,7 +33,7 @@ class RLSDECTR(RLSDECTRSettings):
     needs: ClassVar[Needs] = Needs(correct_hint=True, wrong_hints=True, mixed_groups=True)
 
     def reads_teacher(self, advantages: Float[Tensor, " B"], step: int) -> Bool[Tensor, " B"]:
-        """(B,) bool: rollouts whose advantage is not 0, while lambda is not 0; no other is moved by a scale."""
+        """Return (B,) bool: rollouts whose advantage is not 0, while lambda is not 0; no other is moved by a scale."""
         return rows_scaled(advantages, annealed(self.lam, self.lam_decay_steps, step))
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
@@ -52,6 +52,6 @@ class RLSDECTR(RLSDECTRSettings):
         )
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """(B, T) in units of the advantage: the clipped surrogate, without dual clip."""
+        """Return (B, T) in units of the advantage: the clipped surrogate, without dual clip."""
         old, advantages = batch.old_logprobs, targets.advantages
         return TokenLoss(clipped_surrogate(student.logprobs, old, advantages, self.epsilon_low, self.epsilon_high))

@@ -42,6 +42,6 @@ class RLSDHybrid(AgainstStudent, RLSDHybridSettings):
     def watched(
         self, advantages: Float[Tensor, "B T"], evidence: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
     ) -> Watched:
-        """Mean weight, share of clipped weights, and share of tokens whose evidence is over the bound."""
+        """Return the mean weight, share of clipped weights, and share of tokens whose evidence is over the bound."""
         weight = evidence_weight(advantages, evidence)
         return weight_watched(weight, self.epsilon_w, mask) | bound_watched(evidence, self.evidence_clip, mask)

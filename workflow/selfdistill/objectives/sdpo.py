@@ -22,7 +22,7 @@ class SDPO(SDPOSettings):
         return distillation_targets(batch, aggregation)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """Divergence of student and teacher at each token times the bounded policy ratio, in nats."""
+        """Return the divergence of student and teacher at each token times the bounded policy ratio, in nats."""
         if self.full_distribution:
             loss = support_divergence(student, batch.correct_support, self.alpha, self.top_k, self.tail)
             divergence = loss.detach()

@@ -27,7 +27,7 @@ class SDPOOfficial(SDPOOfficialSettings):
         return Needs(correct_hint=True, support=Support("student", self.top_k) if self.level == "logits" else None)
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
-        """A mean over rows that have a context; over all rows where each has an advantage's part."""
+        """Return a mean over rows that have a context; over all rows where each has an advantage's part."""
         if not self.grpo_share:
             return distillation_targets(batch, aggregation)
         mask = batch.token_mask

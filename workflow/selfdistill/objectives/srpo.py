@@ -31,16 +31,19 @@ class SRPO(SRPOSettings):
         )
 
     def reads_teacher(self, advantages: Float[Tensor, " B"], step: int) -> Bool[Tensor, " B"]:
-        """(B,) bool: rollouts that may be distilled. By the verifier's routing the others have no hints anyway."""
+        """Return (B,) bool: rollouts that may be distilled.
+
+        By the verifier's routing the others have no hints anyway.
+        """
         return advantages <= 0 if self.routing == "advantage_sign" else torch.ones_like(advantages, dtype=torch.bool)
 
     def distilled(self, batch: Batch) -> Bool[Tensor, " B"]:
-        """(B,) bool: hinted rows that are wrong, or whose advantage is not positive, as `routing` says."""
+        """Return (B,) bool: hinted rows that are wrong, or whose advantage is not positive, as `routing` says."""
         to_grpo = batch.correct if self.routing == "verifier" else batch.advantages > 0
         return batch.hinted & ~to_grpo
 
     def targets(self, batch: Batch, aggregation: str) -> Targets:
-        """One mean over the tokens of both branches, distilled ones weighted by the teacher's confidence."""
+        """Return one mean over the tokens of both branches, distilled ones weighted by the teacher's confidence."""
         mask, rows = batch.token_mask, self.distilled(batch)
         distilled = mask & rows[:, None]
         weights = token_weights(mask, aggregation, batch.rollouts)
@@ -58,7 +61,7 @@ class SRPO(SRPOSettings):
         return Targets(advantages, weights, metrics, distilled=rows)
 
     def token_loss(self, student: Student, batch: Batch, targets: Targets) -> TokenLoss:
-        """(B, T): divergence in nats on distilled rows, the clipped surrogate with dual clip on the others."""
+        """Return (B, T): divergence in nats on distilled rows, the clipped surrogate with dual clip on the others."""
         route = self.distilled(batch)[:, None]
         divergence = support_divergence(student, batch.correct_support, self.alpha, self.top_k, self.tail)
         ratio = stale_ratio(student, batch, self.is_clip)

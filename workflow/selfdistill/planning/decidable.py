@@ -53,7 +53,7 @@ class Outlook:
 
 
 def outlooks(study: Study) -> list[Outlook]:
-    """The outlook of each claim that any block of the matrix is asked about, and has a variant for."""
+    """Return the outlook of each claim that any block of the matrix is asked about, and has a variant for."""
     blocks: dict[Block, dict[str, set[int]]] = {}
     for run in study.runs():
         blocks.setdefault((run.task, run.model), {}).setdefault(run.variant, set()).add(run.seed)
@@ -62,7 +62,7 @@ def outlooks(study: Study) -> list[Outlook]:
 
 
 def as_text(outlooks_of: list[Outlook]) -> str:
-    """A line a claim for people; empty where no claim is asked."""
+    """Return a line a claim for people; empty where no claim is asked."""
     if not outlooks_of:
         return ""
     lines = ["Claims that this matrix can decide (80 % power, on these problems; docs/claims.md)"]

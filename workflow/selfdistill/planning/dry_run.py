@@ -36,7 +36,10 @@ class DryRun:
         self._process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def jobs(self) -> list[Job]:
-        """All jobs that would run. Raises UserError with Snakemake's own line for a configuration that it refuses."""
+        """Return all jobs that would run.
+
+        Raises UserError with Snakemake's own line for a configuration that it refuses.
+        """
         said, _ = self._process.communicate()
         if self._process.returncode:
             raise UserError(refusal(said))
@@ -44,7 +47,10 @@ class DryRun:
 
 
 def listed_jobs(said: str) -> list[Job]:
-    """The jobs that a dry run lists. Raises UserError where it lists others than it counts (with --quiet, none)."""
+    """Return the jobs that a dry run lists.
+
+    Raises UserError where it lists others than it counts (with --quiet, none).
+    """
     jobs = []
     for block in re.split(r"\n(?=(?:local)?rule )", said)[1:]:
         rule = re.match(r"(?:local)?rule (\w+):", block)
@@ -62,7 +68,7 @@ def listed_jobs(said: str) -> list[Job]:
 
 
 def refusal(said: str) -> str:
-    """The one line of Snakemake's output that says what is wrong."""
+    """Return the one line of Snakemake's output that says what is wrong."""
     lines = [line.strip() for line in said.split("\n") if line.strip()]
     for number, line in enumerate(lines[:-1]):
         if re.match(r"\w+(Error|Exception)(:$| in (file|rule) )", line):
@@ -72,7 +78,7 @@ def refusal(said: str) -> str:
 
 
 def study_of(words: Sequence[str]) -> Study:
-    """The study that Snakemake makes of these words: registries, config files, --config.
+    """Return the study that Snakemake makes of these words: registries, config files, --config.
 
     Raises UserError for whatever is wrong with it; SystemExit where Snakemake's own parser does not know a word.
     """

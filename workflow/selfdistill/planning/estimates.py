@@ -91,7 +91,10 @@ class Estimate:
 
 @functools.cache
 def training(study: Study, task: str, model: str, variant: str) -> Estimate:
-    """One training run, validation included. The seed makes no difference. Raises UserError for unknown names."""
+    """Return one training run, validation included.
+
+    The seed makes no difference. Raises UserError for unknown names.
+    """
     settings, machine = study.resolve(task, model, variant, 0), study.machine(task, model, variant)
     parameters, gpus = _parameters(study, model), machine["gpus"] * machine["nodes"]
     seconds, source, basis = _measured_training(study, task, model, settings, gpus) or _unmeasured_training(
@@ -111,7 +114,7 @@ def training(study: Study, task: str, model: str, variant: str) -> Estimate:
 
 @functools.cache
 def evaluation(study: Study, task: str, model: str) -> Estimate:
-    """The evaluation of one run on all benchmarks of its task, those of other tasks (`also`) among them."""
+    """Return the evaluation of one run on all benchmarks of its task, those of other tasks (`also`) among them."""
     settings = study.evaluation(task)
     engine = settings["evaluation"]["engine"]
     gpus = int(engine == "vllm")
@@ -200,7 +203,7 @@ def _slowdown(parameters: float) -> float:
 
 
 def published_seconds(implementation: str) -> tuple[float, str]:
-    """The paper's seconds of one training step, and the method that they are of.
+    """Return the paper's seconds of one training step, and the method that they are of.
 
     A loss without any has those of the one that reads about as much; a loss of the user's own has the slowest.
     """

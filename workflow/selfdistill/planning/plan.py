@@ -80,7 +80,7 @@ class Plan:
 
 
 def make_plan(study: Study, jobs: Iterable[Job]) -> Plan:
-    """The plan of a study.
+    """Return the plan of a study.
 
     jobs: those of Snakemake's dry run; they say what is stale. What of the matrix is not among them is done where its
     files are there, and else was not asked for.
@@ -101,7 +101,7 @@ def make_plan(study: Study, jobs: Iterable[Job]) -> Plan:
 
 
 def as_text(plan: Plan, folder: Path = Path()) -> str:
-    """The plan for people. folder: whose file system's free space is told."""
+    """Return the plan for people. folder: whose file system's free space is told."""
     trainings = [item for item in plan.items if item.rule == TRAIN]
     evaluations = [item for item in plan.items if item.rule != TRAIN]
     asked = plan.study.runs()
@@ -127,7 +127,7 @@ def as_text(plan: Plan, folder: Path = Path()) -> str:
 
 
 def as_csv(plan: Plan) -> str:
-    """The plan for machines: a row for each training run and evaluation of the matrix, done or to do."""
+    """Return the plan for machines: a row for each training run and evaluation of the matrix, done or to do."""
     file = io.StringIO()
     columns = ("rule", "task", "model", "variant", "seed", "planned", "hours", "gpus", "gpu_hours")
     writer = csv.writer(file, lineterminator="\n")

@@ -35,7 +35,7 @@ class Verdict:
 
 
 def judge_states(results: Path) -> list[Verdict]:
-    """A verdict on each state under results/state/ that no published run or evaluation stands for."""
+    """Return a verdict on each state under results/state/ that no published run or evaluation stands for."""
     results = Path(results)
     settings = map(_mapping, results.glob(f"runs/*/*/*/seed*/{RESULTS['config']}"))
     accounts = map(_mapping, results.glob(f"draws/*/*/*/seed*/{ACCOUNT}"))

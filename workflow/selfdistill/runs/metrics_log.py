@@ -54,7 +54,7 @@ class MetricsLog:
             return False
 
     def text(self) -> str:
-        """The log as it is now, for `saved`."""
+        """Return the log as it is now, for `saved`."""
         return self.path.read_text(encoding="utf-8") if self.path.exists() else ""
 
     def _mend(self) -> int:
@@ -91,7 +91,7 @@ class MetricsLog:
             )
 
     def steps(self, last: int) -> list[dict[str, Any]]:
-        """The metrics of the steps up to `last`, in order."""
+        """Return the metrics of the steps up to `last`, in order."""
         if not self.path.exists():
             return []
         with open(self.path, encoding="utf-8") as file:

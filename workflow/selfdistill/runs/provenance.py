@@ -71,7 +71,7 @@ def build_provenance(
     gpus: int = 0,
     device_peak_gib: float | None = None,
 ) -> dict[str, Any]:
-    """The provenance of one run, JSON-able.
+    """Return the provenance of one run, JSON-able.
 
     config: the resolved run config, with task, model, variant, seed and steps; command: the words of the command line,
     of which passwords and tokens are struck out; gpus: how many the run used; device_peak_gib: the most memory of
@@ -173,5 +173,5 @@ def _processor() -> str:
 
 
 def moment(seconds: float) -> str:
-    """A time in seconds since the epoch, as ISO 8601 in UTC."""
+    """Return a time in seconds since the epoch, as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -74,7 +74,7 @@ def write_records(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) ->
 
 
 def read_records(path: str | os.PathLike, columns: Sequence[str] | None = None) -> pa.Table:
-    """Rows of a file of records, ordered by step, prompt and rollout.
+    """Return rows of a file of records, ordered by step, prompt and rollout.
 
     They have the given columns, or else all of SCHEMA and OPTIONAL; those of OPTIONAL where the file has them.
 

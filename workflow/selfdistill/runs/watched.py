@@ -88,7 +88,7 @@ class Watched:
 
     @property
     def word(self) -> str:
-        """Its state as a reader calls it."""
+        """Returns its state as a reader calls it."""
         return _AT_WORK_IN.get(self.kind, "training") if self.state == AT_WORK else self.state
 
 

@@ -99,7 +99,7 @@ class _ColumnCache(Cache):
 
     @property
     def mask(self) -> Tensor:
-        """(B, 1, 1, extent): what each row's token may see, its own column included."""
+        """Returns (B, 1, 1, extent): what each row's token may see, its own column included."""
         return self._mask[..., : self.extent]
 
     def select(self, index: Tensor) -> None:
@@ -140,7 +140,7 @@ class _Drawn(NamedTuple):
         return _Drawn(*(value[index] for value in self))
 
     def rollouts(self) -> list[tuple[int, Rollout]]:
-        """Each with its row of the batch."""
+        """Return each with its row of the batch."""
         lists = (v.tolist() for v in (self.rows, self.tokens, self.lengths, self.stopped))
         arrays = (v.cpu().numpy() for v in (self.logprobs, self.entropies, self.support))
         found = []

@@ -47,7 +47,7 @@ class Isolation:
     def command(
         self, folder: str, packages: dict[str, str], file_bytes: int, fds: Mapping[str, int]
     ) -> tuple[list[str], str]:
-        """The command that starts the harness, and where its packages are inside.
+        """Return the command that starts the harness, and where its packages are inside.
 
         Args:
             folder: an empty folder outside; the working folder where there is no isolation.
@@ -85,12 +85,12 @@ class Isolation:
 
 
 def free_uid() -> int:
-    """A user for one sandbox to become."""
+    """Return a user for one sandbox to become."""
     return _FREE_UIDS[int.from_bytes(os.urandom(4)) % len(_FREE_UIDS)]
 
 
 def interpreter() -> str:
-    """The interpreter itself, behind all links of virtual environments."""
+    """Return the interpreter itself, behind all links of virtual environments."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 

@@ -45,7 +45,7 @@ _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT, _ITS_UPPER_HALF = 0, 
 
 
 def refused_calls(machine: str | None = None) -> bytes | None:
-    """The filter as bubblewrap reads it, or None for a machine of which we do not know the numbers."""
+    """Return the filter as bubblewrap reads it, or None for a machine of which we do not know the numbers."""
     if (machine or os.uname().machine) not in _MACHINES:
         return None
     architecture, numbers = _MACHINES[machine or os.uname().machine]

@@ -38,7 +38,7 @@ def run_program(
 
 
 def isolation(*, allow_unisolated: bool = False) -> Isolation:
-    """The first way on this machine whose walls hold, as tried once a process.
+    """Return the first way on this machine whose walls hold, as tried once a process.
 
     Raises:
         UserError: where there is none, unless `allow_unisolated` is set: then limits are all that holds a program.

@@ -46,7 +46,7 @@ def position_count(config: PreTrainedConfig) -> int | None:
 
 
 def length_of_fixed_rotation(config: PreTrainedConfig) -> int | None:
-    """The longest row up to which rotary frequencies do not depend on how long a row, or one beside it, is.
+    """Return the longest row up to which rotary frequencies do not depend on how long a row, or one beside it, is.
 
     None where they never do. Behind it ("longrope", "dynamic") transformers chooses them by the longest row of a
     forward, and turns keys in a cache by those of the forward that made them.
@@ -62,7 +62,7 @@ def length_of_fixed_rotation(config: PreTrainedConfig) -> int | None:
 
 
 def rotation_kinds(config: PreTrainedConfig) -> list[str]:
-    """The kinds of rotary embeddings whose frequencies depend on lengths, of those that the config names."""
+    """Return the kinds of rotary embeddings whose frequencies depend on lengths, of those that the config names."""
     return sorted({rope["rope_type"] for rope in _ropes(config.get_text_config()) if _depends_on_length(rope)})
 
 
@@ -80,7 +80,7 @@ def length_of_dense_attention(config: PreTrainedConfig) -> int | None:
 
 
 def scan_length(config: PreTrainedConfig) -> int | None:
-    """Tokens that a model with states takes at a time; None where it does not say so."""
+    """Return the tokens that a model with states takes at a time; None where it does not say so."""
     sizes = (getattr(config.get_text_config(), name, None) for name in _CHUNKS)
     return next((size for size in sizes if isinstance(size, int) and size > 0), None)
 

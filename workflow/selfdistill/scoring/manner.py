@@ -58,7 +58,7 @@ class Manner:
 
 
 def manner_of(model: Any) -> Manner | None:
-    """The answer of a model, asked at the first call; None for what is no model of transformers."""
+    """Return the answer of a model, asked at the first call; None for what is no model of transformers."""
     if not isinstance(model, PreTrainedModel):
         return None
     if _ANSWER not in vars(model):

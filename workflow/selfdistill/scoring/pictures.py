@@ -35,7 +35,7 @@ def reads_pictures(config: PreTrainedConfig) -> bool:
 
 
 def banned_ids(config: PreTrainedConfig) -> tuple[int, ...]:
-    """The ids that stand for pictures and videos, or begin and end them, which are no text: nobody draws them.
+    """Return the ids that stand for pictures and videos, or begin and end them, which are no text: nobody draws them.
 
     Sampler and scorer leave them out of their distributions alike; none for models of text alone.
     """
@@ -105,7 +105,7 @@ def row_inputs(
     shifts: Sequence[int] | None = None,
     starts: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[dict[str, Any], list[tuple[int, int]]]:
-    """Positions and pictures of a forward of a model that reads pictures.
+    """Return the positions and pictures of a forward of a model that reads pictures.
 
     Args:
         model: one that `reads_pictures`.

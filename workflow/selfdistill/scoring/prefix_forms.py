@@ -66,7 +66,7 @@ class Rows:
         return None if self.past is None else [self.past.starts[i] for i in self.index.tolist()]
 
     def layers(self, count: int) -> list[Layer | None]:
-        """Keys and values of the prefixes, layer by layer; None each without any."""
+        """Return the keys and values of the prefixes, layer by layer; None each without any."""
         return [None] * count if self.past is None else self.past.layers
 
 

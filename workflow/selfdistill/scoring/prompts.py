@@ -44,7 +44,7 @@ class PromptPicture:
 
     @property
     def key(self) -> int:
-        """A number below zero, the same for equal pictures alone: 60 bits of the digest, and the grid."""
+        """Returns a number below zero, the same for equal pictures alone: 60 bits of the digest, and the grid."""
         return -1 - ((int(self.digest[:15], 16) << 32) | (self.grid[1] << 16) | self.grid[2])
 
 
@@ -114,7 +114,7 @@ def collapsed(prompt: Sequence[int]) -> list[int]:
 def row_positions(
     row: Sequence[int], pictures: Mapping[int, PromptPicture], start: tuple[int, int] = (0, 0)
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Positions of a row for rotary embeddings of time, height and width (Qwen3-VL's).
+    """Return the positions of a row for rotary embeddings of time, height and width (Qwen3-VL's).
 
     A token of text is one further than whatever stands before it, on all axes; those of a picture count its rows and
     columns from there, and what follows goes on behind the longer side.

@@ -201,7 +201,7 @@ class ModelScorer:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is, and its scores will be."""
+        """Returns where the model is, and its scores will be."""
         return self.model.device
 
     def __call__(

@@ -19,7 +19,7 @@ class Sequences:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each prompt with its response."""
+        """Returns the tokens of each prompt with its response."""
         return [len(p) + len(r) for p, r in zip(self.prompts, self.responses, strict=True)]
 
 
@@ -43,7 +43,7 @@ class Scores:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """Those that are there, by name."""
+        """Returns those that are there, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def rows(self, index: slice | Sequence[int]) -> "Scores":

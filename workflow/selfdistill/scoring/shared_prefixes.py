@@ -81,11 +81,11 @@ class ModelForwards:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Returns where the model is."""
         return self.model.device
 
     def attending(self) -> AbstractContextManager[None]:
-        """The context in which the model's attention reads rows of this form."""
+        """Return the context in which the model's attention reads rows of this form."""
         return attending_as(self.model, self.form.attention)
 
     def fill(self, inputs: dict[str, Any]) -> None:
@@ -200,7 +200,7 @@ class _Part:
     labels: Tensor
 
     def spread(self, values: Tensor) -> Tensor:
-        """Values of the real tokens as (N, T, ...), zero behind each response; keeps gradients."""
+        """Return the values of the real tokens as (N, T, ...), zero behind each response; keeps gradients."""
         at, rest = self.inside.flatten().nonzero()[:, 0], values.shape[1:]
         return values.new_zeros(self.inside.numel(), *rest).index_copy(0, at, values).view(*self.inside.shape, *rest)
 

@@ -58,5 +58,5 @@ def teacher_guards(
 
 
 def over_uniform(mean_logprob: float, vocabulary: int) -> float:
-    """Mean log-prob of a teacher in nats above that of guessing, -ln V; near 0 the teacher says nothing."""
+    """Return the mean log-prob of a teacher in nats above that of guessing, -ln V; near 0 the teacher says nothing."""
     return mean_logprob + math.log(vocabulary)

@@ -62,7 +62,7 @@ class Assignment:
 
     @property
     def hinted(self) -> bool:
-        """Whether the rollout has a correct hint."""
+        """Returns whether the rollout has a correct hint."""
         return self.correct is not None
 
 
@@ -122,7 +122,7 @@ class _Pool:
     usable: list[int]
 
     def assignment(self, target: int, key: tuple[Key, ...]) -> Assignment:
-        """The hints of one rollout, or why it has none."""
+        """Return the hints of one rollout, or why it has none."""
         if self.needs.wrong_only and target in self.right:
             return Assignment(reason="not_needed")
         feedback = self._feedback(target)

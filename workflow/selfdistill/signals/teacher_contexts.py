@@ -47,17 +47,17 @@ class TeacherContexts:
 
     @property
     def correct_uses(self) -> list[Use]:
-        """One use for each rollout that the teacher is asked about."""
+        """Returns one use for each rollout that the teacher is asked about."""
         return [Use(row, self.correct[row]) for row in self._asked]
 
     @property
     def wrong_uses(self) -> list[Use]:
-        """One use for each wrong hint of these rollouts."""
+        """Returns one use for each wrong hint of these rollouts."""
         return [Use(row, context, slot) for row in self._asked for slot, context in enumerate(self.wrong[row])]
 
     @property
     def wrong_mask(self) -> Tensor:
-        """(B, K) bool, True where a rollout that the teacher is asked about has a wrong hint."""
+        """Returns (B, K) bool, True where a rollout that the teacher is asked about has a wrong hint."""
         mask = torch.zeros(len(self.correct), max((len(self.wrong[row]) for row in self._asked), default=0)).bool()
         for use in self.wrong_uses:
             mask[use.row, use.slot] = True
@@ -157,7 +157,7 @@ class ContextBuilder:
         return self._within_budget(hint)[0]
 
     def template_ids(self) -> list[int]:
-        """The context of an empty problem and hint: what the template alone takes, at most."""
+        """Return the context of an empty problem and hint: what the template alone takes, at most."""
         return list(self._encode(_NO_PROBLEM, self._possible)[0])
 
     @property

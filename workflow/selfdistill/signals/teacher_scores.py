@@ -46,7 +46,7 @@ class TeacherScores:
 
     @property
     def tensors(self) -> dict[str, Tensor | None]:
-        """Everything that a Batch has room for, by name."""
+        """Returns everything that a Batch has room for, by name."""
         return {each.name: getattr(self, each.name) for each in fields(self) if not each.name.startswith("tokens_")}
 
 
@@ -124,7 +124,7 @@ class _Answers:
 
     @property
     def of_first_hints(self) -> "_Answers":
-        """Those under each rollout's first wrong hint."""
+        """Returns those under each rollout's first wrong hint."""
         return self._where(lambda use: use.slot == 0)
 
     def by_row(self, name: str, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

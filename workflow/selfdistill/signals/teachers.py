@@ -43,17 +43,17 @@ class MixedLogits:
 
     @property
     def parts(self) -> tuple[PreTrainedModel, PreTrainedModel]:
-        """Both models: what one of them may not be asked for, their mixture may not."""
+        """Returns both models: what one of them may not be asked for, their mixture may not."""
         return self._first, self._second
 
     @property
     def device(self) -> torch.device:
-        """Where both models are."""
+        """Returns where both models are."""
         return self._first.device
 
     @property
     def config(self) -> PreTrainedConfig:
-        """The first model's config; the second is a copy of the same architecture."""
+        """Returns the first model's config; the second is a copy of the same architecture."""
         return self._first.config
 
     @torch.no_grad()
@@ -89,7 +89,7 @@ class Teacher:
 
     @property
     def model(self) -> PreTrainedModel | MixedLogits:
-        """The model to score with."""
+        """Returns the model to score with."""
         if self._settings.kind == "trust_region":
             return MixedLogits(self._own, self._student, self._settings.student_share)
         return self._student if self._own is None else self._own
@@ -123,5 +123,5 @@ class Teacher:
 
 
 def frozen_copy(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """A copy of a model that takes no gradient."""
+    """Return a copy of a model that takes no gradient."""
     return cast_weights(copy.deepcopy(model), dtype).requires_grad_(False).eval()

@@ -41,7 +41,7 @@ class ConfigFiles:
 
     @property
     def strongest(self) -> str:
-        """The file that has the last word, else `elsewhere`."""
+        """Returns the file that has the last word, else `elsewhere`."""
         return os.path.relpath(self._files[0]) if self._files else self.elsewhere
 
     def named_first(self, message: str) -> bool:

@@ -15,7 +15,7 @@ class Contrast:
     metrics: tuple[str, ...]
 
     def shown(self, variants: Collection[str]) -> list[str]:
-        """The variants to draw, one-sided first; empty unless there is one of each side."""
+        """Return the variants to draw, one-sided first; empty unless there is one of each side."""
         found = [variant for variant in self.one_sided if variant in variants]
         return [*found, self.contrastive] if found and self.contrastive in variants else []
 

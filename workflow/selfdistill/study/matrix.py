@@ -43,7 +43,7 @@ class Matrix:
 
     @functools.cached_property
     def variants(self) -> dict[str, str]:
-        """Variant -> method: the base, each method as it is, and the named variants."""
+        """Returns variant -> method: the base, each method as it is, and the named variants."""
         methods = {name: name for name in self._config["methods"]}
         return {BASE: BASE} | methods | {name: v["method"] for name, v in self._config["variants"].items()}
 

@@ -60,7 +60,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json.
+    """Return the folder's config.json.
 
     Raises UserError where it is not JSON, where the weights are quantised, and where the folder holds an adapter.
     """
@@ -100,7 +100,7 @@ def named_attention(config: dict[str, Any]) -> str | None:
 
 
 def index_files(file: Path) -> set[str]:
-    """Names of the files with weights, by their index; raises UserError for an index that is none."""
+    """Return the names of the files with weights, by their index; raises UserError for an index that is none."""
     try:
         names = json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()
         if not names or not all(isinstance(name, str) and name for name in names):

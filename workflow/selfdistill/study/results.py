@@ -70,12 +70,12 @@ class Reported:
 
     @property
     def source(self) -> str | None:
-        """The folder that draws are taken from; None: they are made."""
+        """Returns the folder that draws are taken from; None: they are made."""
         return self._study.config.get("draws", {}).get("source")
 
     @property
     def trained(self) -> list[Run]:
-        """Those that have metrics of their training."""
+        """Returns those that have metrics of their training."""
         return [run for run in self.runs if self.files(run).metrics]
 
     @functools.cached_property

@@ -55,7 +55,7 @@ class Study:
 
     @functools.cached_property
     def config_files(self) -> ConfigFiles:
-        """The files, read again."""
+        """Returns the files, read again."""
         return ConfigFiles(self.files, self.elsewhere)
 
     @functools.cached_property
@@ -65,12 +65,12 @@ class Study:
 
     @functools.cached_property
     def names(self) -> KnownNames:
-        """Names of tasks, models, methods and variants."""
+        """Returns the names of tasks, models, methods and variants."""
         return KnownNames(self.config, self.config_files, self.variants)
 
     @functools.cached_property
     def objectives(self) -> ObjectiveKeys:
-        """Keys of each method's objective."""
+        """Returns the keys of each method's objective."""
         return ObjectiveKeys(self.config, self.config_files, self.own_objectives)
 
     @functools.cached_property
@@ -85,7 +85,7 @@ class Study:
 
     @functools.cached_property
     def run_settings(self) -> RunSettings:
-        """Settings of all runs."""
+        """Returns settings of all runs."""
         return RunSettings(self.config, self.variants, self.names, self.objectives, self.data_sets, self.base_models)
 
     @functools.cached_property
@@ -103,7 +103,7 @@ class Study:
 
     @property
     def variants(self) -> dict[str, str]:
-        """Variant -> method: the base, each method as it is, and the named variants."""
+        """Returns variant -> method: the base, each method as it is, and the named variants."""
         return self.matrix.variants
 
     @property
@@ -189,7 +189,7 @@ class Study:
 
     @property
     def generated(self) -> list[str]:
-        """The toy tasks of the matrix, made by a generator."""
+        """Returns the toy tasks of the matrix, made by a generator."""
         return [task for task in self.axis("tasks") if self.config["tasks"][task]["data"]["source"] == GENERATED]
 
     @property

@@ -59,7 +59,7 @@ class Template:
 
     @property
     def slots(self) -> list[str]:
-        """Names of the slots, in order, as often as they occur."""
+        """Returns the names of the slots, in order, as often as they occur."""
         return [slot for _, slot in self._pieces if slot is not None]
 
     @property

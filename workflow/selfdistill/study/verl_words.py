@@ -65,7 +65,7 @@ def hydra_overrides(
     external: Mapping[str, str | os.PathLike] | None = None,
     search: bool = False,
 ) -> list[str]:
-    """The words of a run, those of the user's own last.
+    """Return the words of a run, those of the user's own last.
 
     Args:
         config: a resolved run config with trainer verl.

@@ -52,13 +52,13 @@ class Chain:
         return _OPENING + str(self.start) + "".join(_SPOKEN[s] + str(d) for s, d in self.operations) + _CLOSING
 
     def steps(self, results: list[int] | None = None) -> list[str]:
-        """The steps, one by one; `results` overrides the true values (for wrong solutions)."""
+        """Return the steps, one by one; `results` overrides the true values (for wrong solutions)."""
         results = self.results if results is None else results
         before = [self.start, *results[:-1]]
         return [f"{b}{s}{d}={r}" for b, (s, d), r in zip(before, self.operations, results, strict=True)]
 
     def worked(self, results: list[int] | None = None) -> str:
-        """The steps, without the final answer; `results` as of `steps`."""
+        """Return the steps, without the final answer; `results` as of `steps`."""
         return "; ".join(self.steps(results)) + ". "
 
     def mistaken_results(self, rng: np.random.Generator) -> list[int]:
@@ -75,11 +75,11 @@ class Chain:
                 return results
 
     def reference(self, rng: np.random.Generator) -> Hint:
-        """The worked solution; there is one only, so `rng` is not drawn from."""
+        """Return the worked solution; there is one only, so `rng` is not drawn from."""
         return Hint(self.worked(), self.answer)
 
     def mistake(self, rng: np.random.Generator) -> Hint:
-        """A worked solution with a slip, and its wrong answer."""
+        """Return a worked solution with a slip, and its wrong answer."""
         results = self.mistaken_results(rng)
         return Hint(self.worked(results), str(results[-1]))
 
@@ -99,7 +99,7 @@ class Chain:
 
 
 def read_chain(text: str) -> Chain | None:
-    """The chain that a problem's text asks for, or None where it asks for something else."""
+    """Return the chain that a problem's text asks for, or None where it asks for something else."""
     if not (found := _CHAIN.fullmatch(text.strip())):
         return None
     symbols = {spoken: symbol for symbol, spoken in _SPOKEN.items()}
@@ -107,7 +107,7 @@ def read_chain(text: str) -> Chain | None:
 
 
 def apply(value: int, symbol: str, operand: int) -> int:
-    """The result of one operation, modulo 10."""
+    """Return the result of one operation, modulo 10."""
     return {"+": value + operand, "-": value - operand, "*": value * operand}[symbol] % MODULUS
 
 
@@ -117,7 +117,7 @@ def is_shaky(symbol: str, operand: int) -> bool:
 
 
 def generate(rng: np.random.Generator, operations: int) -> Chain:
-    """A random chain with the given number of operations."""
+    """Return a random chain with the given number of operations."""
     symbols = rng.choice(list(_SPOKEN), size=operations)
     digits = rng.integers(0, MODULUS, size=operations + 1)
     return Chain(int(digits[0]), tuple((str(s), int(d)) for s, d in zip(symbols, digits[1:], strict=True)))

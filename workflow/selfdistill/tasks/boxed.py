@@ -15,7 +15,7 @@ _UNSEEN = re.compile(
 
 
 def boxed(answer: str) -> str:
-    r"""An answer in its box."""
+    r"""Return an answer in its box."""
     return f"\\boxed{{{answer}}}"
 
 

@@ -56,11 +56,11 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
 
     def read(self, row: int) -> str:
-        """A row read aloud, its cells numbered: "row 1 has 1 red 2 blue 3 red"."""
+        """Return a row read aloud, its cells numbered: "row 1 has 1 red 2 blue 3 red"."""
         return f"row {row + 1} has" + "".join(f" {i} {colour}" for i, colour in enumerate(self.rows[row], start=1))
 
     def png(self) -> bytes:
-        """The picture: RGB, the same bytes wherever it is made."""
+        """Return the picture: RGB, the same bytes wherever it is made."""
         pixels = np.array([[COLOURS[colour] for colour in row] for row in self.rows], dtype=np.uint8)
         return _png(pixels.repeat(CELL_PIXELS, axis=0).repeat(CELL_PIXELS, axis=1))
 
@@ -106,16 +106,16 @@ class Walk:
         return f"{PLACEHOLDER}{_START}{row}{_COLUMN}{column}{_GO}{', '.join(self.moves)}{_THERE}"
 
     def worked(self) -> str:
-        """The way cell by cell, where there is one, and the last row read aloud; without the final answer."""
+        """Return the way cell by cell, where there is one, and the last row read aloud; without the final answer."""
         way = " -> ".join(f"({row + 1}, {column + 1})" for row, column in self.places)
         return (f"{way}\n" if self.moves else "") + self.grid.read(self.places[-1][0]) + "\n"
 
     def reference(self, rng: np.random.Generator) -> Hint:
-        """The worked solution; there is one only, so `rng` is not drawn from."""
+        """Return the worked solution; there is one only, so `rng` is not drawn from."""
         return Hint(self.worked(), self.answer)
 
     def mistake(self, rng: np.random.Generator) -> Hint:
-        """The right way and row, and another colour."""
+        """Return the right way and row, and another colour."""
         return Hint(self.worked(), _another(rng, NAMES, self.answer))
 
 
@@ -149,16 +149,16 @@ class Count:
         )
 
     def reference(self, rng: np.random.Generator) -> Hint:
-        """The worked solution; there is one only, so `rng` is not drawn from."""
+        """Return the worked solution; there is one only, so `rng` is not drawn from."""
         return Hint(self.worked(), self.answer)
 
     def mistake(self, rng: np.random.Generator) -> Hint:
-        """The right rows, and another sum."""
+        """Return the right rows, and another sum."""
         return Hint(self.worked(), _another(rng, [str(n) for n in range(SIDE * SIDE + 1)], self.answer))
 
 
 def generate(rng: np.random.Generator, moves: int) -> Walk:
-    """A random grid and a walk of so many moves on it, which may come back to a cell; of none: `where`."""
+    """Return a random grid and a walk of so many moves on it, which may come back to a cell; of none: `where`."""
     rows = rng.choice(NAMES, size=(SIDE, SIDE))
     grid = Grid(tuple(tuple(str(colour) for colour in row) for row in rows))
     start = place = (int(rng.integers(SIDE)), int(rng.integers(SIDE)))
@@ -186,7 +186,7 @@ def generate_count(rng: np.random.Generator, size: int) -> Count:
 
 
 def blank_picture() -> bytes:
-    """A picture of the same size that shows nothing."""
+    """Return a picture of the same size that shows nothing."""
     return _png(np.full((SIDE * CELL_PIXELS, SIDE * CELL_PIXELS, 3), _BLANK, dtype=np.uint8))
 
 

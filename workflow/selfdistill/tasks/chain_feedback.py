@@ -73,7 +73,7 @@ def grade(response: str, problem: Problem, settings: Mapping[str, Any]) -> Grade
 
 
 def repaired(response: str, problem: Problem) -> str | None:
-    """A response whose first wrong result is put right, all else as it was; None where no result is to blame."""
+    """Return a response whose first wrong result is put right, all else as it was; None where no result is to blame."""
     fault = fault_of(chain_of(problem), response, last_boxed(response))
     if fault.span is None:
         return None
@@ -87,7 +87,7 @@ def readable(reference: str) -> bool:
 
 
 def chain_of(problem: Problem) -> Chain:
-    """The chain that a problem asks for. Raises UserError where it is none."""
+    """Return the chain that a problem asks for. Raises UserError where it is none."""
     if (chain := read_chain(problem.problem)) is None:
         raise UserError(
             f"problem {problem.id}: grader 'chain' reads chains of operations modulo 10 and found "
@@ -118,12 +118,12 @@ def fault_of(chain: Chain, response: str, answer: str | None, *, truncated: bool
 
 
 def written_steps(response: str) -> list[str]:
-    """The steps that a response shows, as they are written."""
+    """Return the steps that a response shows, as they are written."""
     return [found[0] for found in _STEP.finditer(response)]
 
 
 def said_of(fault: Fault, level: str, chain: Chain) -> str:
-    """The feedback on a fault at a level."""
+    """Return the feedback on a fault at a level."""
     if level == "none":
         return ""
     if fault.kind in _NO_ANSWER:
@@ -138,12 +138,12 @@ def said_of(fault: Fault, level: str, chain: Chain) -> str:
 
 
 def named_step(number: int, right: str = "", kind: str = "result") -> str:
-    """The sentence that names a step by its number, from 0, and says how it should be, where that is given."""
+    """Return the sentence that names a step by its number, from 0, and says how it should be, where that is given."""
     return f"{AT_STEP[kind]}{number + 1}" + (f". {right}" if right else "")
 
 
 def told_working(chain: Chain, results: Sequence[int]) -> str:
-    """The sentence that shows the steps of a chain, with these results."""
+    """Return the sentence that shows the steps of a chain, with these results."""
     return _SOLUTION + chain.worked(results).rstrip(". ")
 
 

@@ -35,7 +35,7 @@ _NO_LETTER = f"The text between {_OPEN} and {_CLOSE} is not the letter of one op
 
 
 def system_message(letters: Sequence[str]) -> str:
-    """How to answer a question with these options."""
+    """Return how to answer a question with these options."""
     listed = f"{', '.join(letters[:-1])} or {letters[-1]}"
     return (
         f"You will be asked a question with {len(letters)} options, of which one is right. First think between "
@@ -86,7 +86,7 @@ def readable(reference: str) -> bool:
 
 
 def read_letter(text: str, options: Mapping[str, str]) -> str | None:
-    """The letter that a text gives, or None."""
+    """Return the letter that a text gives, or None."""
     text = _shown(text)
     if not (found := _LETTER.match(text)):
         return None

@@ -75,7 +75,7 @@ def prompt(statement: str, starter: str = "") -> str:
 
 
 def read_tests(reference: str) -> Tests:
-    """The tests in a reference: a JSON object with inputs, outputs, testtype, fn_name and time_limit.
+    """Return the tests in a reference: a JSON object with inputs, outputs, testtype, fn_name and time_limit.
 
     Raises ValueError, in words, for anything else.
     """

@@ -41,7 +41,7 @@ class Hint:
 
     @property
     def parts(self) -> dict[str, str]:
-        """The parts that there are, by name, in the order of PARTS."""
+        """Returns the parts that there are, by name, in the order of PARTS."""
         found = {name: getattr(self, name) for name in PARTS}
         return {name: text for name, text in found.items() if text is not None}
 
@@ -68,13 +68,13 @@ class ContextTemplate:
 
     @property
     def literals(self) -> list[str]:
-        """The template's own words, between its slots."""
+        """Returns the template's own words, between its slots."""
         body, sections = self._wording
         return [literal for each in (body, *sections.values()) for literal in each.literals]
 
     @property
     def phrases(self) -> list[str]:
-        """The template's own lines, each once, for a vocabulary that is to have them whole."""
+        """Returns the template's own lines, each once, for a vocabulary that is to have them whole."""
         return list(dict.fromkeys(line for text in self.literals for line in text.split("\n") if line.strip()))
 
     def check(self, part: str) -> None:

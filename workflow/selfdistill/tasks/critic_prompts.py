@@ -86,7 +86,7 @@ class CriticPrompt:
 
     @property
     def phrases(self) -> list[str]:
-        """The prompt's own lines, each once, for a vocabulary that is to have them whole."""
+        """Returns the prompt's own lines, each once, for a vocabulary that is to have them whole."""
         texts = [*self._text.literals, *(self._right.literals if self._right else ())]
         return list(dict.fromkeys(line for text in texts for line in text.split("\n") if line.strip()))
 

@@ -36,7 +36,7 @@ def write_generated(recipe: Mapping[str, Any], split: str, path: str | os.PathLi
 
 
 def generate_problems(recipe: Mapping[str, Any], split: str) -> list[Problem]:
-    """The problems of a split, all different, training ones from the training side of the hash split only.
+    """Return the problems of a split, all different, training ones from the training side of the hash split only.
 
     Exercises whose tests are halved (`Kind.halved`) are the exception: a training set asks the questions of the
     benchmarks, in their order, with a half of their tests.
@@ -146,7 +146,7 @@ def _check_references(
 
 
 def check_disjoint(train: str | os.PathLike, val: str | os.PathLike, *, allow_overlap: bool = False) -> int:
-    """Number of problems in `val` whose text, up to white space, and pictures are also in `train`.
+    """Return the number of problems in `val` whose text, up to white space, and pictures are also in `train`.
 
     Raises UserError, naming how many and the first ones, where there are any and `allow_overlap` is off.
     """

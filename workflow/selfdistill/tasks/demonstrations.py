@@ -45,7 +45,7 @@ class Demonstration:
 
 
 def response_of(hint: Hint) -> str:
-    """A worked solution as a response: the steps, then the boxed answer."""
+    """Return a worked solution as a response: the steps, then the boxed answer."""
     return hint.solution + boxed(hint.answer)
 
 
@@ -56,7 +56,7 @@ def demonstrate(
     wording: Mapping[str, str] | None = None,
     template: str | None = None,
 ) -> Demonstration:
-    """One random demonstration.
+    """Return one random demonstration.
 
     Args:
         make: an exercise of a random stream.

@@ -35,20 +35,20 @@ class Exercise(Protocol):
 
     @property
     def answer(self) -> str:
-        """The right answer, as it stands in the box."""
+        """Returns the right answer, as it stands in the box."""
 
     @property
     def canonical(self) -> str:
         """Returns what makes two exercises the same problem; puzzles that differ in names only agree."""
 
     def text(self) -> str:
-        """The question, as the student reads it."""
+        """Return the question, as the student reads it."""
 
     def reference(self, rng: np.random.Generator) -> Hint:
-        """A right worked solution."""
+        """Return a right worked solution."""
 
     def mistake(self, rng: np.random.Generator) -> Hint:
-        """A wrong worked solution, with its answer."""
+        """Return a wrong worked solution, with its answer."""
 
 
 class HalvedExercise(Exercise, Protocol):
@@ -56,7 +56,7 @@ class HalvedExercise(Exercise, Protocol):
 
     @property
     def searched_answer(self) -> str:
-        """The half that is not held back."""
+        """Returns the half that is not held back."""
 
 
 #: (rng, size) -> exercise; a size is the number of operations of a chain, of people of a puzzle, of digits of a sum, of
@@ -107,7 +107,7 @@ _KINDS = {
 
 
 def exercise_kind(name: str) -> Kind:
-    """The kind of that name. Raises UserError for an unknown one."""
+    """Return the kind of that name. Raises UserError for an unknown one."""
     if name not in _KINDS:
         raise UserError(f"unknown exercise {name!r}: a generator's exercise must be one of {', '.join(_KINDS)}")
     return _KINDS[name]

@@ -33,11 +33,11 @@ class Graded:
 
     @property
     def formatted(self) -> bool:
-        """Whether an answer could be read at all."""
+        """Returns whether an answer could be read at all."""
         return self.answer is not None
 
 
 def feedback_level(given: str | None, grader: str) -> str:
-    """The level of feedback that is asked for. Raises UserError where the grader has no such level."""
+    """Return the level of feedback that is asked for. Raises UserError where the grader has no such level."""
     check_level(grader, given, "grading.feedback")
     return DEFAULTS[grader] if given is None else given

@@ -65,7 +65,7 @@ SCORED = ("code", "code_as_published")
 
 
 def grader(name: str, *, first_role_counts: bool = False) -> Grader:
-    """The grader of boxed answers of that name.
+    """Return the grader of boxed answers of that name.
 
     `first_role_counts` concerns Knights and Knaves only: a person named with two roles makes an answer wrong unless it
     is set (preset as_published). Raises UserError for an unknown name; no grader stands in for another

@@ -62,7 +62,7 @@ class Statement:
     atoms: tuple[Atom, ...]
 
     def holds(self, roles: Roles) -> bool:
-        """Whether it is true where these are the roles."""
+        """Return whether it is true where these are the roles."""
         values = [roles[person] == knight for person, knight in self.atoms]
         if self.form == "and":
             return all(values)
@@ -76,7 +76,7 @@ class Statement:
         return _JOIN.get(self.form, "").join(names[person] + _ROLE[knight] for person, knight in self.atoms)
 
     def judged(self, names: tuple[str, ...], roles: Roles) -> str:
-        """The statement restated, each of its parts with whether it is true under these roles."""
+        """Return the statement restated, each of its parts with whether it is true under these roles."""
         parts = [names[p] + _ROLE[knight] + _TRUTH[roles[p] == knight] for p, knight in self.atoms]
         return _JOIN.get(self.form, "").join(parts)
 
@@ -90,7 +90,7 @@ class Puzzle:
 
     @property
     def solution(self) -> Roles:
-        """The only roles under which every knight's statement holds and no knave's does."""
+        """Returns the only roles under which every knight's statement holds and no knave's does."""
         (only,) = solutions(self.statements)
         return only
 
@@ -114,7 +114,7 @@ class Puzzle:
         return [renumbered[order.index(number)] for number in range(len(order))]
 
     def answer_for(self, roles: Roles) -> str:
-        """The answer that says these roles, right or not."""
+        """Return the answer that says these roles, right or not."""
         return ", ".join(name + _ROLE[role] for name, role in zip(self.names, roles, strict=True))
 
     def text(self) -> str:
@@ -123,7 +123,7 @@ class Puzzle:
         return f"{_ISLAND}{len(self.names)}{_INHABITANTS}{listed}. {said}{_QUESTION}"
 
     def worked(self, first: int, accept: Roles | None = None) -> str:
-        """A search through the role assignments in cyclic order from number `first`, up to the accepted one.
+        """Return a search through the role assignments in cyclic order from number `first`, up to the accepted one.
 
         Each line holds the roles that are tried, in the order of names, and one statement judged under them; one that
         contradicts its speaker's role ends the attempt. `accept` is the assignment at which the search stops: the true
@@ -145,11 +145,11 @@ class Puzzle:
         raise AssertionError("cyclic enumeration visits every assignment")
 
     def reference(self, rng: np.random.Generator) -> Hint:
-        """A worked solution whose search starts at a random assignment."""
+        """Return a worked solution whose search starts at a random assignment."""
         return Hint(self.worked(int(rng.integers(2 ** len(self.names)))), self.answer)
 
     def mistake(self, rng: np.random.Generator) -> Hint:
-        """A worked solution that stops at a wrong assignment, and that answer."""
+        """Return a worked solution that stops at a wrong assignment, and that answer."""
         count = 2 ** len(self.names)
         right = _number(self.solution)
         steps = int(rng.integers(1, count))  # from the solution to the accepted assignment, cyclically
@@ -168,13 +168,13 @@ def _number(roles: Roles) -> int:
 
 
 def solutions(statements: tuple[Statement, ...]) -> list[Roles]:
-    """All role assignments under which every knight's statement holds and every knave's does not."""
+    """Return all role assignments under which every knight's statement holds and every knave's does not."""
     candidates = itertools.product((True, False), repeat=len(statements))
     return [r for r in candidates if all(s.holds(r) == r[i] for i, s in enumerate(statements))]
 
 
 def generate(rng: np.random.Generator, people: int, forms: tuple[str, ...] = FORMS) -> Puzzle:
-    """A random puzzle for `people` inhabitants with exactly one solution.
+    """Return a random puzzle for `people` inhabitants with exactly one solution.
 
     Inhabitants are named in the order of NAMES. In compound statements a speaker may name itself. `forms` are drawn
     from alike; one that is there twice comes twice as often.

@@ -65,7 +65,7 @@ def readable(reference: str, *, time_limit: float = TIME_LIMIT) -> bool:
 
 
 def stands_for(reference: str, *, time_limit: float = TIME_LIMIT) -> str | None:
-    """A plain number that the grader takes for a reference with letters or an equals sign, such as 2 for `2 cm`.
+    """Return a plain number that the grader takes for a reference with letters or an equals sign, such as 2 for `2 cm`.
 
     Tried are 0, 1, 2 and the numbers in the text. None where there is none, and for x = 3, which is 3 to everybody.
     """

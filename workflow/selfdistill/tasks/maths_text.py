@@ -178,7 +178,7 @@ def plain(text: str) -> str:
 
 
 def without_fonts(text: str) -> str:
-    r"""A text out of the commands that set it in a font, one in another too: of \textbf{\text{B}} the letter."""
+    r"""Return a text out of the commands that set it in a font, one in another too: of \textbf{\text{B}} the letter."""
     count = 1
     while count:
         text, count = _TEXT.subn(r"\1", text)
@@ -186,7 +186,10 @@ def without_fonts(text: str) -> str:
 
 
 def number(text: str) -> Decimal | None:
-    """The exact value of a plain number, or None. Exponents have four digits at most: 1e999999999 is no number here."""
+    """Return the exact value of a plain number, or None.
+
+    Exponents have four digits at most: 1e999999999 is no number here.
+    """
     text = _WRAPPING.sub("", text).strip()
     if of_font := _TEXT.fullmatch(text):
         text = of_font[1].strip()
@@ -222,7 +225,7 @@ def is_language(text: str) -> bool:
 
 
 def readable_by_math_verify(text: str) -> str:
-    """A cleaned text as math-verify reads it right: mixed numbers as LaTeX, thousands without commas."""
+    """Return a cleaned text as math-verify reads it right: mixed numbers as LaTeX, thousands without commas."""
     if mixed := _MIXED.fullmatch(text):
         return rf"{mixed[1]}\frac{{{mixed[2]}}}{{{mixed[3]}}}"
     grouped = _INSIDE_TEXT.findall(text)

@@ -13,7 +13,7 @@ _SHOWN = 40  # characters of what was found in a message
 
 
 def own_messages(column: Sequence[Mapping[str, Any] | None] | None, where: str) -> tuple[Message, ...]:
-    """The chat in a row's column `prompt`: any system message, any earlier turns, the user's message.
+    """Return the chat in a row's column `prompt`: any system message, any earlier turns, the user's message.
 
     Args:
         column: what the row has there; None or no messages at all: the row has no chat of its own.
@@ -42,7 +42,7 @@ def own_messages(column: Sequence[Mapping[str, Any] | None] | None, where: str) 
 
 
 def as_text(messages: Sequence[Message]) -> str:
-    """A chat for people to read: a message alone as it stands, several of them each under its role."""
+    """Return a chat for people to read: a message alone as it stands, several of them each under its role."""
     if len(messages) == 1:
         return messages[0].content
     return "\n\n".join(f"[{role}]\n{content}" for role, content in messages)

@@ -51,7 +51,7 @@ class Source(Protocol):
     """Says where a picture's bytes are."""
 
     def read(self) -> bytes:
-        """The file's bytes as they were stored, not decoded."""
+        """Return the file's bytes as they were stored, not decoded."""
 
 
 @dataclass(frozen=True)

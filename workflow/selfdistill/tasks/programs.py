@@ -61,7 +61,7 @@ def written(operations: Iterable[tuple[str, int]]) -> str:
 
 
 def read_program(text: str) -> list[tuple[str, int]] | None:
-    """The operations of a program; None for anything else."""
+    """Return the operations of a program; None for anything else."""
     found = [_OPERATION.fullmatch(part.strip()) for part in text.split(_BETWEEN.strip())]
     operations = [(each[1], int(each[2])) for each in found if each]
     return operations if len(operations) == len(found) and all(each in OPERATIONS for each in operations) else None
@@ -79,7 +79,7 @@ def tests_text(pairs: Sequence[Pair]) -> str:
 
 
 def read_tests(reference: str) -> list[Pair]:
-    """The tests in a reference. Raises ValueError, in words, for anything else."""
+    """Return the tests in a reference. Raises ValueError, in words, for anything else."""
     try:
         pairs = [Pair(*(int(digit) for digit in pair)) for pair in json.loads(reference)]
     except (ValueError, TypeError, RecursionError):
@@ -98,22 +98,22 @@ class Programming:
 
     @property
     def pairs(self) -> list[Pair]:
-        """All tests, the shown ones first."""
+        """Returns all tests, the shown ones first."""
         return [Pair(digit, run(self.operations, digit)) for digit in self.order]
 
     @property
     def answer(self) -> str:
-        """All tests, as a reference."""
+        """Returns all tests, as a reference."""
         return tests_text(self.pairs)
 
     @property
     def searched_answer(self) -> str:
-        """The half of the tests that a search may use, as a reference."""
+        """Returns the half of the tests that a search may use, as a reference."""
         return tests_text(self.pairs[:SEARCHED])
 
     @property
     def canonical(self) -> str:
-        """The function: programs that compute the same are one, whatever is shown of them."""
+        """Returns the function: programs that compute the same are one, whatever is shown of them."""
         return "".join(str(run(self.operations, digit)) for digit in range(DIGITS))
 
     def text(self) -> str:
@@ -121,7 +121,7 @@ class Programming:
         return question(len(self.operations), self.pairs[:SHOWN])
 
     def reference(self, rng: np.random.Generator) -> Hint:
-        """The program that made the question, with all tests as its answer; `rng` is not drawn from."""
+        """Return the program that made the question, with all tests as its answer; `rng` is not drawn from."""
         return Hint(rf"\boxed{{{written(self.operations)}}}", self.answer)
 
     def mistake(self, rng: np.random.Generator) -> Hint:
@@ -133,12 +133,12 @@ class Programming:
 
 
 def question(operations: int, pairs: Sequence[Pair]) -> str:
-    """The text that asks for a program of so many operations which gives these pairs."""
+    """Return the text that asks for a program of so many operations which gives these pairs."""
     return f"{_OPENING}{operations}{_CLOSING}{_BETWEEN.join(map(str, pairs))}."
 
 
 def generate(rng: np.random.Generator, operations: int) -> Programming:
-    """A random question whose program has the given number of operations."""
+    """Return a random question whose program has the given number of operations."""
     chosen = rng.integers(len(OPERATIONS), size=operations)
     order = rng.permutation(DIGITS)
     return Programming(tuple(OPERATIONS[i] for i in chosen), tuple(int(digit) for digit in order))

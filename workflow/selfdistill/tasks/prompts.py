@@ -41,7 +41,7 @@ def student_prompt(problem: str, *, training: bool) -> str:
 
 
 def student_messages(problem: "Problem", *, training: bool, template: str | None = None) -> list[Message]:
-    """The chat that a student reads: the problem's own as it stands, or else one message (`asked`)."""
+    """Return the chat that a student reads: the problem's own as it stands, or else one message (`asked`)."""
     return list(problem.messages) or [Message("user", asked(problem.problem, training=training, template=template))]
 
 
@@ -59,7 +59,7 @@ def asked(problem: str, *, training: bool, template: str | None = None) -> str:
 
 
 def context_template(name: str, framing: str = "neutral", *, own_prompts: bool = False) -> ContextTemplate:
-    """The template of teachers' prompts that a run names as `hints.template`.
+    """Return the template of teachers' prompts that a run names as `hints.template`.
 
     Args:
         name: "reference", "sections", "critique", or a file of one's own.

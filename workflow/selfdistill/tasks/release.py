@@ -82,7 +82,7 @@ class Record:
 
 
 def read_release(path: str | os.PathLike) -> list[Record]:
-    """The records of a file: a JSON array, or JSON lines.
+    """Return the records of a file: a JSON array, or JSON lines.
 
     Raises:
         UserError: for a file that is neither, a record without a key that is needed or with one of another type, a
@@ -147,7 +147,7 @@ def domain_name(domain: str | os.PathLike) -> str:
 
 
 def messages(record: Record) -> list[dict[str, str]]:
-    """The chat that a model reads: the system message where there is one, then the user's."""
+    """Return the chat that a model reads: the system message where there is one, then the user's."""
     chat = [{"role": "system", "content": record.system}] if record.system else []
     return [*chat, {"role": "user", "content": record.prompt}]
 
@@ -195,7 +195,7 @@ def write_split(splits: Mapping[str, Sequence[Record]], name: str, out: str | os
 
 
 def read_rows(path: str | os.PathLike) -> Iterator[dict[str, Any]]:
-    """Rows of a file of the hub: parquet, a JSON array or JSON lines. Raises UserError for anything else."""
+    """Yield rows of a file of the hub: parquet, a JSON array or JSON lines. Raises UserError for anything else."""
     if Path(path).suffix == ".parquet":
         try:
             with pq.ParquetFile(path) as file:

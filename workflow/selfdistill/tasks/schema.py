@@ -177,7 +177,7 @@ def column_differences(path: str | os.PathLike) -> tuple[list[str], list[str]]:
 
 
 def count_empty_prompts(path: str | os.PathLike) -> int:
-    """Rows of a file that `read_problems` takes whose prompt has no message, or a last one that asks nothing."""
+    """Return rows of a file that `read_problems` takes whose prompt has no message, or a last one that asks nothing."""
     with pq.ParquetFile(path) as file:
         batches = (batch.to_pylist() for batch in file.iter_batches(_BATCH, columns=["prompt"]))
         return sum(not _last_message(row).strip() for rows in batches for row in rows)

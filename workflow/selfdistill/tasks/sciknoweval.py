@@ -45,7 +45,7 @@ def domains(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[Recor
 
 
 def split(records: list[Record]) -> dict[str, list[Record]]:
-    """A tenth of the records as "test", the others as "train", both in the order of one random permutation."""
+    """Return a tenth of the records as "test", the others as "train", both in the order of one random permutation."""
     order = np.random.default_rng(SEED).permutation(len(records))
     tests = math.ceil(TEST_SHARE * len(records))
     return {"train": [records[i] for i in order[tests:]], "test": [records[i] for i in order[:tests]]}

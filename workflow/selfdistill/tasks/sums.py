@@ -39,22 +39,22 @@ class Sum:
         return f"What is {in_words(self.first)} {_SPOKEN[self.symbol]} {in_words(self.second)}?"
 
     def worked(self, value: int | None = None) -> str:
-        """The calculation, without the final answer; `value` overrides the true one (for wrong solutions)."""
+        """Return the calculation, without the final answer; `value` overrides the true one (for wrong solutions)."""
         return f"{self.first} {self.symbol} {self.second} = {self.value if value is None else value}. "
 
     def reference(self, rng: np.random.Generator) -> Hint:
-        """The worked solution; there is one only, so `rng` is not drawn from."""
+        """Return the worked solution; there is one only, so `rng` is not drawn from."""
         return Hint(self.worked(), self.answer)
 
     def mistake(self, rng: np.random.Generator) -> Hint:
-        """A slip as people make them: off by one or by ten."""
+        """Return a slip as people make them: off by one or by ten."""
         slips = [slip for slip in (-10, -1, 1, 10) if self.value + slip >= 0]
         wrong = self.value + slips[int(rng.integers(len(slips)))]
         return Hint(self.worked(wrong), str(wrong))
 
 
 def in_words(number: int) -> str:
-    """A number from 0 to 99: "seven", "forty", "forty-seven"."""
+    """Return a number from 0 to 99: "seven", "forty", "forty-seven"."""
     if number < len(_ONES):
         return _ONES[number]
     tens, ones = divmod(number, 10)
@@ -62,7 +62,7 @@ def in_words(number: int) -> str:
 
 
 def generate(rng: np.random.Generator, digits: int) -> Sum:
-    """A random sum or difference of numbers of so many digits each, one or two."""
+    """Return a random sum or difference of numbers of so many digits each, one or two."""
     low, high = (0, 9) if digits == 1 else (10, 99)
     first, second = (int(number) for number in rng.integers(low, high + 1, size=2))
     symbol = "+-"[int(rng.integers(2))]

@@ -37,7 +37,7 @@ class ToolCall(NamedTuple):
 
 
 def prompt(tool: Mapping[str, str], functions: Sequence[Mapping[str, str]], question: str) -> str:
-    """The user message: task, tool, functions, pattern of the answer, question.
+    """Return the user message: task, tool, functions, pattern of the answer, question.
 
     Args:
         tool: name, description.

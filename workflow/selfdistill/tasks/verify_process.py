@@ -33,7 +33,7 @@ class VerifyProcess:
 
     @property
     def pid(self) -> int | None:
-        """Its number while it runs."""
+        """Returns its number while it runs."""
         return None if self._process is None else self._process.pid
 
     def ask(self, answer: str, reference: str, time_limit: float) -> bool | None:

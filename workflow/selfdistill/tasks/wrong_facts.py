@@ -23,12 +23,12 @@ Step = tuple[int, str, int]
 
 
 def step_at(chain: Chain, results: Sequence[int], number: int) -> Step:
-    """The step of that number, from 0, on a path with these results."""
+    """Return the step of that number, from 0, on a path with these results."""
     return ([chain.start, *results][number], *chain.operations[number])
 
 
 def results_with(chain: Chain, result: Callable[[int, Step], int]) -> list[int]:
-    """The results of a path on which `result(number, step)` says what each step, from 0, comes to."""
+    """Return the results of a path on which `result(number, step)` says what each step, from 0, comes to."""
     results: list[int] = []
     for number in range(len(chain.operations)):
         results.append(result(number, step_at(chain, results, number)))
@@ -47,7 +47,7 @@ def is_wrong_cell(step: Step) -> bool:
 
 
 def believed(chain: Chain) -> list[int]:
-    """The results of a chain as the model believes them."""
+    """Return the results of a chain as the model believes them."""
     return results_with(chain, lambda _, step: believed_result(step))
 
 
@@ -72,12 +72,12 @@ def is_clean(chain: Chain) -> bool:
 
 
 def generate(rng: np.random.Generator, operations: int) -> Chain:
-    """A random hard chain with the given number of operations."""
+    """Return a random hard chain with the given number of operations."""
     return _first(rng, operations, is_hard)
 
 
 def generate_clean(rng: np.random.Generator, operations: int) -> Chain:
-    """A random clean chain with the given number of operations."""
+    """Return a random clean chain with the given number of operations."""
     return _first(rng, operations, is_clean)
 
 

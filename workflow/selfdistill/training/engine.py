@@ -22,12 +22,12 @@ class Engine(Protocol):
         """Returns where the tensors of a step are."""
 
     def scorer(self, who: str) -> Scorer:
-        """The weights of one of WHO as they are now, at the rollout temperature."""
+        """Return the weights of one of WHO as they are now, at the rollout temperature."""
 
     def update(
         self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor, learning_rate: float
     ) -> tuple[Sums, float]:
-        """One step of the optimizer, on rows of a global batch: those that carry any weight.
+        """Take one step of the optimizer, on rows of a global batch: those that carry any weight.
 
         Args:
             sequences, batch, targets: the rows.

@@ -44,7 +44,7 @@ def rollout_facts(
     context: Sequence[int] | None,
     tokenizer: PreTrainedTokenizerBase,
 ) -> dict[str, Any]:
-    """The part of a record that is known before the teacher is asked.
+    """Return the part of a record that is known before the teacher is asked.
 
     place: prompt and rollout; hints: the correct and the wrong ones as the teacher reads them; context: its prompt with
     the correct one, as ids.
@@ -78,7 +78,7 @@ def rollout_facts(
 def token_facts(
     student: Scorer, method: Method, sequences: Sequences, batch: Batch, targets: Targets, rows: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """The part of a record that teacher and method give, for the given rows of an optimizer step's batch.
+    """Return the part of a record that teacher and method give, for the given rows of an optimizer step's batch.
 
     It costs one forward of the student over these rows and changes nothing: some methods take their signal from the
     student's forward of the update, of which this is a copy.

@@ -53,7 +53,7 @@ class StepRollouts:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each response."""
+        """Returns the tokens of each response."""
         return [len(response) for response in self.responses]
 
 

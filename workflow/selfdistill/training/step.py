@@ -350,7 +350,7 @@ class TrainingStep:
 
 
 def rows_of(sequences: Sequences, rows: Sequence[int]) -> Sequences:
-    """The given rows of prompts and responses."""
+    """Return the given rows of prompts and responses."""
     return Sequences([sequences.prompts[i] for i in rows], [sequences.responses[i] for i in rows])
 
 

@@ -31,7 +31,7 @@ def step_critiques(
 
 
 def requests_of(rollouts: StepRollouts) -> list[Request]:
-    """The rollouts of a step as a critic reads them."""
+    """Return the rollouts of a step as a critic reads them."""
     count = len(rollouts.responses)
     scores: Sequence[float | None] = [None] * count if rollouts.scores is None else rollouts.scores
     columns = (rollouts.problems, rollouts.texts, map(bool, rollouts.correct), scores, map(bool, rollouts.truncated))

@@ -21,7 +21,7 @@ def step_candidates(
     number: int,
     critiques: Sequence[str | None] | None = None,
 ) -> list[list[Candidate]]:
-    """The rollouts of each group as what they may lend, and what was said of them.
+    """Return the rollouts of each group as what they may lend, and what was said of them.
 
     Args:
         rollouts: of a step.

@@ -9,7 +9,7 @@ _MOST_PENDING = 8
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
-    """The text that each token adds; joined, they are the decoded ids, special tokens included.
+    """Return the text that each token adds; joined, they are the decoded ids, special tokens included.
 
     Tokens of a byte-level vocabulary may hold a part of a character only. The last of them gets the whole character,
     the others an empty text; bytes that never become a character are shown as the tokenizer shows them.

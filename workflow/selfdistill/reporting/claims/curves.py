@@ -28,7 +28,7 @@ _ALL = "seeds, though an interval over them does not tell it"
 
 
 def judge_curve(curve: Curve, block: ClaimInputs, steps: float, premise: Curve | None = None) -> Judged:
-    """The verdict on a word of a curve.
+    """Return the verdict on a word of a curve.
 
     Args:
         curve: variant, metric and word.

@@ -37,12 +37,12 @@ class Trace:
 
     @property
     def blank_share(self) -> float:
-        """The share of blanks among the steps at which a value should be there."""
+        """Returns the share of blanks among the steps at which a value should be there."""
         return len(self.blank) / (len(self.blank) + len(self.curve))
 
     @property
     def values(self) -> np.ndarray:
-        """Values in the order of their steps."""
+        """Returns the values in the order of their steps."""
         return np.array([self.curve[step] for step in sorted(self.curve)])
 
 
@@ -77,12 +77,12 @@ class ClaimInputs:
 
     @property
     def planned(self) -> set[str]:
-        """The variants of the block's matrix, run or not."""
+        """Returns the variants of the block's matrix, run or not."""
         return {*self.variants, *self.metrics, *(run.variant for run in self.missing)}
 
     @property
     def control(self) -> str:
-        """The method that tells what happens without a teacher too; empty where none was run."""
+        """Returns the method that tells what happens without a teacher too; empty where none was run."""
         return next((name for name in CONTROLS if name in self.variants and name in self.metrics), "")
 
     def need(self, *variants: str) -> None:
@@ -135,7 +135,7 @@ def gather(
     steps: Mapping[str, int] | None = None,
     diagnosis: pd.DataFrame | None = None,
 ) -> list[ClaimInputs]:
-    """The inputs of each block of the runs, and of what is missing beside them, in that order.
+    """Return the inputs of each block of the runs, and of what is missing beside them, in that order.
 
     Args:
         scores: of the runs.

@@ -27,7 +27,7 @@ class Family:
     at: Callable[[float], tuple[float, float]]
 
     def bounds(self) -> tuple[float, float]:
-        """The 95 % interval."""
+        """Return the 95 % interval."""
         return self.at(LEVEL)
 
     def inside(self, above: float, below: float, level: float = LEVEL) -> bool:
@@ -41,7 +41,7 @@ class Family:
         return high <= above or low >= below
 
     def p_value(self, lies: Callable[[float], bool]) -> float:
-        """The least tail (half of one minus the level) at which `lies(level)` holds; 0.5 where it never does."""
+        """Return the least tail (half of one minus the level) at which `lies(level)` holds; 0.5 where it never does."""
         if not lies(1e-9):
             return 0.5
         low, high = math.log(1e-8), math.log(0.5)

@@ -12,7 +12,7 @@ from selfdistill.reporting.claims.verdicts import NOT_RUN, Judged
 
 
 def judge(part: Part, claim: Claim, block: ClaimInputs) -> Judged:
-    """The verdict; NOT_RUN with the reason where what the part needs is not there."""
+    """Return the verdict; NOT_RUN with the reason where what the part needs is not there."""
     predicate, steps = part.predicate, max(block.steps, claim.steps.get(block.task, 0))
     try:
         if isinstance(predicate, Curve):
@@ -35,7 +35,7 @@ def judge(part: Part, claim: Claim, block: ClaimInputs) -> Judged:
 
 
 def judge_alone(alone: Alone, block: ClaimInputs) -> Judged:
-    """The verdict on two models by themselves, paired on the same problems. Raises NotRunError."""
+    """Return the verdict on two models by themselves, paired on the same problems. Raises NotRunError."""
     if absent := [model for model in (alone.model, alone.other) if model not in block.untrained]:
         raise NotRunError(f"needs {', '.join(absent)} evaluated without training (not in the matrix)")
     variants = {model: block.untrained[model] for model in (alone.model, alone.other)}

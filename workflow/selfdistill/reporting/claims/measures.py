@@ -43,7 +43,7 @@ class Bound:
 
     @property
     def family(self) -> Family:
-        """Their mean, with its interval."""
+        """Returns their mean, with its interval."""
         return over_seeds(self.values)
 
     def holds(self, value: float) -> bool:
@@ -69,7 +69,7 @@ class Bound:
 
 
 def bounds_of(word: Word, traces: Sequence[Trace]) -> list[Bound]:
-    """A word's measures of the seeds' traces, each with its range; all of them have to hold."""
+    """Return a word's measures of the seeds' traces, each with its range; all of them have to hold."""
     if word.of == "fall":
         fallen = falls_and_bests(traces)
         best = float(np.mean([best for _, best in fallen]))
@@ -113,7 +113,7 @@ def falls_and_bests(traces: Sequence[Trace]) -> list[tuple[float, float]]:
 
 
 def least_fall(best: float) -> float:
-    """The share that a curve with this best has to lose to have fallen."""
+    """Return the share that a curve with this best has to lose to have fallen."""
     return max(min(FALL / 100, FALL_SHARE * best), LEAST_FALL / 100)
 
 
@@ -140,5 +140,5 @@ def spread_of(*sides: Sequence[float]) -> float:
 
 
 def log(factor: float) -> float:
-    """The logarithm, with -inf and inf for the ends of an open range."""
+    """Return the logarithm, with -inf and inf for the ends of an open range."""
     return -math.inf if factor <= 0 else math.log(factor)

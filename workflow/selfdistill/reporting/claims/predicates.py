@@ -244,7 +244,7 @@ class Part:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """All variants that have to be run."""
+        """Returns all variants that have to be run."""
         return tuple(
             dict.fromkeys((self.variant, *self.predicate.others, *([self.premise.variant] if self.premise else [])))
         )

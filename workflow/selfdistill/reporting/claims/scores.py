@@ -47,12 +47,12 @@ class Comparison:
 
     @property
     def value(self) -> float:
-        """The gap."""
+        """Returns the gap."""
         return self.kinds[SAMPLED].value
 
 
 def judge_scores(predicate: Accuracy, block: ClaimInputs) -> Judged:
-    """The verdict on a statement about accuracies. Raises NotRunError where what it needs is not there."""
+    """Return the verdict on a statement about accuracies. Raises NotRunError where what it needs is not there."""
     variant = predicate.variant
     there = [other for other in predicate.others if other in block.variants]
     block.need(variant, *([] if there else predicate.others))

@@ -21,7 +21,7 @@ from selfdistill.reporting.claims.verdicts import (
 
 
 def judge_style(style: Style, block: ClaimInputs) -> Judged:
-    """The verdict on where a signal sits, seeds paired: signals are of the same tokens. Raises NotRunError."""
+    """Return the verdict on where a signal sits, seeds paired: signals are of the same tokens. Raises NotRunError."""
     block.need(style.variant)
     rows = block.tokens[block.tokens["variant"] == style.variant]
     if not len(rows):

@@ -37,7 +37,7 @@ _ROUNDED = ("value", "low", "high", "low_kind", "high_kind", "needs")
 def claims_table(
     blocks: Sequence[ClaimInputs], figures: Collection[str] = (), claims: Sequence[Claim] = CLAIMS
 ) -> pd.DataFrame:
-    """The long table of claims.csv: a row for each part and block that it is asked of, claim by claim.
+    """Return the long table of claims.csv: a row for each part and block that it is asked of, claim by claim.
 
     Columns beside what identifies a part:
 
@@ -86,7 +86,7 @@ def _row(claim: Claim, part: Part, block: ClaimInputs, found: Any, figures: Coll
 
 
 def summaries(table: pd.DataFrame, claims: Sequence[Claim] = CLAIMS) -> list[dict[str, Any]]:
-    """One row a claim, those that are asked of no block included.
+    """Return one row a claim, those that are asked of no block included.
 
     Each is a dict of `name`, `paper`, `sentence`, `published` (version -> the paper's number), `verdict`, `kind` (that
     on other problems of this kind; empty for curves), `seeds` and `ours` (of its judged parts, a line for each of the
@@ -159,7 +159,7 @@ def _reasons(
 
 
 def claims_views(table: pd.DataFrame, claims: Sequence[Claim] = CLAIMS) -> list[View]:
-    """One row a claim, then for each block its judged parts; what was not run comes as remarks."""
+    """Return one row a claim, then for each block its judged parts; what was not run comes as remarks."""
     table = with_texts(table, *_TEXTS)
     heads = ["The paper's number", "Ours", "Seeds", "Verdict", "On others of this kind", "Why"]
     rows = []

@@ -82,7 +82,7 @@ def corrected(verdicts: Sequence[str], p_values: Sequence[float]) -> list[bool]:
 
 
 def of_claim(verdicts: Sequence[str], held: Sequence[bool]) -> str:
-    """One verdict of all parts of a claim on all blocks that it is asked of.
+    """Return one verdict of all parts of a claim on all blocks that it is asked of.
 
     * holds: every part is reproduced. All must be, so each at its own level is enough.
     * fails, mixed: parts are refuted that stay so with Holm's correction over the claim's parts; mixed where others

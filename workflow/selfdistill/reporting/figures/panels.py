@@ -71,7 +71,7 @@ class Curve:
 
     @property
     def smoothed(self) -> "Curve":
-        """The same curve with each seed's values smoothed over steps, [seeds, N]."""
+        """Returns the same curve with each seed's values smoothed over steps, [seeds, N]."""
         return Curve(self.steps, np.array([smooth(values) for values in self.values]))
 
     @property
@@ -126,7 +126,7 @@ def logged(metrics: Sequence[Mapping[str, Any]], panel: Panel) -> dict[int, floa
 
 
 def curve(seeds: Sequence[Mapping[int, float]]) -> Curve:
-    """The steps that all seeds have, and each seed's values there; seeds: step -> value."""
+    """Return the steps that all seeds have, and each seed's values there; seeds: step -> value."""
     steps = sorted(set.intersection(*(set(seed) for seed in seeds)))
     return Curve(np.array(steps), np.array([[seed[step] for step in steps] for seed in seeds]))
 
@@ -225,7 +225,7 @@ def draw_measured(axis: Axes, lines: Mapping[str, Curve], look: Mapping[str, Sty
 
 
 def by_variant(place: int, row: Row, curves: Mapping[tuple[str, str, str], Sequence[Curve]]) -> dict[str, Curve]:
-    """Variant -> its curve of one panel, for the variants of a row."""
+    """Return variant -> its curve of one panel, for the variants of a row."""
     return {variant: curves[row.task, row.model, variant][place] for variant in row.variants}
 
 

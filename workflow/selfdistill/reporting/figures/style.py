@@ -38,7 +38,7 @@ UNLISTED = Style("#000000", DASHES[3])
 
 
 def family(method: str) -> str:
-    """The first listed method of the same colour; an unlisted method is a family of its own."""
+    """Return the first listed method of the same colour; an unlisted method is a family of its own."""
     if method not in METHODS:
         return method
     return next(name for name, style in METHODS.items() if style.colour == METHODS[method].colour)

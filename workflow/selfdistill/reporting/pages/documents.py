@@ -10,7 +10,7 @@ from selfdistill.reporting.render.html import render
 
 
 def document_page(text: str) -> str:
-    """A page from Markdown (CommonMark with tables); its first heading of the first level is the title.
+    """Return a page from Markdown (CommonMark with tables); its first heading of the first level is the title.
 
     HTML in the text is shown as text. Links to other files of the repository become plain text: they lead nowhere from
     a page that stands alone.

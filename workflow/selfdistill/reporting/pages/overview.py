@@ -62,7 +62,7 @@ def overview_page(
     figures: Sequence[str | os.PathLike],
     demonstration: bool,
 ) -> str:
-    """The overview of a report.
+    """Return the overview of a report.
 
     runs, missing: what was run and what of the matrix was not (with the reason);
     claims, main, audit, costs: those tables; findings: the data report's, None where no data is known; figures: paths

@@ -41,7 +41,7 @@ def results_page(
     demonstration: bool,
     remake: str | None,
 ) -> str:
-    """The main table and the gains, where every number links to its origin on the same page.
+    """Return the main table and the gains, where every number links to its origin on the same page.
 
     An origin is a variant's section: for each benchmark the files of draws with their digests, sizes and the command
     that remakes them, for each seed the resolved config and the provenance. The page opens with what was run, what each

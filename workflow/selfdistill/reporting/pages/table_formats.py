@@ -83,7 +83,7 @@ _LEADS = {
 
 
 def read_missing(path: str | os.PathLike) -> list[MissingRun]:
-    """The runs of missing.csv."""
+    """Return the runs of missing.csv."""
     return [MissingRun(**row) for row in with_texts(read_csv(path), "why").to_dict("records")]
 
 

@@ -55,13 +55,13 @@ class Result:
 
     @property
     def clusters(self) -> np.ndarray | None:
-        """A number for each problem, equal for variants of one, [P]; None where each is its own."""
+        """Returns a number for each problem, equal for variants of one, [P]; None where each is its own."""
         names = self.draws.clusters
         return None if names is None else np.unique(names, return_inverse=True)[1]
 
     @property
     def together(self) -> np.ndarray | None:
-        """The same of problems that are read off the same draws; None where each has draws of its own."""
+        """Returns the same of problems that are read off the same draws; None where each has draws of its own."""
         return self.clusters if of_groups(self.draws) else None
 
     @property
@@ -87,7 +87,7 @@ class VariantScores:
 
     @property
     def seeds(self) -> int:
-        """The number of seeds of its draws."""
+        """Returns the number of seeds of its draws."""
         return next(iter(self.results.values())).draws.correct.shape[0]
 
 
@@ -160,7 +160,7 @@ def by_block(scores: Sequence[VariantScores]) -> dict[tuple[str, str], list[Vari
 
 
 def counted_benchmarks(settings: Mapping[str, Any], distributions: Collection[str] = ("in", "out")) -> list[str]:
-    """The benchmarks of a task that averages are made of."""
+    """Return the benchmarks of a task that averages are made of."""
     return [
         name
         for name, a in settings["benchmarks"].items()
@@ -169,7 +169,7 @@ def counted_benchmarks(settings: Mapping[str, Any], distributions: Collection[st
 
 
 def benchmark_rows(settings: Mapping[str, Any]) -> list[tuple[str, list[str], dict[str, Any]]]:
-    """Rows of one variant: name, the benchmarks that enter, distribution and whether it counts."""
+    """Return rows of one variant: name, the benchmarks that enter, distribution and whether it counts."""
     rows = [
         (name, [name], {"distribution": about["distribution"], "counted": about.get("counted", True)})
         for name, about in settings["benchmarks"].items()

@@ -24,7 +24,7 @@ class Health:
 
 
 def health(metrics: Sequence[Mapping[str, Any]]) -> Health:
-    """The counts of a run with these metrics (`runs.read_metrics`)."""
+    """Return the counts of a run with these metrics (`runs.read_metrics`)."""
     return Health(
         skipped=int(sum(record.get(SKIPPED) or 0 for record in metrics)),
         nonfinite=int(sum(record.get(NONFINITE) or 0 for record in metrics)),
@@ -33,7 +33,7 @@ def health(metrics: Sequence[Mapping[str, Any]]) -> Health:
 
 
 def health_remarks(runs: Sequence[RunFiles]) -> list[str]:
-    """A line for each run with an update that was not finite, or with a metric that is no finite number.
+    """Return a line for each run with an update that was not finite, or with a metric that is no finite number.
 
     Updates that are skipped because no token carries a loss are no fault; they are counted beside accuracy.
     Raises UserError for metrics that cannot be read.

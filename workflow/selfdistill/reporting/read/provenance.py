@@ -19,12 +19,12 @@ _LONGEST_NAME = 200
 
 
 def provenance_of(run: RunFiles) -> dict[str, Any] | None:
-    """The provenance of a run's training; None where it has none. Raises UserError as `read_facts` does."""
+    """Return the provenance of a run's training; None where it has none. Raises UserError as `read_facts` does."""
     return None if run.provenance is None else read_facts(run.provenance)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """The facts of a provenance.json or evaluation.json, with objects at peak_memory_gib and hardware.
+    """Return the facts of a provenance.json or evaluation.json, with objects at peak_memory_gib and hardware.
 
     Raises UserError with file and key: a file that cannot be read, and a fact of another type than we write.
     """

@@ -100,7 +100,7 @@ class Published:
 
 
 def published_rows(model: str, variant: str, version: str = FIRST, source: str | None = None) -> list[Published]:
-    """The main results of a model and variant in one version of the paper, the latest publication of each cell.
+    """Return the main results of a model and variant in one version of the paper, the latest publication of each cell.
 
     None but for the paper's models and variants. Averages have the benchmark "average". On logic, where the first
     version trained rlcsd with five times the rate of the others, its cells are those of rlcsd and of rlcsd-lr5e6.
@@ -176,7 +176,7 @@ def published_ablation(
 def published_study(
     path: Path, task: str, model: str, variant: str, version: str, benchmark: str = "average"
 ) -> Published | None:
-    """A cell of the table of a study, ABLATIONS or CONTRAST, by our names."""
+    """Return a cell of the table of a study, ABLATIONS or CONTRAST, by our names."""
     for row in study_rows(path):
         place = (*BENCHMARKS[row["benchmark"]], row["model"], row["variant"], version_of(row["source"]))
         if place == (task, benchmark, MODELS.get(model), variant, version):
@@ -222,13 +222,16 @@ def dated(source: str) -> str:
 
 
 def version_of(source: str) -> str:
-    """The version of the paper that a publication belongs to."""
+    """Return the version of the paper that a publication belongs to."""
     return "v2" if source == "paper-v2" else "v1"
 
 
 @functools.cache
 def read_published(path: Path, *columns: str) -> tuple[dict[str, str], ...]:
-    """The rows of a published file with these columns, as texts. Raises UserError for one that was edited wrongly."""
+    """Return the rows of a published file with these columns, as texts.
+
+    Raises UserError for one that was edited wrongly.
+    """
     return tuple(_rows(path, columns))
 
 

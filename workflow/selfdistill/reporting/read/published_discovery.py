@@ -13,7 +13,10 @@ _SEARCHES = {"closed_form": "best_of"}
 
 
 def published_rows() -> tuple[dict[str, str], ...]:
-    """All rows, as texts: set, search, attempts, discovery, place in the paper. Raises UserError for an odd file."""
+    """Return all rows, as texts: set, search, attempts, discovery, place in the paper.
+
+    Raises UserError for an odd file.
+    """
     return read_published(DISCOVERY, "set", "search", "attempts", "discovery", "place")
 
 

@@ -42,7 +42,7 @@ def sdpo_results() -> tuple[dict[str, str], ...]:
 
 
 def sdpo_code() -> tuple[dict[str, str], ...]:
-    """All rows of LiveCodeBench, as texts: variant (ours), measure, percent, place in the paper.
+    """Return all rows of LiveCodeBench, as texts: variant (ours), measure, percent, place in the paper.
 
     Measures: best and mean of the validations to step 90, the end of the curve, and its value at step 60 or 80. Neither
     README has them; they are the paper's.

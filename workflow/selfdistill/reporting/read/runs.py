@@ -37,7 +37,7 @@ class RunFiles:
 
     @property
     def name(self) -> str:
-        """The run's path under results/runs."""
+        """Returns the run's path under results/runs."""
         return f"{self.task}/{self.model}/{self.variant}/seed{self.seed}"
 
 
@@ -61,12 +61,12 @@ class MissingRun:
 
     @property
     def cell(self) -> tuple[str, str]:
-        """Its task and model."""
+        """Returns its task and model."""
         return self.task, self.model
 
     @property
     def told(self) -> str:
-        """Its status, with the reason where one is known."""
+        """Returns its status, with the reason where one is known."""
         return f"{self.status}: {self.why}" if self.why else self.status
 
 
@@ -80,7 +80,7 @@ def check_unique(runs: Sequence[RunFiles]) -> None:
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The steps of a metrics.jsonl, in order; a metric that is no finite number (null, NaN, infinity) is None.
+    """Return the steps of a metrics.jsonl, in order; a metric that is no finite number (null, NaN, infinity) is None.
 
     Raises UserError with file and line number: a line that is no JSON object, has no whole number `step`, whose step is
     not the one after the line before (one that is there twice, or is missing; the first is 0 or 1), or with a metric (a
@@ -121,7 +121,7 @@ def series(metrics: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
 
 
 def number(value: Any) -> float | None:
-    """A metric's value where it is a finite number, else None."""
+    """Return a metric's value where it is a finite number, else None."""
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 

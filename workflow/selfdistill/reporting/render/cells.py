@@ -42,7 +42,7 @@ def _aime_view(block: PaperTable) -> View:
 
 
 def gains_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
-    """A view for each task, model and reference of gains.csv, and of `missing`."""
+    """Return a view for each task, model and reference of gains.csv, and of `missing`."""
     return [
         view_of(block, f"{block.task}, {block.model}: {block.metric} minus that of {block.reference}", gain_cell)
         for block in paper_tables(table, missing, tasks)
@@ -50,7 +50,7 @@ def gains_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks
 
 
 def main_cell(row: Mapping[str, Any]) -> Cell:
-    """A row of main.csv: value, interval, mark, and the paper's value beside it."""
+    """Return a row of main.csv: value, interval, mark, and the paper's value beside it."""
     published = row["published"]
     known = not pd.isna(published)
     return Cell(
@@ -80,7 +80,7 @@ def gain_cell(row: Mapping[str, Any]) -> Cell:
 
 
 def number_cell(value: Any, style: str) -> Cell:
-    """A number in this style, sorted by its value; a dash where there is none."""
+    """Return a number in this style, sorted by its value; a dash where there is none."""
     return Cell(DASH) if pd.isna(value) else Cell(format(value, style), order=float(value))
 
 
@@ -90,17 +90,17 @@ def is_outside(row: Mapping[str, Any]) -> bool:
 
 
 def bounds(low: float, high: float, shape: str) -> str:
-    """An interval as text; nothing where there is none."""
+    """Return an interval as text; nothing where there is none."""
     return "" if math.isnan(low) or math.isnan(high) else f"[{shape.format(low)}, {shape.format(high)}]"
 
 
 def or_never(number: float, shape: str) -> str:
-    """A number as text, in the shape of `format`; "never" for an infinite one."""
+    """Return a number as text, in the shape of `format`; "never" for an infinite one."""
     return "never" if math.isinf(number) else format(number, shape)
 
 
 def p_text(p_value: float) -> str:
-    """A p-value as text."""
+    """Return a p-value as text."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
@@ -110,7 +110,7 @@ def status_of(missing: Sequence[MissingRun], task: str, model: str, variant: str
 
 
 def view_of(block: PaperTable, title: str, cell: Callable[[Mapping[str, Any]], Cell]) -> View:
-    """A table of the paper's shape as a view; cell: what a row of its long table looks like."""
+    """Return a table of the paper's shape as a view; cell: what a row of its long table looks like."""
     rows = [
         Row(variant, [cell(cells[benchmark]) for benchmark in block.columns], note=block.seeds.get(variant, ""))
         for variant, cells in block.rows.items()
@@ -119,5 +119,5 @@ def view_of(block: PaperTable, title: str, cell: Callable[[Mapping[str, Any]], C
 
 
 def absent_rows(block: PaperTable) -> list[Row]:
-    """A row for each variant of which nothing is there."""
+    """Return a row for each variant of which nothing is there."""
     return [Row(variant, absent=status) for variant, status in block.absent.items()]

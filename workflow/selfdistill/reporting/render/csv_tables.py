@@ -14,12 +14,15 @@ _TOKEN = "token"
 
 
 def columns(names: str) -> list[str]:
-    """Names of columns, from a text with spaces between them."""
+    """Return the names of columns, from a text with spaces between them."""
     return names.split()
 
 
 def csv_text(table: pd.DataFrame, digits: str = "%.4f") -> str:
-    """A table as CSV; digits: how numbers are written. Texts: see `texts.spreadsheet_cell` and `texts.visible`."""
+    """Return a table as CSV; digits: how numbers are written.
+
+    Texts: see `texts.spreadsheet_cell` and `texts.visible`.
+    """
     safe = _changed(table, lambda text: spreadsheet_cell(visible(text)))
     return safe.to_csv(index=False, float_format=digits, lineterminator="\n")
 
@@ -37,7 +40,7 @@ def read_csv(path: str | os.PathLike) -> pd.DataFrame:
 
 
 def with_texts(table: pd.DataFrame, *names: str) -> pd.DataFrame:
-    """The table with empty texts in these columns as such: from a CSV they come back as missing."""
+    """Return the table with empty texts in these columns as such: from a CSV they come back as missing."""
     return table.assign(**{name: table[name].astype(object).where(table[name].notna(), "") for name in names})
 
 

@@ -31,12 +31,12 @@ def environment() -> Environment:
 
 
 def anchor(*parts: object) -> str:
-    """An element id from names. Names are parts of paths, so no two lists of names give one id."""
+    """Return an element id from names. Names are parts of paths, so no two lists of names give one id."""
     return "/".join(map(str, parts))
 
 
 def render(template: str, **content: Any) -> str:
-    """A page from a template that extends page.html."""
+    """Return a page from a template that extends page.html."""
     return environment().get_template(template).render(**content)
 
 

@@ -66,7 +66,7 @@ def paper_tables(
 
 
 def column_title(row: Mapping[str, Any]) -> str:
-    """A benchmark's heading; says what lies out of distribution and what no average counts."""
+    """Return a benchmark's heading; says what lies out of distribution and what no average counts."""
     for name, title, _ in AVERAGES:
         if row["benchmark"] == name:
             return title

@@ -83,7 +83,7 @@ def html_table(view: View) -> Markup:
 
 
 def html_page(title: str, views: Sequence[View], lead: str, empty: str) -> str:
-    """All tables as a page of their own."""
+    """Return all tables as a page of their own."""
     tables = [(view.title, html_table(view)) for view in views]
     return render("tables.html", title=title, lead=lead if views else empty, tables=tables)
 
@@ -171,7 +171,7 @@ _NOT_PLAIN = re.compile(r"[^ !-;=?-\[\]`-z]|[#$%&]")
 
 
 def latex_text(text: str) -> str:
-    """A text that LaTeX sets as it is, in one line; characters that its fonts lack are told by their number."""
+    """Return a text that LaTeX sets as it is, in one line; characters that its fonts lack are told by their number."""
     return _NOT_PLAIN.sub(lambda found: _latex_character(found[0]), one_line(text))
 
 

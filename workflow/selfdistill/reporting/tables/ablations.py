@@ -44,7 +44,7 @@ ABLATIONS_COLUMNS = GAINS_COLUMNS + PUBLISHED_COLUMNS
 
 
 def plugin_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = FIRST) -> pd.DataFrame:
-    """The long table of plugin.csv: a row for each method that was run with contrast and one-sided.
+    """Return the long table of plugin.csv: a row for each method that was run with contrast and one-sided.
 
     version: of the paper, whose gains stand beside those of its own variants (of the second: `-v2`).
 
@@ -72,7 +72,7 @@ def plugin_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = F
 
 
 def hints_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
-    """The long table of hints.csv: the average of each method in each hint setting that was run.
+    """Return the long table of hints.csv: the average of each method in each hint setting that was run.
 
     setting: 1 to 3, hints: in words; value, low, high, low_fixed, high_fixed in percent; gain, gain_low, gain_high:
     minus the method's first setting, paired, in points; gain_seeds: the fewer of the two settings' seeds; p_holm: over
@@ -129,7 +129,7 @@ def changed_from(variants: Sequence[str], methods: Mapping[str, str]) -> dict[st
 
 
 def plugin_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
-    """A view for each task and model, with a row a method."""
+    """Return a view for each task and model, with a row a method."""
     views = []
     for (task, model), part in table.groupby(["task", "model"], sort=False):
         rows = [
@@ -149,7 +149,7 @@ def plugin_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Task
 
 
 def hints_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
-    """A view for each task and model: methods by hint setting."""
+    """Return a view for each task and model: methods by hint setting."""
     views = []
     for (task, model), part in table.groupby(["task", "model"], sort=False):
         rows = []
@@ -165,7 +165,7 @@ def hints_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks
 
 
 def ablations_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
-    """A view for each task, model and method that has variants."""
+    """Return a view for each task, model and method that has variants."""
     views = []
     for (task, model, method), part in table.groupby(["task", "model", "reference"], sort=False):
         lost = [run for run in missing if (*run.cell, run.method) == (task, model, method)]

@@ -56,7 +56,7 @@ OF_METHODS, OF_RUNS = "methods", "these runs"
 
 
 def main_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = FIRST) -> pd.DataFrame:
-    """The long table of main.csv: a row for each variant and benchmark, then its averages.
+    """Return the long table of main.csv: a row for each variant and benchmark, then its averages.
 
     version: of the paper, whose values stand beside ours.
 
@@ -113,7 +113,7 @@ def main_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = FIR
 
 
 def gains_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
-    """The long table of gains.csv: each variant minus each reference (base, grpo), paired on the same problems.
+    """Return the long table of gains.csv: each variant minus each reference (base, grpo), paired on the same problems.
 
     value, low, high in percentage points; n_draws and n_seeds: the fewer of the two sides' (base is not trained: its
     seed does not count); seeds_variant, seeds_reference: of each side. Where one trained side has one seed and the
@@ -167,7 +167,7 @@ def family_p(scores: Sequence[VariantScores], reference: VariantScores, names: S
 
 
 def level(results: Sequence[Result], problems: str = "sampled") -> Estimate:
-    """The macro average of a variant's results, with its interval."""
+    """Return the macro average of a variant's results, with its interval."""
     scores, variances = [r.scores for r in results], [r.variances for r in results]
     how = {"draws": min(r.observations for r in results), "clusters": [r.clusters for r in results]}
     return interval(scores, problems=problems, variances=variances, **how)
@@ -207,7 +207,7 @@ def difference(
 
 
 def run_variance(members: Sequence[VariantScores], benchmarks: Sequence[str]) -> tuple[float, bool]:
-    """Variance of one training run's macro average in a block, and whether it was measured (or is assumed).
+    """Return the variance of one training run's macro average in a block, and whether it was measured (or is assumed).
 
     `power.believed_seed_variance` of the variants that were trained.
     """

@@ -51,7 +51,7 @@ Rows = Sequence[Mapping[str, str]]
 
 
 def audit_table(rows: Rows | None = None, gains: Rows | None = None, studies: Rows | None = None) -> pd.DataFrame:
-    """All findings, in the paper's names: one row for a cell and kind, with the publications that have it.
+    """Return all findings, in the paper's names: one row for a cell and kind, with the publications that have it.
 
     percent: the published value; against: what it should be (an average), what it was before (a change), what it is in
     the main results (a contradiction) or the nearest that a count gives; note: in words.
@@ -81,7 +81,7 @@ def audit_table(rows: Rows | None = None, gains: Rows | None = None, studies: Ro
 
 
 def audit_views(table: pd.DataFrame) -> list[View]:
-    """A view for each kind of finding."""
+    """Return a view for each kind of finding."""
     table, views = with_texts(table, "hint_source", "note"), []
     for finding, title in FINDINGS.items():
         rows = [
@@ -99,7 +99,7 @@ def audit_views(table: pd.DataFrame) -> list[View]:
 
 
 def audit_line(table: pd.DataFrame) -> str:
-    """The findings in a sentence."""
+    """Return the findings in a sentence."""
     counts = [f"{n} {title}" for name, title in FINDINGS.items() if (n := int((table["finding"] == name).sum()))]
     return f"The paper's tables have {'; '.join(counts)}." if counts else "Nothing is odd in the paper's tables."
 

@@ -31,7 +31,7 @@ _SHOWN = {
 
 
 def behaviour_table(main: pd.DataFrame, runs: Sequence[RunFiles]) -> pd.DataFrame:
-    """The long table of beside.csv: a row for each task, model and variant.
+    """Return the long table of beside.csv: a row for each task, model and variant.
 
     entropy_first, entropy_last: mean over the first and the last tenth of the steps that logged it, then over seeds,
     entropy_seeds of them. skipped_updates, nonfinite_updates: sums over seeds. Both missing for base models and where
@@ -67,7 +67,7 @@ def behaviour_table(main: pd.DataFrame, runs: Sequence[RunFiles]) -> pd.DataFram
 
 
 def behaviour_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
-    """A view for each task and model, those of `missing` too."""
+    """Return a view for each task and model, those of `missing` too."""
     columns = ["Average accuracy", *(title for title, _ in _SHOWN.values())]
     average = {"benchmark": "average", "metric": ""}
     return [

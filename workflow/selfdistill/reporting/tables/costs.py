@@ -30,7 +30,7 @@ COLUMNS = {
 
 
 def costs_table(runs: Sequence[RunFiles]) -> pd.DataFrame:
-    """One row for each training run and each evaluation, in the order given, trainings first.
+    """Return one row for each training run and each evaluation, in the order given, trainings first.
 
     Columns: job ("training" or "evaluation"), task, model, variant, seed, wall_seconds, gpu_hours, steps,
     tokens_generated, tokens_teacher (both over all steps of the metrics), tokens_per_second (drawn, over wall time),
@@ -48,13 +48,13 @@ def costs_table(runs: Sequence[RunFiles]) -> pd.DataFrame:
 
 
 def totals(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each job, task and model: times, GPU-hours, steps and tokens added up, the largest peaks."""
+    """Return a row for each job, task and model: times, GPU-hours, steps and tokens added up, the largest peaks."""
     groups = table.groupby(["job", "task", "model"], sort=False)
     return pd.concat([groups[list(_ADDED)].sum(min_count=1), groups[list(_LARGEST)].max()], axis=1).reset_index()
 
 
 def total_line(table: pd.DataFrame) -> str:
-    """All of it in a sentence."""
+    """Return all of it in a sentence."""
     lines = []
     for job, rows in table.groupby("job", sort=False):
         wall, hours = rows["wall_seconds"].sum(), rows["gpu_hours"].sum()
@@ -63,7 +63,7 @@ def total_line(table: pd.DataFrame) -> str:
 
 
 def cost_views(table: pd.DataFrame) -> list[View]:
-    """A table for each job, task and model with a row a run, and last its total where there are several.
+    """Return a table for each job, task and model with a row a run, and last its total where there are several.
 
     Columns that it has nothing in are left out. A dash is what a run's files do not say.
     """
@@ -87,12 +87,12 @@ def cost_views(table: pd.DataFrame) -> list[View]:
 
 
 def cost_cell(column: str, value: Any) -> Cell:
-    """A value of one of COLUMNS."""
+    """Return a value of one of COLUMNS."""
     return Cell(cost_text(column, value), order=None if pd.isna(value) or isinstance(value, str) else float(value))
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: "48 s", "12 min 5 s", "31.2 h"."""
+    """Return the seconds as people say them: "48 s", "12 min 5 s", "31.2 h"."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 3600:
@@ -101,7 +101,7 @@ def duration(seconds: float) -> str:
 
 
 def cost_text(column: str, value: Any) -> str:
-    """A value of one of COLUMNS as text; a dash where it is missing."""
+    """Return a value of one of COLUMNS as text; a dash where it is missing."""
     if pd.isna(value):
         return DASH
     if column == "hardware":

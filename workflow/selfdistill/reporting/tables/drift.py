@@ -15,7 +15,7 @@ COLUMNS = columns("task model method benchmark v1 v2 difference v1_source v1_hin
 
 
 def drift_table(rows: Sequence[Mapping[str, str]] | None = None) -> pd.DataFrame:
-    """The long table of drift.csv: a row for each cell of the main results that both versions have, in percent.
+    """Return the long table of drift.csv: a row for each cell of the main results that both versions have, in percent.
 
     v1: from the latest tables of the first version, v1_source; difference: v2 minus v1; v1_hints, v2_hints: the source
     of the hints as the tables name it. What counts as rlcsd is what each version calls so: with hints from siblings in
@@ -41,7 +41,7 @@ def drift_table(rows: Sequence[Mapping[str, str]] | None = None) -> pd.DataFrame
 
 
 def drift_views(table: pd.DataFrame) -> list[View]:
-    """A view for each task: the averages of both versions, and their difference in points."""
+    """Return a view for each task: the averages of both versions, and their difference in points."""
     averages = table[table["benchmark"] == "average"]
     return [
         View(

@@ -47,7 +47,7 @@ def graders_table(runs: Sequence[RunFiles], graders: Mapping[str, tuple[str, str
 
 
 def graders_views(table: pd.DataFrame) -> list[View]:
-    """A view for each task, model and benchmark."""
+    """Return a view for each task, model and benchmark."""
     views = []
     for (task, model, benchmark), rows in table.groupby(["task", "model", "benchmark"], sort=False):
         named = rows.iloc[0]

@@ -44,7 +44,7 @@ def groups_table(runs: Sequence[RunFiles], tasks: Mapping[str, Mapping[str, Any]
 
 
 def groups_views(table: pd.DataFrame) -> list[View]:
-    """A view for each task, model, benchmark and rule."""
+    """Return a view for each task, model, benchmark and rule."""
     views = []
     for (task, model, benchmark, rule), rows in table.groupby(["task", "model", "benchmark", "rule"], sort=False):
         shown = [

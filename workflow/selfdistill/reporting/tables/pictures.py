@@ -15,7 +15,10 @@ _SHARES = ("accuracy", "low", "high")
 
 
 def pictures_table(files: Sequence[str | os.PathLike]) -> pd.DataFrame:
-    """A row for each task, model, hint and picture; shares in percent. Raises UserError for a file that has none."""
+    """Return a row for each task, model, hint and picture; shares in percent.
+
+    Raises UserError for a file that has none.
+    """
     rows = []
     for path in files:
         found = read_object(path, "run these controls again")
@@ -28,7 +31,7 @@ def pictures_table(files: Sequence[str | os.PathLike]) -> pd.DataFrame:
 
 
 def pictures_views(table: pd.DataFrame) -> list[View]:
-    """A view for each task and model."""
+    """Return a view for each task and model."""
     columns = ["Right answers, %", "Low", "High", "Log-ratio to no hint", "Moved by the picture"]
     views = []
     for (task, model), rows in table.groupby(["task", "model"], sort=False):

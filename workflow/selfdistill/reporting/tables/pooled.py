@@ -30,7 +30,7 @@ _Blocks = Mapping[tuple[str, str], Mapping[str, VariantScores]]
 
 
 def pooled_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
-    """Each variant against each reference (base, grpo), over the models of each task and over all tasks.
+    """Return each variant against each reference (base, grpo), over the models of each task and over all tasks.
 
     scope: a task that several models were run on, or ALL where there are several tasks. n_blocks: blocks in which both
     were run; n_seeds: the fewest. value, low, high: the mean over these blocks of the difference of their averages, in
@@ -52,7 +52,7 @@ def pooled_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
 
 
 def pooled_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
-    """A view for each scope."""
+    """Return a view for each scope."""
     views = []
     for scope, part in table.groupby("scope", sort=False):
         references = list(dict.fromkeys(part["reference"]))

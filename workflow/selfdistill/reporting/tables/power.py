@@ -34,7 +34,7 @@ COLUMNS = columns(
 
 
 def power_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
-    """Each variant against each reference (base, grpo): each benchmark and average, problems sampled and fixed.
+    """Return each variant against each reference (base, grpo): each benchmark and average, problems sampled and fixed.
 
     n_problems; n_draws and n_seeds: the fewer of the two methods', the design that is asked about. seed_sd in points,
     of one run of any trained variant of the task and model (the base model's is 0): "measured", pooled over them all,

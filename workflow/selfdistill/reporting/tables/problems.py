@@ -29,7 +29,7 @@ FLIPS_COLUMNS = columns("task model variant reference benchmark problem variant_
 
 
 def problems_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
-    """How hard the problems are: a row for each variant and benchmark.
+    """Return how hard the problems are: a row for each variant and benchmark.
 
     n_answers: to each problem, over draws and seeds; never, always: percent of the problems that none, or all, of them
     solved; end: "floor" or "ceiling" where that is AT_AN_END or more; at_least_<k>: percent of the problems that k % of
@@ -73,7 +73,7 @@ def flips_table(scores: Sequence[VariantScores], tasks: Tasks) -> pd.DataFrame:
 
 
 def problems_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
-    """A view for each task and model: problems never and always solved, by benchmark."""
+    """Return a view for each task and model: problems never and always solved, by benchmark."""
     views = []
     for (task, model), part in table.groupby(["task", "model"], sort=False):
         heads = _heads(part, tasks[task])
@@ -86,7 +86,7 @@ def problems_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Ta
 
 
 def flips_views(table: pd.DataFrame, missing: Sequence[MissingRun], tasks: Tasks) -> list[View]:
-    """A view for each task, model and reference: how many problems flipped, by benchmark."""
+    """Return a view for each task, model and reference: how many problems flipped, by benchmark."""
     views = []
     for (task, model, reference), part in table.groupby(["task", "model", "reference"], sort=False):
         heads = _heads(part, tasks[task])

@@ -44,7 +44,7 @@ SPLITS = {
 
 
 def rlsd_audit_table(rows: Sequence[Mapping[str, str]] | None = None) -> pd.DataFrame:
-    """A row for each published cell and split: the nearest count, what it would print, whether it does.
+    """Return a row for each published cell and split: the nearest count, what it would print, whether it does.
 
     rows: of rlsd_results.csv, to a hundredth of a percent; without them the shipped ones.
     """
@@ -62,7 +62,7 @@ def rlsd_audit_table(rows: Sequence[Mapping[str, str]] | None = None) -> pd.Data
 
 
 def nearest_count(percent: Fraction, total: int) -> int:
-    """The count out of a total whose share is nearest to a percentage."""
+    """Return the count out of a total whose share is nearest to a percentage."""
     return floor(percent * total / 100 + Fraction(1, 2))
 
 
@@ -91,7 +91,7 @@ def rlsd_audit_views(table: pd.DataFrame) -> list[View]:
 
 
 def rlsd_audit_line(table: pd.DataFrame) -> str:
-    """The finding in a sentence."""
+    """Return the finding in a sentence."""
     first = table[[row.split == SPLITS[row.benchmark][0].name for row in table.itertuples()]]
     return (
         f"{int(first['fits'].sum())} of {len(first)} published cells are counts of the splits that config/tasks.yaml "

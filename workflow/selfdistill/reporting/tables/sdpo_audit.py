@@ -40,7 +40,7 @@ _Cells = Mapping[tuple[str, str, str, str], float]  # model, method, benchmark, 
 def sdpo_audit_table(
     rows: Sequence[Mapping[str, str]] | None = None, code: Sequence[Mapping[str, str]] | None = None
 ) -> pd.DataFrame:
-    """All findings, in the paper's names; on code, of which there are ablations, in those of our variants.
+    """Return all findings, in the paper's names; on code, of which there are ablations, in those of our variants.
 
     Args:
         rows: of sdpo_results.csv; without them the shipped ones.
@@ -67,7 +67,7 @@ def sdpo_audit_table(
 
 
 def sdpo_audit_views(table: pd.DataFrame) -> list[View]:
-    """A view for each kind of finding."""
+    """Return a view for each kind of finding."""
     views = []
     for finding, title in FINDINGS.items():
         rows = [
@@ -91,7 +91,7 @@ def sdpo_audit_views(table: pd.DataFrame) -> list[View]:
 
 
 def sdpo_audit_line(table: pd.DataFrame) -> str:
-    """The findings in a sentence."""
+    """Return the findings in a sentence."""
     counts = [f"{n} {title}" for name, title in FINDINGS.items() if (n := int((table["finding"] == name).sum()))]
     return f"The paper's tables have {'; '.join(counts)}."
 

@@ -42,7 +42,7 @@ _AIME25 = "val/aime25/mean@12"
 
 
 def windows_table(runs: Sequence[RunFiles], tasks: Tasks, version: str = FIRST) -> pd.DataFrame:
-    """The long table of windows.csv: a row for each task, model, variant and window of training steps.
+    """Return the long table of windows.csv: a row for each task, model, variant and window of training steps.
 
     Each measure is the mean over the steps of the window that logged it, then over the seeds that have any, n_seeds of
     them at most; selected_percent is missing for methods that select nothing. validation_percent: accuracy on the

@@ -30,7 +30,7 @@ Metrics = Sequence[Mapping[str, Any]]
 
 
 def within_table(runs: Sequence[RunFiles]) -> pd.DataFrame:
-    """A row for each trained task, model, variant and validated benchmark: means over seeds.
+    """Return a row for each trained task, model, variant and validated benchmark: means over seeds.
 
     Columns: hours (of step time, the whole run), first (before training), last, best_1h, best_5h and best (accuracies,
     percent), fall (best minus last, points); entropy, length and truncated share at both ends of training;

@@ -86,7 +86,7 @@ def lists_digest(partition: str = OURS) -> str:
 
 @functools.cache  # a vocabulary has a hundred thousand, a study's records hundreds of millions of them
 def token_class(text: str) -> str:
-    """One of CLASSES, from a token's text."""
+    """Return one of CLASSES, from a token's text."""
     core = text.strip()
     if "\n" in text and not any(character.isalnum() for character in core):
         return "style"
@@ -103,7 +103,7 @@ def token_class(text: str) -> str:
 
 @functools.cache
 def published_class(text: str) -> str:
-    """One of PUBLISHED_CLASSES, by the rules of the paper's second version, the first that fits.
+    """Return one of PUBLISHED_CLASSES, by the rules of the paper's second version, the first that fits.
 
     White space: style. A digit, an operator, a command of LaTeX, a double backslash, or one of $ ^ _ anywhere in it:
     task. A mathematical word: task. Punctuation alone, line breaks around it included: style. A discourse or function

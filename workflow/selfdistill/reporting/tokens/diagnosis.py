@@ -79,7 +79,7 @@ def read_diagnosis(path: str | os.PathLike, task: str, model: str, teacher: str)
 
 
 def diagnosis_table(found: Sequence[Found]) -> pd.DataFrame:
-    """A row for each: COLUMNS.
+    """Return a row for each: COLUMNS.
 
     accuracy: of the student's rollouts, percent. kl_mean: KL(student, teacher), nats a token. kl_first_share: share of
     its sum that is at the first tokens. overlap: share of the likely ids of one that are the other's too; student_mass
@@ -106,7 +106,7 @@ def diagnosis_table(found: Sequence[Found]) -> pd.DataFrame:
 
 
 def diagnosis_classes(found: Sequence[Found]) -> pd.DataFrame:
-    """A row for each diagnosis, partition and class: CLASS_COLUMNS; kl_mean is over the class's tokens, nats."""
+    """Return a row for each diagnosis, partition and class: CLASS_COLUMNS; kl_mean is over the class's tokens, nats."""
     rows = []
     for each in found:
         total = each.tokens["kl"].sum()
@@ -160,7 +160,7 @@ _TITLES = {
 
 
 def diagnosis_views(table: pd.DataFrame) -> list[View]:
-    """One view of each task and model: its teachers."""
+    """Return one view of each task and model: its teachers."""
     views = []
     for (task, model), rows in table.groupby(["task", "model"], sort=False):
         lines = [

@@ -24,7 +24,7 @@ _LEAST_SCALE = 2e-3
 
 
 def token_page(runs: Sequence[RunFiles], task: str, *, limit: int = LIMIT) -> str:
-    """The page of one task's runs, those without a recorded rollout left out.
+    """Return the page of one task's runs, those without a recorded rollout left out.
 
     Every run has a first rollout before any has a second one, a method's own runs and low seeds before others; one for
     which there is no room gives way to shorter ones.

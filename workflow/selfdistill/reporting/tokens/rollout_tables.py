@@ -73,13 +73,13 @@ def certain_table(rollouts: Sequence[Part]) -> pd.DataFrame:
 
 
 def signs_views(table: pd.DataFrame) -> list[View]:
-    """A view for each task and model: wrong signs in percent, by number of wrong hints."""
+    """Return a view for each task and model: wrong signs in percent, by number of wrong hints."""
     table = table.assign(negatives=table["negatives"].astype(str))
     return _views(table, "negatives", "rollouts", "wrong_sign_percent", "{} wrong hints")
 
 
 def certain_views(table: pd.DataFrame) -> list[View]:
-    """A view for each task and model: shares of certain tokens in percent, by reader."""
+    """Return a view for each task and model: shares of certain tokens in percent, by reader."""
     return _views(table, "reader", "tokens", "certain_percent", "{}")
 
 

@@ -26,7 +26,7 @@ ROLLOUT_COLUMNS = ("record", "step", "prompt", "rollout", "correct", "kind", "na
 def rollout_rows(
     records: Iterable[Mapping[str, Any]], means: Sequence[Mapping[str, float | None]]
 ) -> list[dict[str, Any]]:
-    """Rows of ROLLOUT_COLUMNS, in a long form.
+    """Return rows of ROLLOUT_COLUMNS, in a long form.
 
     kind "mean": name is "<signal>_<class>", value the mean size over the record's tokens of this class, nats. "sign":
     name is a number of negatives or LEAST_SIMILAR, value the share of their subsets of this size under which the mean
@@ -51,7 +51,7 @@ def rollout_rows(
 
 
 def similarity(first: str, second: str) -> float:
-    """Share of the words of two texts that both have (Jaccard), 0 for two texts without any word."""
+    """Return the share of the words of two texts that both have (Jaccard), 0 for two texts without any word."""
     words = [set(re.findall(r"\w+", text.lower())) for text in (first, second)]
     either = words[0] | words[1]
     return len(words[0] & words[1]) / len(either) if either else 0.0

@@ -78,7 +78,7 @@ class _Signals:
 
 
 def summarise(records: str | os.PathLike, partition: str = OURS) -> Summary:
-    """The summary of one file of records, by a partition of PARTITIONS.
+    """Return the summary of one file of records, by a partition of PARTITIONS.
 
     Raises UserError for a file that cannot be read, or does not fit itself.
     """
@@ -100,7 +100,7 @@ def write_frame(path: str | os.PathLike, frame: pd.DataFrame) -> None:
 
 
 def read_frame(path: str | os.PathLike) -> pd.DataFrame:
-    """A part of a summary. Raises UserError for a file that cannot be read."""
+    """Return a part of a summary. Raises UserError for a file that cannot be read."""
     try:
         return pq.ParquetFile(path).read().to_pandas()
     except (OSError, pa.ArrowInvalid) as error:

@@ -26,7 +26,7 @@ Part = tuple[RunFiles, pd.DataFrame]
 
 
 def tokens_table(classes: Sequence[Part]) -> pd.DataFrame:
-    """A row for each run and class of token: task, model, variant, seed, then CLASS_COLUMNS (`Summary.classes`).
+    """Return a row for each run and class of token: task, model, variant, seed, then CLASS_COLUMNS (`Summary.classes`).
 
     classes: of each run. Raises UserError for a run listed twice.
     """
@@ -64,7 +64,7 @@ def top_tokens_table(tokens: Sequence[Part], top: int = TOP, partition: str = OU
 
 
 def written(token: str) -> str:
-    """A token as a table shows it: as in JSON, without the quotes, and nothing unseen in it."""
+    """Return a token as a table shows it: as in JSON, without the quotes, and nothing unseen in it."""
     return visible(json.dumps(token, ensure_ascii=False)[1:-1])
 
 

@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?%?")
 
 
 def kind_of(reference: str) -> str:
-    """The kind of a reference: one of TOLD_APART."""
+    """Return the kind of a reference: one of TOLD_APART."""
     text = reference.strip()
     if re.fullmatch(r"\(?[A-Z]\)?\.?", text):
         return LETTER

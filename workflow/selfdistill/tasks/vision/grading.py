@@ -74,7 +74,7 @@ def readable(reference: str) -> bool:
 
 
 def normalised(text: str) -> str:
-    """A text without case, articles' white space and marks that are no operators, for comparison as words."""
+    """Return a text without case, articles' white space and marks that are no operators, for comparison as words."""
     return " ".join(_NO_WORD.sub(" ", without_fonts(text)).casefold().rstrip(".").split())
 
 

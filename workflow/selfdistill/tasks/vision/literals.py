@@ -11,7 +11,7 @@ _ENTRY = re.compile(r"\s*\(?([A-Z])[).:]\s*(.*)", re.DOTALL)
 
 
 def text_list(written: object, where: str) -> list[str]:
-    """The texts of a list that is one, or is written as one in JSON or as a Python literal; none for nothing.
+    """Return the texts of a list that is one, or is written as one in JSON or as a Python literal; none for nothing.
 
     Args:
         written: a list, text, or None.

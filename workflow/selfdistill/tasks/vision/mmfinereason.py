@@ -19,7 +19,7 @@ MORE = ("source",)
 
 
 def mmfinereason(rows: Rows, dropped: Counter[str]) -> Iterator[PictureRow]:
-    """The rows that have an answer and a whole picture; `dropped` counts the others by their source."""
+    """Yield the rows that have an answer and a whole picture; `dropped` counts the others by their source."""
     for where, row in rows:
         answer = row["answer"]
         if answer is None or not str(answer).strip():

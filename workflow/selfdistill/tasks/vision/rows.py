@@ -67,17 +67,17 @@ class PictureRow:
 
 
 def group_name(name: str, rows: int) -> str:
-    """The cluster of a group of so many rows."""
+    """Return the cluster of a group of so many rows."""
     return _GROUP.format(name, rows)
 
 
 def rows_of_group(cluster: str) -> int | None:
-    """How many rows the group of a cluster has; None where its name does not say it."""
+    """Return how many rows the group of a cluster has; None where its name does not say it."""
     return int(found[1]) if (found := _NAMED_GROUP.fullmatch(cluster)) else None
 
 
 def read_columns(path: str | os.PathLike, needed: Sequence[str], more: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """Rows of a parquet, row group by row group, `needed` columns and those of `more` that it has.
+    """Yield rows of a parquet, row group by row group, `needed` columns and those of `more` that it has.
 
     A single row group of nested pictures may be more than pyarrow can give as one batch; batches are small.
 
@@ -100,7 +100,7 @@ def read_columns(path: str | os.PathLike, needed: Sequence[str], more: Sequence[
 
 
 def picture_bytes(value: Any, where: str) -> bytes:
-    """The bytes of a picture's column. Raises UserError where there are none: a path alone leads nowhere."""
+    """Return the bytes of a picture's column. Raises UserError where there are none: a path alone leads nowhere."""
     found = value.get("bytes") if isinstance(value, Mapping) else value
     if not isinstance(found, bytes) or not found:
         raise UserError(f"{where}: has no bytes of a picture; take files that hold the pictures themselves")
@@ -108,7 +108,7 @@ def picture_bytes(value: Any, where: str) -> bytes:
 
 
 def marked(question: str, pictures: int, where: str) -> str:
-    """A question with as many marks as pictures: its own, or, where it has none, all of them before it.
+    """Return a question with as many marks as pictures: its own, or, where it has none, all of them before it.
 
     Raises UserError where it has another number of them.
     """
@@ -121,7 +121,7 @@ def marked(question: str, pictures: int, where: str) -> str:
 
 
 def with_options(question: str, options: Mapping[str, str]) -> str:
-    """A question and its options, a line each; as it is where there are none."""
+    """Return a question and its options, a line each; as it is where there are none."""
     return (
         "\n".join([question + "\n", *(f"{letter}: {text}" for letter, text in options.items())])
         if options

@@ -20,7 +20,7 @@ _ALWAYS = ("%", "degree")
 
 
 def value(text: str) -> Decimal | None:
-    """A plain number, without a dollar or percent sign and what is written round it; None where it is none."""
+    """Return a plain number, without a dollar or percent sign and what is written round it; None where it is none."""
     text = cleaned(text).strip("$").removesuffix("%").removesuffix("\\")
     return number(text.strip())
 

@@ -168,7 +168,7 @@ class _Job:
         return MultiTurn(sampler, self._sampling, speaker, examiner, **how)
 
     def best_of(self, questions: Sequence[Question], **how: Any) -> BestOf:
-        """Draws of the model as it is."""
+        """Return draws of the model as it is."""
         sampler, speaker, examiner = self._untrained(questions)
         return BestOf(sampler, self._sampling, speaker, examiner, **how)
 

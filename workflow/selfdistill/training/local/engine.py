@@ -60,11 +60,11 @@ class LocalEngine:
 
     @property
     def device(self) -> torch.device:
-        """Where the model and the tensors of a step are."""
+        """Returns where the model and the tensors of a step are."""
         return self.model.device
 
     def scorer(self, who: str) -> ModelScorer:
-        """A scorer over the weights of one of `training.engine.WHO` as they are now."""
+        """Return a scorer over the weights of one of `training.engine.WHO` as they are now."""
         models = {
             "student": self.model,
             "teacher": self._teacher.model,
@@ -76,7 +76,7 @@ class LocalEngine:
     def update(
         self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor, learning_rate: float
     ) -> tuple[Sums, float]:
-        """One AdamW step on the rows given, its gradient clipped; returns the sums and the norm before the clip."""
+        """Take one AdamW step on the rows given, its gradient clipped; returns the sums and the unclipped norm."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.zero_grad(set_to_none=True)

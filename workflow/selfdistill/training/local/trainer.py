@@ -106,7 +106,7 @@ class LocalTrainer:
 
     @property
     def recorded(self) -> list[dict[str, Any]] | None:
-        """Rows of the last step for records.parquet, one a rollout; None at a step that keeps none."""
+        """Returns rows of the last step for records.parquet, one a rollout; None at a step that keeps none."""
         return self.training_step.recorded
 
     def roll_out(self, number: int) -> StepRollouts:

@@ -40,7 +40,7 @@ class Named:
 
     @property
     def parts(self) -> list[str]:
-        """Names of the parts that it shows."""
+        """Returns the names of the parts that it shows."""
         asked = {
             "feedback": self.feedback is not None,
             "solution": self.solution,

@@ -80,12 +80,12 @@ class How:
 
     @property
     def as_trained(self) -> SamplingSettings:
-        """How rollouts are drawn."""
+        """Returns how rollouts are drawn."""
         return SamplingSettings.of(self.rollout)
 
     @property
     def as_evaluated(self) -> SamplingSettings:
-        """How evaluations are drawn."""
+        """Returns how evaluations are drawn."""
         return SamplingSettings(**{name: value for name, value in self.evaluation.items() if name != "engine"})
 
 
@@ -131,12 +131,12 @@ class Reader:
         return ModelScorer(model, _TOKENS, self.how.rollout.temperature)
 
     def encoded(self, problem: Problem) -> Sequence[int]:
-        """The student's prompt."""
+        """Return the student's prompt."""
         asked = student_messages(problem, training=True, template=self.how.chat.template)
         return encode_messages(self.tokenizer, asked, self.how.chat, problem_pictures(problem, self.pictures))
 
     def contexts(self, attempts: Sequence[Attempt], hints: Sequence[Hint]) -> list[list[int]]:
-        """The teacher's prompts, as training makes them, of hints that have something to show."""
+        """Return the teacher's prompts, as training makes them, of hints that have something to show."""
         problems, lengths = [a.problem for a in attempts], [len(a.response) for a in attempts]
         built = self.builder.build(problems, [Assignment(hint) for hint in hints], lengths)
         return [context for context in built.correct if context is not None]

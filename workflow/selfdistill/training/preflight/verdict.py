@@ -39,7 +39,7 @@ class Finding:
 
     @property
     def said(self) -> str:
-        """The finding in words."""
+        """Returns the finding in words."""
         found = "not measured" if self.found is None else f"{self.found:.3f}"
         return f"{self.context}: {self.measure} is {found}, expected {_WORDS[self.bound]} {self.limit:g}"
 

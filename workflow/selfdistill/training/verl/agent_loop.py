@@ -53,7 +53,7 @@ class SingleTurn(SingleTurnAgentLoop):
         return {"min_pixels": least, "max_pixels": most} | told
 
     async def ct_build_initial_tokens(self, messages: list[dict[str, Any]], **_media: Any) -> list[int]:
-        """The prompt as teachers and evaluation render it; verl's own rendering would tell templates the clock.
+        """Return the prompt as teachers and evaluation render it; verl's own rendering would tell templates the clock.
 
         Its length is ProblemDataset's to check. A picture has all its tokens; verl gives vLLM one of them.
         """
@@ -96,7 +96,7 @@ def _pictures(message: dict[str, Any]) -> list[Picture]:
 
 
 def draw_key(seed: int, row: dict[str, Any]) -> tuple[Key, ...]:
-    """The random stream of a response (randomness.generator).
+    """Return the random stream of a response (randomness.generator).
 
     In validation it is the same at every step: curves differ by the weights, not by the draws.
     """

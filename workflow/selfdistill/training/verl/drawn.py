@@ -18,7 +18,7 @@ FIELDS = ("prompts", "responses", "rollout_log_probs", "rm_scores", "extra_info"
 
 
 def rows_of_fields(data: TensorDict) -> list[dict[str, Any]]:
-    """Rows of FIELDS as plain values; `said` is what the reward function returned besides the score."""
+    """Return rows of FIELDS as plain values; `said` is what the reward function returned besides the score."""
     logprobs = [each.float().numpy() for each in data["rollout_log_probs"].unbind()]
     scores = [float(each.sum()) for each in data["rm_scores"].unbind()]
     ids = {name: [each.tolist() for each in data[name].unbind()] for name in ("prompts", "responses")}
@@ -30,7 +30,7 @@ def rows_of_fields(data: TensorDict) -> list[dict[str, Any]]:
 
 
 def problem_of(drawn: Mapping[str, Any]) -> Problem:
-    """The problem that a response answers."""
+    """Return the problem that a response answers."""
     extra = drawn["extra_info"]
     return Problem(
         id=extra["problem_id"],
@@ -53,7 +53,7 @@ def _prompt(ids: Sequence[int], problem: Problem, reader: PictureReader | None) 
 
 
 def answer_of(drawn: Mapping[str, Any], text: str) -> str | None:
-    """The final answer that the grader found; of a reward function that does not tell, the last box."""
+    """Return the final answer that the grader found; of a reward function that does not tell, the last box."""
     return drawn["said"]["answer"] if "answer" in drawn["said"] else last_boxed(text)
 
 

@@ -36,7 +36,7 @@ class _Ended(BaseException):
 
 
 def guarded(words: Sequence[str], folder: str | None = None) -> list[str]:
-    """The command that runs `words` under a guard; standard input must be a pipe that its caller holds open.
+    """Return the command that runs `words` under a guard; standard input must be a pipe that its caller holds open.
 
     FOLDER in the words becomes a temporary folder, which goes with the command: the one given, or a new one of the
     machine that the guard runs on.

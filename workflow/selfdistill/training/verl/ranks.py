@@ -63,7 +63,7 @@ class SharedPrompts:
 
 
 def shared_out(lengths: Sequence[int], ranks: int) -> tuple[list[int], list[bool]]:
-    """Rows in an order whose consecutive equal parts, one a rank, make about equal work.
+    """Return rows in an order whose consecutive equal parts, one a rank, make about equal work.
 
     Args:
         lengths: tokens of each row.

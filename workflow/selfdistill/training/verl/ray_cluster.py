@@ -54,7 +54,7 @@ class RayCluster:
 def ray_cluster(
     nodes: int, gpus: int, *, environment: Mapping[str, str], report: Callable[[str], None], patience: int = PATIENCE
 ) -> Iterator[RayCluster]:
-    """A Ray cluster over `nodes` machines; ended on leaving, whatever the reason.
+    """Yield a Ray cluster over `nodes` machines; ended on leaving, whatever the reason.
 
     In a Slurm allocation of so many nodes one is started, this node its head; elsewhere it is the one that RAY_ADDRESS
     names, which stays.
@@ -131,7 +131,7 @@ def _without_rays(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def allocated_hosts(environment: Mapping[str, str]) -> list[str]:
-    """Names of the nodes of the Slurm job that this is a part of, in its own order; none outside Slurm.
+    """Return the names of the nodes of the Slurm job that this is a part of, in its own order; none outside Slurm.
 
     Slurm is asked: in a step of one node, where Snakemake puts its scripts, SLURM_JOB_NODELIST names that one only.
     """

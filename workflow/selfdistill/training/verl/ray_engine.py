@@ -72,17 +72,17 @@ class RayEngine:
 
     @property
     def device(self) -> torch.device:
-        """The CPU: tensors of a step travel to the workers as such."""
+        """Returns the CPU: tensors of a step travel to the workers as such."""
         return torch.device("cpu")
 
     def scorer(self, who: str) -> "RayScorer":
-        """A scorer over the workers' weights of one of `training.engine.WHO`, as they are now."""
+        """Return a scorer over the workers' weights of one of `training.engine.WHO`, as they are now."""
         return RayScorer(self, self._names.get(who, who), self.vocabularies.get(who, self.vocabularies["student"]))
 
     def update(
         self, sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor, learning_rate: float
     ) -> tuple[Sums, float]:
-        """One optimizer step on the rows given, shared out over ranks; returns the sums and the unclipped norm."""
+        """Take one optimizer step on the rows given, shared out over ranks; returns the sums and the unclipped norm."""
         order, real = shared_out(sequences.lengths, self._ranks)
         index, real = torch.tensor(order), torch.tensor(real)
         batch, targets, kl_weights = batch.rows(index), targets.rows(index), kl_weights[index]
@@ -156,7 +156,7 @@ class RayScorer:
 
     @property
     def device(self) -> torch.device:
-        """The CPU: scores travel back from the workers."""
+        """Returns the CPU: scores travel back from the workers."""
         return self._engine.device
 
     def __call__(

@@ -79,7 +79,7 @@ class VerlSettings:
 
     @property
     def tree(self) -> dict[str, Any]:
-        """The whole `selfdistill` tree."""
+        """Returns the whole `selfdistill` tree."""
         sections = {
             name: without_native(name, part) for name, part in asdict(self.run).items() if isinstance(part, dict)
         }

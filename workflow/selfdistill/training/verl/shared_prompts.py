@@ -75,14 +75,14 @@ class EngineForwards:
 
     @cached_property
     def form(self) -> Form:
-        """How rows are laid out: packed one after another, or padded for PyTorch's own attention."""
+        """Return how rows are laid out: packed one after another, or padded for PyTorch's own attention."""
         layers, config = layer_count(self.engine.module), self.engine.module.config
         if self.packed:
             return Packed(self.device, layers, config)
         return Padded(self.device, layers, attention="sdpa", config=config)
 
     def attending(self) -> AbstractContextManager[None]:
-        """The context in which the module's attention reads rows of this form."""
+        """Return the context in which the module's attention reads rows of this form."""
         return attending_as(self.engine.module, self.form.attention)
 
     def fill(self, inputs: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ _ADVANTAGES, _WEIGHTS, _KL_WEIGHTS = "target_advantages", "target_weights", "kl_
 
 
 def pack_scores_request(sequences: Sequences, ids: Tensor | None = None) -> TensorDict:
-    """Rows to be scored; `ids` (B, T or more, k) int64, where the support is to be read at given ids."""
+    """Return rows to be scored; `ids` (B, T or more, k) int64, where the support is to be read at given ids."""
     lengths = _lengths(sequences.responses)
     packed = _packed_sequences(sequences)
     mask = torch.ones(len(lengths), int(lengths.max()), dtype=torch.bool)
@@ -45,7 +45,7 @@ def pack_scores_request(sequences: Sequences, ids: Tensor | None = None) -> Tens
 
 
 def unpack_scores(reply: TensorDict, width: int, device: torch.device | str = "cpu") -> Scores:
-    """The scores of a worker's reply, padded to (B, width) with zeros behind a response.
+    """Return the scores of a worker's reply, padded to (B, width) with zeros behind a response.
 
     Ids are there where the model chose them; those that were given with a request do not travel back.
     """
@@ -58,7 +58,7 @@ def unpack_scores(reply: TensorDict, width: int, device: torch.device | str = "c
 
 
 def pack_update(sequences: Sequences, batch: Batch, targets: Targets, kl_weights: Tensor) -> TensorDict:
-    """Rows to learn from, with every tensor that the batch has.
+    """Return rows to learn from, with every tensor that the batch has.
 
     A batch whose rows have no wrong hint at all travels with one slot that is masked out: queues take no empty axis.
     """
@@ -110,7 +110,7 @@ def sums_of(metrics: dict[str, Any]) -> tuple[Sums, float]:
 
 
 def ragged(values: Tensor, lengths: Tensor) -> Tensor:
-    """(B, T or more, ...) as a jagged nested tensor on the CPU whose row i has the first lengths[i] entries."""
+    """Return (B, T or more, ...) as a jagged nested tensor on the CPU whose row i has the first lengths[i] entries."""
     values = values.detach().cpu()
     inside = torch.arange(values.shape[1]) < lengths[:, None]
     return torch.nested.nested_tensor_from_jagged(values[inside], _offsets(lengths))

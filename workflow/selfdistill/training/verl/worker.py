@@ -101,7 +101,7 @@ class Models:
         return _scores(self._external["reference"], data)
 
     def update(self, data: TensorDict) -> TensorDict:
-        """One step of the optimizer at the data's learning_rate; metrics for `wire.sums_of`.
+        """Take one step of the optimizer at the data's learning_rate; metrics for `wire.sums_of`.
 
         Where the gradient is not finite, no step is made.
         """
