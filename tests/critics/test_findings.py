@@ -24,6 +24,7 @@ from selfdistill.tasks.schema import Problem
         ("Verdict: the answer isn't correct", "wrong"),
         ("Verdict: right, not wrong", "right"),
         ("Verdict: right\nVerdict: wrong", "wrong"),
+        ("3. **Verdict:** right", "right"),
         ("Verdict: right or wrong", ""),
         ("Verdict: partially right", ""),
         ("The verdict on step 3 is that it is not right, for the sum of the two numbers is another one.", ""),
@@ -59,6 +60,12 @@ def test_a_critic_that_goes_round_in_circles_is_read_in_no_time(text):
         ("I", "I think that this is wrong.", "A", False),
         ("1000", "You get 1,000 here", "1,001", True),
         ("7", "17, 7.5 and 7th", "x", False),
+        ("1/2", r"It is $\frac{1}{2}$.", "1/3", True),
+        (r"\dfrac{1}{2}", "It is 1 / 2.", "1/3", True),
+        ("(1,2)", "The point (1, 2)", "(2, 1)", True),
+        ("x+1", "You get x + 1 there", "x", True),
+        ("1000", "You get 1{,}000 here", "x", True),
+        ("7", "5 - 17", "x", False),
     ],
 )
 def test_the_right_answer_is_found_in_a_critique(answer, text, response, held):

@@ -25,13 +25,21 @@ def test_a_critic_is_asked_twice_about_each_wrong_rollout(finished, tmp_path, ca
     wrong = [row for row in rows if not row["correct"]]
     assert 0 < len(wrong) < len(rows)
 
+    down = [True]
+
     def lenient(message, before):
+        if down and wrong[0]["problem"].strip() in message:
+            return 500, "down"
         blamed = "only its format is to blame" in message
         return completion("Look again.\nVerdict: " + ("right" if blamed else "wrong"))
 
     with serving(lenient) as server:
         words = [str(finished), str(tmp_path), "kind=server", f"url={server.url}", "model=m", "send_rollouts=true"]
+        words += ["tries=1", "pause=0.0"]
         assert main(words) == 0
+        assert json.loads((tmp_path / FILE).read_text())["plain"]["failed"] > 0
+        down.clear()
+        assert main(words) == 0  # what failed is asked about again
         asked = len(server.bodies)
         assert all(any(row["problem"].strip() in message for row in wrong) for message in server.messages)
         assert main(words) == 0

@@ -12,6 +12,9 @@ from selfdistill.tasks.thinking import without_thinking
 _LETTER = (
     r"(?:(?i:\b(?:option|choice|answer|answer is|answer to be|pick|choose|select|is))[\s:*\"'(]{{1,4}}|\(){0}(?!\w)"
 )
+_THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}|\\,)(?=\d{3})")
+_FRACTION = re.compile(r"\\[dt]?frac\{(\w{1,20})\}\{(\w{1,20})\}")
+_ROUND_SIGNS = re.compile(r"(?<!\s)\s++([-+*/=^])\s++|([,(])\s++|(?<!\s)\s++(\))")
 
 
 def written(
@@ -75,5 +78,6 @@ def _has(word: re.Pattern[str], text: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Text without dollar signs, thousands' commas and more than one space in a row."""
-    return " ".join(re.sub(r"(?<=\d),(?=\d{3})", "", text.replace("$", "")).split())
+    """Text without dollar signs, thousands' commas, spaces round signs and more than one in a row; fractions as a/b."""
+    text = _THOUSANDS.sub("", _FRACTION.sub(r"\1/\2", text.replace("$", "")))
+    return " ".join(_ROUND_SIGNS.sub(r"\1\2\3", text).split())

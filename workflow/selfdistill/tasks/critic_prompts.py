@@ -46,7 +46,9 @@ _CLOSING = """Write at most {words} words.
 End with the line "Verdict: right" or "Verdict: wrong"."""
 #: The line that a critique is to end with.
 VERDICTS = ("Verdict: right", "Verdict: wrong")
-_LINE = re.compile(r"[^\w\n]*+(?:(?:my|the|final|overall|closing|own)\s++)*verdict\b([^\n]*)", re.IGNORECASE)
+_LINE = re.compile(
+    r"[^\w\n]*+(?:\d{1,2}[.)][^\w\n]*+)?(?:(?:my|the|final|overall|closing|own)\s++)*verdict\b([^\n]*)", re.IGNORECASE
+)
 #: A label whose word stands on a later line.
 _BROKEN = re.compile(r"(\bverdict[^\w\n]*+)\n\s*+(?=\W{0,9}(?:right|wrong|correct|incorrect)\b)", re.IGNORECASE)
 _RULED_OFF = re.compile(r"[-=*_#\s]*")

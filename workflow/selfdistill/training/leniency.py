@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from scipy import stats
 
+from selfdistill.critics.cache import FILE as CRITIQUES
 from selfdistill.critics.findings import judges_right
 from selfdistill.critics.request import Critique, Request
 from selfdistill.errors import UserError
@@ -74,12 +75,15 @@ def leniency(
     external = {"critic": model} if model is not None else {}
     if missing := settings.critic.models.keys() - external.keys():
         raise UserError(f"no folder of the {next(iter(missing))}'s model was given: add --model FOLDER")
+    # A failure is kept for its step alone: each call is another one, so that it asks again.
+    kept = out / CRITIQUES
+    number = len(kept.read_bytes().splitlines()) if kept.exists() else 0
     found = {}
     for name, hedge in (("plain", False), ("hedged", True)):
         asked = replace(settings, critic=replace(settings.critic, hedge=hedge))
         noted = noted_models(out, external)
         with critic_of_run(asked, config["grader"], external, noted, out, report) as make:
-            found[name] = make(None, None, None).of_step(0, requests, [None] * len(requests)).critiques
+            found[name] = make(None, None, None).of_step(number, requests, [None] * len(requests)).critiques
         report(f"{name}: " + ", ".join(f"{key} {value}" for key, value in _summary(found[name], requests).items()))
     result = {"rollouts": len(requests), **_compared(found["plain"], found["hedged"], requests)}
     write_json(out / FILE, result)
