@@ -237,6 +237,17 @@ def test_configs_that_transformers_stumbles_over_end_in_one_line(folder, keys):
     assert len(str(caught.value)) < 600
 
 
+def test_code_of_the_folder_and_weights_that_are_cut_off_are_refused_with_what_to_do(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(UserError, match="fetch or save its weights again"):
+        load_model(folder, CPU)
+    code = {"AutoConfig": "configuration.Mine", "AutoModelForCausalLM": "modeling.Mine"}
+    edit(folder / "config.json", auto_map=code, model_type="mine")
+    with pytest.raises(UserError, match="contains custom code.*: take a model whose type transformers knows"):
+        load_model(folder, CPU)
+
+
 @pytest.mark.parametrize("content", ["[]", "3", '"text"', "null"])
 def test_a_config_that_holds_no_keys_is_refused(folder, content):
     (folder / "config.json").write_text(content)

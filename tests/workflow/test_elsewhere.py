@@ -75,6 +75,15 @@ def test_it_is_a_module_with_a_matrix_or_a_whole_configuration_with_and_without_
     assert all(file.startswith(f"{placed}results/") for files in outputs for file in files.split(", "))
 
 
+def test_as_a_module_it_leaves_the_default_target_to_the_rules_before_it(tmp_path):
+    as_module(tmp_path, TINY)
+    snakefile = tmp_path / "Snakefile"
+    assert "\nrule paper_all:\n" in dry_run(tmp_path)
+    own = 'rule all:\n    output: "own.txt"\n    shell: "touch {output}"\n'
+    snakefile.write_text(own + snakefile.read_text())
+    assert re.findall(r"^rule (.*):$", dry_run(tmp_path), re.MULTILINE) == ["all"]
+
+
 def test_data_of_ones_own_are_relative_to_the_working_directory_also_under_a_prefix(tmp_path):
     for dataset, split in (("knights_3", "train"), ("knights-2+knights-3+knights-4+knights-5", "val")):
         file = tmp_path / "own" / dataset / f"{split}.parquet"

@@ -27,6 +27,7 @@ from selfdistill.scoring.lengths import vocabulary_size
 from selfdistill.study.model_folder import check_config, named_attention
 
 #: Characters of a message of somebody else's that are passed on.
+_OWN_CODE = "contains custom code"  # of transformers, where a folder asks for code of its own
 _MOST = 300
 #: Classes of models that read pictures (scoring.pictures.KINDS); transformers has them under no causal model.
 _OF_KIND = {"qwen3_vl": Qwen3VLForConditionalGeneration}
@@ -142,7 +143,11 @@ def _reason(error: Exception) -> str:
     said = f"{said[:_MOST]} ..." if len(said) > _MOST else said
     if isinstance(error, ImportError):
         return f"{said}; it asks for a package that is not installed here: take a model that needs none"
-    if isinstance(error, (OSError, RuntimeError, ValueError, SafetensorError)) and said:
+    if _OWN_CODE in said:
+        return f"{said.partition('. ')[0]}; that is never run here: take a model whose type transformers knows"
+    if isinstance(error, SafetensorError):
+        return f"{said}; fetch or save its weights again"
+    if isinstance(error, (OSError, RuntimeError, ValueError)) and said:
         return said
     return f"{type(error).__name__}: {said}; its files do not fit transformers {transformers.__version__}"
 

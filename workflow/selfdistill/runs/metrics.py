@@ -220,7 +220,12 @@ METRICS = (
         "Mean probability that the teacher gives to the ids that are compared.",
         "opd_divergence with `top_k`",
     ),
-    Metric("actor/top_k_mass", "share", "The same of the student, before the update.", "opd_divergence with `top_k`"),
+    Metric(
+        "actor/top_k_mass",
+        "share",
+        "Mean probability that the student gives, before the update, to the ids that are compared.",
+        "opd_divergence with `top_k`",
+    ),
     Metric("teacher/entropy", "nats per token", "Mean entropy of the teacher at the distilled tokens.", "srpo"),
     Metric("signal/evidence_mean", "nats", "Mean evidence of a token, with its sign.", _MODULATING),
     Metric("signal/evidence_abs_mean", "nats", "Mean size of a token's evidence.", _MODULATING),
