@@ -244,7 +244,7 @@ def test_code_of_the_folder_and_weights_that_are_cut_off_are_refused_with_what_t
         load_model(folder, CPU)
     code = {"AutoConfig": "configuration.Mine", "AutoModelForCausalLM": "modeling.Mine"}
     edit(folder / "config.json", auto_map=code, model_type="mine")
-    with pytest.raises(UserError, match="contains custom code.*: take a model whose type transformers knows"):
+    with pytest.raises(UserError, match=r"contains custom code.*: take a model whose type transformers knows"):
         load_model(folder, CPU)
 
 
