@@ -58,6 +58,14 @@ def test_states_that_others_have_followed_go(results):
     assert len(said) == 3
 
 
+def test_a_search_that_is_done_is_not_called_unfinished(results):
+    (results / "state" / "5abc").mkdir()
+    (results / "state" / "5abc" / "published.json").write_text("{}")
+    (line,) = [line for line in clean_states(results) if "5abc" in line]
+    assert "kept, a search that is done" in line
+    assert "5abc" in states(results)
+
+
 @pytest.mark.parametrize("lost", ["runs", f"runs/{PLACE}/model", f"runs/{PLACE}/config.yaml"])
 def test_the_only_copy_of_finished_weights_stays(results, lost):
     """Snakemake removed what was published, and the job that was to make it anew died."""

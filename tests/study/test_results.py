@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from configurations import ROOT, study_of
+from configurations import ROOT, shipped, study_of
 
 from selfdistill.errors import UserError
 from selfdistill.study.matrix import BASE, Run
-from selfdistill.study.results import Reported
+from selfdistill.study.paths import PUBLISHED_FILE, state_of
+from selfdistill.study.results import Reported, ReportedSearches
 from selfdistill.study.study import config_hash
 
+DEMO = shipped("discover_demo")
 CELL = ("arithmetic", "tiny_qwen3")
 
 
@@ -245,3 +247,51 @@ def test_the_reason_of_a_job_that_ended_is_one_short_line_without_secrets():
     assert lost["status"] == "failed"
     assert lost["why"].startswith("at ftp://<secret>@h\\u001b[0m yyy")
     assert len(lost["why"]) < 700
+
+
+def leave_search(discoveries, file, settings, part) -> Path:
+    state = Path(state_of(discoveries.state(settings, part)))
+    leave(file)
+    leave(state / PUBLISHED_FILE, "{}")
+    return state
+
+
+def test_searches_are_shown_seed_by_seed_and_none_is_made_for_a_report():
+    text = "discovery: {parts: 2, seeds: [0, 1], searches: [best_of, multi_turn]}"
+    every = ReportedSearches(study_of(text, files=DEMO))
+    assert (len(every.cells), every.models, every.missing) == (8, [("programs", "tiny_qwen3")], [])
+    assert ReportedSearches(study_of(text, files=DEMO), made_here=False).cells == []
+
+    study = study_of("aggregate: available", text, files=DEMO)
+    found = study.discoveries
+    nothing = ReportedSearches(study)
+    assert (nothing.cells, nothing.models) == ([], [])
+    assert [(each["variant"], each["seed"], each["status"]) for each in nothing.missing] == [
+        (f"search {search}", seed, "not run") for search in ("best_of", "multi_turn") for seed in (0, 1)
+    ]
+
+    for part, file in enumerate(found.base_draws("programs", "tiny_qwen3")):
+        draws = leave_search(found, file, found.of_base("programs", "tiny_qwen3"), part)
+    for job in found.cells():
+        state = leave_search(found, job.file, found.of(job.task, job.model, job.search, job.seed), job.part)
+    assert ReportedSearches(study).cells == []  # without questions
+    leave("results/discovery/programs/tiny_qwen3/questions.csv")
+    assert ReportedSearches(study).cells == found.cells()
+
+    lost = found.cells()[1]  # one part of seed 0 of best_of
+    Path(lost.file).unlink()
+    (state / PUBLISHED_FILE).unlink()
+    leave(f"results/logs/discovery/programs/tiny_qwen3/best_of/seed0/part{lost.part}.log", "failed: no memory\n")
+    shown = ReportedSearches(study)
+    assert {(job.search, job.seed) for job in shown.cells} == {("best_of", 1), ("multi_turn", 0)}
+    first, second = shown.missing
+    assert (first["variant"], first["seed"], first["status"], first["why"]) == (
+        "search best_of",
+        0,
+        "failed",
+        "no memory",
+    )
+    assert (second["variant"], second["seed"]) == ("search multi_turn", 1)
+    assert "of other settings" in second["why"]
+    (draws / PUBLISHED_FILE).unlink()
+    assert ReportedSearches(study).cells == []

@@ -31,7 +31,7 @@ from selfdistill.study.paths import (
 )
 from selfdistill.study.picture_controls import CONTROLS_FILE, control_cells, controls_settings
 from selfdistill.study.preflight import PREFLIGHT_FILE
-from selfdistill.study.results import Reported
+from selfdistill.study.results import Reported, ReportedSearches
 from selfdistill.study.study import config_hash, load_registered_study
 
 # Of the workflow itself. All else that a path names is relative to the working directory.
@@ -54,6 +54,7 @@ try:
         placed=placed,
     )
     RESULTS = Reported(STUDY)
+    OF_SEARCHES = ReportedSearches(STUDY, made_here=not RESULTS.source)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -65,7 +66,7 @@ config = {
 
 RUNS = STUDY.runs()
 #: Runs that tables, figures and pages show, and runs that the matrix asks for and that are not there, with the reason.
-IN_REPORT, MISSING = RESULTS.runs, RESULTS.missing
+IN_REPORT, MISSING = RESULTS.runs, [*RESULTS.missing, *OF_SEARCHES.missing]
 TRAINED = RESULTS.trained
 WITH_TEACHER = [run for run in TRAINED if STUDY.has_teacher(run)]
 TASKS = STUDY.reporting()

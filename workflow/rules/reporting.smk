@@ -163,7 +163,7 @@ ABSENT += [] if PICTURE_CONTROLS else ["pictures"]
 ABSENT += [] if CRITICIZED else OF_CRITICS
 ABSENT += [] if any(CODE_BENCHMARK in of["benchmarks"] for of in TASKS.values()) else ["sdpo_code"]
 #: Task and model of each search at test time; none of draws that were not made here.
-SEARCHED = [] if RESULTS.source else STUDY.discoveries.models()
+SEARCHED = OF_SEARCHES.models
 ABSENT += [] if SEARCHED else ["discovery", "discovery_needed", "discovery_claims"]
 # What is recorded rollout by rollout.
 ABSENT += [] if RECORDED else ["signs", "certain"]

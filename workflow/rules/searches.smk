@@ -43,7 +43,7 @@ def discovery_questions(wildcards):
 
 def files_of_searches(wildcards):
     discoveries = STUDY.discoveries
-    found = [each.file for each in discoveries.cells()]
+    found = [each.file for each in OF_SEARCHES.cells]
     for task, model in SEARCHED:
         found += [QUESTIONS_FILE.format(task=task, model=model), *discoveries.base_draws(task, model)]
     return found
@@ -54,7 +54,11 @@ def searches(wildcards):
     discoveries = STUDY.discoveries
     return [
         {
-            "cells": [{**vars(each), "file": placed(each.file)} for each in discoveries.cells(task=task, model=model)],
+            "cells": [
+                {**vars(each), "file": placed(each.file)}
+                for each in OF_SEARCHES.cells
+                if (each.task, each.model) == (task, model)
+            ],
             "questions": placed(QUESTIONS_FILE.format(task=task, model=model)),
             "draws": [placed(file) for file in discoveries.base_draws(task, model)],
             "selection": discoveries.selection,

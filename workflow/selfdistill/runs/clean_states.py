@@ -18,7 +18,7 @@ import yaml
 from selfdistill.runs.digests import file_fault
 from selfdistill.runs.folder_lock import is_held
 from selfdistill.runs.state_folder import RESULTS, StateFolder
-from selfdistill.study.paths import ACCOUNT
+from selfdistill.study.paths import ACCOUNT, PUBLISHED_FILE
 from selfdistill.study.study import config_hash
 
 
@@ -56,6 +56,8 @@ def clean_states(results: Path) -> list[str]:
 
 
 def _judged(results: Path, folder: Path) -> Verdict:
+    if (folder / PUBLISHED_FILE).exists():
+        return Verdict(folder, False, "kept, a search that is done; remove it by hand if nobody wants it")
     final = StateFolder(folder).final
     if not final.exists():
         return Verdict(folder, False, "unfinished, left alone; remove it by hand if no run will go on with it")

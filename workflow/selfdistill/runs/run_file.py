@@ -12,8 +12,6 @@ from selfdistill.files import write_json
 RUN_FILE = "run.json"
 #: In the state of an evaluation or a search: how far it is.
 PROGRESS_FILE = "progress.json"
-#: In the state of a search that is done: the hash of what it published.
-PUBLISHED_FILE = "published.json"
 #: The kinds of state.
 TRAINING, EVALUATION, SEARCH = "training", "evaluation", "search"
 

@@ -16,11 +16,11 @@ import yaml
 
 from selfdistill.files import sha256_file
 from selfdistill.runs.metrics import SKIPPED
-from selfdistill.runs.run_file import EVALUATION, PROGRESS_FILE, PUBLISHED_FILE, RUN_FILE, SEARCH, TRAINING
+from selfdistill.runs.run_file import EVALUATION, PROGRESS_FILE, RUN_FILE, SEARCH, TRAINING
 from selfdistill.runs.tails import failure, last_lines
 from selfdistill.study.discovery import ATTEMPTS_FILE, BASE_DRAWS_FILE
 from selfdistill.study.matrix import BASE
-from selfdistill.study.paths import ACCOUNT, DRAWS_FOLDER, RUN_FILES, RUN_FOLDER
+from selfdistill.study.paths import ACCOUNT, DRAWS_FOLDER, PUBLISHED_FILE, RUN_FILES, RUN_FOLDER
 from selfdistill.texts import one_line, shortened
 
 #: What a state can be in, in the order of a table. stopped: begun, and no process is at work in it.

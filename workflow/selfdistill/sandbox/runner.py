@@ -19,7 +19,7 @@ from selfdistill.sandbox.isolation import ENVIRONMENT, HARNESS, PACKAGES, Isolat
 from selfdistill.sandbox.syscalls import refused_calls
 
 Status = Literal["ok", "error", "time", "output", "ended"]
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0  # a cold disk and a busy machine are no reason to end a training
 _GRACE_SECONDS = 5.0  # of the harness's, beyond the limit that it watches itself
 
 

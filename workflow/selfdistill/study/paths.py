@@ -11,6 +11,8 @@ RUN_FOLDER = f"results/runs/{_CELL}"
 DRAWS_FOLDER = f"results/draws/{_CELL}"
 #: Holds the states of training runs and of evaluations, each in a folder named by the hash of its settings.
 STATES = "results/state"
+#: In the state of a search that is done: the hash of what it published.
+PUBLISHED_FILE = "published.json"
 #: What training leaves in a run's folder beside the weights.
 RUN_FILES: Mapping[str, str] = {
     "metrics": "metrics.jsonl",

@@ -9,8 +9,9 @@ from typing import Any
 
 from selfdistill.errors import UserError
 from selfdistill.json_files import parsed, read_object
+from selfdistill.study.discovery import QUESTIONS_FILE, Searched
 from selfdistill.study.matrix import BASE, Run
-from selfdistill.study.paths import ACCOUNT, RUN_FILES, run_log
+from selfdistill.study.paths import ACCOUNT, PUBLISHED_FILE, RUN_FILES, run_log, state_of
 from selfdistill.study.study import Study, config_hash
 from selfdistill.texts import one_line, shortened, visible, without_secrets
 from selfdistill.yaml_files import mapping_of
@@ -158,6 +159,50 @@ class Reported:
         if run.variant != BASE:
             yield "train", [getattr(files, name) for name in RUN_FILES]
         yield "evaluate", [*files.draws.values(), files.account]
+
+
+class ReportedSearches:
+    """The searches at test time that a report shows: all, or with `aggregate: available` those that are complete.
+
+    A seed of a search is complete when all of its jobs are, with their present settings, and so are the questions of
+    its task and model, and the untrained model's draws. `cells` are the jobs, `missing` the others, as of `Reported`.
+    """
+
+    def __init__(self, study: Study, *, made_here: bool = True):
+        """study: a checked configuration; made_here: False for draws from elsewhere, beside which no search is."""
+        self._study, discoveries = study, study.discoveries
+        asked = discoveries.cells() if made_here else []
+        lacking: dict[tuple[str, str, str, int], dict[str, str]] = {}
+        if study.config.get("aggregate", "all") == "available":
+            for job in asked:
+                if lack := self._lacks(job):
+                    lacking.setdefault((job.task, job.model, job.search, job.seed), lack)
+        self.cells = [job for job in asked if (job.task, job.model, job.search, job.seed) not in lacking]
+        self.models = list(dict.fromkeys((job.task, job.model) for job in self.cells))
+        self.missing = [
+            {"task": task, "model": model, "variant": f"search {search}", "seed": seed, "method": search, **lack}
+            for (task, model, search, seed), lack in lacking.items()
+        ]
+
+    def _lacks(self, job: Searched) -> dict[str, str] | None:
+        discoveries, logs = self._study.discoveries, f"results/logs/discovery/{job.task}/{job.model}"
+        draws = discoveries.base_draws(job.task, job.model)
+        of_base = discoveries.of_base(job.task, job.model)
+        stages: list[tuple[str, str, dict[str, Any] | None, int]] = [
+            (f"base/part{part}", file, of_base, part) for part, file in enumerate(draws)
+        ]
+        stages.append(("questions", QUESTIONS_FILE.format(task=job.task, model=job.model), None, 0))
+        settings = discoveries.of(job.task, job.model, job.search, job.seed)
+        stages.append((f"{job.search}/seed{job.seed}/part{job.part}", job.file, settings, job.part))
+        for name, file, settings, part in stages:
+            if not os.path.isfile(self._study.placed(file)):
+                return _told_by(self._study.placed(f"{logs}/{name}.log"))
+            if settings is None:
+                continue
+            state = self._study.placed(state_of(discoveries.state(settings, part)))
+            if not os.path.isfile(os.path.join(state, PUBLISHED_FILE)):
+                return {"status": NOT_RUN, "why": f"{file} is of other settings, or {state} was removed"}
+        return None
 
 
 def _misplaced(run: Run, files: Files) -> str | None:

@@ -14,11 +14,12 @@ from selfdistill.files import sha256_file, write_json
 from selfdistill.models.loading import cast_weights, load_model, load_tokenizer, pick_device
 from selfdistill.models.template_check import check_prompts
 from selfdistill.runs.folder_lock import folder_lock
-from selfdistill.runs.run_file import PROGRESS_FILE, PUBLISHED_FILE, SEARCH, write_attempt
+from selfdistill.runs.run_file import PROGRESS_FILE, SEARCH, write_attempt
 from selfdistill.runs.state_folder import StateFolder
 from selfdistill.sampling.interface import Sampler, SamplingSettings
 from selfdistill.study.discovery import BEST_OF, SELF_DISTILLATION, parts_of
 from selfdistill.study.matrix import BASE
+from selfdistill.study.paths import PUBLISHED_FILE
 from selfdistill.study.training_settings import TrainingSettings
 from selfdistill.tasks.graders import check_sandbox
 from selfdistill.tasks.schema import Problem
