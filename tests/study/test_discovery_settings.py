@@ -63,6 +63,7 @@ def test_the_papers_matrix_is_planned_with_its_values():
         ),
         ("discovery: {sets: {more: {questions: [20]}}}", "sets.more.questions: no question 20; task programs has 20"),
         ("discovery: {sets: {a/b: {questions: [1]}}}", "discovery.sets: expected a name"),
+        ("discovery: {sets: {a: {below: 2}}}", "config: discovery.sets.a.below: expected at most 1, found 2"),
         ("discovery: {sets: {more: {questions: [1, 1]}}}", "sets.more.questions: expected indices from 0, each once"),
         ("discovery: {sets: {more: {below: 0.5, of: hard}}}", "sets.more.of: 'hard' is no set that is a list"),
         ("discovery: {budget: 15}", "budget is 15, but one update of variant test_time takes 16 attempts"),

@@ -187,9 +187,8 @@ def become_program(program: str, job: dict, settings: dict, stdin: int, stdout: 
         told = _told(error)
         calls = True
     if calls:
-        with contextlib.suppress(
-            Exception
-        ):  # a function may have closed or replaced it, and has its result all the same
+        # A program may have closed standard output, or replaced it: its function has a result all the same.
+        with contextlib.suppress(Exception):
             sys.stdout.flush()
         try:
             with open(_REPORT, "w", encoding="ascii") as pipe:

@@ -310,7 +310,10 @@ def _question_set(name: str, about: Any) -> QuestionSet:
             f"discovery.sets.{name}: expected `below` or `questions`, found {about!r}; give one of them",
             keys=[("discovery", "sets", name)],
         )
-    found = from_mapping(QuestionSet, about, "configuration", at=("discovery", "sets", name))
+    try:
+        found = from_mapping(QuestionSet, about, "configuration", at=("discovery", "sets", name))
+    except UserError as error:  # whoever knows the file says so
+        raise UserError(str(error).removeprefix("configuration: "), keys=error.keys) from None
     if (found.below is None) == (found.questions is None):
         raise UserError(
             f"discovery.sets.{name}: expected either `below` or `questions`; give one of them",
