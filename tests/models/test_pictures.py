@@ -1,6 +1,7 @@
 """A folder of a model that reads pictures: its parts, its reader, prompts with pictures, and what is written again."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -169,6 +170,12 @@ def test_pictures_without_a_place_and_places_without_a_picture_are_refused(folde
     problem = pictured_problem(0, picture(1))
     with pytest.raises(UserError, match="the model reads none"):
         problem_pictures(problem, None)
+    for spelt, pictures in (("<|image_pad|>", ()), ("<|video_pad|>", (picture(1),))):
+        marked = pictured_problem(0, *pictures, question=f"What is {spelt}?")
+        for asked in (marked, replace(pictured_problem(0), messages=(Message("user", marked.problem),))):
+            with pytest.raises(UserError, match=r"cells/0: its text has <\|.*_pad\|>, .* picture or video"):
+                problem_pictures(asked, reader)
+        assert not pictures or problem_pictures(replace(problem, problem="<image> <|vision_start|>"), reader)
     tokenizer.chat_template = tokenizer.chat_template.replace("<|image_pad|>", "")
     with pytest.raises(UserError, match="wrote 0 image tokens"):
         encode_messages(tokenizer, student_messages(problem, training=True), ChatSettings(), reader.of(problem.images))

@@ -57,8 +57,8 @@ def of_groups(draws: DrawMatrix) -> bool:
 def grouped(draws: DrawMatrix, rule: str) -> DrawMatrix:
     """Return draws of groups in place of those of problems, so that a mean of right answers is the score.
 
-    A group is two rows of one cluster: whether it is worth at least 1/2, and whether it is worth 1. Tokens are those of
-    all its answers, half in each row; truncated is a group of which any answer is.
+    A group is two rows of one cluster: whether it is worth at least 1/2, and whether it is worth 1. Tokens are the mean
+    of its answers, to half a token over both rows; truncated is a group of which any answer is.
 
     Args:
         draws: of all rows, [P, D].
@@ -71,10 +71,11 @@ def grouped(draws: DrawMatrix, rule: str) -> DrawMatrix:
     correct, tokens, truncated, clusters = [], [], [], []
     for name, category in group_categories(draws, rule).items():
         rows = groups[name]
-        total, cut = draws.n_tokens[..., rows, :].sum(axis=-2), draws.truncated[..., rows, :].any(axis=-2)
+        cut, twice = draws.truncated[..., rows, :].any(axis=-2), 2 * draws.n_tokens[..., rows, :].mean(axis=-2)
+        twice = np.rint(twice).astype(draws.n_tokens.dtype)
         for what, right, part in (
-            (_HALF, (category == 1) | (category == 2), total // 2),
-            (_WHOLE, category == 2, total - total // 2),
+            (_HALF, (category == 1) | (category == 2), twice // 2),
+            (_WHOLE, category == 2, twice - twice // 2),
         ):
             names.append(f"{name}/{what}")
             correct.append(right)

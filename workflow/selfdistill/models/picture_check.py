@@ -11,18 +11,11 @@ from typing import Any
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from selfdistill.errors import UserError
-from selfdistill.models.pictures import PREPROCESSOR, processor_settings
+from selfdistill.models.pictures import PREPROCESSOR, SPELT, processor_settings
 from selfdistill.scoring.pictures import reads_pictures
 
 #: What the processor calls by one name and the vision tower by another.
 _SHARED = {"patch_size": "patch_size", "merge_size": "spatial_merge_size", "temporal_patch_size": "temporal_patch_size"}
-#: Ids of the config, and the spelling of the token that each is of (Qwen's own).
-_SPELT = {
-    "image_token_id": "<|image_pad|>",
-    "video_token_id": "<|video_pad|>",
-    "vision_start_token_id": "<|vision_start|>",
-    "vision_end_token_id": "<|vision_end|>",
-}
 
 
 def check_pictures(folder: Path, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -92,6 +85,6 @@ def _of_tokens(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> 
     return [
         f"config.json: {name} is {getattr(config, name)}, but the tokenizer has "
         f"{f'{spelling} as {known[spelling]}' if spelling in known else f'no {spelling}'}"
-        for name, spelling in _SPELT.items()
+        for name, spelling in SPELT.items()
         if known.get(spelling) != getattr(config, name)
     ]

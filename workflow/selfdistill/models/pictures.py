@@ -22,9 +22,16 @@ from selfdistill.files import write_text
 from selfdistill.scoring.pictures import KINDS
 from selfdistill.scoring.prompts import PromptPicture
 from selfdistill.study.run_settings import ChatSettings
-from selfdistill.tasks.pictures import Picture
+from selfdistill.tasks.pictures import PLACEHOLDER, Picture
 from selfdistill.tasks.schema import Problem
 
+#: Ids of the config, and the spelling of the token that each is of (Qwen's own; picture_check holds a folder to them).
+SPELT = {
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+}
 PREPROCESSOR = "preprocessor_config.json"
 _PROCESSOR = "processor_config.json"  # where newer folders have it, as section image_processor
 #: What transformers and vLLM make a processor from, beside the tokenizer's files.
@@ -195,8 +202,16 @@ def write_processor_files(files: Mapping[str, str], folder: Path) -> None:
 def problem_pictures(problem: Problem, reader: PictureReader | None) -> tuple[PromptPicture, ...]:
     """Return the pictures of a problem as a prompt has them.
 
-    Raises UserError for a problem with pictures where the model reads none.
+    Raises UserError for a problem with pictures where the model reads none, and for one whose text spells the tokens
+    that stand for them where it does: the step that asks it would find that they have no pixels.
     """
+    texts = [problem.problem, *(message.content for message in problem.messages)] if reader is not None else []
+    for spelling in (SPELT["image_token_id"], SPELT["video_token_id"]):
+        if any(spelling in text for text in texts):
+            raise UserError(
+                f"problem {problem.id}: its text has {spelling}, which the model takes for a picture or video; take it "
+                f"out of the problem, or write {PLACEHOLDER} where a picture is meant"
+            )
     if not problem.images:
         return ()
     if reader is None:

@@ -62,10 +62,10 @@ def main_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = FIR
 
     value, low, high in percent (95 % interval, other problems of the same kind; from two seeds on also other seeds);
     low_fixed, high_fixed: the same for just these problems; wilson_low, wilson_high: Wilson's, for one draw a problem
-    of one seed on one benchmark, else missing; n_problems, n_draws a problem and seed, n_seeds (in an average: problems
-    of all its benchmarks, and the fewest draws); distribution ("in", "out", "both"); counted;
-    response_length in tokens and truncated in percent, means over all draws (in an average: of its benchmarks' means);
-    truncated_wrong, truncated_right: the value if all truncated draws were wrong, and if all were right; by_seed: the
+    of one seed on one benchmark, else missing; n_problems (groups, where they are scored), n_draws a problem and seed,
+    n_seeds (in an average: problems of all its benchmarks, and the fewest draws); distribution ("in", "out", "both");
+    counted; response_length in tokens and truncated in percent, means over all draws (in an average: of its
+    benchmarks' means); truncated_wrong, truncated_right: the value if all truncated draws were wrong, and if all were right; by_seed: the
     value of each seed, where there are several;
     best: "best" for the highest value of a task, model and benchmark, "tied" for those that paired comparisons (Holm
     over all pairs of the variants, FAMILY_WISE) do not tell from it, and nothing at all where it is told from none;
@@ -377,7 +377,7 @@ def rounded(number: float) -> float:
 
 def _sizes(results: Sequence[Result]) -> dict[str, int]:
     return {
-        "n_problems": sum(len(r.draws.problems) for r in results),
+        "n_problems": sum(len(r.draws.problems if r.together is None else np.unique(r.together)) for r in results),
         "n_draws": min(r.draws.correct.shape[2] for r in results),
         "n_seeds": results[0].draws.correct.shape[0],
     }
