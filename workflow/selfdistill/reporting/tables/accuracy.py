@@ -65,8 +65,8 @@ def main_table(scores: Sequence[VariantScores], tasks: Tasks, version: str = FIR
     of one seed on one benchmark, else missing; n_problems (groups, where they are scored), n_draws a problem and seed,
     n_seeds (in an average: problems of all its benchmarks, and the fewest draws); distribution ("in", "out", "both");
     counted; response_length in tokens and truncated in percent, means over all draws (in an average: of its
-    benchmarks' means); truncated_wrong, truncated_right: the value if all truncated draws were wrong, and if all were right; by_seed: the
-    value of each seed, where there are several;
+    benchmarks' means); truncated_wrong, truncated_right: the value if all truncated draws were wrong, and if all were
+    right; by_seed: the value of each seed, where there are several;
     best: "best" for the highest value of a task, model and benchmark, "tied" for those that paired comparisons (Holm
     over all pairs of the variants, FAMILY_WISE) do not tell from it, and nothing at all where it is told from none;
     best_of: what that speaks of, "methods", or "these runs" where one was trained with one seed only;
