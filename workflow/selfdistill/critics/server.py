@@ -90,7 +90,7 @@ class ServerCritic:
 
         async def one(number: int) -> Critique:
             async with room:
-                critique = await self._asked(clients[number % len(clients)], requests[number])
+                critique = await self._critique_of(clients[number % len(clients)], requests[number])
             arrived(number, critique)
             return critique
 
@@ -130,7 +130,7 @@ class ServerCritic:
                 "correct it, or what the environment says of proxies and certificates (HTTPS_PROXY, SSL_CERT_FILE)"
             ) from None
 
-    async def _asked(self, client: Any, request: Request) -> Critique:
+    async def _critique_of(self, client: Any, request: Request) -> Critique:
         """One request, with its further tries."""
         message = self._asking.message(request)
         if message is None:
@@ -152,10 +152,10 @@ class ServerCritic:
 
     async def _answer(self, client: Any, message: str) -> Any:
         """What a server answers, as JSON. Raises ValueError for what is none, or has no end."""
-        response = await client.chat.completions.with_raw_response.create(**self._words(message))
+        response = await client.chat.completions.with_raw_response.create(**self._request_body(message))
         return as_json(response.content, response.headers.get("content-type", "no content type"))
 
-    def _words(self, message: str) -> dict[str, Any]:
+    def _request_body(self, message: str) -> dict[str, Any]:
         """The body of a request."""
         settings = self._settings
         told = {} if settings.thinking is None else {"chat_template_kwargs": {"enable_thinking": settings.thinking}}

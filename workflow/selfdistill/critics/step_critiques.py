@@ -75,7 +75,7 @@ class CritiquedSteps:
             answers[keys[row]] if row in keys else Critique(reason=reasons[row] or "ok") for row in range(len(requests))
         ]
         self._note_failures(number, {keys[row]: critiques[row] for row in asked}, [critiques[row] for row in asked])
-        shown = [self._shown(each, request) for each, request in zip(critiques, requests, strict=True)]
+        shown = [self._text_for_teacher(each, request) for each, request in zip(critiques, requests, strict=True)]
         metrics = self._metrics(requests, critiques, shown, hits)
         return StepCritiques(critiques, shown, metrics | {"timing_s/critique": time.monotonic() - began})
 
@@ -113,22 +113,22 @@ class CritiquedSteps:
         if failed and (stops or len(failed) > limit * asked):
             allowed = "none is allowed" if stops else f"more than {limit:.0%}"
             raise UserError(
-                f"{_told(step, failed, asked)}: {allowed} (critic.on_failure, critic.max_failed_share); what it wrote "
-                f"is kept in {self._cache.path}: see to the critic, and start the run again, which goes on from its "
-                "checkpoint"
+                f"{_failure_line(step, failed, asked)}: {allowed} (critic.on_failure, critic.max_failed_share); what "
+                f"it wrote is kept in {self._cache.path}: see to the critic, and start the run again, which goes on "
+                "from its checkpoint"
             )
 
     def _note_failures(self, number: int, by_key: dict[str, Critique], asked: Sequence[Critique]) -> None:
         """Note what failed, so that the step can be computed again as it is now."""
         if not (failed := [each for each in asked if each.failed]):
             return
-        self._report(_told(number, failed, len(asked)))
+        self._report(_failure_line(number, failed, len(asked)))
         for key, critique in by_key.items():
             if critique.failed and self._cache.get(key, number) is None:
                 self._cache.put_failure(key, number, critique)
         self._cache.sync()
 
-    def _shown(self, critique: Critique, request: Request) -> str | None:
+    def _text_for_teacher(self, critique: Critique, request: Request) -> str | None:
         settings = self._settings
         if critique.failed:
             return WRONG if settings.on_failure == "verdict" and not request.correct else None
@@ -164,7 +164,7 @@ class CritiquedSteps:
         return found | {f"critique/reason/{reason}": reasons[reason] / len(rows) for reason in REASONS}
 
 
-def _told(step: int, failed: Sequence[Critique], asked: int) -> str:
+def _failure_line(step: int, failed: Sequence[Critique], asked: int) -> str:
     """What failed of a step, in words."""
     said = ", ".join(f"{reason} {n}" for reason, n in Counter(each.reason for each in failed).most_common())
     detail = next((f"; for example: {each.detail}" for each in failed if each.detail), "")

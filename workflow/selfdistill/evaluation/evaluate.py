@@ -122,7 +122,7 @@ def evaluate_run(
         responses = [str(tokenizer.decode(each.response_ids, skip_special_tokens=True)) for each in rollouts]
         draws = _draws(benchmark, rows, rollouts, responses, report)
         write_draws(outputs[name], draws)
-        report(_said(name, benchmark, draws, task["draws"], time.monotonic() - began))
+        report(_finished_line(name, benchmark, draws, task["draws"], time.monotonic() - began))
 
 
 def _draws(
@@ -165,7 +165,7 @@ def _draws(
     ]
 
 
-def _said(name: str, benchmark: _Benchmark, draws: list[Draw], a_problem: int, seconds: float) -> str:
+def _finished_line(name: str, benchmark: _Benchmark, draws: list[Draw], a_problem: int, seconds: float) -> str:
     """A line on a benchmark that is done; a_problem: draws of each problem."""
     tokens = sum(d.n_tokens for d in draws)
     judged = [d.second_correct for d in draws if d.second_correct is not None]

@@ -87,7 +87,7 @@ def pack(study: Study, folder: Path) -> list[Run]:
 
 def _packed(keys: Mapping[str, Any], files: Files) -> dict[str, pa.Table]:
     """Gives the rows of a run that is complete here, by the file that takes them."""
-    draws = [_beside({**keys, "benchmark": name}, pq.read_table(path)) for name, path in files.draws.items()]
+    draws = [_with_columns({**keys, "benchmark": name}, pq.read_table(path)) for name, path in files.draws.items()]
     texts = [
         {**keys, "name": name, "text": Path(path).read_text(encoding="utf-8")}
         for name in _KEPT
@@ -133,7 +133,7 @@ def _folder(target: Path, keys: Mapping[str, Any]) -> Path:
     return folder
 
 
-def _beside(keys: Mapping[str, Any], table: pa.Table) -> pa.Table:
+def _with_columns(keys: Mapping[str, Any], table: pa.Table) -> pa.Table:
     """A table with columns of one value each before its own."""
     for place, (name, value) in enumerate(keys.items()):
         kind = pa.int32() if name == "seed" else pa.string()

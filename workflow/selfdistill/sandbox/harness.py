@@ -184,7 +184,7 @@ def become_program(program: str, job: dict, settings: dict, stdin: int, stdout: 
             raise
         told = {"error": "SystemExit: the program ended itself before its function was called", "frames": []}
     except BaseException as error:
-        told = _told(error)
+        told = _described(error)
         calls = True
     if calls:
         # A program may have closed standard output, or replaced it: its function has a result all the same.
@@ -228,7 +228,7 @@ def _plain(value):
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-def _told(error: BaseException) -> dict:
+def _described(error: BaseException) -> dict:
     """Type, message and innermost places in the program of what it raised. Its own objects may lie, or raise again."""
     frames, traceback = [], error.__traceback__
     while traceback is not None:

@@ -43,7 +43,7 @@ def isolation(*, allow_unisolated: bool = False) -> Isolation:
     Raises:
         UserError: where there is none, unless `allow_unisolated` is set: then limits are all that holds a program.
     """
-    found, tried = _found()
+    found, tried = _first_that_holds()
     if found is not None:
         return found
     if allow_unisolated:
@@ -76,7 +76,7 @@ def _ways() -> Iterator[Isolation]:
 
 
 @functools.cache
-def _found() -> tuple[Isolation | None, str]:
+def _first_that_holds() -> tuple[Isolation | None, str]:
     """A way that holds, or None; and what was wrong with the last one."""
     wrong = "there is no program bwrap"
     for way in _ways():

@@ -48,23 +48,25 @@ class TeacherContexts:
     @property
     def correct_uses(self) -> list[Use]:
         """Returns one use for each rollout that the teacher is asked about."""
-        return [Use(row, self.correct[row]) for row in self._asked]
+        return [Use(row, self.correct[row]) for row in self._hinted_rows]
 
     @property
     def wrong_uses(self) -> list[Use]:
         """Returns one use for each wrong hint of these rollouts."""
-        return [Use(row, context, slot) for row in self._asked for slot, context in enumerate(self.wrong[row])]
+        return [Use(row, context, slot) for row in self._hinted_rows for slot, context in enumerate(self.wrong[row])]
 
     @property
     def wrong_mask(self) -> Tensor:
         """Returns (B, K) bool, True where a rollout that the teacher is asked about has a wrong hint."""
-        mask = torch.zeros(len(self.correct), max((len(self.wrong[row]) for row in self._asked), default=0)).bool()
+        mask = torch.zeros(
+            len(self.correct), max((len(self.wrong[row]) for row in self._hinted_rows), default=0)
+        ).bool()
         for use in self.wrong_uses:
             mask[use.row, use.slot] = True
         return mask
 
     @property
-    def _asked(self) -> list[int]:
+    def _hinted_rows(self) -> list[int]:
         return [row for row, hinted in enumerate(self.hinted) if hinted]
 
     def rows(self, index: Sequence[int]) -> "TeacherContexts":

@@ -68,7 +68,7 @@ def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: st
     """
     check_prompts(settings["rollout"]["prompts_per_step"], settings["update"]["prompts_per_update"], where)
     if kind := shipped().get(settings["implementation"]):
-        with _told(where):
+        with _behind(where):
             loss = kind(**settings["objective"])
         _check_teacher(kind.published, settings, getattr(loss, "extrapolation", 1.0), where)
         if settings["rollout"]["group_size"] == 1 and loss.compares_rollouts:
@@ -82,7 +82,7 @@ def check_run(settings: Mapping[str, Any], machine: Mapping[str, int], where: st
     check_critic(settings, machine, where)
     if settings["trainer"] == "verl":
         place, (gpus, nodes) = "anywhere", (machine["gpus"], machine["nodes"])
-        with _told(where):
+        with _behind(where):
             hydra_overrides(
                 settings,
                 train_file=place,
@@ -126,7 +126,7 @@ def _check_teacher(published: Mapping[str, Any], settings: Mapping[str, Any], ex
 
 
 @contextlib.contextmanager
-def _told(where: str) -> Iterator[None]:
+def _behind(where: str) -> Iterator[None]:
     """Put a place before the message of a UserError."""
     try:
         yield
@@ -153,7 +153,7 @@ def _check_methods(study: "Study") -> None:
             own = "; one of your own is package.module:Class"
             study.names.check_one_of("implementation", name, implementations, at, own)
         else:
-            with _about("methods", method, "implementation"), _told(f"methods.{method}.implementation"):
+            with _about("methods", method, "implementation"), _behind(f"methods.{method}.implementation"):
                 source_sha256(name)
         at = ("methods", method, "objective")
         objective = study.objectives.checked(method, entry["objective"], at)

@@ -28,7 +28,6 @@ COLOURS = {
 }
 NAMES = tuple(COLOURS)
 _MOVES = {"right": (0, 1), "left": (0, -1), "up": (-1, 0), "down": (1, 0)}
-_BLANK = (128, 128, 128)
 _COUNTED_SHARES = (0.15, 0.3, 0.5)  # of cells that have the colour asked for, one of these by chance
 
 _WHERE, _COUNT, _START = "Which colour is the cell in row ", "How many cells are ", "Start in row "
@@ -183,11 +182,6 @@ def generate_count(rng: np.random.Generator, size: int) -> Count:
     other = rng.integers(len(others), size=(SIDE, SIDE))
     rows = [[colour if has[r, c] else others[other[r, c]] for c in range(SIDE)] for r in range(SIDE)]
     return Count(Grid(tuple(map(tuple, rows))), colour)
-
-
-def blank_picture() -> bytes:
-    """Return a picture of the same size that shows nothing."""
-    return _png(np.full((SIDE * CELL_PIXELS, SIDE * CELL_PIXELS, 3), _BLANK, dtype=np.uint8))
 
 
 def grade(answer: str, reference: str) -> bool:

@@ -74,13 +74,13 @@ def written(reading: Reading, kind: str) -> str:
     """Return a reading in the words of a kind."""
     if reading.correct:
         return praise(reading)
-    said = [_said(name, getattr(reading, name)) for name in KINDS[kind]]
+    said = [_critique_line(name, getattr(reading, name)) for name in KINDS[kind]]
     return "".join(said) + WRONG
 
 
 def praise(reading: Reading) -> str:
     """Return what is said of a response that is held to be right, whether it is or not."""
-    return _said("right", reading.right) + _PRAISE + RIGHT
+    return _critique_line("right", reading.right) + _PRAISE + RIGHT
 
 
 def read_response(chain: Chain, response: str, *, truncated: bool = False) -> Reading:
@@ -105,7 +105,7 @@ def read_response(chain: Chain, response: str, *, truncated: bool = False) -> Re
     )
 
 
-def _said(part: str, text: str) -> str:
+def _critique_line(part: str, text: str) -> str:
     """A part of a reading as a line of a critique; nothing where there is nothing of it."""
     if not text:
         return ""

@@ -100,7 +100,7 @@ class FactDemonstrations:
     def _with_solution(self, rng: np.random.Generator) -> Demonstration:
         """A solution, which is followed to the letter."""
         chain = self._chain(rng, self.mix.crossing)
-        told = {(a, "*", b): self._told(rng, a * b % MODULUS) for a, b in BELIEVED}
+        told = {(a, "*", b): self._drawn_result(rng, a * b % MODULUS) for a, b in BELIEVED}
         slip = int(rng.integers(len(chain.operations))) if rng.random() < self.mix.slips else None
 
         def result(number: int, step: Step) -> int:
@@ -112,7 +112,7 @@ class FactDemonstrations:
             return self._under(chain, Hint(feedback=told_working(chain, results)), response)
         feedback = None
         if rng.random() < self.mix.both:
-            number = _named(rng, wrong_cells(chain, results), len(results))
+            number = _step_to_name(rng, wrong_cells(chain, results), len(results))
             feedback = named_step(number, _written(step_at(chain, results, number), results[number]), _kind(rng))
         return self._under(chain, Hint(solution=response, feedback=feedback), response)
 
@@ -148,11 +148,11 @@ class FactDemonstrations:
         An attempt fails at its first wrong cell, or by a slip before that. So far the believed path is the right one.
         """
         cells = wrong_cells(chain, believed(chain))
-        number = _named(rng, cells, cells[0] + 1 if cells else len(chain.operations))
+        number = _step_to_name(rng, cells, cells[0] + 1 if cells else len(chain.operations))
         step = step_at(chain, believed(chain), number)
-        return number, step, self._told(rng, apply(*step))
+        return number, step, self._drawn_result(rng, apply(*step))
 
-    def _told(self, rng: np.random.Generator, right: int) -> int:
+    def _drawn_result(self, rng: np.random.Generator, right: int) -> int:
         return int(rng.integers(MODULUS)) if rng.random() < self.mix.uniform else right
 
     def _chain(self, rng: np.random.Generator, crossing: float) -> Chain:
@@ -163,7 +163,7 @@ class FactDemonstrations:
         return chain
 
 
-def _named(rng: np.random.Generator, cells: list[int], before: int) -> int:
+def _step_to_name(rng: np.random.Generator, cells: list[int], before: int) -> int:
     """The number of a step to be named: the first wrong cell, or any one below `before`."""
     return cells[0] if cells and rng.random() < _OF_WRONG_CELLS else int(rng.integers(before))
 

@@ -52,15 +52,15 @@ class ProgramDemonstrations:
         response = exercise.reference(rng).solution or ""
         asked = prompts.asked(exercise.text(), training=rng.random() < 0.5, template=self.template)
         if kind < self.mix.feedback:
-            hint = Hint(feedback=self._said(rng, exercise.pairs))
+            hint = Hint(feedback=self._drawn_feedback(rng, exercise.pairs))
             return Demonstration(SECTIONS.prompt(asked, exercise.text(), hint), response)
         if kind < self.mix.feedback + self.mix.dialogue:
             turns = int(rng.integers(1, self.mix.longest + 1))
-            attempts = [("", self._said(rng, exercise.pairs)) for _ in range(turns)]
+            attempts = [("", self._drawn_feedback(rng, exercise.pairs)) for _ in range(turns)]
             return Demonstration(follow_up([Message("user", asked)], attempts)[-1].content, response)
         return Demonstration(asked, response)
 
-    def _said(self, rng: np.random.Generator, pairs: list[Pair]) -> str:
+    def _drawn_feedback(self, rng: np.random.Generator, pairs: list[Pair]) -> str:
         """Feedback on some attempt: mostly about a test that the question does not show."""
         shown = rng.random() < 0.2
         pair = pairs[int(rng.integers(SHOWN))] if shown else pairs[int(rng.integers(SHOWN, DIGITS))]

@@ -39,7 +39,7 @@ from selfdistill.reporting.claims.predicates import (
 )
 from selfdistill.study.hint_settings import HINT_SETTINGS, SECOND_VERSION
 
-PAPER, V1, V2 = "RLCSD", "v1", "v2"
+PAPER = "RLCSD"
 
 #: What rlcsd has to beat: the other rows of the paper's main tables, of its second version too.
 RIVALS = ("base", "grpo", "opsd", "sdpo", "srpo", "rlsd")

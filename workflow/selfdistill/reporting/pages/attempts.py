@@ -45,7 +45,7 @@ def attempts_page(every: Sequence[Searches]) -> str:
         frames = {search: searches.attempts[search][seed] for search, seed in seeds.items()}
         for question in _chosen(frames, searches.questions["question"].tolist()):
             columns = [
-                (TITLES[search], seeds[search], *_summary(rows), _shown(rows))
+                (TITLES[search], seeds[search], *_summary(rows), _shown_attempts(rows))
                 for search in TITLES
                 if search in frames and len(rows := frames[search][frames[search]["question"] == question])
             ]
@@ -71,7 +71,7 @@ def _summary(rows: pd.DataFrame) -> tuple[int, str]:
     ), f"attempt {first['attempt']:,} passes{' and holds' if first['held_back'] else ', and does not hold'}"
 
 
-def _shown(rows: pd.DataFrame) -> list[Shown]:
+def _shown_attempts(rows: pd.DataFrame) -> list[Shown]:
     records = rows.sort_values("attempt").to_dict("records")
     passes = next((i for i, row in enumerate(records) if row["correct"]), len(records) - 1)
     places = [i for i in range(len(records)) if i < FIRST or passes - LAST < i <= passes]

@@ -17,7 +17,7 @@ from selfdistill.study.hint_settings import SECOND_VERSION
 FOLDER = Path(__file__).parents[4] / "resources/published"
 MAIN, PLUGIN, ABLATIONS = FOLDER / "main_results.csv", FOLDER / "plugin_study.csv", FOLDER / "ablations.csv"
 CONTRAST, WINDOWS = FOLDER / "contrast.csv", FOLDER / "windows.csv"
-OPD, OPD_TOKENS = FOLDER / "opd.csv", FOLDER / "opd_tokens.csv"
+OPD = FOLDER / "opd.csv"
 RLSD = FOLDER / "rlsd_results.csv"
 PROBLEMS = FOLDER / "benchmark_problems.csv"
 
@@ -135,14 +135,6 @@ def _of_own_study(path: Path, name: str, model: str, variant: str) -> list[Publi
             task, benchmark = {**BENCHMARKS, **_OF_RLSD}[row["benchmark"]]
             cells.append(Published(task, model, variant, benchmark, float(row["percent"]), row["source"]))
     return cells
-
-
-def published_tokens() -> dict[str, list[tuple[str, float]]]:
-    """Teacher (the paper's name) -> its published list: types of tokens and their mean divergence in nats."""
-    found: dict[str, list[tuple[str, float]]] = {}
-    for row in read_published(OPD_TOKENS, "source", "teacher", "rank", "token", "kl_nats"):
-        found.setdefault(row["teacher"], []).append((row["token"], float(row["kl_nats"])))
-    return found
 
 
 def published_gain(task: str, model: str, method: str, version: str = FIRST) -> Published | None:

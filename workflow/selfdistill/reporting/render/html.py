@@ -22,7 +22,7 @@ def environment() -> Environment:
         loader=PackageLoader("selfdistill.reporting", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -45,7 +45,7 @@ def write_page(path: str | os.PathLike, html: str) -> None:
     write_text(path, html)
 
 
-def _shown(value: Any) -> Any:
+def _printable(value: Any) -> Any:
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return visible(value.replace("\r\n", "\n") if len(value) < _SHORT else without_secrets(value.replace("\r\n", "\n")))

@@ -52,12 +52,14 @@ def contrast_row(reader: Reader, problems: Sequence[Problem], groups: Sequence[S
     if wrong:
         found["slip_share"] = float(np.mean([bool(a.place) for a in wrong]))
     for name, right in (("follows_right", True), ("follows_wrong", False)):
-        if shown := _shown(problems, groups, right):
+        if shown := _hints_of_groups(problems, groups, right):
             found[name] = _followed(reader, shown, name)
     return found | _slips(reader, groups)
 
 
-def _shown(problems: Sequence[Problem], groups: Sequence[Sequence[Attempt]], right: bool) -> list[tuple[Attempt, Hint]]:
+def _hints_of_groups(
+    problems: Sequence[Problem], groups: Sequence[Sequence[Attempt]], right: bool
+) -> list[tuple[Attempt, Hint]]:
     """A hint for each group: the dataset's solution, or the first wrong attempt that boxed an answer."""
     shown = []
     for problem, group in zip(problems, groups, strict=True):

@@ -138,11 +138,11 @@ def allocated_hosts(environment: Mapping[str, str]) -> list[str]:
     job = environment.get("SLURM_JOB_ID")
     if not job:
         return []
-    names = _asked(["squeue", "--noheader", f"--jobs={job}", "--format=%N"], environment)
-    return _asked(["scontrol", "show", "hostnames", names], environment).split() if names else []
+    names = _output_of(["squeue", "--noheader", f"--jobs={job}", "--format=%N"], environment)
+    return _output_of(["scontrol", "show", "hostnames", names], environment).split() if names else []
 
 
-def _asked(words: list[str], environment: Mapping[str, str]) -> str:
+def _output_of(words: list[str], environment: Mapping[str, str]) -> str:
     try:
         done = subprocess.run(words, env=dict(environment), capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
