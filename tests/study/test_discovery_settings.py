@@ -86,6 +86,14 @@ def test_the_papers_matrix_is_planned_with_its_values():
             "hints.feedback is 'never', so nothing is learned as long as nothing passes",
         ),
         (
+            "variants: {test_time: {set: {hints: {source: gt_cot}}}}",
+            "hints.source is 'gt_cot', a solution that a search is to find; set it to self_rollout",
+        ),
+        (
+            "tasks: {programs: {grading: {feedback: none}}}",
+            "grader programs of task programs says nothing of failures, and self_distillation and multi_turn have",
+        ),
+        (
             "variants: {test_time: {set: {objective: {alpha: 0.5}}}}",
             "objective.advantage_bound needs objective.alpha 1, found 0.5",
         ),
@@ -93,6 +101,12 @@ def test_the_papers_matrix_is_planned_with_its_values():
 )
 def test_what_cannot_be_searched_is_refused_while_planning(text, said):
     assert said in told(text)
+
+
+def test_draws_alone_need_no_feedback():
+    quiet = "tasks: {programs: {grading: {feedback: none}}}"
+    assert study_of(quiet, "discovery: {searches: [best_of]}", files=DEMO).discoveries.cells()
+    assert "says nothing of failures" in told(quiet, "discovery: {searches: [best_of, multi_turn]}")
 
 
 VERL = "overrides: {all: {trainer: verl, rollout: {engine: vllm, old_logprobs: recompute}, verl: {gpus_per_node: 2}}}"

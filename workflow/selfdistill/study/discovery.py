@@ -15,6 +15,7 @@ from selfdistill.files import sha256_json
 from selfdistill.methods.setting import Settings, from_mapping, setting
 from selfdistill.schemas import nearest
 from selfdistill.study.data import GENERATED
+from selfdistill.study.feedback_levels import NONE, level_of
 from selfdistill.study.matrix import BASE
 
 if TYPE_CHECKING:
@@ -259,6 +260,8 @@ class Discoveries:
             self._check_task(task)
             if SELF_DISTILLATION in asked.searches:
                 self._check_training(task, model)
+            if not {SELF_DISTILLATION, MULTI_TURN}.isdisjoint(asked.searches):
+                self._check_feedback(task, model)
 
     def _check_task(self, task: str) -> None:
         entry, origin = self._study.config["tasks"][task], self._origin
@@ -297,10 +300,24 @@ class Discoveries:
                 f"{origin}: discovery.budget is {asked.budget}, but one update of variant {asked.variant} takes "
                 f"{group} attempts (rollout.prompts_per_step x rollout.group_size); raise the budget or lower these"
             )
+        if (source := run["hints"]["source"]) == "gt_cot":
+            raise UserError(
+                f"{origin}: discovery.variant {asked.variant}: hints.source is {source!r}, a solution that a search is "
+                "to find; set it to self_rollout, or to none for feedback alone"
+            )
         if run["hints"].get("feedback", "never") == "never":
             raise UserError(
                 f"{origin}: discovery.variant {asked.variant}: hints.feedback is 'never', so nothing is learned as "
                 "long as nothing passes; set it to only_without_solution or always"
+            )
+
+    def _check_feedback(self, task: str, model: str) -> None:
+        run = self._study.resolve(task, model, self.settings.variant, 0)
+        if level_of(run) == NONE:
+            raise UserError(
+                f"{self._origin}: discovery: the grader {run['grader']} of task {task} says nothing of failures, and "
+                f"{SELF_DISTILLATION} and {MULTI_TURN} have nothing else; ask for more in "
+                f"tasks.{task}.grading.feedback, or make {BEST_OF} alone"
             )
 
 

@@ -43,6 +43,12 @@ def check_level(grader: str, level: str | None, where: str, keys: Sequence[str] 
         raise UserError(f"{where}: {level!r} is no level of grader {grader}; {advice}", keys=keys)
 
 
+def level_of(settings: Mapping[str, Any]) -> str:
+    """Return how much a run's grader says of failures; settings: as `RunSettings.resolve` returns them."""
+    asked = settings["reward"].get("feedback_level") or (settings.get("grading") or {}).get("feedback")
+    return asked or DEFAULTS.get(settings["grader"], NONE)
+
+
 def check_feedback(settings: Mapping[str, Any], where: str) -> None:
     """Check what a run's teacher is to read of the grader's words.
 
@@ -60,8 +66,7 @@ def check_feedback(settings: Mapping[str, Any], where: str) -> None:
     wanted = hints.get("feedback", "never")
     if settings["teacher"]["kind"] == "none":
         return
-    level = of_run or settings.get("grading", {}).get("feedback") or DEFAULTS.get(grader, NONE)
-    if level == NONE and (wanted == "always" or (wanted != "never" and hints["source"] == "none")):
+    if level_of(settings) == NONE and (wanted == "always" or (wanted != "never" and hints["source"] == "none")):
         louder = "; ask for more in grading.feedback" if grader in LEVELS else ""
         raise UserError(
             f"{where}: hints.feedback is {wanted!r} with hints.source {hints['source']!r}, but the grader {grader} "
