@@ -97,8 +97,10 @@ def cut_photograph():
 @pytest.mark.parametrize("spoilt", [RED["bytes"][:-9], cut_photograph()])
 def test_a_row_whose_picture_cannot_be_opened_is_dropped_and_counted(made, spoilt):
     broken = {"question": "What?", "answer": "B", "image": {"bytes": spoilt, "path": None}, "source": "MMR1"}
-    rows, metadata = made("mmfinereason", [broken, *ROWS["mmfinereason"]], split="train")
+    nothing_asked = {**ROWS["mmfinereason"][0], "question": None}
+    rows, metadata = made("mmfinereason", [broken, nothing_asked, *ROWS["mmfinereason"]], split="train")
     assert len(rows) == 2
+    assert json.loads(metadata[DROPPED])["no question, source MMR1"] == 1
     assert json.loads(metadata[DROPPED])["no picture that can be opened, source MMR1"] == 1
 
 
@@ -145,6 +147,9 @@ def test_groups_of_wemath_stand_together_with_the_composed_question_last(made):
     ("layout", "change", "said"),
     [
         ("mmfinereason", {"image": {"bytes": None, "path": "a.png"}}, r"row 0 .*, image: has no bytes of a picture"),
+        ("mathvista", {"answer": None}, "row 0 .*: column answer is empty"),
+        ("mathvision", {"question": " "}, "column question is empty"),
+        ("zerobench", {"question_answer": None}, "column question_answer is empty"),
         ("mmfinereason", {"question": "<image><image>?"}, "2 marks <image> for 1 pictures"),
         ("mmmu", {"options": "[open('x')]"}, "options: expected a list of texts"),
         ("mmmu", {"answer": "C"}, "answer 'C' is none of its options A, B"),

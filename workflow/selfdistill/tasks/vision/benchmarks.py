@@ -13,7 +13,7 @@ from selfdistill.tasks.choice import LETTERS
 from selfdistill.tasks.pictures import PLACEHOLDER
 from selfdistill.tasks.vision import answer_kinds as kinds
 from selfdistill.tasks.vision.literals import lettered_options, text_list
-from selfdistill.tasks.vision.rows import PictureRow, group_name, marked, picture_bytes, with_options
+from selfdistill.tasks.vision.rows import PictureRow, group_name, marked, picture_bytes, text_of, with_options
 
 _MMMU_PICTURES = 7
 _MMMU_MARK = re.compile(r"<image (\d)>")
@@ -35,7 +35,7 @@ def mmmu(rows: Rows) -> Iterator[PictureRow]:
         pictures = [row.get(f"image_{n}") for n in range(1, _MMMU_PICTURES + 1)]
         options = lettered(text_list(row["options"], f"{where}, options"))
         is_open = row["question_type"] == "open" or not options
-        text = with_options(str(row["question"]), {} if is_open else options)
+        text = with_options(text_of(row, "question", where), {} if is_open else options)
         text, order = _at_first_marks(text)
         if beyond := [n for n in order if not 1 <= n <= _MMMU_PICTURES]:
             raise UserError(
@@ -44,7 +44,7 @@ def mmmu(rows: Rows) -> Iterator[PictureRow]:
         unnamed = [n for n, each in enumerate(pictures, start=1) if each is not None and n not in order]
         shown = [picture_bytes(pictures[n - 1], f"{where}, image_{n}") for n in (*unnamed, *order)]
         text = PLACEHOLDER * len(unnamed) + text
-        answer = str(row["answer"]).strip()
+        answer = text_of(row, "answer", where)
         if not is_open and answer not in options:
             raise UserError(f"{where}: answer {answer!r} is none of its options {', '.join(options)}; mend or drop it")
         yield PictureRow(text, shown, answer, kinds.OPEN if is_open else kinds.LETTER)
@@ -67,7 +67,7 @@ def mathvista(rows: Rows) -> Iterator[PictureRow]:
     """MathVista (arXiv 2310.02255), testmini: the choice's text, a whole number, one at a precision, or a list."""
     for where, row in rows:
         choices = lettered(text_list(row["choices"], f"{where}, choices"))
-        answer, question = str(row["answer"]).strip(), str(row["question"])
+        answer, question = text_of(row, "answer", where), text_of(row, "question", where)
         if unit := row.get("unit"):
             question = f"{question} (Unit: {unit})"
         if row["question_type"] == "multi_choice":
@@ -88,8 +88,8 @@ def mathvision(rows: Rows) -> Iterator[PictureRow]:
     """MathVision (arXiv 2402.14804), test: a letter, or a free answer; marks `<image1>` all mean the one picture."""
     for where, row in rows:
         options = lettered(text_list(row["options"], f"{where}, options"))
-        answer = str(row["answer"]).strip()
-        question = " ".join(_MATHVISION_MARK.sub(" ", str(row["question"])).split())
+        answer = text_of(row, "answer", where)
+        question = " ".join(_MATHVISION_MARK.sub(" ", text_of(row, "question", where)).split())
         is_letter = bool(options) and answer in options
         if not answer or (options and not is_letter):
             raise UserError(f"{where}: answer {answer!r} is none of its options {', '.join(options)}; mend or drop it")
@@ -106,8 +106,8 @@ def zerobench(rows: Rows) -> Iterator[PictureRow]:
     for where, row in rows:
         given = row["question_images_decoded"] or []
         pictures = [picture_bytes(each, f"{where}, question_images_decoded") for each in given]
-        question = marked(str(row["question_text"]).strip(), len(pictures), where)
-        yield PictureRow(question, pictures, str(row["question_answer"]).strip(), kinds.SHORT)
+        question = marked(text_of(row, "question_text", where), len(pictures), where)
+        yield PictureRow(question, pictures, text_of(row, "question_answer", where), kinds.SHORT)
 
 
 WEMATH_COLUMNS = ("ID", "key", "question", "option", "answer", "image_path")
@@ -125,7 +125,7 @@ def wemath(rows: Rows) -> Iterator[PictureRow]:
     for where, row in rows:
         found = _WEMATH_KEY.fullmatch(str(row["key"]))
         options = lettered_options(str(row["option"]))
-        answer = str(row["answer"]).strip()
+        answer = text_of(row, "answer", where)
         if not found or answer not in options:
             raise UserError(
                 f"{where}: expected key <n>steps_<number or multi> and the letter of an option, found key "
@@ -142,7 +142,7 @@ def wemath(rows: Rows) -> Iterator[PictureRow]:
                 f"{where}: group {name} has {row['key']} twice, or keys of unlike numbers of steps; mend it"
             )
         pictures = [picture_bytes(row["image_path"], f"{where}, image_path")]
-        text = marked(with_options(str(row["question"]), options), 1, where)
+        text = marked(with_options(text_of(row, "question", where), options), 1, where)
         group[place] = PictureRow(text, pictures, answer, kinds.LETTER, cluster=group_name(name, steps + 1))
     for name, group in groups.items():
         if sorted(group) != list(range(1, sizes[name] + 2)):

@@ -19,13 +19,13 @@ MORE = ("source",)
 
 
 def mmfinereason(rows: Rows, dropped: Counter[str]) -> Iterator[PictureRow]:
-    """Yield the rows that have an answer and a whole picture; `dropped` counts the others by their source."""
+    """Yield the rows that have question, answer and a whole picture; `dropped` counts the others by their source."""
     for where, row in rows:
-        answer = row["answer"]
-        if answer is None or not str(answer).strip():
-            dropped[f"no answer, source {row.get('source') or 'unknown'}"] += 1
+        absent = [name for name in ("answer", "question") if row[name] is None or not str(row[name]).strip()]
+        if absent:
+            dropped[f"no {absent[0]}, source {row.get('source') or 'unknown'}"] += 1
             continue
-        reference = str(answer).strip()
+        reference = str(row["answer"]).strip()
         picture = picture_bytes(row["image"], f"{where}, image")
         try:
             check_decoded([Picture.of(picture)])

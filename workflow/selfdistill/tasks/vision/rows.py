@@ -107,6 +107,16 @@ def picture_bytes(value: Any, where: str) -> bytes:
     return found
 
 
+def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
+    """The text in a column, a number's too. Raises UserError where there is none."""
+    found = "" if row[column] is None else str(row[column]).strip()
+    if not found:
+        raise UserError(
+            f"{where}: column {column} is empty, expected text; mend or drop the row, or take another split"
+        )
+    return found
+
+
 def marked(question: str, pictures: int, where: str) -> str:
     """Return a question with as many marks as pictures: its own, or, where it has none, all of them before it.
 
