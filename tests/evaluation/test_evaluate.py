@@ -210,7 +210,7 @@ def test_feedback_and_what_a_problem_is_a_variant_of_are_in_the_draws(run, tmp_p
 
 
 def test_without_a_sandbox_no_program_is_drawn(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "_found", lambda: (None, "there is no program bwrap"))
+    monkeypatch.setattr(trial, "_first_that_holds", lambda: (None, "there is no program bwrap"))
     write_problems(tmp_path / "v.parquet", [Problem("q/0", "q", "Why?", "A", "", "mcq", 0, "val")])
     for about in ({"grader": "code"}, {"grader": "choice", "second_grader": "code_as_published"}):
         task = {"draws": 1, "evaluation": dict(GREEDY), **about}

@@ -263,7 +263,7 @@ def test_tests_that_cannot_be_read(reference, message):
 
 def test_without_isolation_nothing_is_graded_unless_it_may(monkeypatch):
     """And that is told before anything is drawn."""
-    monkeypatch.setattr(isolating, "_found", lambda: (None, "there is no program bwrap"))
+    monkeypatch.setattr(isolating, "_first_that_holds", lambda: (None, "there is no program bwrap"))
     for names in (["code"], ["choice", "code_as_published"]):
         with pytest.raises(UserError, match=r"^no sandbox for programs that a model wrote: there is no program bwrap"):
             check_sandbox(names)
