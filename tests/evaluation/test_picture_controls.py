@@ -59,3 +59,14 @@ def test_problems_without_pictures_are_refused(problems, tmp_path):
     write_problems(tmp_path / "plain.parquet", [replace(p, images=(), problem=p.problem[7:]) for p in problems])
     with pytest.raises(UserError, match="0 problems with pictures"):
         run_controls(SETTINGS, tmp_path / "plain.parquet", tmp_path, lambda line: None)
+
+
+def test_a_problem_that_would_be_swapped_with_itself_is_left_out(problems, tmp_path):
+    twice = replace(problems[0], problem="<image>" + problems[0].problem, images=problems[0].images * 2)
+    provide(ENTRY, "cells", tmp_path / "model", lambda line: None)
+    write_problems(tmp_path / "train.parquet", [twice, *problems[1:3]])
+    rows = run_controls(SETTINGS, tmp_path / "train.parquet", tmp_path / "model", lambda line: None)
+    assert {row["problems"] for row in rows} == {2}
+    write_problems(tmp_path / "train.parquet", [twice, problems[1]])
+    with pytest.raises(UserError, match="2 problems with pictures, no two with as many"):
+        run_controls(SETTINGS, tmp_path / "train.parquet", tmp_path / "model", lambda line: None)

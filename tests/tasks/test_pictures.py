@@ -93,6 +93,18 @@ def test_rows_whose_pictures_are_not_what_is_asked_are_refused(many, tmp_path, c
         read_problems(file)
 
 
+@pytest.mark.parametrize("kind", [pa.large_binary(), pa.binary_view(), pa.binary(len(picture(1).read()))])
+def test_bytes_may_be_of_any_of_arrows_types(kind, tmp_path):
+    file = tmp_path / "train.parquet"
+    write_problems(file, [pictured_problem(0, picture(1))])
+    table = pq.read_table(file).drop_columns(["images"])
+    held = pa.array([[{"bytes": picture(1).read()}]], pa.large_list(pa.struct([("bytes", kind)])))
+    pq.write_table(table.append_column("images", held), file)
+    [found] = import_file(file, tmp_path / "made.parquet")
+    assert found.images == (picture(1),)
+    assert found.images[0].read() == picture(1).read()
+
+
 def test_a_column_of_another_type_is_refused(many, tmp_path):
     file = tmp_path / "train.parquet"
     write_problems(file, many)

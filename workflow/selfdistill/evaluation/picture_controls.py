@@ -7,6 +7,7 @@ scored under each of these prompts: a teacher whose log-probs do not move with i
 """
 
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,8 @@ def run_controls(
 
     Args:
         settings: `study.picture_controls.controls_settings`.
-        problems_file: parquet of problems, of which the first so many are asked.
+        problems_file: parquet of problems, of which the first so many are asked, but for one whose number of pictures
+            no other has.
         base_model: folder of the weights.
         report: takes one line of progress.
 
@@ -58,12 +60,16 @@ def run_controls(
         same hint before the own picture, nats; 0 for the own picture).
 
     Raises:
-        UserError: as loading and reading do, and where there are fewer than two problems with pictures.
+        UserError: as loading and reading do, and where no two problems have as many pictures.
     """
     found = read_problems(problems_file, own_prompts=own_prompts(settings))
-    problems = [p for p in found if p.images][: settings["problems"]]
-    if len(problems) < 2:
-        raise UserError(f"{problems_file}: {len(problems)} problems with pictures; controls need two to swap them")
+    asked = [p for p in found if p.images][: settings["problems"]]
+    alike = Counter(len(p.images) for p in asked)
+    problems = [p for p in asked if alike[len(p.images)] > 1]  # one alone would be swapped with itself
+    if not problems:
+        raise UserError(
+            f"{problems_file}: {len(asked)} problems with pictures, no two with as many; controls need two to swap them"
+        )
     asker = _Asker(settings, base_model)
     rows, own, plain, responses = [], {}, torch.zeros(0), []
     for hint in ("none", "answer"):

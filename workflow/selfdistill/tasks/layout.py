@@ -15,6 +15,7 @@ _IS_LIST = (
     pa.types.is_list_view,
     pa.types.is_large_list_view,
 )
+_IS_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
 _IS_TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
 
 
@@ -110,7 +111,7 @@ def _is_pictures(type_: pa.DataType) -> bool:
     if not _is_list(type_) or not pa.types.is_struct(type_.value_type):
         return pa.types.is_null(type_) or (_is_list(type_) and pa.types.is_null(type_.value_type))
     held = {field.name: field.type for field in type_.value_type}
-    return pa.types.is_binary(held.get("bytes", pa.null())) or pa.types.is_large_binary(held.get("bytes", pa.null()))
+    return any(is_kind(held.get("bytes", pa.null())) for is_kind in _IS_BYTES)
 
 
 def _holds_pictures(type_: pa.DataType) -> bool:
