@@ -13,6 +13,7 @@ from selfdistill.files import sha256_file
 from selfdistill.tasks import datasets
 from selfdistill.tasks.arithmetic import Chain
 from selfdistill.tasks.datasets import (
+    by_benchmark,
     check_disjoint,
     generate_problems,
     import_file,
@@ -253,6 +254,13 @@ def test_of_many_overlaps_eight_are_named(tmp_path):
         write_problems(path, problems([f"q{i}" for i in range(20)], path.stem))
     with pytest.raises(UserError, match=r"20 of its problems.*val/7 \(= train/7\) and more;"):
         check_disjoint(train, val)
+
+
+def test_a_benchmark_without_rows_is_refused_by_name_with_what_the_file_has():
+    rows = problems(["a", "b"], "mine")
+    assert by_benchmark("val.parquet", rows, ["mine"]) == {"mine": rows}
+    with pytest.raises(UserError, match=r"^val\.parquet: no rows with data_source yours; the file has mine\. Write"):
+        by_benchmark("val.parquet", rows, ["mine", "yours"])
 
 
 def test_the_real_puzzles_do_not_overlap(real):

@@ -22,6 +22,7 @@ from selfdistill.sampling.transformers_generate import TransformersGenerate
 from selfdistill.sampling.trial import check_sampler
 from selfdistill.sampling.vllm_generate import VllmGenerate
 from selfdistill.study.own_prompts import own_prompts
+from selfdistill.tasks.datasets import by_benchmark
 from selfdistill.tasks.graders import SCORED, Graded, check_sandbox, gives_feedback, grade_responses
 from selfdistill.tasks.prompts import student_messages
 from selfdistill.tasks.schema import Problem, read_problems
@@ -46,16 +47,7 @@ def problems_by_benchmark(
 
     Raises UserError where a benchmark has no rows, and as `read_problems`, which `own_prompts` is for.
     """
-    problems = read_problems(val_file, own_prompts=own_prompts)
-    found = {name: [p for p in problems if p.data_source == name] for name in benchmarks}
-    empty = [name for name, rows in found.items() if not rows]
-    if empty:
-        present = sorted({p.data_source for p in problems})
-        raise UserError(
-            f"{val_file}: no rows with data_source {', '.join(empty)}; the file has {', '.join(present)}. "
-            "Benchmarks in config/tasks.yaml must be named as in the file"
-        )
-    return found
+    return by_benchmark(val_file, read_problems(val_file, own_prompts=own_prompts), benchmarks)
 
 
 def planned_draws(

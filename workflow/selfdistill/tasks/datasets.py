@@ -163,6 +163,23 @@ def check_disjoint(train: str | os.PathLike, val: str | os.PathLike, *, allow_ov
     return len(shared)
 
 
+def by_benchmark(
+    path: str | os.PathLike, problems: Sequence[Problem], benchmarks: Sequence[str]
+) -> dict[str, list[Problem]]:
+    """The problems of a validation file by their data_source, which names the benchmark.
+
+    Raises UserError, naming the file, where a benchmark has no rows.
+    """
+    found = {name: [p for p in problems if p.data_source == name] for name in benchmarks}
+    if empty := [name for name, rows in found.items() if not rows]:
+        present = ", ".join(sorted({p.data_source for p in problems}))
+        raise UserError(
+            f"{path}: no rows with data_source {', '.join(empty)}; the file has {present}. Write the benchmark's name "
+            "into that column, or name the benchmark of the task (tasks.<task>.benchmarks) as the file does"
+        )
+    return found
+
+
 def _digest(problem: Problem) -> bytes:
     text = " ".join([*problem.problem.split(), *(each.digest for each in problem.images)])
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
