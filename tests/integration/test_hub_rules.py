@@ -60,7 +60,9 @@ class Place:
 @pytest.fixture
 def hub(tmp_path):
     path = tmp_path / "made.parquet"
-    write_problems(path, [Problem(f"a/{i}", "chain-3", f"question {i}", "1", "", "", i, "train") for i in range(2000)])
+    names = VAL.partition("/")[0].split("+")
+    rows = [Problem(f"a/{i}", names[i % 4], f"question {i}", "1", "", "", i, "train") for i in range(2000)]
+    write_problems(path, rows)
     data = {FILE: path.read_bytes(), VAL: path.read_bytes()}
     model = {file.name: file.read_bytes() for file in SHIPPED.iterdir()}
     files = {"datasets/owner/data": data, "models/owner/model": {**model, "modeling_own.py": b"raise SystemExit"}}

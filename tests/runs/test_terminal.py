@@ -97,6 +97,7 @@ def test_an_interrupt_says_at_once_what_is_waited_for_and_that_it_can_go_on(tmp_
         (record(LogEvent.SHELLCMD, "rm"), ""),
         (record(LogEvent.ERROR, "WorkflowError: no such task", exception="WorkflowError"), "no such task"),
         (record(LogEvent.ERROR, "MissingRuleException:\nNo rule to produce x (...)."), "docs/outputs.md has all files"),
+        (record(LogEvent.ERROR, "Missing input files for rule base_model:\n..."), "models.<name>.folder"),
         (record(LogEvent.ERROR, "RuleException:\nCalledProcessError in file a.smk, line 3:\n..."), ""),
     ],
 )

@@ -94,7 +94,11 @@ def study_of(words: Sequence[str]) -> Study:
             config = merged(config, read_settings(file) or {})
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}; give a config file that is there") from None
-    return load_registered_study(merged(config, parse_config(args.config)), given, registries)
+    try:
+        changes = parse_config(args.config)
+    except ValueError as error:
+        raise UserError(f"--config: {error}; write KEY=VALUE, as in 'matrix={{seeds: [0, 1]}}'") from None
+    return load_registered_study(merged(config, changes), given, registries)
 
 
 def _registries(snakefile: Path | None) -> Path:

@@ -28,6 +28,12 @@ _PATHS = (
     "A path under results/ has the names of the configuration (task, model, variant, seed, benchmark): docs/outputs.md "
     "has all files, and --dry-run without a target prints those of this one."
 )
+#: The same of a file that is not there.
+_NO_FILE = "Missing input files for rule "
+_KEYS = (
+    "No rule makes such a file: put it there, or change the key that names its folder (models.<name>.folder, of which "
+    "`rebuild: true` makes a toy's weights anew; tasks.<name>.data.source)."
+)
 _CLOCK = re.compile(r"\d\d:\d\d:\d\d ")
 
 
@@ -151,7 +157,8 @@ class Terminal:
 
 def advice(message: str) -> str:
     """Return what Snakemake's message lacks, as a line to put behind it; "" where it lacks nothing."""
-    return f"\n{_PATHS}" if _NO_RULE in message else ""
+    found = [text for said, text in ((_NO_RULE, _PATHS), (_NO_FILE, _KEYS)) if said in message]
+    return f"\n{found[0]}" if found else ""
 
 
 def _cell(wildcards: Mapping[str, object] | None) -> str:
