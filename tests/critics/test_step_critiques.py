@@ -121,8 +121,11 @@ def test_a_step_that_went_on_with_failures_is_computed_again_as_it_was_and_later
 def test_over_the_share_the_run_stops_and_what_was_written_is_kept(tmp_path, more):
     critic = Plain({"b": "timeout", "c": "timeout"})
     said = r"failed for 2 of 4 rollouts of step 7 \(timeout 2; for example: a detail\).*start the run again"
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=said) as told:
         steps(critic, tmp_path, **more).of_step(7, wrong("a", "b", "c", "d"), [None] * 4)
+    assert "may say the same" not in str(told.value)
+    with pytest.raises(UserError, match=r"refused 2.*\(asked again it may say the same"):
+        steps(Plain(dict.fromkeys("ef", "refused")), tmp_path, **more).of_step(7, wrong(*"efgh"), [None] * 4)
     healthy = Plain()
     found = steps(healthy, tmp_path, **more).of_step(7, wrong("a", "b", "c", "d"), [None] * 4)
     assert healthy.asked == ["b", "c"]

@@ -12,6 +12,13 @@ from selfdistill.errors import UserError
 from selfdistill.study.critic_settings import CriticSettings
 from selfdistill.tasks.chain_feedback import WRONG
 
+#: Failures that another try may well repeat, and what is said where there are no others.
+_OF_THE_REQUEST = ("empty", "too_long_input", "refused")
+_AGAIN = (
+    " (asked again it may say the same: a server's model, context or filter can be changed, while another setting of "
+    "critic makes another run)"
+)
+
 
 @dataclass(frozen=True)
 class StepCritiques:
@@ -112,10 +119,11 @@ class CritiquedSteps:
         limit, stops = self._settings.max_failed_share, self._settings.on_failure == "stop"
         if failed and (stops or len(failed) > limit * asked):
             allowed = "none is allowed" if stops else f"more than {limit:.0%}"
+            again = _AGAIN if all(each.reason in _OF_THE_REQUEST for each in failed) else ""
             raise UserError(
                 f"{_failure_line(step, failed, asked)}: {allowed} (critic.on_failure, critic.max_failed_share); what "
                 f"it wrote is kept in {self._cache.path}: see to the critic, and start the run again, which goes on "
-                "from its checkpoint"
+                f"from its checkpoint{again}"
             )
 
     def _note_failures(self, number: int, by_key: dict[str, Critique], asked: Sequence[Critique]) -> None:
