@@ -14,8 +14,8 @@ from selfdistill.randomness import generator
 from selfdistill.scoring.scores import Scorer, Sequences
 from selfdistill.tasks.contexts import Hint
 from selfdistill.tasks.messages import as_text
-from selfdistill.tasks.schema import Problem
 from selfdistill.tasks.thumbnails import thumbnail
+from selfdistill.training.rollouts import StepRollouts
 from selfdistill.training.token_texts import token_texts
 from selfdistill.training.update import read_by_loss
 
@@ -31,14 +31,11 @@ def chosen_rows(hinted: Sequence[bool], count: int, seed: int, step: int) -> lis
 
 
 def rollout_facts(
+    rollouts: StepRollouts,
+    row: int,
     *,
     step: int,
-    place: tuple[int, int],
-    problem: Problem,
-    response: Sequence[int],
-    correct: bool,
-    score: float | None,
-    feedback: str | None,
+    group_size: int,
     reward: float,
     hints: tuple[Hint, Sequence[Hint]],
     context: Sequence[int] | None,
@@ -46,20 +43,22 @@ def rollout_facts(
 ) -> dict[str, Any]:
     """Return the part of a record that is known before the teacher is asked.
 
-    place: prompt and rollout; hints: the correct and the wrong ones as the teacher reads them; context: its prompt with
-    the correct one, as ids.
+    rollouts, row: of the step, and which of them it is; hints: the correct and the wrong ones as the teacher reads
+    them; context: its prompt with the correct one, as ids.
     """
     right, wrong = hints
+    problem, response = rollouts.problems[row], rollouts.responses[row]
+    said = {"score": rollouts.scores, "feedback": rollouts.feedback}  # of graders that give these
     critique = right.praise if right.critique is None else right.critique
     return {
         "step": step,
-        "prompt": place[0],
-        "rollout": place[1],
+        "prompt": row // group_size,
+        "rollout": row % group_size,
         "problem_id": problem.id,
         "problem": as_text(problem.messages) if problem.messages else problem.problem,
         "answer": problem.answer,
-        "correct": bool(correct),
-        **{key: value for key, value in (("score", score), ("feedback", feedback)) if value is not None},
+        "correct": bool(rollouts.correct[row]),
+        **{key: each[row] for key, each in said.items() if each is not None and each[row] is not None},
         "reward": reward,
         "tokens": token_texts(tokenizer, response),
         "token_ids": list(response),

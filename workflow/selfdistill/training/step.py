@@ -318,13 +318,10 @@ class TrainingStep:
         with self.timed("records"):
             self._recorded = {
                 i: rollout_facts(
+                    rollouts,
+                    i,
                     step=number,
-                    place=divmod(i, settings.rollout.group_size),
-                    problem=rollouts.problems[i],
-                    response=rollouts.responses[i],
-                    correct=rollouts.correct[i],
-                    score=None if rollouts.scores is None else rollouts.scores[i],
-                    feedback=None if rollouts.feedback is None else rollouts.feedback[i],
+                    group_size=settings.rollout.group_size,
                     reward=float(rewards[i]),
                     hints=(hints[i], [shown(hint) for hint in assignments[i].wrong]),
                     context=contexts.correct[i],
