@@ -166,7 +166,7 @@ def check_disjoint(train: str | os.PathLike, val: str | os.PathLike, *, allow_ov
 def by_benchmark(
     path: str | os.PathLike, problems: Sequence[Problem], benchmarks: Sequence[str]
 ) -> dict[str, list[Problem]]:
-    """The problems of a validation file by their data_source, which names the benchmark.
+    """Return the problems of a validation file by their data_source, which names the benchmark.
 
     Raises UserError, naming the file, where a benchmark has no rows.
     """

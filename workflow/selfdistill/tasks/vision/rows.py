@@ -108,7 +108,7 @@ def picture_bytes(value: Any, where: str) -> bytes:
 
 
 def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
-    """The text in a column, a number's too. Raises UserError where there is none."""
+    """Return the text in a column, a number's too. Raises UserError where there is none."""
     found = "" if row[column] is None else str(row[column]).strip()
     if not found:
         raise UserError(
