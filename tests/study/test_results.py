@@ -107,6 +107,16 @@ def test_nothing_available_is_refused():
         Reported(a_study("aggregate: available"))
 
 
+def test_of_what_is_measured_beside_runs_only_what_is_there_is_available():
+    leave("there.json")
+    for text, expected in {"aggregate: all": 2, "aggregate: available": 1}.items():
+        study = a_study(text)
+        leave_results(study, run_of("grpo"))
+        assert Reported(study).there(["there.json", "absent.json"], str) == ["there.json", "absent.json"][:expected]
+    leave_draws("mine", "base")
+    assert Reported(a_study("{aggregate: available, draws: {source: mine}}")).there(["there.json"], str) == []
+
+
 def leave_draws(folder: str, variant: str, *others: str) -> None:
     for name in ("chain-3", "chain-5", "chain-8", "chain-10"):
         leave(f"{folder}/arithmetic/tiny_qwen3/{variant}/seed0/{name}.parquet")

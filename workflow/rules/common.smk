@@ -72,8 +72,11 @@ WITH_TEACHER = [run for run in TRAINED if STUDY.has_teacher(run)]
 TASKS = STUDY.reporting()
 #: Tasks that ask for pre-flights of their base models, and those of the matrix; of draws that were not made here, none.
 WITH_PREFLIGHT = [task for task, entry in STUDY.config["tasks"].items() if "preflight" in entry]
-PREFLIGHTS = [] if RESULTS.source else STUDY.preflights.cells()
-PICTURE_CONTROLS = [] if RESULTS.source else control_cells(STUDY.config, STUDY.runs())
+PREFLIGHTS = RESULTS.there(STUDY.preflights.cells(), lambda each: each.file)
+PICTURE_CONTROLS = RESULTS.there(
+    control_cells(STUDY.config, STUDY.runs()),
+    lambda cell: CONTROLS_FILE.format(task=cell[0], model=cell[1], variant=BASE),
+)
 #: (dataset, split) -> a task that it belongs to, and a model that is trained on it.
 DATASETS = STUDY.datasets()
 #: Models by where they come from: pretrained, one for all tasks; pretrained, and warm-started for each task; of a run, and

@@ -153,7 +153,7 @@ OF_SECOND_GRADERS = ["within", "graders", "sdpo_audit"]
 CRITICIZED = any(map(STUDY.has_critic, RUNS))
 OF_CRITICS = ["critiques", "critiques_audit"]
 #: Teachers that are compared with students before any training.
-DIAGNOSED = [] if RESULTS.source else STUDY.diagnoses.cells()
+DIAGNOSED = RESULTS.there(STUDY.diagnoses.cells(), lambda each: each.file)
 #: Tasks of RLSD's own paper.
 OF_PICTURES = [task for task in TASKS if STUDY.config["tasks"][task]["grader"] == "pictures"]
 ABSENT = [*([] if SECOND_GRADERS else OF_SECOND_GRADERS), *([] if DIAGNOSED else ["diagnosis"]), "tokens"]

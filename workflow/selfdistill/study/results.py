@@ -2,10 +2,10 @@
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from selfdistill.errors import UserError
 from selfdistill.json_files import parsed, read_object
@@ -16,6 +16,7 @@ from selfdistill.study.study import Study, config_hash
 from selfdistill.texts import one_line, shortened, visible, without_secrets
 from selfdistill.yaml_files import mapping_of
 
+_Cell = TypeVar("_Cell")
 #: Why a run has no results. Not finished: it was begun, and neither ended nor failed by an error of its own.
 NOT_RUN, NOT_FINISHED, FAILED = "not run", "not finished", "failed"
 #: Begins the last line of the log of a job that ended by an error.
@@ -53,7 +54,7 @@ class Reported:
 
     def __init__(self, study: Study):
         self._study = study
-        available = study.config.get("aggregate", "all") == "available"
+        self._available = available = study.config.get("aggregate", "all") == "available"
         lacking = {run: self._lacks(run) for run in study.runs()} if available or self.source else {}
         if not available:
             for lack in filter(None, lacking.values()):
@@ -78,6 +79,18 @@ class Reported:
     def trained(self) -> list[Run]:
         """Returns those that have metrics of their training."""
         return [run for run in self.runs if self.files(run).metrics]
+
+    def there(self, cells: Iterable[_Cell], file: Callable[[_Cell], str]) -> list[_Cell]:
+        """Return what is shown of measurements that have jobs of their own (pre-flights, diagnoses, controls).
+
+        Args:
+            cells: what the matrix asks for.
+            file: where what was measured lies; with `aggregate: available` it must be there already.
+        """
+        if self.source:
+            return []
+        placed = self._study.placed
+        return [each for each in cells if not self._available or os.path.isfile(placed(file(each)))]
 
     @functools.cached_property
     def files(self):
