@@ -186,6 +186,14 @@ INCOMPLETE = {
     "nothing": (dict.fromkeys(("config.json", "tokenizer.json", "model.safetensors")), "no config.json; no tokenizer"),
     "no tokenizer": ({"tokenizer.json": None}, r"no tokenizer \(tokenizer_config.json with tokenizer.json"),
     "none of its settings": ({"tokenizer_config.json": None}, "no tokenizer"),
+    "no chat template": (
+        {"chat_template.jinja": None},
+        r"no chat template \(chat_template\.jinja, or chat_template in",
+    ),
+    "an empty one": (
+        {"chat_template.jinja": None, "tokenizer_config.json": '{"chat_template": null}'},
+        "no chat template",
+    ),
     "no weights": ({"model.safetensors": None}, r"no weights as safetensors \(model.safetensors\)"),
     "pickles": ({"model.safetensors": None, "pytorch_model.bin": ""}, "pytorch_model.bin is a pickle, which may run"),
     "one of two": (
@@ -216,6 +224,7 @@ CONFIG = '{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}'
 def model_folder(folder: Path, files: dict[str, str | None]) -> Path:
     """A folder with what planning looks for in a model's, and these files in its place."""
     whole = {"config.json": CONFIG, "tokenizer.json": "{}", "tokenizer_config.json": "{}", "model.safetensors": "x"}
+    whole["chat_template.jinja"] = "{{ messages }}"
     folder.mkdir()
     for name, text in (whole | files).items():
         if text is not None:
@@ -240,6 +249,8 @@ def test_folders_of_language_models_are_taken(tmp_path):
         config = json.dumps({"model_type": "any", "architectures": named})
         check_folder(model_folder(tmp_path / f"{number}", {"config.json": config}))
     check_folder(model_folder(tmp_path / "words", {"tokenizer.json": None, "vocab.json": "{}"}))
+    template = {"chat_template.jinja": None, "tokenizer_config.json": '{"chat_template": "{{ messages }}"}'}
+    check_folder(model_folder(tmp_path / "template", template))
 
 
 def test_no_link_out_of_a_models_folder_is_followed(tmp_path):

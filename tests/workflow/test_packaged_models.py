@@ -62,6 +62,7 @@ def test_package_and_recipe_decide_a_warm_started_model_and_the_package_alone_a_
 
 def test_a_folders_model_may_be_warm_started_too(tmp_path):
     texts = {"config.json": '{"model_type": "llama"}', "tokenizer.json": "{}", "tokenizer_config.json": "{}"}
+    texts["chat_template.jinja"] = "{{ messages }}"
     for name, text in (texts | {"model.safetensors": "weights"}).items():
         (tmp_path / name).write_text(text)
     elsewhere = f"models: {{smollm2_135m: {{source: {tmp_path}}}}}"

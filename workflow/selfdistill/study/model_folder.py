@@ -8,6 +8,8 @@ from typing import Any
 
 from selfdistill.errors import UserError
 
+#: Where a tokenizer's chat template stands, but for the key of that name in its settings.
+_TEMPLATES = ("chat_template.jinja", "additional_chat_templates/*.jinja")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 #: Files any one of which holds a vocabulary.
@@ -22,7 +24,7 @@ _ATTENTION = ("attn_implementation", "_attn_implementation")
 
 
 def check_folder(folder: Path) -> None:
-    """Raise UserError unless a folder holds a language model, its tokenizer and its weights as safetensors.
+    """Raise UserError unless a folder holds a language model, its tokenizer with a chat template, and safetensors.
 
     All that is missing is in one message. Whether the files can be read is known only where they are loaded.
     """
@@ -32,6 +34,9 @@ def check_folder(folder: Path) -> None:
         missing.append("no config.json")
     if not ((folder / TOKENIZER_CONFIG).is_file() and any(map(any, map(folder.glob, _VOCABULARIES)))):
         missing.append(f"no tokenizer ({TOKENIZER_CONFIG} with tokenizer.json or its like)")
+    elif not _has_chat_template(folder):
+        places = f"{_TEMPLATES[0]}, or chat_template in {TOKENIZER_CONFIG}"
+        missing.append(f"no chat template ({places}; instruction-tuned models have one)")
     weights = index_files(folder / INDEX) if (folder / INDEX).is_file() else {WEIGHTS}
     if absent := sorted(name for name in weights if not (folder / name).is_file()):
         told = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
@@ -111,6 +116,17 @@ def index_files(file: Path) -> set[str]:
             f"{file}: expected weight_map, a file for each tensor, found {type(error).__name__}: {error}; fetch it "
             "again"
         ) from error
+
+
+def _has_chat_template(folder: Path) -> bool:
+    """Return whether a tokenizer has a chat template, as far as its settings can be read: loading tells the rest."""
+    if any(map(any, map(folder.glob, _TEMPLATES))):
+        return True
+    try:
+        about = json.loads((folder / TOKENIZER_CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return isinstance(about, dict) and bool(about.get("chat_template"))
 
 
 def _entries(config: Any) -> Iterator[tuple[str, Any]]:
