@@ -114,15 +114,12 @@ def end_all_others() -> float:
 
 
 def _children() -> list[int]:
+    """Numbers of the processes that this one would have to collect; others come and go meanwhile."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", errors="replace") as file:
-                parent = int(file.read().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == os.getpid():
-            found.append(int(name))
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", errors="replace") as file:
+            if int(file.read().rpartition(")")[2].split()[1]) == os.getpid():
+                found.append(int(name))
     return found
 
 
@@ -130,11 +127,9 @@ def tasks_of_user() -> int:
     """Processes and threads of this user that count towards the limit already, where they can be seen."""
     count = 0
     for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
+        with contextlib.suppress(OSError):  # of one that has ended meanwhile
             if os.stat(f"/proc/{name}").st_uid == os.getuid():
                 count += len(os.listdir(f"/proc/{name}/task"))
-        except OSError:
-            continue
     return count
 
 
@@ -355,10 +350,9 @@ def _reported(written: bytearray) -> dict:
 
 def _empty_folder() -> bool:
     """Returns whether the working folder is empty after a program; one that it closed to us is not."""
-    try:
+    with contextlib.suppress(OSError):
         return not os.listdir(".")
-    except OSError:
-        return False
+    return False
 
 
 def main() -> None:
