@@ -1,4 +1,4 @@
-"""Checks that the columns of a parquet are laid out as the paper's hub dataset has them, by their types alone."""
+"""Knows how the paper's hub dataset lays out its columns: checks a parquet's types, and gives those of large files."""
 
 import os
 from collections import Counter
@@ -17,6 +17,28 @@ _IS_LIST = (
 )
 _IS_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
 _IS_TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+
+
+def large_schema(extra: str, *, pictures: bool = False) -> pa.Schema:
+    """Return the layout for files of which a column may hold more than offsets of 32 bits reach.
+
+    Args:
+        extra: one more text in extra_info.
+        pictures: whether there is a column of them.
+    """
+    text = pa.large_string()
+    told = [("index", pa.int64()), *((name, text) for name in ("split", "problem", "solution", extra))]
+    images = pa.large_list(pa.struct([("bytes", pa.large_binary()), ("path", text)]))
+    return pa.schema(
+        [
+            ("data_source", text),
+            ("prompt", pa.large_list(pa.struct([("role", text), ("content", text)]))),
+            *([("images", images)] if pictures else []),
+            ("ability", text),
+            ("reward_model", pa.struct([("style", text), ("ground_truth", text)])),
+            ("extra_info", pa.struct(told)),
+        ]
+    )
 
 
 def check_layout(path: str | os.PathLike, schema: pa.Schema, needed: Iterable[str], expected: Iterable[str]) -> None:

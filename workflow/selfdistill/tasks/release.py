@@ -27,33 +27,14 @@ import pyarrow.parquet as pq
 from selfdistill.errors import UserError
 from selfdistill.files import atomic_path
 from selfdistill.tasks import choice, code, tool_use
+from selfdistill.tasks.layout import large_schema
 
 #: What a release calls a data set -> whether a reference of its can be read.
 _DATASETS = {"sciknoweval": choice.readable, "tooluse": tool_use.readable, "livecodebench": code.readable}
 _SPLITS = {"train": "train", "test": "val"}
 #: Split here -> what the release calls it.
 SPLITS = {ours: theirs for theirs, ours in _SPLITS.items()}
-_TEXT = pa.large_string()  # tests of a few hundred problems are more than 32-bit offsets reach
-SCHEMA = pa.schema(
-    [
-        ("data_source", _TEXT),
-        ("prompt", pa.large_list(pa.struct([("role", _TEXT), ("content", _TEXT)]))),
-        ("ability", _TEXT),
-        ("reward_model", pa.struct([("style", _TEXT), ("ground_truth", _TEXT)])),
-        (
-            "extra_info",
-            pa.struct(
-                [
-                    ("index", pa.int64()),
-                    ("split", _TEXT),
-                    ("problem", _TEXT),
-                    ("solution", _TEXT),
-                    ("description", _TEXT),
-                ]
-            ),
-        ),
-    ]
-)
+SCHEMA = large_schema("description")
 _HALF = re.compile("[\ud800-\udfff]")
 _ROWS = 32  # of a row group, as released: a row of tests may be megabytes
 

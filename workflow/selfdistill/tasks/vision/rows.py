@@ -15,31 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfdistill.errors import UserError
+from selfdistill.tasks.layout import large_schema
 from selfdistill.tasks.pictures import PLACEHOLDER, ROW_GROUP
 from selfdistill.tasks.prompts import student_prompt
 
-_TEXT = pa.large_string()
-_SCHEMA = pa.schema(
-    [
-        ("data_source", _TEXT),
-        ("prompt", pa.large_list(pa.struct([("role", _TEXT), ("content", _TEXT)]))),
-        ("images", pa.large_list(pa.struct([("bytes", pa.large_binary()), ("path", _TEXT)]))),
-        ("ability", _TEXT),
-        ("reward_model", pa.struct([("style", _TEXT), ("ground_truth", _TEXT)])),
-        (
-            "extra_info",
-            pa.struct(
-                [
-                    ("index", pa.int64()),
-                    ("split", _TEXT),
-                    ("problem", _TEXT),
-                    ("solution", _TEXT),
-                    ("cluster", _TEXT),
-                ]
-            ),
-        ),
-    ]
-)
+_SCHEMA = large_schema("cluster", pictures=True)
 #: A cluster whose rows are scored together says how many there are: of a row that is gone its draws alone tell nothing.
 _GROUP = "{} ({} rows)"
 _NAMED_GROUP = re.compile(r".* \((\d{1,4}) rows\)", re.DOTALL)
